@@ -34,15 +34,15 @@ struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arg
 RSRC_NODISCARD enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsrc_arguments *arguments,
                                                    struct rsrc_command_line *out);
-/* The same behind the words of `recorded` (rsrc_print_options()), which may be anything: no other option
- * is taken from it. `file` has them. */
+/* The same behind the words of `recorded` (rsrc_print_options()), which may be anything: no other
+ * option is taken from it. `file` has them. */
 RSRC_NODISCARD enum rsrc_status rsrc_add_recorded_options(struct rsrc_diag *diag,
                                                           struct rsrc_arena *arena,
                                                           const char *file, const char *recorded,
                                                           struct rsrc_arguments *arguments);
 void rsrc_print_help(FILE *stream);
-/* Options besides the targets that decide what a module is made of, where they are not the defaults,
- * as words of a response file, each behind a space. */
+/* Options besides the targets that decide what a module is made of, where they are not the
+ * defaults, as words of a response file, each behind a space. */
 void rsrc_print_options(const struct rsrc_options *options, struct rsrc_buffer *out);
 
 #endif

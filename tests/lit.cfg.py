@@ -2,7 +2,7 @@
 #
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
 # (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
-# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind, static-libc,
+# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind, clang-format, static-libc,
 # asan, serve (rsr-serve was built), model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
@@ -80,6 +80,8 @@ if shutil.which("strace") and subprocess.run(["strace", "-o", "/dev/null", "true
 if all(os.path.isabs(subprocess.run([config.c_compiler, "-print-file-name=" + name], capture_output=True,
                                     text=True).stdout.strip()) for name in ("libc.a", "libm.a")):
     config.available_features.add("static-libc")
+if shutil.which("clang-format-14"):
+    config.available_features.add("clang-format")
 if shutil.which("valgrind"):
     config.available_features.add("valgrind")
 if shutil.which("chromedriver") and shutil.which("chromium"):

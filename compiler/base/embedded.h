@@ -1,4 +1,5 @@
-/* embedded.h - a file that the build has put into the program: embed.cmake writes tables of them. */
+/* embedded.h - a file that the build has put into the program: embed.cmake writes tables of
+ * them. */
 #ifndef RSRC_BASE_EMBEDDED_H
 #define RSRC_BASE_EMBEDDED_H
 

@@ -22,8 +22,8 @@ struct rsrc_mapping {
     struct rsrc_mapping *next;
 };
 
-/* False only where no entry has this name. A link that leads nowhere is there, and so is what cannot
- * be looked at: opening it says why. */
+/* False only where no entry has this name. A link that leads nowhere is there, and so is what
+ * cannot be looked at: opening it says why. */
 bool rsrc_file_is_there(const char *path);
 /* Says why by errno, of an attempt to open the path just before, and where a link leads. */
 RSRC_NODISCARD enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -38,8 +38,9 @@ void rsrc_unmap_file(struct rsrc_mapping *mapping);
 RSRC_NODISCARD enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag,
                                                      const struct rsrc_mapping *mapping);
 
-/* A file being written as <path>.tmp-rsrc-XXXXXX beside its final place. Every open one is removed by
- * rsrc_remove_temporaries(), which is safe in signal handlers and called on every abnormal exit. */
+/* A file being written as <path>.tmp-rsrc-XXXXXX beside its final place. Every open one is removed
+ * by rsrc_remove_temporaries(), which is safe in signal handlers and called on every abnormal
+ * exit. */
 struct rsrc_output {
     const char *path;
     char *temporary;
@@ -63,8 +64,8 @@ void rsrc_output_abandon(struct rsrc_output *out);
 /* The same for what is to be there after a power failure: the file, then its name. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_publish(struct rsrc_diag *diag,
                                                     struct rsrc_output *out);
-/* Waits until the bytes of a file, or the names in a directory, are on the disk; of a directory that
- * cannot be opened it does not. */
+/* Waits until the bytes of a file, or the names in a directory, are on the disk; of a directory
+ * that cannot be opened it does not. */
 RSRC_NODISCARD enum rsrc_status rsrc_sync(struct rsrc_diag *diag, const char *path);
 /* Syncs a file, gives it its name, syncs the directory. */
 RSRC_NODISCARD enum rsrc_status rsrc_publish(struct rsrc_diag *diag, const char *from,

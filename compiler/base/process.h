@@ -14,8 +14,8 @@ const char *rsrc_program(void);
  * target descriptions lie the same way in the build tree and where they are installed. */
 const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative);
 
-/* From now on SIGINT, SIGTERM and SIGHUP end children, remove temporaries and exit 128 + signal; who
- * writes to a pipe that nobody reads any more does the same in silence, and ends by SIGPIPE; an
+/* From now on SIGINT, SIGTERM and SIGHUP end children, remove temporaries and exit 128 + signal;
+ * who writes to a pipe that nobody reads any more does the same in silence, and ends by SIGPIPE; an
  * input that somebody cuts while it is mapped (SIGBUS) is said, cleaned up after, and exits 1. Call
  * it once, before any thread is started. */
 void rsrc_watch_signals(void);

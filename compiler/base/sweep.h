@@ -1,8 +1,8 @@
 /* sweep.h - temporaries that belong to a process, and the removal of those whose process is dead.
  *
- * A temporary is called <name>.tmp-rsrc-XXXXXX. Whoever makes one holds a lock on it: on the file, or
- * on the file .owner of a directory. The lock ends with the process however that ends, so what can be
- * locked is nobody's any more. Where a file system has no locks nothing is removed.
+ * A temporary is called <name>.tmp-rsrc-XXXXXX. Whoever makes one holds a lock on it: on the file,
+ * or on the file .owner of a directory. The lock ends with the process however that ends, so what
+ * can be locked is nobody's any more. Where a file system has no locks nothing is removed.
  */
 #ifndef RSRC_BASE_SWEEP_H
 #define RSRC_BASE_SWEEP_H

@@ -67,8 +67,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const cha
 RSRC_NODISCARD enum rsrc_status rsrc_scan_string(struct rsrc_scan *scan, const char *what,
                                                  const char **out);
 
-/* A text of records behind lines "plan 5", of which the first begins the text; others may stand between
- * records, for what was printed piece by piece. */
+/* A text of records behind lines "plan 5", of which the first begins the text; others may stand
+ * between records, for what was printed piece by piece. */
 struct rsrc_text_form {
     const char *slug, *word, *version;
     size_t record_bytes;

@@ -47,7 +47,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c
                                                       struct rsr_module_sketch *out);
 
 /* text_forms.c */
-/* The way of a compilation that starts from the text of plans, steps or kernels; 0: from weights. */
+/* The way of a compilation that starts from the text of plans, steps or kernels; 0: from
+ * weights. */
 uint32_t rsrc_way_of_text(const struct rsrc_run *run);
 /* Whether what is asked for can be made from it. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_run *run);
@@ -98,7 +99,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
 const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind);
 
 /* compare_module.c */
-/* Whether --verify can be done: what is asked for besides, and whether the module is as rsrc wrote it. */
+/* Whether --verify can be done: what is asked for besides, and whether the module is as rsrc wrote
+ * it. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_compared(struct rsrc_run *run);
 /* Compares what was linked with it. */
 RSRC_NODISCARD enum rsrc_status rsrc_compare_module(struct rsrc_compilation *c);

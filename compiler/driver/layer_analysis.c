@@ -1,5 +1,5 @@
-/* layer_analysis.c - what a layer is: its weights as integers, the smaller matrix that they come down
- * to, and the segments of that one. */
+/* layer_analysis.c - what a layer is: its weights as integers, the smaller matrix that they come
+ * down to, and the segments of that one. */
 #include <math.h>
 
 #include "driver/layer.h"
@@ -97,8 +97,8 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
         rsrc_analyse_matrix(&state->arena, matrix, k, &state->fold_stats);
 }
 
-/* Digits of all maps of a report, so that one of an 8B model stays below 3 MB; and the least side of a
- * map, of a model of very many layers. */
+/* Digits of all maps of a report, so that one of an 8B model stays below 3 MB; and the least side
+ * of a map, of a model of very many layers. */
 #define MAP_BUDGET 1400000.0
 #define LEAST_MAP_SIDE 16u
 

@@ -1,4 +1,5 @@
-/* module_note.c - what a module's note (rsr_abi.h) says of how it was made: enough to make it again.
+/* module_note.c - what a module's note (rsr_abi.h) says of how it was made: enough to make it
+ * again.
  *
  * Targets are said by name, never by path, and their resolved descriptions by a hash.
  */

@@ -1,5 +1,5 @@
-/* run.h - what every part of a compilation shares: options, messages, memory, time, tools, and which
- * passes run. */
+/* run.h - what every part of a compilation shares: options, messages, memory, time, tools, and
+ * which passes run. */
 #ifndef RSRC_DRIVER_RUN_H
 #define RSRC_DRIVER_RUN_H
 
@@ -84,8 +84,8 @@ enum rsrc_report_form rsrc_report_form(const struct rsrc_options *options);
 void rsrc_show_progress(const struct rsrc_run *run, const char *what, uint32_t done,
                         uint32_t total);
 void rsrc_end_progress(const struct rsrc_run *run);
-/* Dumps and reports. Whoever has written calls rsrc_stdout_finish() at the end: a full disk may show
- * only then. */
+/* Dumps and reports. Whoever has written calls rsrc_stdout_finish() at the end: a full disk may
+ * show only then. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_diag *diag,
                                                   const struct rsrc_buffer *text);
 

@@ -2,9 +2,10 @@
  *
  * Kernels come one by one, in the order of the layers. The first of equal ones goes into a unit of
  * every writer: the module's own, and one for each kind that --emit asks for. A text that has all
- * kernels gets an alias for every layer; the tables of a module name what they call. A writer has its makers, the preferred
- * back end first; a kernel that one declines goes to the next, and a remark says so. A unit that
- * has all its kernels waits to be finished outside the order, because making code takes longest.
+ * kernels gets an alias for every layer; the tables of a module name what they call. A writer has
+ * its makers, the preferred back end first; a kernel that one declines goes to the next, and a
+ * remark says so. A unit that has all its kernels waits to be finished outside the order, because
+ * making code takes longest.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
-/* instructions.c - instruction selection of the C and the LLVM back end: a table by operation, element,
- * width and CPU features, a row an instruction.
+/* instructions.c - instruction selection of the C and the LLVM back end: a table by operation,
+ * element, width and CPU features, a row an instruction.
  *
- * The first row that fits wins, so better instructions come first. A row without features needs none:
- * its macro exists on every machine. What has no row is vector code of GNU C (c_statement.c) and plain
- * IR (llvm_value.c), from which a compiler selects for any machine; only the operations of
- * needs_instruction() have no such form worth running.
+ * The first row that fits wins, so better instructions come first. A row without features needs
+ * none: its macro exists on every machine. What has no row is vector code of GNU C (c_statement.c)
+ * and plain IR (llvm_value.c), from which a compiler selects for any machine; only the operations
+ * of needs_instruction() have no such form worth running.
  */
 #include "emit/instructions.h"
 

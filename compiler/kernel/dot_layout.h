@@ -1,16 +1,17 @@
 /* dot_layout.h - how a target multiplies codes by int8 activations, and how the codes of `dot` lie.
  *
- * `dot` and what lists guide, dot_rows and dot_cols, share the table of machines and the layout. A new
- * machine is a row; tests/unit/test_cost.c compares its numbers with the kernel's.
+ * `dot` and what lists guide, dot_rows and dot_cols, share the table of machines and the layout. A
+ * new machine is a row; tests/unit/test_cost.c compares its numbers with the kernel's.
  */
 #ifndef RSRC_KERNEL_DOT_LAYOUT_H
 #define RSRC_KERNEL_DOT_LAYOUT_H
 
 #include "kernel/kernel.h"
 
-/* What `dot` over codes of its own, and over listed rows and columns, is made of. `product`: DOT_U8S8 and
- * DOT_S8S8 (codes stay below 128) add into i32; MADD_U8S8 into i16, widened by MADD_I16 before it could
- * saturate; MUL of what is converted into i16 lanes, or i32 scalars, and added. */
+/* What `dot` over codes of its own, and over listed rows and columns, is made of. `product`:
+ * DOT_U8S8 and DOT_S8S8 (codes stay below 128) add into i32; MADD_U8S8 into i16, widened by
+ * MADD_I16 before it could saturate; MUL of what is converted into i16 lanes, or i32 scalars, and
+ * added. */
 struct rsrc_dot_machine {
     struct rsrc_machine head;
     enum rsr_kop_kind product;

@@ -1,5 +1,5 @@
-/* kernel.h - what a kernel is to the planner and to lowering: a row of kernels.def, three functions and
- * a table of machines. Also its operation list as checked, as simplified and as text.
+/* kernel.h - what a kernel is to the planner and to lowering: a row of kernels.def, three functions
+ * and a table of machines. Also its operation list as checked, as simplified and as text.
  */
 #ifndef RSRC_KERNEL_KERNEL_H
 #define RSRC_KERNEL_KERNEL_H
@@ -77,12 +77,13 @@ struct rsrc_choice {
 };
 #define RSRC_MAX_KERNEL_CHOICES 2u
 
-/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits, those that
- * pad the last block as well, in every form of `dot` and `lut`. */
+/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits,
+ * those that pad the last block as well, in every form of `dot` and `lut`. */
 #define RSRC_MAX_SUM_COLS (INT32_MAX / 512 - RSR_ACT_PAD)
 
-/* The ways in which the kernel is open to the layer on the machine, at most RSRC_MAX_KERNEL_CHOICES;
- * their kernel and machine are filled in by the caller. Returns how many. */
+/* The ways in which the kernel is open to the layer on the machine, at most
+ * RSRC_MAX_KERNEL_CHOICES; their kernel and machine are filled in by the caller. Returns how
+ * many. */
 typedef uint32_t rsrc_list_fn(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                               const struct rsrc_machine *machine, struct rsrc_choice *out);
 
@@ -120,13 +121,15 @@ struct rsrc_planned_layer {
 typedef struct rsrc_tiling rsrc_fit_fn(const struct rsrc_planned_layer *layer,
                                        const struct rsr_regime_plan *plan);
 
-/* Changes machine, tile_rows and token_tile to what the plan's kernel of the layer can have: the best
- * machine that the target is; whole units of rows, at least one and no more than hold the matrix;
- * tokens as registers hold them. Planning takes such a plan; lowering makes it, and refuses any
- * other. False: there is no such kernel, for lack of a machine or of a k; the plan stays as it is. */
+/* Changes machine, tile_rows and token_tile to what the plan's kernel of the layer can have: the
+ * best machine that the target is; whole units of rows, at least one and no more than hold the
+ * matrix; tokens as registers hold them. Planning takes such a plan; lowering makes it, and refuses
+ * any other. False: there is no such kernel, for lack of a machine or of a k; the plan stays as it
+ * is. */
 bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_plan *plan);
-/* Refuses, at the place, a plan that the planner would not make: one from elsewhere may be of a kernel
- * that the layer's activations or scales do not go with, or what rsrc_fit_plan() would change. */
+/* Refuses, at the place, a plan that the planner would not make: one from elsewhere may be of a
+ * kernel that the layer's activations or scales do not go with, or what rsrc_fit_plan() would
+ * change. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_place *place,
                                                 const struct rsrc_planned_layer *layer,
@@ -151,8 +154,8 @@ struct rsrc_lower_input {
 };
 
 /* Fills the kernel's operations, tiles and scratch, the bytes of out->codes (and out->index), and
- * *detail: what the kernel's code depends on besides shape, alphabet, epilogue, tile and target. The
- * plan is one that fits. */
+ * *detail: what the kernel's code depends on besides shape, alphabet, epilogue, tile and target.
+ * The plan is one that fits. */
 typedef enum rsrc_status rsrc_lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                        const struct rsrc_lower_input *input,
                                        struct rsr_lowered *out, const char **detail);

@@ -63,8 +63,8 @@ struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
 uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_token *token,
                              const char *suffix);
 
-/* Sums of u x become those of w x: ternary u = w + 1, signs u = (w + 1) / 2. x_sum: what load_sum gave;
- * RSR_NO_KREG where u = w. */
+/* Sums of u x become those of w x: ternary u = w + 1, signs u = (w + 1) / 2. x_sum: what load_sum
+ * gave; RSR_NO_KREG where u = w. */
 void rsrc_frame_correct(struct rsrc_frame *frame, enum rsr_alphabet alphabet, uint16_t sums,
                         uint32_t lanes, uint16_t x_sum, const char *suffix);
 
@@ -82,8 +82,8 @@ uint16_t rsrc_frame_x_stride(const struct rsrc_frame *frame);
  * all what memory delivers in RSRC_FETCH_NS, several times its latency, and at most RSRC_FETCH_MAX
  * a stream. Of 512, 1024 ... 8192 bytes, for two streams (AVX-512, 12 GB/s a core) 2048 and 4096
  * were the fastest, 8192 took 1.06 to 1.09 times as long; for three (AVX2) 2048 was, 512 took 1.05,
- * 4096 took 1.03. To the second cache (Zen 4, 27 GB/s), for six: 6 KiB in all took 1.14 to 1.19 times as
- * long as 16, 24 no less; for ten what 400, 600 and 900 ns give took as long. */
+ * 4096 took 1.03. To the second cache (Zen 4, 27 GB/s), for six: 6 KiB in all took 1.14 to 1.19
+ * times as long as 16, 24 no less; for ten what 400, 600 and 900 ns give took as long. */
 #define RSRC_FETCH_NS 600
 #define RSRC_FETCH_MAX 4096
 int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams);

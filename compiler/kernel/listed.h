@@ -1,8 +1,8 @@
 /* listed.h - what dot_rows and dot_cols share, the kernels of `dot` that a list guides.
  *
  * Behind an activation row stands which rows of the matrix count (dot_rows) or which columns
- * (dot_cols); rsr_abi.h has its layout. Only what is listed is read. Codes are w + 1 in 2 bits, so a
- * result is their product less the sum of x.
+ * (dot_cols); rsr_abi.h has its layout. Only what is listed is read. Codes are w + 1 in 2 bits, so
+ * a result is their product less the sum of x.
  */
 #ifndef RSRC_KERNEL_LISTED_H
 #define RSRC_KERNEL_LISTED_H
@@ -26,8 +26,8 @@ struct rsrc_listed {
 /* Checks what a plan from a text may ask for. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_listed_check(struct rsrc_diag *diag, const struct rsrc_lower_input *input, bool row_scales);
-/* Completes a choice whose weight_bytes are set: of n elements that a list may name, in so many tiles;
- * `unpack` instructions a column of a vector besides its product. */
+/* Completes a choice whose weight_bytes are set: of n elements that a list may name, in so many
+ * tiles; `unpack` instructions a column of a vector besides its product. */
 void rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *input, uint32_t n,
                       uint32_t tiles, double unpack, struct rsrc_choice *out);
 /* Once, at the head of the kernel, before what follows. */

@@ -69,7 +69,8 @@ struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *r
     return layout;
 }
 
-/* Zips keep lanes of 16 bytes apart: of each, four rows are of run 0, the next four of run 1, and so on. */
+/* Zips keep lanes of 16 bytes apart: of each, four rows are of run 0, the next four of run 1, and
+ * so on. */
 uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row) {
     const uint32_t run_rows = layout->vector_rows / RSRC_LUT_F32_RUNS;
     const uint32_t run = row / run_rows, in_run = row % run_rows;

@@ -1,33 +1,34 @@
-/* lut_f32_layout.h - how the data of `lut` for float activations lies, which `table` reads as well; as
- * lut_layout.h says of int8.
+/* lut_f32_layout.h - how the data of `lut` for float activations lies, which `table` reads as well;
+ * as lut_layout.h says of int8.
  *
- * Rows are cut into vectors of vector_rows; unit_vectors vectors are a unit (the last unit has what is
- * left). Columns are cut into groups, those that share a scale of their row (all columns are one group
- * where scales are of rows or of the matrix); groups into steps of step_cols columns, steps into segments
- * of segment_cols. What is last of a group or a step may be short: no segment lies in two groups. A step
- * has a word of 32 bits a row, whose bits i * code_bits and up are the code of segment i:
+ * Rows are cut into vectors of vector_rows; unit_vectors vectors are a unit (the last unit has what
+ * is left). Columns are cut into groups, those that share a scale of their row (all columns are one
+ * group where scales are of rows or of the matrix); groups into steps of step_cols columns, steps
+ * into segments of segment_cols. What is last of a group or a step may be short: no segment lies in
+ * two groups. A step has a word of 32 bits a row, whose bits i * code_bits and up are the code of
+ * segment i:
  *
  *              columns of a step    code of a segment
  *   ternary    6 x 3 + 1            words: 13 + c of c = sum of w_i 3^i; of the one column: 1 + w.
- *                                   Planes: |c|, and bit 24 + i is whether c < 0; the one column's |c|
- *                                   is bit 31
+ *                                   Planes: |c|, and bit 24 + i is whether c < 0; the one column's
+ *                                   |c| is bit 31
  *   binary     8 x 4                bit i where w_i = +1
  *
  * that is 1.68 bits and 1 bit a weight. Columns that a step lacks count as 0, or as not +1.
  *
- * Of words, a lane of 32 bits is a row, and a table is sums as they are. Where no vector holds 27 of
- * them, bytes are looked up, four for a sum: a vector of rows has four planes, byte j of all words in
- * plane j, and a table is four planes of 16 bytes. Zipped, bytes of sums are sums again, in four runs
- * of rows: rsrc_lut_f32_lane() says which byte of a plane is a row's.
+ * Of words, a lane of 32 bits is a row, and a table is sums as they are. Where no vector holds 27
+ * of them, bytes are looked up, four for a sum: a vector of rows has four planes, byte j of all
+ * words in plane j, and a table is four planes of 16 bytes. Zipped, bytes of sums are sums again,
+ * in four runs of rows: rsrc_lut_f32_lane() says which byte of a plane is a row's.
  *
  *   codes  a unit reads two streams (one, where it is one vector): its first stream_vectors vectors
- *          and the others. Streams are stream_bytes apart (rsrc_lut_stream_bytes says why) and have unit
- *          after unit: of the n vectors, group after group, the scales (scale_bytes each, row after row),
- *          then for each step the words, or vector after vector the planes. Rows beyond the matrix
- *          have scale 0
+ *          and the others. Streams are stream_bytes apart (rsrc_lut_stream_bytes says why) and have
+ *          unit after unit: of the n vectors, group after group, the scales (scale_bytes each, row
+ *          after row), then for each step the words, or vector after vector the planes. Rows beyond
+ *          the matrix have scale 0
  *   index  for every column of a segment table_sums floats: its digit in each code. Of words, then:
- *          ternary, of the one column vector_rows floats; vector_rows ones. Of planes, 16 bytes: where
- *          in four floats the bytes of the planes are
+ *          ternary, of the one column vector_rows floats; vector_rows ones. Of planes, 16 bytes:
+ *          where in four floats the bytes of the planes are
  */
 #ifndef RSRC_KERNEL_LUT_F32_LAYOUT_H
 #define RSRC_KERNEL_LUT_F32_LAYOUT_H

@@ -1,5 +1,5 @@
-/* lut_layout.c - forms of `lut` and sizes; see lut_layout.h. The bounds of the int16 sums are proven
- * here, from the form alone. */
+/* lut_layout.c - forms of `lut` and sizes; see lut_layout.h. The bounds of the int16 sums are
+ * proven here, from the form alone. */
 #include "kernel/lut_layout.h"
 
 #include "base/round.h"
@@ -44,8 +44,8 @@ static const struct lut_code {
 };
 
 /* Steps whose sums fit int16. A segment's sum reaches -128 a column; with -1 among the weights, in
- * the table or by a sign, also the opposite; and less with a sign: ~t = -t - 1 of every part. Ternary: 51
- * segments of 5, 72 or 80 of 3 columns, binary: 31 of 8, 64 of 4 or 48 of 5. */
+ * the table or by a sign, also the opposite; and less with a sign: ~t = -t - 1 of every part.
+ * Ternary: 51 segments of 5, 72 or 80 of 3 columns, binary: 31 of 8, 64 of 4 or 48 of 5. */
 static uint32_t flush_steps(const struct lut_code *code, bool has_minus) {
     const uint32_t lowest = 128 * code->group_cols + code->sign_loss;
     const uint32_t highest = (has_minus ? 128 : 127) * code->group_cols;

@@ -1,5 +1,5 @@
-/* lut_layout.h - which form of `lut` a target can run, and how its data lies, which dot_panel reads as
- * well.
+/* lut_layout.h - which form of `lut` a target can run, and how its data lies, which dot_panel reads
+ * as well.
  *
  * Planning counts the bytes, lowering packs and reads them.
  */
@@ -10,15 +10,15 @@
 
 /* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of
  * vector_rows; unit_vectors vectors are a unit and share a segment's table (the last unit has what
- * is left). Segments come in steps of step_segments; of every step, a vector has step_planes planes,
- * plane_bytes a row: a byte, or, of WORDS, 16 bits.
+ * is left). Segments come in steps of step_segments; of every step, a vector has step_planes
+ * planes, plane_bytes a row: a byte, or, of WORDS, 16 bits.
  *
- *   codes  vector v of all units is a stream, which begins at v * stream_bytes: plane j of step s of
- *          unit u is ((u * n_steps + s) * step_planes + j) * vector_rows * plane_bytes bytes further.
- *          A unit reads as many streams as it has vectors, which memory serves faster than one. Where a
- *          unit ends, each stream goes on with the next one, so that what was fetched ahead is needed;
- *          and streams are out of step, each in another part of its page: where a processor's own
- *          fetching stops, at the end of a page, the others flow on
+ *   codes  vector v of all units is a stream, which begins at v * stream_bytes: plane j of step s
+ *          of unit u is ((u * n_steps + s) * step_planes + j) * vector_rows * plane_bytes bytes
+ *          further. A unit reads as many streams as it has vectors, which memory serves faster than
+ *          one. Where a unit ends, each stream goes on with the next one, so that what was fetched
+ *          ahead is needed; and streams are out of step, each in another part of its page: where a
+ *          processor's own fetching stops, at the end of a page, the others flow on
  *   plane  TABLE128: the segment's code, its sign at bit 7. SHUFFLE16: the codes of segments 2j
  *          (bits 0..3) and 2j + 1 (bits 4..7) of the step; with signs, plane 4: segment i's at bit
  *          i. WORDS: segments 3j .. 3j + 2, 5 bits a code from bit 0 on; bit 15 is bit j of the
@@ -36,16 +36,17 @@
  *          a sign */
 enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16, RSRC_LUT_WORDS };
 
-/* SHUFFLE16 looks a sum up in two parts, as bytes: low + LUT_HIGH_WEIGHT * high, low in -16..15. High is in
- * -12..12 of three ternary columns, whose complements reach -13: eight segments' parts add up in a byte.
- * Of four columns of bits it is in -16..16: four segments do. */
+/* SHUFFLE16 looks a sum up in two parts, as bytes: low + LUT_HIGH_WEIGHT * high, low in -16..15.
+ * High is in
+ * -12..12 of three ternary columns, whose complements reach -13: eight segments' parts add up in a
+ * byte. Of four columns of bits it is in -16..16: four segments do. */
 #define LUT_HIGH_BITS 5
 #define LUT_HIGH_WEIGHT (1 << LUT_HIGH_BITS)
 
 /* Vector instructions of a segment, counted in the loops that LLVM makes (rsrc --emit=asm), without
- * copies of registers: for each vector of rows (loads and prefetches of codes, look-ups, signs, sums
- * and their widening); for each unit, which loads the table; to make the table, of SHUFFLE16 as many
- * as lie in a vector. Of floats those of a step's word of codes and of its tables. */
+ * copies of registers: for each vector of rows (loads and prefetches of codes, look-ups, signs,
+ * sums and their widening); for each unit, which loads the table; to make the table, of SHUFFLE16
+ * as many as lie in a vector. Of floats those of a step's word of codes and of its tables. */
 struct rsrc_lut_work {
     double look_up, load, build;
 };
@@ -85,12 +86,12 @@ struct rsrc_lut_layout rsrc_make_lut_layout(const struct rsrc_machine *machine, 
 /* Columns that the layout holds: the signs of a row are counted in 16 bits (pack_lut.c), sums in
  * 32. */
 uint32_t rsrc_lut_max_cols(const struct rsrc_lut_layout *layout);
-/* From one of n_streams streams of codes, of `filled` bytes, to the next: where they are long, on to another
- * part of the page, of two streams a half, of four a quarter. Short ones do not get at speed before they
- * end. */
+/* From one of n_streams streams of codes, of `filled` bytes, to the next: where they are long, on
+ * to another part of the page, of two streams a half, of four a quarter. Short ones do not get at
+ * speed before they end. */
 uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams);
-/* Vectors of a unit: those with which the core that has most units is done first. max_vectors: as many as
- * the registers hold. */
+/* Vectors of a unit: those with which the core that has most units is done first. max_vectors: as
+ * many as the registers hold. */
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores);
 /* Digit i, of -1, 0 and 1, of a ternary code sum of w_i 3^i. */
 int rsrc_balanced_digit(int code, uint32_t i);

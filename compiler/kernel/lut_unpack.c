@@ -1,7 +1,7 @@
 /* lut_unpack.c - the codes of `lut` to columns: bytes u; see lut_unpack.h.
  *
- * A step of codes is read as lut has stored it (lut_layout.h), and its segments are taken apart into
- * a vector of rows a column.
+ * A step of codes is read as lut has stored it (lut_layout.h), and its segments are taken apart
+ * into a vector of rows a column.
  */
 #include "kernel/lut_unpack.h"
 

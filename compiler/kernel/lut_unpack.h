@@ -1,8 +1,8 @@
 /* lut_unpack.h - the codes of `lut` taken apart to columns, for kernels of batches that read what
  * decode has stored: `dot` makes panels of them, `table` codes of its own segments.
  *
- * A macro step is the fewest steps of codes that make whole quads of columns. Of each quad, `put` gets
- * four vectors of bytes u, a row a byte in the lanes of lut_layout.h: ternary u = w + 1, or w
+ * A macro step is the fewest steps of codes that make whole quads of columns. Of each quad, `put`
+ * gets four vectors of bytes u, a row a byte in the lanes of lut_layout.h: ternary u = w + 1, or w
  * itself; signs u = (w + 1) / 2, bits u = w. Columns beyond the matrix have any u.
  */
 #ifndef RSRC_KERNEL_LUT_UNPACK_H
@@ -18,10 +18,11 @@ struct rsrc_lut_unpack {
     uint32_t macro_quads, n_macros;
     uint32_t quad_bytes; /* that `put` stores */
     bool has_weights;    /* ternary u = w */
-    /* Quad q of a macro step, whose quads begin at byte `to` of what the macro steps at work give. */
+    /* Quad q of a macro step, whose quads begin at byte `to` of what the macro steps at work
+     * give. */
     void (*put)(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q, uint16_t to);
-    /* If not NULL it gets, of ternary SHUFFLE16, the magnitude |c| of the macro step's segment `segment`
-     * and the mask of its sign instead, and no digits are needed. */
+    /* If not NULL it gets, of ternary SHUFFLE16, the magnitude |c| of the macro step's segment
+     * `segment` and the mask of its sign instead, and no digits are needed. */
     void (*put_code)(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint16_t sign,
                      uint32_t segment, uint16_t to);
     /* Registers, i64. */
@@ -45,14 +46,14 @@ void rsrc_lut_load_digits(struct rsrc_lut_unpack *codes);
 void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes);
 
 void rsrc_lut_load_strides(struct rsrc_lut_unpack *codes);
-/* Loops over the vectors of units first_unit .. end_unit - 1: sets codes_at, gives the vector's first
- * row. */
+/* Loops over the vectors of units first_unit .. end_unit - 1: sets codes_at, gives the vector's
+ * first row. */
 uint16_t rsrc_lut_begin_vectors(struct rsrc_lut_unpack *codes, uint16_t first_unit,
                                 uint16_t end_unit);
 void rsrc_lut_end_vectors(struct rsrc_lut_unpack *codes);
 
-/* The codes that lut has packed, or the same again. Without the corrections of lut, which batches do not
- * need, rows may have more signs than those can count. */
+/* The codes that lut has packed, or the same again. Without the corrections of lut, which batches
+ * do not need, rows may have more signs than those can count. */
 void rsrc_take_lut_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                          const struct rsrc_lut_layout *layout, struct rsr_blob *codes);
 

@@ -74,8 +74,8 @@ static void emit_blocks(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *
         rsrc_kb_end(kb);
 }
 
-/* One block of columns and one group of tokens: their tables are still there when the kernel ends. A
- * reduced layer multiplies columns of its own. */
+/* One block of columns and one group of tokens: their tables are still there when the kernel ends.
+ * A reduced layer multiplies columns of its own. */
 static void begin_sharing(struct rsrc_lut_walk *walk, uint16_t group, const char *tables) {
     struct rsrc_kb *kb = &walk->frame.kb;
     walk->has_tables = RSR_NO_KREG;

@@ -49,12 +49,12 @@ struct rsrc_lut_walk {
     uint16_t has_tables; /* or RSR_NO_KREG: they are always made */
 };
 
-/* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take at most a sixth of L2 a
- * token: two thirds of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows: stored. Sets
- * the kernel's scratch memory and returns its size. */
+/* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take at most a sixth of L2
+ * a token: two thirds of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows:
+ * stored. Sets the kernel's scratch memory and returns its size. */
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows);
-/* The loops; `comment` stands before them. `tables` tells what those of this kernel hold and where: kernels
- * of equal texts share them (rsr_kernel.tables). */
+/* The loops; `comment` stands before them. `tables` tells what those of this kernel hold and where:
+ * kernels of equal texts share them (rsr_kernel.tables). */
 void rsrc_lut_emit_walk(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *form,
                         const char *comment, const char *tables);
 /* The register of a token's table of step 0: its byte offset in scratch memory, given the steps at

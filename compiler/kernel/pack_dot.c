@@ -1,4 +1,5 @@
-/* pack_dot.c - int8 weights to the 2-bit or 1-bit codes of `dot`; kernel/dot_layout.h has the bytes.
+/* pack_dot.c - int8 weights to the 2-bit or 1-bit codes of `dot`; kernel/dot_layout.h has the
+ * bytes.
  *
  * Models have billions of weights, so the inner loops are written for the C compiler's vectoriser:
  * every output byte depends on the same byte of four or eight runs of input.

@@ -2,8 +2,8 @@
  *
  * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of
  * eight vectors bring the eight tokens of a column together, and a shift widens them with their
- * sign. Floats go four tokens by four columns. Tokens that do not fill an eight, or a four, and scalar
- * targets go value by value.
+ * sign. Floats go four tokens by four columns. Tokens that do not fill an eight, or a four, and
+ * scalar targets go value by value.
  */
 #include "kernel/token_lanes.h"
 

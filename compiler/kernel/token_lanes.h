@@ -1,5 +1,5 @@
-/* token_lanes.h - tokens side by side in the lanes of vectors: activations go into columns, sums come
- * back to the rows of each token. `fold` and `table` compute in between.
+/* token_lanes.h - tokens side by side in the lanes of vectors: activations go into columns, sums
+ * come back to the rows of each token. `fold` and `table` compute in between.
  */
 #ifndef RSRC_KERNEL_TOKEN_LANES_H
 #define RSRC_KERNEL_TOKEN_LANES_H
@@ -25,10 +25,10 @@ static inline uint32_t rsrc_lane_sums_bytes(const struct rsrc_token_lanes *lanes
 /* Columns are made sixteen at a time, of floats four. */
 #define RSRC_TOKEN_COLUMN_STEP 16u
 
-/* Emits scratch[columns + j * column_bytes][lane] = activation first_col + j of token `first` + lane,
- * for j < n_cols; tokens from n_tokens on are zeros. All are registers: `columns` is the byte where
- * the first column lies in the scratch memory, which has room for whole steps of columns; first_col
- * is RSR_NO_KREG for 0. */
+/* Emits scratch[columns + j * column_bytes][lane] = activation first_col + j of token `first` +
+ * lane, for j < n_cols; tokens from n_tokens on are zeros. All are registers: `columns` is the byte
+ * where the first column lies in the scratch memory, which has room for whole steps of columns;
+ * first_col is RSR_NO_KREG for 0. */
 void rsrc_token_columns(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
                         uint16_t first, uint16_t columns, uint16_t first_col, uint16_t n_cols);
 
@@ -50,7 +50,8 @@ struct rsrc_token_range {
 void rsrc_token_results(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
                         const struct rsrc_token_range *range);
 
-/* ---- token_group.c: tokens whose columns and sums lie in the scratch memory together ------------- */
+/* ---- token_group.c: tokens whose columns and sums lie in the scratch memory together
+ * ------------- */
 
 /* All but the numbers are registers. */
 struct rsrc_token_group {
@@ -60,8 +61,8 @@ struct rsrc_token_group {
     uint16_t first, end; /* of the group at work */
 };
 
-/* Loops over groups of all tokens, and over vectors of a group's; the latter gives the first token. The
- * loops are closed by rsrc_kb_end. */
+/* Loops over groups of all tokens, and over vectors of a group's; the latter gives the first token.
+ * The loops are closed by rsrc_kb_end. */
 void rsrc_begin_token_groups(struct rsrc_token_group *group);
 uint16_t rsrc_begin_token_vectors(const struct rsrc_token_group *group, const char *name);
 /* Byte of what the vector from token `first` on has at `at`: each vector has `bytes`. */

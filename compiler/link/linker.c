@@ -273,8 +273,8 @@ static enum rsrc_status refuse_full_disk(struct rsrc_diag *diag,
 }
 
 /* ld.lld writes through a mapping: a full disk ends it by SIGBUS, or as LLVM's fatal error, with a
- * request to report that. Room for the objects is asked for before it runs; where it fails and there
- * is no room for all that it may write, the disk is what is told. */
+ * request to report that. Room for the objects is asked for before it runs; where it fails and
+ * there is no room for all that it may write, the disk is what is told. */
 static enum rsrc_status run_linker(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsrc_toolchain *toolchain,
                                    const struct rsrc_link_input *input, const char *const *argv) {

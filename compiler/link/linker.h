@@ -38,8 +38,8 @@ struct rsrc_link_input {
     const char *triple;
     const char *output_dir; /* where the linker runs and makes ... */
     const char *output;     /* ... the shared library or relocatable object of this name */
-    bool huge_pages;    /* align segments to 2 MiB */
-    bool relocatable;   /* --emit=obj: combine, without the runtime */
+    bool huge_pages;        /* align segments to 2 MiB */
+    bool relocatable;       /* --emit=obj: combine, without the runtime */
 };
 RSRC_NODISCARD enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                           const struct rsrc_toolchain *toolchain,

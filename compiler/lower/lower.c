@@ -1,8 +1,8 @@
 /* lower.c - from a planned matrix to a kernel's operation list and its packed weights.
  *
  * Input: matrix, plan, target; some kernels also read the segment index. Output: rsr_lowered. The
- * plan's row of kernels.def does the work; this file refuses a plan that does not fit, names things,
- * packs the scales and checks the result.
+ * plan's row of kernels.def does the work; this file refuses a plan that does not fit, names
+ * things, packs the scales and checks the result.
  */
 #include "lower/lower.h"
 

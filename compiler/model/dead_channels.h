@@ -3,10 +3,11 @@
  *
  * Three rules, and no others:
  *
- *   1. A row i of gate or up that is all zero makes channel i dead: rows gate_i and up_i, and column i
- *      of down. h_i = act(gate_i) * up_i is a product with a zero (relu2 and silu are 0 at 0).
- *   2. A zero weight i of the norm before o or down (sub-norms): their column i alone. What enters the
- *      norm still counts in its mean square, so what makes it is computed.
+ *   1. A row i of gate or up that is all zero makes channel i dead: rows gate_i and up_i, and
+ *      column i of down. h_i = act(gate_i) * up_i is a product with a zero (relu2 and silu are 0 at
+ *      0).
+ *   2. A zero weight i of the norm before o or down (sub-norms): their column i alone. What enters
+ *      the norm still counts in its mean square, so what makes it is computed.
  *   3. A zero weight j of the norm before q, k, v or before gate, up: their column j.
  *
  * Results are the same bit for bit. Layers have no bias, so a zero row gives 0 * scale = +0. With

@@ -253,8 +253,8 @@ static bool is_converted(const struct builder *b, const char *module) {
     return true;
 }
 
-/* transformers 4 keeps a module whose name holds a pattern anywhere. Where layers are quantised from
- * float masters, no tensor shows which rule the model was trained with. */
+/* transformers 4 keeps a module whose name holds a pattern anywhere. Where layers are quantised
+ * from float masters, no tensor shows which rule the model was trained with. */
 static void refuse_ambiguous(struct builder *b, const char *module) {
     const struct rsr_config *config = &b->checkpoint->config;
     struct rsrc_place place = {.file = config->file};

@@ -18,11 +18,8 @@ static const char *const encoding_names[] = {
 };
 
 static const char *const rule_names[] = {
-    [RSR_SCALE_MULTIPLY] = "multiply",
-    [RSR_SCALE_DIVIDE] = "divide",
-    [RSR_SCALE_ONLINE] = "online",
-    [RSR_SCALE_BLOCKS] = "blocks",
-    [RSR_SCALE_VALUES] = "values",
+    [RSR_SCALE_MULTIPLY] = "multiply", [RSR_SCALE_DIVIDE] = "divide", [RSR_SCALE_ONLINE] = "online",
+    [RSR_SCALE_BLOCKS] = "blocks",     [RSR_SCALE_VALUES] = "values",
 };
 
 static const char *const activation_names[] = {

@@ -1,18 +1,18 @@
 /* ternary.c - one linear layer as int8 values and a multiplier, whatever its encoding.
  *
  * Encodings (ir.h, enum rsr_encoding)
- *   PACKED2  uint8 [R, in], R = ceil(out / 4): bits 2i..2i+1 of byte (r, c) are weight (i*R + r, c) plus
- *            one. Code 3 is illegal. Rows i*R + r >= out do not exist: what pads them must be 0 (the
- *            packer's zeroed byte) or 1 (a zero weight).
+ *   PACKED2  uint8 [R, in], R = ceil(out / 4): bits 2i..2i+1 of byte (r, c) are weight (i*R + r, c)
+ *            plus one. Code 3 is illegal. Rows i*R + r >= out do not exist: what pads them must be
+ *            0 (the packer's zeroed byte) or 1 (a zero weight).
  *   BYTES    [out, in] of 0, 1, and 255 or -1.
- *   LATENT   float masters [out, in], quantised as transformers' AutoBitLinear does online. It works in
- *            float32 whatever the masters are stored as, so the reference is the model loaded in
- *            float32: s = 1 / max(mean|W|, 1e-5), t = clamp(round_half_even(W s), -1, 1), and the layer
- *            multiplies by 1 / s, all in float32. The mean of float32 numbers depends on the order
- *            of the additions, which a framework does not promise; here it is summed in double in eight
- *            lanes (column mod 8) and rounded once, so it is the correctly rounded mean but for
- *            1e-9 odds. A framework's own mean may differ in the last bit; a weight within one
- *            rounding of s W = +-0.5 could then fall on the other side.
+ *   LATENT   float masters [out, in], quantised as transformers' AutoBitLinear does online. It
+ *            works in float32 whatever the masters are stored as, so the reference is the model
+ *            loaded in float32: s = 1 / max(mean|W|, 1e-5), t = clamp(round_half_even(W s), -1, 1),
+ *            and the layer multiplies by 1 / s, all in float32. The mean of float32 numbers depends
+ *            on the order of the additions, which a framework does not promise; here it is summed
+ *            in double in eight lanes (column mod 8) and rounded once, so it is the correctly
+ *            rounded mean but for 1e-9 odds. A framework's own mean may differ in the last bit; a
+ *            weight within one rounding of s W = +-0.5 could then fall on the other side.
  *   VALUES   floats that already are ternary times a scale: model/ternary_values.c.
  *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multipliers too.
  *

@@ -1,5 +1,5 @@
-/* plan.c - chooses the kernel of a layer in each regime, a row of kernels.def: the one with the least
- * predicted time, or measured time where there is a timer.
+/* plan.c - chooses the kernel of a layer in each regime, a row of kernels.def: the one with the
+ * least predicted time, or measured time where there is a timer.
  *
  * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its
  * reasons, and remarks on what was chosen and what was declined.
@@ -164,8 +164,8 @@ static bool is_listed_kernel(const struct selection *among, enum rsr_kernel_id k
 }
 
 /* A module holds every weight once: beside the kernel of decode, prefill has what reads the same
- * data, or none. A token alone has a kernel with data of its own, or of one that the target lacks: for
- * one, nothing is worth unpacking. */
+ * data, or none. A token alone has a kernel with data of its own, or of one that the target lacks:
+ * for one, nothing is worth unpacking. */
 static bool shares_data(const struct selection *among, const struct rsrc_choice *prefill) {
     const struct rsrc_choice *decode = among->decode;
     const struct rsrc_kernel_row *row = row_of(prefill);
@@ -190,7 +190,8 @@ static bool fits_sums(const struct selection *among, const struct rsrc_choice *c
     return among->forced != -1 || among->cols <= choice->max_cols;
 }
 
-/* A variant of batches alone, whose kernels read what others have stored, leaves decode to those. */
+/* A variant of batches alone, whose kernels read what others have stored, leaves decode to
+ * those. */
 static bool is_asked_for(const struct selection *among, const struct rsrc_choice *choice) {
     bool is_data = false;
     if (among->forced == -1 || (int)row_of(choice)->variant == among->forced)
@@ -213,7 +214,8 @@ static bool is_open(const struct selection *among, const struct rsrc_choice *cho
            (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
-/* Small batches leave lanes beyond these empty: a kernel of more has to be a tenth faster at 128 tokens. */
+/* Small batches leave lanes beyond these empty: a kernel of more has to be a tenth faster at 128
+ * tokens. */
 #define FILLED_LANES 16u
 
 /* Of floats, what decode takes computes batches as well, in the same order: both count. */
@@ -268,8 +270,8 @@ static enum rsr_verdict verdict_of(const struct selection *among, const struct r
                                          : RSR_VERDICT_SLOWER;
 }
 
-/* What says most of the choice: what is faster and lost by its lanes, or else the best of what `among` leaves
- * open. NULL: nothing. */
+/* What says most of the choice: what is faster and lost by its lanes, or else the best of what
+ * `among` leaves open. NULL: nothing. */
 static const struct rsrc_choice *best_declined(const struct selection *all,
                                                const struct rsrc_choice *chosen,
                                                const struct selection *among) {

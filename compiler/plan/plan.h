@@ -38,8 +38,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct 
                                                  const char *file, const char *text,
                                                  uint64_t size_bytes, struct rsr_named_plan **out,
                                                  uint32_t *n_out);
-/* Takes a plan of `file` in place of the planner's, if the planner could have made it: a kernel that is
- * open, with its machine and a tile that it has. Bytes and bounds become those of the layer. */
+/* Takes a plan of `file` in place of the planner's, if the planner could have made it: a kernel
+ * that is open, with its machine and a tile that it has. Bytes and bounds become those of the
+ * layer. */
 RSRC_NODISCARD enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_plan_input *input,
                                                 const char *file,
@@ -47,9 +48,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct r
                                                 struct rsr_plan *out);
 /* Microseconds that a call of the plan's kernel takes for so many tokens. */
 double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens);
-/* The largest batch for which the kernels of decode take no more time than those of prefill, of all the
- * plans together: 1 .. RSRC_PREFILL_TOKENS - 1. Larger ones run prefill's; so a token more never takes less
- * (but two than one, where prefill's kernel beats decode's for one already: of a few dozen columns). */
+/* The largest batch for which the kernels of decode take no more time than those of prefill, of all
+ * the plans together: 1 .. RSRC_PREFILL_TOKENS - 1. Larger ones run prefill's; so a token more
+ * never takes less (but two than one, where prefill's kernel beats decode's for one already: of a
+ * few dozen columns). */
 uint32_t rsrc_decode_tokens(const struct rsr_plan *const *plans, uint32_t n_plans);
 /* The regimes of a plan are computed in the same way: one kernel serves both. */
 bool rsrc_same_kernel(const struct rsr_plan *plan);

@@ -2,9 +2,10 @@
  * which model/gguf_blocks.c describes, as float16.
  *
  *   Q8_0  32 weights: float16 d, then 32 int8 q; a weight is d q
- *   Q6_K  256 weights: 128 bytes with the low 4 bits of q + 32, 64 with its high 2 bits, 16 int8 scales
- *         s, one for 16 weights, float16 d; a weight is (d s) q. In each half of the block weight n is
- *         in the bytes n % 64 and n % 32, in the low bits first: nibble n / 64, pair n / 32
+ *   Q6_K  256 weights: 128 bytes with the low 4 bits of q + 32, 64 with its high 2 bits, 16 int8
+ *         scales s, one for 16 weights, float16 d; a weight is (d s) q. In each half of the block
+ *         weight n is in the bytes n % 64 and n % 32, in the low bits first: nibble n / 64, pair n
+ *         / 32
  *
  * The products are ggml's, in float32 and in its order, so that a model has the embedding that its
  * file has elsewhere. d q has 19 bits, so nothing shorter than float32 holds it: a module takes 3.8

@@ -1,10 +1,10 @@
 /* gguf_model.c - what the metadata of a GGUF file say of a model, as an rsr_config, and its tensors
  * under the names of Hugging Face checkpoints.
  *
- * Every key is understood, known to be harmless (gguf_keys.h) or refused by name. The conventions are those of
- * llama.cpp: dimensions and activations from its src/models. Its "llama" rotates neighbouring
- * elements of a head and not halves, so its files hold the rows of q and k in that order:
- * rsr_tensor.interleaved_heads tells the decoder to put them back.
+ * Every key is understood, known to be harmless (gguf_keys.h) or refused by name. The conventions
+ * are those of llama.cpp: dimensions and activations from its src/models. Its "llama" rotates
+ * neighbouring elements of a head and not halves, so its files hold the rows of q and k in that
+ * order: rsr_tensor.interleaved_heads tells the decoder to put them back.
  */
 #include <math.h>
 #include <stdarg.h>

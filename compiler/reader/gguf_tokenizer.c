@@ -1,7 +1,7 @@
 /* gguf_tokenizer.c - tokenizer.ggml.* and tokenizer.chat_template as the section of rsr_abi.h.
  *
- *   model "gpt2"   byte-level BPE; "pre" names what splits the text before it, by the tokenizer that
- *                  the converter recognised
+ *   model "gpt2"   byte-level BPE; "pre" names what splits the text before it, by the tokenizer
+ *                  that the converter recognised
  *   model "llama"  SentencePiece's BPE: scores instead of a list of merges, tokens of single bytes
  *
  * What a name stands for is what the tokenizers library does for the model of that name, which is

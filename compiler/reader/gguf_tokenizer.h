@@ -6,8 +6,8 @@
 #include "reader/reader.h"
 
 /* Leaves `out` without a section where the file has no tokenizer. The ids of `config` are known to
- * be in the vocabulary of its embedding; special tokens that end a turn join its eos_tokens. Refuses by name every kind of tokenizer that is not
- * understood. */
+ * be in the vocabulary of its embedding; special tokens that end a turn join its eos_tokens.
+ * Refuses by name every kind of tokenizer that is not understood. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag,
                                                          struct rsrc_arena *arena, const char *file,
                                                          const struct rsrc_gguf *gguf,

@@ -1,7 +1,8 @@
 /* hf_quantization.c - what config.json says about the weights of the linear layers: the scale rule,
  * the layers that stay in floating point, and what the layers multiply with.
  *
- *   quantization_config of quant_method "bitnet"   packed weights or float masters; int8 activations
+ *   quantization_config of quant_method "bitnet"   packed weights or float masters; int8
+ *                                                  activations
  *   weight_bits 1, input_bits 8 (1bitLLM)          float masters; int8 activations
  *   nothing                                        floats that already are ternary, as TriLM and
  *                                                  Ternary-Bonsai publish them; float activations

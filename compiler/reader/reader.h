@@ -11,18 +11,16 @@ const char *rsrc_quote(struct rsrc_arena *arena, const char *text);
 
 /* The eos ids of generation_config.json stand for those of config.json, as in transformers: a
  * configuration class's own may be left there. bos counts where there is none. */
-RSRC_NODISCARD enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag,
-                                                             struct rsrc_arena *arena,
-                                                             const char *name, const uint8_t *bytes,
-                                                             uint64_t size_bytes,
-                                                             struct rsr_config *config);
+RSRC_NODISCARD enum rsrc_status
+rsrc_parse_generation_config(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
+                             const uint8_t *bytes, uint64_t size_bytes, struct rsr_config *config);
 
 /* modules.json of sentence-transformers: where its pooling is described, and whether the result is
  * normalised. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *name, const uint8_t *bytes,
-                                                   uint64_t size_bytes,
-                                                   const char **pooling_folder, bool *normalized);
+                                                   uint64_t size_bytes, const char **pooling_folder,
+                                                   bool *normalized);
 /* config.json of that folder: hyper.pooling. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_pooling(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *name, const uint8_t *bytes,
@@ -32,23 +30,19 @@ void rsrc_keep_head(struct rsr_config *config);
 /* What else is said around an embedding model and would change its vectors: nothing of it is
  * supported. Texts of more than *max_tokens, which is left alone where nothing is said of it, would
  * be cut. */
-RSRC_NODISCARD enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag,
-                                                             struct rsrc_arena *arena,
-                                                             const char *name, const uint8_t *bytes,
-                                                             uint64_t size_bytes,
-                                                             uint32_t *max_tokens);
+RSRC_NODISCARD enum rsrc_status
+rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
+                             const uint8_t *bytes, uint64_t size_bytes, uint32_t *max_tokens);
 /* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
 
 /* chat_template, bos_token and eos_token of tokenizer_config.json; what it says of tokens must be
- * what the tokenizer's section has, if there is one. *lists_added: the older files beside it, which are
- * the next two, do not count. */
-RSRC_NODISCARD enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag,
-                                                            struct rsrc_arena *arena,
-                                                            const char *name, const uint8_t *bytes,
-                                                            uint64_t size_bytes,
-                                                            struct rsr_tokenizer *tokenizer,
-                                                            bool *lists_added);
+ * what the tokenizer's section has, if there is one. *lists_added: the older files beside it, which
+ * are the next two, do not count. */
+RSRC_NODISCARD enum rsrc_status
+rsrc_parse_tokenizer_config(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
+                            const uint8_t *bytes, uint64_t size_bytes,
+                            struct rsr_tokenizer *tokenizer, bool *lists_added);
 /* bos_token and eos_token of special_tokens_map.json. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_special_tokens(struct rsrc_diag *diag,
                                                           struct rsrc_arena *arena,
@@ -80,19 +74,19 @@ void rsrc_probe_chat_template(struct rsrc_diag *diag, struct rsrc_arena *arena, 
 /* A tokenizer between tokenizer.json and its section. Texts borrow from `scratch` or the document;
  * what goes into the section is copied by rsrc_pack_tokenizer. */
 struct rsrc_token_text {
-    const char *bytes;          /* raw bytes; NULL: the id is not used */
+    const char *bytes; /* raw bytes; NULL: the id is not used */
     uint32_t n_bytes;
-    uint8_t flags;              /* enum rsr_token_flag */
+    uint8_t flags; /* enum rsr_token_flag */
 };
 
 struct rsrc_token_split {
-    struct rsr_pretokenizer step;   /* pattern_at is set when packing */
-    const char *pattern;            /* NULL: none */
+    struct rsr_pretokenizer step; /* pattern_at is set when packing */
+    const char *pattern;          /* NULL: none */
 };
 
 /* Every `pattern` becomes `content`; both UTF-8, at most RSRC_MAX_LITERAL bytes. */
 struct rsrc_token_replacement {
-    const char *pattern;            /* "": none */
+    const char *pattern; /* "": none */
     const char *content;
 };
 
@@ -111,21 +105,21 @@ struct rsrc_tokenizer_draft {
     struct rsrc_diag *diag;
     struct rsrc_arena *scratch;
     const char *file;
-    const char *nul;                /* what stands for a NUL in the document; "": nothing */
-    const json_t *vocab;            /* token -> id, checked */
+    const char *nul;     /* what stands for a NUL in the document; "": nothing */
+    const json_t *vocab; /* token -> id, checked */
     struct rsrc_token_text *tokens;
     uint32_t n_tokens;
-    struct rsr_merge *merges;       /* sorted by (left, right), no pair twice */
+    struct rsr_merge *merges; /* sorted by (left, right), no pair twice */
     uint32_t n_merges;
     enum rsr_bpe_alphabet alphabet;
-    uint32_t unk_token;             /* RSR_NO_TOKEN: none */
+    uint32_t unk_token; /* RSR_NO_TOKEN: none */
     bool fuse_unk;
-    bool byte_fallback;             /* of the model: characters it lacks are tokens <0xNN> */
+    bool byte_fallback; /* of the model: characters it lacks are tokens <0xNN> */
     struct rsrc_token_normalizer normalizers[RSRC_MAX_NORMALIZERS];
     uint32_t n_normalizers;
     struct rsrc_token_split splits[RSRC_MAX_SPLITS];
     uint32_t n_splits;
-    struct rsr_decoder decoder;     /* replace is set when packing */
+    struct rsr_decoder decoder; /* replace is set when packing */
     struct rsrc_token_replacement decoder_text;
     uint32_t prefix[RSRC_MAX_TEMPLATE_TOKENS];
     uint32_t n_prefix;
@@ -142,8 +136,8 @@ enum rsrc_status rsrc_refuse_tokenizer(const struct rsrc_tokenizer_draft *draft,
 /* The "type" of a component of tokenizer.json; never NULL. */
 const char *rsrc_component_type(const json_t *component);
 
-/* tokenizer_nul.c: the document, which the caller owns, with another character for a NUL: draft->nul.
- * And the text of a token with the NUL again, in the document or the scratch arena. */
+/* tokenizer_nul.c: the document, which the caller owns, with another character for a NUL:
+ * draft->nul. And the text of a token with the NUL again, in the document or the scratch arena. */
 RSRC_NODISCARD enum rsrc_status rsrc_draft_parse(struct rsrc_tokenizer_draft *draft,
                                                  const uint8_t *bytes, uint64_t size_bytes,
                                                  json_t **out);

@@ -13,7 +13,8 @@
 /* How a target computes a layer. */
 struct rsr_info_use {
     const char *variant[RSR_REGIME_COUNT]; /* NULL: not planned */
-    uint64_t token_bytes;                  /* decode reads them for every token; of listed rows and columns, at most */
+    uint64_t token_bytes;                  /* decode reads them for every token; of listed rows and
+                                              columns, at most */
     double us[RSR_REGIME_COUNT]; /* predicted on one core; prefill: for a token of a batch */
 };
 
@@ -36,10 +37,10 @@ struct rsr_info_dense {
 
 /* Of the module for all targets. */
 struct rsr_info_module {
-    uint64_t layer_bytes; /* codes, indexes and scales as lowering packs them, equal ones once */
-    uint64_t other_bytes; /* embedding, head, norms, tokenizer */
+    uint64_t layer_bytes;  /* codes, indexes and scales as lowering packs them, equal ones once */
+    uint64_t other_bytes;  /* embedding, head, norms, tokenizer */
     uint64_t sketch_bytes; /* of the head */
-    uint64_t code_bytes;  /* kernels, tables and runtime: estimated */
+    uint64_t code_bytes;   /* kernels, tables and runtime: estimated */
     uint64_t
         total_bytes; /* of the file, with what its pages are filled to: estimated; 0: no module */
 };
@@ -79,7 +80,7 @@ struct rsr_info {
     const struct rsr_tokenizer *tokenizer; /* NULL: none */
     const char *architecture;              /* NULL: no graph could be built */
     bool tied_head;
-    bool ternary_head; /* it is the last layer */
+    bool ternary_head;                  /* it is the last layer */
     const struct rsr_head_plan *sketch; /* of the head; NULL: there is no graph */
     struct rsr_info_dense embedding, head;
     uint32_t n_dense; /* linear layers that are not ternary */
@@ -100,11 +101,11 @@ void rsrc_info_group(struct rsrc_arena *arena, struct rsr_info *info);
 /* One token on a target. */
 struct rsr_info_cost {
     uint64_t layer_bytes, dense_bytes,
-        head_bytes;            /* that it reads; of a head with a sketch, the least */
-    uint64_t full_head_bytes;  /* for full logits */
-    uint64_t usual_head_bytes; /* with the rows that a sketch leaves open */
-    uint64_t embedding_bytes;                      /* one row */
-    uint64_t token_bytes;                          /* their sum */
+        head_bytes;              /* that it reads; of a head with a sketch, the least */
+    uint64_t full_head_bytes;    /* for full logits */
+    uint64_t usual_head_bytes;   /* with the rows that a sketch leaves open */
+    uint64_t embedding_bytes;    /* one row */
+    uint64_t token_bytes;        /* their sum */
     double us[RSR_REGIME_COUNT]; /* predicted on one core; in decode with what is dense */
     double floor_us;             /* of reading token_bytes on one core */
     double floor_all_us;         /* on all cores of the description, each at that rate */

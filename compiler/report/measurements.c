@@ -1,5 +1,5 @@
-/* measurements.c - copies what a report draws of files that were measured: members of the tables below,
- * numbers that are none below 0, texts as text. What else a file has is left out. */
+/* measurements.c - copies what a report draws of files that were measured: members of the tables
+ * below, numbers that are none below 0, texts as text. What else a file has is left out. */
 #include "report/measurements.h"
 
 #include <string.h>

@@ -7,7 +7,8 @@
 #include "base/arena.h"
 #include "diag.h"
 
-/* Of `rsr-bench model --profile --json`, of a module that was compiled from the checkpoint with this hash.
+/* Of `rsr-bench model --profile --json`, of a module that was compiled from the checkpoint with
+ * this hash.
  * *json: the members that a report has, checked; in the arena. */
 RSRC_NODISCARD enum rsrc_status rsrc_read_measured(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *path, const uint8_t model_hash[16],

@@ -1,4 +1,5 @@
-/* report.c - the report of a compilation as text, and what its JSON (report_json.c) shares with it. */
+/* report.c - the report of a compilation as text, and what its JSON (report_json.c) shares with
+ * it. */
 #include "report/report_parts.h"
 
 #include <inttypes.h>

@@ -153,7 +153,8 @@ static void put_map(const struct rsr_segment_picture *picture, struct rsrc_buffe
     rsrc_buffer_puts(out, "\"");
 }
 
-/* What the planner knew of the segments of a layer, for all targets: what scatter was predicted by. */
+/* What the planner knew of the segments of a layer, for all targets: what scatter was predicted
+ * by. */
 static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
     const struct rsr_stats *stats = &layer->stats;
     const struct rsr_segment_picture *picture = &layer->picture;

@@ -1,5 +1,5 @@
-/* report_page.h - a page that draws JSON: one file of HTML with its styles, scripts and numbers, which loads
- * nothing. The sources are in report/page/; page.cmake puts them together. */
+/* report_page.h - a page that draws JSON: one file of HTML with its styles, scripts and numbers,
+ * which loads nothing. The sources are in report/page/; page.cmake puts them together. */
 #ifndef RSRC_REPORT_REPORT_PAGE_H
 #define RSRC_REPORT_REPORT_PAGE_H
 

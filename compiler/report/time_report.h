@@ -18,7 +18,8 @@ struct rsrc_time_row {
     const char *name;
     uint64_t n_runs;
     double wall_s, cpu_s;
-    uint64_t peak_bytes; /* of this process without its files, seen when a run ended; or of a tool */
+    uint64_t peak_bytes; /* of this process without its files, seen when a run ended; or of a
+                            tool */
 };
 
 struct rsrc_times {

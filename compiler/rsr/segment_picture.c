@@ -1,8 +1,8 @@
 /* segment_picture.c - the histogram and the map of segments that a report draws.
  *
- * Of a segment of m columns in a block, one sum stays for m columns: 1 - 1/m of each need not be added,
- * and all of a column of zeros. The map has the mean of that share over the blocks and columns of a
- * cell. Counts are exact, of every block; one block's codes are in memory at a time.
+ * Of a segment of m columns in a block, one sum stays for m columns: 1 - 1/m of each need not be
+ * added, and all of a column of zeros. The map has the mean of that share over the blocks and
+ * columns of a cell. Counts are exact, of every block; one block's codes are in memory at a time.
  */
 #include "rsr/segment_picture.h"
 

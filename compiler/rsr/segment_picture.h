@@ -1,5 +1,5 @@
-/* segment_picture.h - what a report draws of the segments of a matrix: how many columns share one, and
- * where in the matrix they do. */
+/* segment_picture.h - what a report draws of the segments of a matrix: how many columns share one,
+ * and where in the matrix they do. */
 #ifndef RSRC_RSR_SEGMENT_PICTURE_H
 #define RSRC_RSR_SEGMENT_PICTURE_H
 

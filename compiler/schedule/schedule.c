@@ -1,8 +1,8 @@
 /* schedule.c - builds the step from the graph: operations in order, buffers placed by lifetime.
  *
- * One table of operations serves every batch size where decode and prefill use the same kernels; else
- * each has its own, which differ in kernel numbers alone. Operations split by token follow each other
- * without a barrier (the same worker owns the same tokens); a barrier stands where
+ * One table of operations serves every batch size where decode and prefill use the same kernels;
+ * else each has its own, which differ in kernel numbers alone. Operations split by token follow
+ * each other without a barrier (the same worker owns the same tokens); a barrier stands where
  * the split changes.
  */
 #include "schedule/schedule.h"
@@ -99,7 +99,8 @@ static void describe_buffers(const struct rsr_graph *graph, struct rsr_buffer bu
     buffers[B_PROJ_ACT2] = inputs("proj_act2", hyper->hidden);
 }
 
-/* ---- operations ---------------------------------------------------------------------------------- */
+/* ---- operations
+ * ---------------------------------------------------------------------------------- */
 
 #define MAX_BLOCK_OPS 48
 #define MAX_OUTER_OPS 12
@@ -294,7 +295,8 @@ static void add_end(struct builder *b) {
     add_barrier(b);
 }
 
-/* ---- what operations touch ------------------------------------------------------------------------ */
+/* ---- what operations touch
+ * ------------------------------------------------------------------------ */
 
 static bool reads(const struct rsr_step_op *op, uint32_t buffer) {
     for (uint32_t i = 0; i < 4; i++)
@@ -312,7 +314,8 @@ static bool writes(const struct rsr_step_op *op, uint32_t buffer) {
            (op->kind == RSR_OP_ROPE_APPEND && (op->src[0] == buffer || op->src[1] == buffer));
 }
 
-/* ---- barriers of tokens --------------------------------------------------------------------------- */
+/* ---- barriers of tokens
+ * --------------------------------------------------------------------------- */
 
 static bool is_by_token(const struct rsr_step_op *op) {
     return (RSR_OPS_BY_TOKEN >> op->kind & 1) != 0;
@@ -347,11 +350,13 @@ static void mark_token_barriers(struct rsr_step *step) {
     }
 }
 
-/* ---- lifetimes ------------------------------------------------------------------------------------ */
+/* ---- lifetimes
+ * ------------------------------------------------------------------------------------ */
 
-/* live[i]: the buffer holds a value that is still needed before or during operation i, or is written by
- * it. Walking backwards, a value is needed from its last read up to the write that made it. A buffer
- * stays alive to the next barrier of all as well: before it a slower worker may still be at the operation. */
+/* live[i]: the buffer holds a value that is still needed before or during operation i, or is
+ * written by it. Walking backwards, a value is needed from its last read up to the write that made
+ * it. A buffer stays alive to the next barrier of all as well: before it a slower worker may still
+ * be at the operation. */
 static void find_lifetime(const struct rsr_step *step, uint32_t buffer, bool *live) {
     bool needed = false;
     for (uint32_t i = step->n_ops; i-- > 0;) {
@@ -382,8 +387,8 @@ static bool meet(const bool *a, const bool *b, uint32_t n) {
     return false;
 }
 
-/* First fit, widest buffer first: each goes to the lowest offset where nothing that lives at the same
- * time lies. */
+/* First fit, widest buffer first: each goes to the lowest offset where nothing that lives at the
+ * same time lies. */
 static void place_buffers(struct rsrc_arena *arena, struct rsr_step *step) {
     bool *live[B_COUNT];
     uint32_t order[B_COUNT];
@@ -494,7 +499,8 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
     *steps = built;
 }
 
-/* ---- verification ---------------------------------------------------------------------------------- */
+/* ---- verification
+ * ---------------------------------------------------------------------------------- */
 
 static struct rsrc_step_problem problem_at(uint32_t op, const char *what, const char *buffer) {
     return (struct rsrc_step_problem){.what = what, .buffer = buffer, .op = op};
@@ -522,8 +528,8 @@ static bool is_touched_by_both(const struct rsr_step_op *first, const struct rsr
            (reads(first, buffer) && writes(second, buffer));
 }
 
-/* Between two barriers, a buffer written by one operation and touched by another must be split by token
- * in both. After a barrier of tokens, what the T operations before it wrote is read. */
+/* Between two barriers, a buffer written by one operation and touched by another must be split by
+ * token in both. After a barrier of tokens, what the T operations before it wrote is read. */
 static struct rsrc_step_problem check_barriers(const struct rsr_step *step) {
     bool has_token_barriers = false;
     for (uint32_t i = 0; i < step->n_ops; i++) {

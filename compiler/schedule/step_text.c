@@ -9,8 +9,8 @@
  *     linear      q <- act : kernel 0 "model.layers.0.self_attn.q_proj" block 0
  *   end step
  *
- * Names of layers and norms are for the reader: the numbers count. The text is untrusted: every buffer
- * is declared, every number in range, and rsrc_find_step_problem has the last word.
+ * Names of layers and norms are for the reader: the numbers count. The text is untrusted: every
+ * buffer is declared, every number in range, and rsrc_find_step_problem has the last word.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static const char *const OP_NAMES[RSR_OP_KIND_COUNT] = {
 #undef OP_NAME
 };
 
-/* What an operation's number is; word NULL: it has none. An optional one is not printed where it says
- * nothing: where it is `absent`. */
+/* What an operation's number is; word NULL: it has none. An optional one is not printed where it
+ * says nothing: where it is `absent`. */
 static const struct arg_form {
     const char *word;
     bool named; /* the name of what is meant follows */
@@ -53,7 +53,8 @@ static bool has_arg(const struct rsr_step_op *op) {
     return form->word != NULL && !(form->optional && op->arg == form->absent);
 }
 
-/* ---- printing -------------------------------------------------------------------------------------- */
+/* ---- printing
+ * -------------------------------------------------------------------------------------- */
 
 static void put_op(const struct rsr_step *step, const struct rsr_step_op *op, const char *name,
                    struct rsrc_buffer *out) {
@@ -117,7 +118,8 @@ void rsrc_print_parsed_step(const struct rsr_parsed_step *parsed, struct rsrc_bu
     rsrc_buffer_puts(out, "end step\n");
 }
 
-/* ---- parsing --------------------------------------------------------------------------------------- */
+/* ---- parsing
+ * --------------------------------------------------------------------------------------- */
 
 /* buffer x cols 64 row_bytes 256 offset 0 */
 static enum rsrc_status parse_buffer(struct rsrc_scan *scan, struct rsr_step *step) {
@@ -281,8 +283,8 @@ static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step 
     return rsrc_scan_line_end(scan);
 }
 
-/* What no single line shows. Kernels and norms are numbers of something that is not here: any will do.
- * `start` is where the step begins. */
+/* What no single line shows. Kernels and norms are numbers of something that is not here: any will
+ * do. `start` is where the step begins. */
 static enum rsrc_status verify(const struct rsrc_scan *start, const char *const *places,
                                const struct rsr_step *step) {
     const struct rsr_graph graph = {

@@ -280,8 +280,8 @@ static bool suits_better(const struct rsr_spec *spec, const struct rsr_spec *bes
                      : strcmp(spec->cpu, host_cpu) == 0 && strcmp(best->cpu, host_cpu) != 0;
 }
 
-/* Of the descriptions that the host can run the one that suits it best, the first by name where several
- * do. */
+/* Of the descriptions that the host can run the one that suits it best, the first by name where
+ * several do. */
 static enum rsrc_status load_native(const struct search *search, struct rsr_spec *out) {
     struct name_list *list = list_names(search);
     if (list->n == 0)

@@ -210,8 +210,8 @@ class block {
 #endif
     }
 
-    // Until the fiber leaves. (swapcontext would ask the kernel for the signal mask every time: that
-    // took half of all time.)
+    // Until the fiber leaves. (swapcontext would ask the kernel for the signal mask every time:
+    // that took half of all time.)
     void go_on(fiber &f) {
         if (_setjmp(scheduler_) != 0)
             return;
@@ -329,7 +329,7 @@ template <class T> T value_of(uint32_t bits) {
 
 } // namespace emulation
 
-// ---- what kernels call --------------------------------------------------------------------------------
+// ---- what kernels call --------------------------------------------------------------------------
 
 inline void __syncthreads() {
     emulation::block::current().barrier();

@@ -1,8 +1,9 @@
 // activations.cuh - rows of activations to int8 in shared memory, by all threads of a block.
 //
 // The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = (1 / max(largest |x|,
-// 1e-5)) * 127, q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN becomes
-// zeros of scale 0 and is reported. No operation here is a product and a sum, so none can be fused.
+// 1e-5)) * 127, q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN
+// becomes zeros of scale 0 and is reported. No operation here is a product and a sum, so none can
+// be fused.
 #pragma once
 
 namespace rsr {

@@ -1,8 +1,8 @@
 // codes.cuh - 16 bytes of packed codes to the operands of __dp4a.
 //
 // A code is weight + 1: 0, 1 or 2. One 32-bit word holds groups of four codes, one in each byte's
-// place; unpack() puts group g of a word into groups[g]. kernels/matvec/matvec.h says which column a code
-// belongs to.
+// place; unpack() puts group g of a word into groups[g]. kernels/matvec/matvec.h says which
+// column a code belongs to.
 #pragma once
 
 namespace rsr {

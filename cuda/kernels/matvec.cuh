@@ -8,7 +8,7 @@
 // loads a lane are under way at any time, the first of them while the activations are quantised.
 // TOKENS tokens share one reading of the codes; more are done in turns.
 //
-//   SCALE  x: floats, 16-byte aligned rows ldx elements apart (ldx a multiple of 4), quantised here;
+//   SCALE  x: floats, 16-byte aligned rows ldx elements apart (ldx a multiple of 4), quantised;
 //          y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
 //   RAW    x: activation rows (rsr_abi.h) ldx bytes apart; y: int32 acc
 //

@@ -1,9 +1,9 @@
 /* Six prompts that join, stream and leave one engine, one of them cancelled: the loop of a server.
  * Usage: serve-loop MODEL.so [TOKENS]
  *
- * A thread steps the engine with one batch of all requests: what is left of their prompts, 16 tokens
- * at a time, and the last token of those that are answered. The main thread is the clients. Each
- * text is the one that its prompt has alone, whoever is answered beside it.
+ * A thread steps the engine with one batch of all requests: what is left of their prompts, 16
+ * tokens at a time, and the last token of those that are answered. The main thread is the clients.
+ * Each text is the one that its prompt has alone, whoever is answered beside it.
  */
 #include <errno.h>
 #include <pthread.h>

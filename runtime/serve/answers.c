@@ -165,8 +165,8 @@ static bool add_end(struct serve_answer *answer, struct rsr_bytes *out) {
 
 /* ---- A plain answer in pieces ---------------------------------------------------------------- */
 
-/* Rows of log-probabilities take some us each: those of many choices are not written at once, which would keep
- * all streams waiting. Of a job that is done. */
+/* Rows of log-probabilities take some us each: those of many choices are not written at once, which
+ * would keep all streams waiting. Of a job that is done. */
 static bool add_plain_choice(struct serve_answer *answer, struct rsr_bytes *out) {
     struct serve_cursor cursor = {0};
     json_t *part = NULL;

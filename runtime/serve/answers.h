@@ -1,7 +1,8 @@
 /* answers.h - jobs to JSON: all at once, or a server-sent event a token as they come.
  *
- * Every token's part is the same bytes however the tokens came: a cursor goes over a choice, and what is
- * between two of its positions is one part. A plain answer is one part from the beginning to the end.
+ * Every token's part is the same bytes however the tokens came: a cursor goes over a choice, and
+ * what is between two of its positions is one part. A plain answer is one part from the beginning
+ * to the end.
  */
 #ifndef RSR_SERVE_ANSWERS_H
 #define RSR_SERVE_ANSWERS_H
@@ -22,8 +23,9 @@ struct serve_cursor {
 
 struct serve_answer_kind {
     const char *id_prefix, *object, *chunk_object;
-    /* An element of "choices": what choice `index` has from the cursor up to n_tokens tokens, or up to its end,
-     * and moves the cursor. *part: new, or NULL where there is nothing to say. Returns false: no memory. */
+    /* An element of "choices": what choice `index` has from the cursor up to n_tokens tokens, or up
+     * to its end, and moves the cursor. *part: new, or NULL where there is nothing to say. Returns
+     * false: no memory. */
     bool (*part)(struct serve_answer *answer, size_t index, struct serve_cursor *cursor,
                  size_t n_tokens, bool ends, json_t **part);
     /* All of an answer without choices, of a job that is done; new. NULL: it has choices. */
@@ -48,7 +50,8 @@ struct serve_answer {
 typedef bool serve_read_request(const json_t *body, struct serve_answer *answer,
                                 struct serve_error *error);
 
-/* Reads a request, submits the job that comes of it, and makes the reply: the answer, or why there is none. */
+/* Reads a request, submits the job that comes of it, and makes the reply: the answer, or why there
+ * is none. */
 void serve_answer_request(struct serve_server *server, const struct serve_request *request,
                           const struct serve_answer_kind *kind, serve_read_request *read,
                           struct serve_reply *reply);

@@ -1,5 +1,5 @@
-/* chat_answers.c - the choices of /v1/chat/completions: a message, or a delta of it; calls of tools; and
- * log-probabilities of its tokens. */
+/* chat_answers.c - the choices of /v1/chat/completions: a message, or a delta of it; calls of
+ * tools; and log-probabilities of its tokens. */
 #include <stdlib.h>
 
 #include "answers.h"
@@ -131,7 +131,8 @@ static bool part(struct serve_answer *answer, size_t index, struct serve_cursor 
     const bool has_rows = job->logprobs && (n_tokens > cursor->n_tokens || !answer->streams);
     struct said said = {{0}, NULL};
     bool ok = read_text(answer, choice, n_text, ends, cursor, &said);
-    /* Calls come before the part that ends: openai-python's helper for streams misses those that come with it. */
+    /* Calls come before the part that ends: openai-python's helper for streams misses those that
+     * come with it. */
     const bool is_last = ends && !(answer->streams && said.calls != NULL);
     if (ok && (begins || ends || has_rows || said.content.size > 0 || said.calls != NULL)) {
         const bool calls = is_last && choice->finish == SERVE_STOP && cursor->n_calls > 0;

@@ -1,5 +1,5 @@
-/* completion_answers.c - the choices of /v1/completions: texts, and log-probabilities of prompt and text
- * as lists beside one another. */
+/* completion_answers.c - the choices of /v1/completions: texts, and log-probabilities of prompt and
+ * text as lists beside one another. */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,8 +19,8 @@ static size_t count_chars(const char *text, size_t begin, size_t end) {
     return n;
 }
 
-/* A token's text, or "bytes:\xe2\x80" where it is a part of a character, or a zero, which is no key for many
- * readers. */
+/* A token's text, or "bytes:\xe2\x80" where it is a part of a character, or a zero, which is no key
+ * for many readers. */
 static json_t *token_json(const struct serve_model *model, uint32_t token) {
     struct rsr_bytes bytes = {0}, shown = {0};
     json_t *json = NULL;
@@ -41,8 +41,8 @@ static json_t *token_json(const struct serve_model *model, uint32_t token) {
     return json;
 }
 
-/* Texts of the likeliest tokens, and of the token itself if it is none of them. Of tokens with one text the
- * likeliest counts. */
+/* Texts of the likeliest tokens, and of the token itself if it is none of them. Of tokens with one
+ * text the likeliest counts. */
 static json_t *top_json(const struct serve_model *model, const rsr_logprob *row, uint32_t n_top) {
     json_t *top = json_object();
     for (uint32_t i = 1; top != NULL && i <= n_top + 1; i++) {

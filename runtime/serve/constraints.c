@@ -6,8 +6,8 @@
 #include "fields.h"
 #include "replies.h"
 
-/* What json_object means: any JSON object, with a little white space. Without a bound a model may go on with
- * it for ever. */
+/* What json_object means: any JSON object, with a little white space. Without a bound a model may
+ * go on with it for ever. */
 static const char any_object[] =
     "root ::= object\n"
     "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"

@@ -43,7 +43,8 @@ uint32_t serve_max_tokens(const struct serve_model *m) {
 
 /* ---- The thread ------------------------------------------------------------------------------ */
 
-/* How many texts from `first` on go together: their pages are no more than those of the longest that may come. */
+/* How many texts from `first` on go together: their pages are no more than those of the longest
+ * that may come. */
 static size_t group_size(const struct serve_job *job, size_t first) {
     const uint32_t page = job->model->engine_info.kv_page_tokens;
     const size_t most = (serve_embedder_max_tokens(job->model) + page - 1) / page;

@@ -7,7 +7,8 @@
 #include "prompts.h"
 #include "routes.h"
 
-/* Numbers of an answer, which is written at once: as JSON's in some 0.3 us each, as base64 in less. */
+/* Numbers of an answer, which is written at once: as JSON's in some 0.3 us each, as base64 in
+ * less. */
 #define MAX_NUMBERS ((size_t)1 << 20)
 #define MAX_BASE64_NUMBERS ((size_t)1 << 22)
 

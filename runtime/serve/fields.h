@@ -1,7 +1,8 @@
 /* fields.h - what a client sends as JSON, read by a table of fields into a struct.
  *
- * Every field of an object has a row, or the request is refused with the field's name: nothing is ignored.
- * A field that is null is one that is not there. Strings and values are borrowed from the JSON.
+ * Every field of an object has a row, or the request is refused with the field's name: nothing is
+ * ignored. A field that is null is one that is not there. Strings and values are borrowed from the
+ * JSON.
  */
 #ifndef RSR_SERVE_FIELDS_H
 #define RSR_SERVE_FIELDS_H
@@ -20,7 +21,8 @@ enum serve_field_kind {
     SERVE_FIELD_OBJECT,  /* json_t * */
     SERVE_FIELD_VALUE,   /* json_t *, of any kind */
     SERVE_FIELD_INERT,   /* nowhere: it says who asks, not what */
-    SERVE_FIELD_ONLY /* nowhere: what changes nothing, which `only` lists, is taken, all else refused */
+    SERVE_FIELD_ONLY     /* nowhere: what changes nothing, which `only` lists, is taken, all else
+                            refused */
 };
 
 struct serve_field {
@@ -37,8 +39,8 @@ struct serve_fields {
     const struct serve_fields *next; /* more of them; NULL: no */
 };
 
-/* Fills what `object` has; the rest of `into` stays as it is. `where` is the object's own place, "" for the
- * body, "messages[3]" for a part of it: errors name the field by it. */
+/* Fills what `object` has; the rest of `into` stays as it is. `where` is the object's own place, ""
+ * for the body, "messages[3]" for a part of it: errors name the field by it. */
 bool serve_read_fields(const json_t *object, const char *where, const struct serve_fields *fields,
                        void *into, struct serve_error *error);
 

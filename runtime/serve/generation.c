@@ -1,7 +1,7 @@
 /* generation.c - see generation.h.
  *
- * The text of a choice is what rsr_generate() gives for the prompt, sampling and seed: the prompt's tokens
- * go through the detokenizer first, so that a character which they began is completed.
+ * The text of a choice is what rsr_generate() gives for the prompt, sampling and seed: the prompt's
+ * tokens go through the detokenizer first, so that a character which they began is completed.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* generation.h - a choice of a job while it has a slot: its sequence, and how its tokens become text. The
- * scheduler's thread alone knows it. */
+/* generation.h - a choice of a job while it has a slot: its sequence, and how its tokens become
+ * text. The scheduler's thread alone knows it. */
 #ifndef RSR_SERVE_GENERATION_H
 #define RSR_SERVE_GENERATION_H
 
@@ -39,8 +39,9 @@ bool serve_batch_create(struct serve_batch *batch, size_t capacity);
 void serve_batch_free(struct serve_batch *batch);
 void serve_batch_clear(struct serve_batch *batch);
 
-/* Begins choice `index` of the job, which gets one more reference. `sequence` has the beginning of its prompt, but
- * not all of it, and belongs to the generation from now on, also if this fails. False after the error. */
+/* Begins choice `index` of the job, which gets one more reference. `sequence` has the beginning of
+ * its prompt, but not all of it, and belongs to the generation from now on, also if this fails.
+ * False after the error. */
 bool serve_generation_begin(struct serve_generation *g, struct serve_job *job, size_t index,
                             rsr_sequence *sequence, struct serve_error *error);
 
@@ -50,12 +51,13 @@ bool serve_generation_decodes(const struct serve_generation *g);
 /* Adds the next token, or up to n_tokens of the prompt, to the batch; returns how many. */
 size_t serve_generation_add(struct serve_generation *g, struct serve_batch *batch, size_t n_tokens);
 
-/* What has become of its part of an evaluated batch: n_entries from `entry` on, of which the last one has a pick if
- * `picked` is not NULL. False: it has ended, or the error is set. */
+/* What has become of its part of an evaluated batch: n_entries from `entry` on, of which the last
+ * one has a pick if `picked` is not NULL. False: it has ended, or the error is set. */
 bool serve_generation_take(struct serve_generation *g, size_t n_entries, const uint32_t *picked,
                            struct serve_error *error);
 
-/* Ends it, its choice by `finish` if that goes on still; the prefix cache keeps what it has evaluated. */
+/* Ends it, its choice by `finish` if that goes on still; the prefix cache keeps what it has
+ * evaluated. */
 void serve_generation_end(struct serve_generation *g, enum serve_finish finish);
 
 #endif

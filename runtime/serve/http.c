@@ -1,9 +1,9 @@
 /* http.c - see http.h.
  *
- * libmicrohttpd's thread calls on_request() for every part of a request, on_peer() and on_completed() for what
- * begins and ends, and read_stream() for what is sent. A reply that waits suspends its connection; wake() resumes it.
- * libmicrohttpd neither looks at a suspended connection nor closes one that is slow but not idle: watch() does,
- * on a thread of its own.
+ * libmicrohttpd's thread calls on_request() for every part of a request, on_peer() and
+ * on_completed() for what begins and ends, and read_stream() for what is sent. A reply that waits
+ * suspends its connection; wake() resumes it. libmicrohttpd neither looks at a suspended connection
+ * nor closes one that is slow but not idle: watch() does, on a thread of its own.
  */
 #include <errno.h>
 #include <microhttpd.h>
@@ -102,8 +102,8 @@ static void wake(void *waiter) {
 /* Why a reply that waits is looked at. */
 enum news { NEWS_NONE, NEWS_SOME, NEWS_COMMENT, NEWS_GONE };
 
-/* NEWS_NONE: the connection is suspended until there are some. A wake that came since the reply was asked last is not
- * lost: it has left is_woken. */
+/* NEWS_NONE: the connection is suspended until there are some. A wake that came since the reply was
+ * asked last is not lost: it has left is_woken. */
 static enum news wait_for_news(struct peer *peer) {
     enum news news = NEWS_NONE;
     pthread_mutex_lock(&peer->http->lock);
@@ -253,7 +253,8 @@ static bool add_headers(const struct peer *peer, struct MHD_Response *response) 
     char seconds[16];
     snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
     const bool cors = has_known_origin(peer), stream = peer->is_streaming;
-    /* Clients send headers of their own, as openai-node's X-Stainless-Lang; none does anything here. */
+    /* Clients send headers of their own, as openai-node's X-Stainless-Lang; none does anything
+     * here. */
     const char *asked = header(peer, "Access-Control-Request-Headers");
     const char *const headers[][2] = {
         {"Content-Type", reply->content_type},
@@ -327,14 +328,15 @@ static void refuse_long(struct peer *peer) {
                peer->http->server->settings->max_body);
 }
 
-/* How much of a body is read, though it is refused: a client that sends all before it listens loses a reply that
- * comes with the end of the connection. */
+/* How much of a body is read, though it is refused: a client that sends all before it listens loses
+ * a reply that comes with the end of the connection. */
 static size_t most_read(const struct peer *peer) {
     const size_t most = 2 * peer->http->server->settings->max_body;
     return header(peer, "Content-Length") && most < DROPPED_BYTES ? DROPPED_BYTES : most;
 }
 
-/* Whether the refusal comes before the body: to a client that waits for it, or would send for long. */
+/* Whether the refusal comes before the body: to a client that waits for it, or would send for
+ * long. */
 static bool refuses_early(const struct peer *peer) {
     return peer->refusal.status == 413 &&
            (header(peer, "Expect") || is_longer(peer, most_read(peer)));
@@ -470,8 +472,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
 
 /* ---- Connections ----------------------------------------------------------------------------- */
 
-/* With the lock. Where there are too many: drops the one that has been without a request for longest, which may be the
- * new one. */
+/* With the lock. Where there are too many: drops the one that has been without a request for
+ * longest, which may be the new one. */
 static void make_room(struct serve_http *http, struct peer *newest) {
     static const char busy[] =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -640,7 +642,8 @@ void serve_http_close(struct serve_http *http) {
     http->fd = -1;
 }
 
-/* libmicrohttpd cannot be stopped while connections are suspended: none is any more once is_ending is set. */
+/* libmicrohttpd cannot be stopped while connections are suspended: none is any more once is_ending
+ * is set. */
 void serve_http_destroy(struct serve_http *http) {
     if (!http)
         return;

@@ -1,11 +1,13 @@
-/* http.h - connections over libmicrohttpd, which this file alone knows: requests come to one handler whole, and
- * replies go out at once, or as a job goes on.
+/* http.h - connections over libmicrohttpd, which this file alone knows: requests come to one
+ * handler whole, and replies go out at once, or as a job goes on.
  *
- * Checked here, before a handler sees a request: the Host header, the body's size, that JSON says so
- * (Content-Type); of the key a handler is told. All of it runs on one thread, but for what wakes a reply.
+ * Checked here, before a handler sees a request: the Host header, the body's size, that JSON says
+ * so (Content-Type); of the key a handler is told. All of it runs on one thread, but for what wakes
+ * a reply.
  *
- * A connection that has brought no whole request for SERVE_RECEIVE_S is closed, and so is the one of them that is
- * slowest where there are too many. A client that closes its connection, or its half of it, has gone.
+ * A connection that has brought no whole request for SERVE_RECEIVE_S is closed, and so is the one
+ * of them that is slowest where there are too many. A client that closes its connection, or its
+ * half of it, has gone.
  */
 #ifndef RSR_SERVE_HTTP_H
 #define RSR_SERVE_HTTP_H
@@ -36,11 +38,11 @@ struct serve_reply;
 
 /* A reply that comes as a job goes on. Called on the HTTP thread. */
 struct serve_later {
-    /* Once: whoever waits is woken by wake(waiter), from any thread, as often as one likes; NULL: not any
-     * more, also not later. */
+    /* Once: whoever waits is woken by wake(waiter), from any thread, as often as one likes; NULL:
+     * not any more, also not later. */
     void (*wait)(void *user, void (*wake)(void *waiter), void *waiter);
-    /* SERVE_WAIT; or fills status and content_type: with SERVE_DONE also the body, which is then all of the
-     * reply; with SERVE_MORE it comes by more(). */
+    /* SERVE_WAIT; or fills status and content_type: with SERVE_DONE also the body, which is then
+     * all of the reply; with SERVE_MORE it comes by more(). */
     enum serve_progress (*begin)(void *user, struct serve_reply *reply);
     /* Appends to the body. */
     enum serve_progress (*more)(void *user, struct rsr_bytes *body);
@@ -68,7 +70,8 @@ typedef void serve_handler(struct serve_server *server, const struct serve_reque
                            struct serve_reply *reply);
 
 struct serve_http;
-/* Listens where the settings say, and answers until it is destroyed. NULL after a sentence on stderr. */
+/* Listens where the settings say, and answers until it is destroyed. NULL after a sentence on
+ * stderr. */
 struct serve_http *serve_http_create(struct serve_server *server, serve_handler *handler);
 /* "http://127.0.0.1:8080" */
 const char *serve_http_address(const struct serve_http *http);

@@ -1,8 +1,9 @@
 /* job.h - what a request asks of a model, and what has come of it so far.
  *
- * A handler fills the first part and submits the job; from then on nobody changes that part. The thread
- * that computes writes the second part under `lock`, and wakes whoever waits. A job ends with its last
- * reference: the reply has one, and the thread that computes another one while it works on it.
+ * A handler fills the first part and submits the job; from then on nobody changes that part. The
+ * thread that computes writes the second part under `lock`, and wakes whoever waits. A job ends
+ * with its last reference: the reply has one, and the thread that computes another one while it
+ * works on it.
  */
 #ifndef RSR_SERVE_JOB_H
 #define RSR_SERVE_JOB_H
@@ -28,7 +29,7 @@ struct serve_token {
     uint32_t token;
     uint32_t
         text_end; /* bytes of the choice's text once the token was taken: what it adds may come with
-                          later ones, which complete a character or show that no stop string has begun */
+                     later ones, which complete a character or show that no stop string has begun */
 };
 
 /* One text that is generated: choice c of prompt p is choices[p * n_choices + c]. */
@@ -36,11 +37,12 @@ struct serve_choice {
     struct rsr_bytes text; /* valid UTF-8, without special and stop tokens, up to a stop string */
     struct serve_token *tokens; /* generated, a stop token included */
     size_t n_tokens, capacity;
-    rsr_logprob *
-        logprobs; /* [n_tokens][1 + n_top_logprobs]: the token's, then the likeliest; NULL: not asked */
+    rsr_logprob
+        *logprobs; /* [n_tokens][1 + n_top_logprobs]: the token's, then the likeliest; NULL: not
+                      asked */
     rsr_logprob
         *prompt_logprobs; /* [tokens of the prompt][1 + n_top_logprobs], the first row unset; NULL:
-                                     not asked. Whole once n_tokens > 0, or finish is set */
+                             not asked. Whole once n_tokens > 0, or finish is set */
     uint32_t cached_tokens; /* of the prompt, that the prefix cache had */
     enum serve_finish finish;
 };
@@ -52,8 +54,8 @@ struct serve_job {
     size_t n_prompts;
     uint32_t n_choices; /* of each prompt; 1 .. SERVE_MAX_CHOICES */
     uint32_t
-        max_tokens; /* of each choice; prompt and max_tokens fit into the engine's context. 0: the prompt
-                            alone is evaluated, for its log-probabilities */
+        max_tokens; /* of each choice; prompt and max_tokens fit into the engine's context. 0: the
+                       prompt alone is evaluated, for its log-probabilities */
     rsr_sampling
         sampling; /* with the seed; sequence_id, generated_from and allowed are the scheduler's */
     rsr_logit_bias *logit_bias;         /* of sampling */
@@ -94,7 +96,8 @@ void serve_job_release(struct serve_job *job); /* may be NULL */
 /* Of all prompts. */
 uint64_t serve_job_tokens(const struct serve_job *job);
 
-/* From now on `wake` is called with `waiter`; NULL: not any more, also not later from another thread. */
+/* From now on `wake` is called with `waiter`; NULL: not any more, also not later from another
+ * thread. */
 void serve_job_wait(struct serve_job *job, void (*wake)(void *waiter), void *waiter);
 
 /* Calls `wake`; with `lock` held, by who has written something. */

@@ -12,7 +12,8 @@
 #include "listen.h"
 #include "log.h"
 
-/* Connections that the kernel holds before they are accepted; it cuts this to net.core.somaxconn. */
+/* Connections that the kernel holds before they are accepted; it cuts this to
+ * net.core.somaxconn. */
 enum { BACKLOG = 4096 };
 
 static int fail(int fd, const char *what, const char *where) {

@@ -1,4 +1,5 @@
-/* metrics.h - what /metrics tells: counters and histograms, added to by any thread without a lock. */
+/* metrics.h - what /metrics tells: counters and histograms, added to by any thread without a
+ * lock. */
 #ifndef RSR_SERVE_METRICS_H
 #define RSR_SERVE_METRICS_H
 
@@ -43,7 +44,8 @@ void serve_count_verdict(struct serve_metrics *metrics, enum serve_verdict verdi
 void serve_count_end(struct serve_metrics *metrics, const struct serve_job *job,
                      const struct serve_error *error);
 
-/* All of it as Prometheus text, with gauges of the scheduler, the models' KV, head sketch and KV index. */
+/* All of it as Prometheus text, with gauges of the scheduler, the models' KV, head sketch and KV
+ * index. */
 bool serve_metrics_print(struct serve_server *server, struct rsr_bytes *text);
 
 #endif

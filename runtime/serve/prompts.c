@@ -48,7 +48,8 @@ static bool refuse_empty(const struct serve_prompt_rules *rules, struct serve_er
                       rules->param);
 }
 
-/* Bytes that tokens stand for: white space beside a special token may be a part of it, however long. */
+/* Bytes that tokens stand for: white space beside a special token may be a part of it, however
+ * long. */
 static size_t count_covered(const char *text, size_t n_bytes) {
     size_t n = 0;
     for (size_t i = 0; i < n_bytes;) {

@@ -1,8 +1,9 @@
 /* rsr_serve.c - rsr-serve: begins and ends what serve.h lists.
  *
- * It listens first, so that whoever waits for it is told that models are being loaded. SIGTERM and SIGINT drain it:
- * no connection comes any more, and what was taken is answered, for --drain seconds; a second one ends it at once.
- * Exit status: 0 after a drain, 1 for a mistake or a failure, said in one sentence, 128 + the signal's number else.
+ * It listens first, so that whoever waits for it is told that models are being loaded. SIGTERM and
+ * SIGINT drain it: no connection comes any more, and what was taken is answered, for --drain
+ * seconds; a second one ends it at once. Exit status: 0 after a drain, 1 for a mistake or a
+ * failure, said in one sentence, 128 + the signal's number else.
  */
 #include <pthread.h>
 #include <semaphore.h>

@@ -1,7 +1,8 @@
 /* scheduler.c - see scheduler.h.
  *
- * KV pages are promised, not counted: a choice that begins is promised what its prompt and max_tokens take,
- * as if it shared nothing. So a sequence never meets an empty pool; what prefix caches keep is yielded to it.
+ * KV pages are promised, not counted: a choice that begins is promised what its prompt and
+ * max_tokens take, as if it shared nothing. So a sequence never meets an empty pool; what prefix
+ * caches keep is yielded to it.
  */
 #include <assert.h>
 #include <math.h>
@@ -62,7 +63,8 @@ static uint64_t pages_of(const struct serve_model *m, uint64_t n_tokens) {
     return (n_tokens + page - 1) / page;
 }
 
-/* Embeddings of a language model are computed beside its texts, in pages that are never promised. */
+/* Embeddings of a language model are computed beside its texts, in pages that are never
+ * promised. */
 static uint64_t promisable_pages(const struct serve_model *m) {
     const uint64_t all = m->engine_info.kv_tokens / m->engine_info.kv_page_tokens;
     return m->pooling == NULL ? all : all - pages_of(m, serve_embedder_max_tokens(m));
@@ -102,8 +104,8 @@ static bool can_fork(const struct serve_generation *sibling) {
     return sibling->n_evaluated + 1 >= sibling->prompt->n_tokens;
 }
 
-/* The next to begin: of the jobs with the fewest running choices the one that came first, so that a job of many
- * choices leaves slots to others. Choices that will fork wait until they can. */
+/* The next to begin: of the jobs with the fewest running choices the one that came first, so that a
+ * job of many choices leaves slots to others. Choices that will fork wait until they can. */
 static struct waiting *choose_waiting(struct serve_scheduler *s, struct lane *lane) {
     struct waiting *best = NULL;
     uint32_t fewest = UINT32_MAX;
@@ -304,8 +306,8 @@ static struct serve_generation *next_in_prompt(const struct serve_scheduler *s, 
     return first;
 }
 
-/* Tokens of prompts that a step may take. What a token takes is measured with all else that steps do, so that the
- * whole step comes to --max-stall, whatever decodes beside it. */
+/* Tokens of prompts that a step may take. What a token takes is measured with all else that steps
+ * do, so that the whole step comes to --max-stall, whatever decodes beside it. */
 static size_t prompt_part(const struct serve_scheduler *s, const struct lane *lane,
                           uint32_t n_busy_lanes) {
     const double stall_ns = (double)s->server->settings->max_stall_ms * 1e6 / n_busy_lanes;

@@ -1,12 +1,13 @@
 /* scheduler.h - evaluates jobs that generate, all of a model together in one batch a step.
  *
- * A step takes first the next token of every text that is generated, then parts of prompts, in the order in
- * which they came, for as long as --max-stall allows. So a long prompt delays the texts of others by no
- * more than that, and no text depends on what is evaluated beside it (rsr.h, "Exactness").
+ * A step takes first the next token of every text that is generated, then parts of prompts, in the
+ * order in which they came, for as long as --max-stall allows. So a long prompt delays the texts of
+ * others by no more than that, and no text depends on what is evaluated beside it (rsr.h,
+ * "Exactness").
  *
- * A choice begins when a slot is free and the KV pages that it may come to need are not promised to others:
- * once begun it never waits, and never fails for want of memory. Choices begin in the order in which
- * their jobs came.
+ * A choice begins when a slot is free and the KV pages that it may come to need are not promised to
+ * others: once begun it never waits, and never fails for want of memory. Choices begin in the order
+ * in which their jobs came.
  */
 #ifndef RSR_SERVE_SCHEDULER_H
 #define RSR_SERVE_SCHEDULER_H

@@ -1,15 +1,17 @@
 /* serve.h - rsr-serve from the bottom up, and what all of its files share.
  *
- *     http          connections: reads requests, asks the router, sends replies, notices who has gone
+ *     http          connections: reads requests, asks the router, sends replies, notices who has
+ *                   gone
  *       router      a table of methods and paths; a handler a route
  *         requests  JSON to jobs: every field is checked, none is ignored
  *         answers   jobs to JSON and to server-sent events
  *           scheduler   one thread that evaluates all jobs together, one batch a step
- *             generation  a text that is generated: its sequence, sampling, stop strings, constraint
+ *             generation  a text that is generated: its sequence, sampling, stop strings,
+ *                         constraint
  *               job       what is asked and what has come of it so far
  *
- * Threads: the HTTP thread reads and writes; the scheduler's thread computes; the embedder's computes
- * embeddings. A job is what they share: its members say whose they are.
+ * Threads: the HTTP thread reads and writes; the scheduler's thread computes; the embedder's
+ * computes embeddings. A job is what they share: its members say whose they are.
  *
  * Strings are UTF-8. Functions return false where memory is out, if they do not say otherwise.
  */

@@ -1,8 +1,9 @@
 /* serve_models.c - see models.h.
  *
- * Keys and values: a model gets room for slots x context tokens, but no more than its part of half of the memory that is
- * free when it is opened; pages are committed as they are used. With --kv-tokens the room is what was asked for, and is
- * committed at once: too little memory is then a sentence at the start and not the end of the process later.
+ * Keys and values: a model gets room for slots x context tokens, but no more than its part of half
+ * of the memory that is free when it is opened; pages are committed as they are used. With
+ * --kv-tokens the room is what was asked for, and is committed at once: too little memory is then a
+ * sentence at the start and not the end of the process later.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,7 +47,8 @@ static bool create_engine(const struct serve_settings *settings, struct serve_mo
            fail(model, &err);
 }
 
-/* What a token takes depends on --kv-type and --attention: an engine that takes more than was thought is made anew. */
+/* What a token takes depends on --kv-type and --attention: an engine that takes more than was
+ * thought is made anew. */
 static bool open_engine(const struct serve_settings *settings, struct serve_model *model,
                         uint64_t bytes) {
     const uint32_t context = settings->context != 0 ? settings->context : model->info.context;

@@ -1,4 +1,5 @@
-/* serve_settings.c - the options of rsr-serve, from one table: the command line's and a YAML file's. */
+/* serve_settings.c - the options of rsr-serve, from one table: the command line's and a YAML
+ * file's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,7 +141,8 @@ static bool is_one_of(const char *words, const char *value) {
     return (size_t)n < sizeof(spaced) && !strchr(value, ' ') && strstr(words, spaced);
 }
 
-/* The name of a model that is given as a file alone: without folders and suffix. NULL: no memory. */
+/* The name of a model that is given as a file alone: without folders and suffix. NULL: no
+ * memory. */
 static char *name_of_file(const char *path) {
     const char *slash = strrchr(path, '/');
     char *name = strdup(slash ? slash + 1 : path);

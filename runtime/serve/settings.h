@@ -1,4 +1,5 @@
-/* settings.h - options of rsr-serve, from the command line and from a YAML file with the same names. */
+/* settings.h - options of rsr-serve, from the command line and from a YAML file with the same
+ * names. */
 #ifndef RSR_SERVE_SETTINGS_H
 #define RSR_SERVE_SETTINGS_H
 
@@ -33,12 +34,13 @@ struct serve_settings {
 
 enum serve_parsed { SERVE_START, SERVE_EXIT_OK, SERVE_EXIT_USAGE };
 
-/* Fills `settings` from the arguments after the program's name, which end with NULL; strings live as long as the
- * program. SERVE_EXIT_OK: --help or --version was answered; SERVE_EXIT_USAGE: after one sentence on stderr. */
+/* Fills `settings` from the arguments after the program's name, which end with NULL; strings live
+ * as long as the program. SERVE_EXIT_OK: --help or --version was answered; SERVE_EXIT_USAGE: after
+ * one sentence on stderr. */
 enum serve_parsed serve_parse_settings(char **arguments, struct serve_settings *settings);
 
-/* settings_yaml.c: gives each name and value of a file to `set`, with a place ("serve.yaml:3"); flags have the
- * values "true" and "false". A model is NAME=FILE.so. False after a sentence. */
+/* settings_yaml.c: gives each name and value of a file to `set`, with a place ("serve.yaml:3");
+ * flags have the values "true" and "false". A model is NAME=FILE.so. False after a sentence. */
 struct serve_setter {
     bool (*set)(void *user, const char *place, const char *name, const char *value);
     void *user;

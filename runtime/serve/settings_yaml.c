@@ -1,4 +1,5 @@
-/* settings_yaml.c - the file of --config: a mapping of names to values, and of `model` to a mapping or a list. */
+/* settings_yaml.c - the file of --config: a mapping of names to values, and of `model` to a mapping
+ * or a list. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

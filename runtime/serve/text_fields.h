@@ -19,8 +19,8 @@ struct serve_text_fields {
 
 extern const struct serve_fields serve_text_fields;
 
-/* What stands where a request says nothing: the checkpoint's sampling or OpenAI's, and a seed that nobody
- * chose. */
+/* What stands where a request says nothing: the checkpoint's sampling or OpenAI's, and a seed that
+ * nobody chose. */
 void serve_begin_text_fields(const struct serve_model *model, struct serve_text_fields *fields);
 
 /* Puts them into the job, which has its model: all but max_tokens. */

@@ -1,5 +1,6 @@
-/* text_routes.c - texts and tokens: POST /tokenize and /detokenize, as vLLM has them, POST /apply-template, as
- * llama.cpp has it, and GET /tokenizer_info, which lm-eval asks for. They answer at once. */
+/* text_routes.c - texts and tokens: POST /tokenize and /detokenize, as vLLM has them, POST
+ * /apply-template, as llama.cpp has it, and GET /tokenizer_info, which lm-eval asks for. They
+ * answer at once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +12,9 @@
 #include "routes.h"
 #include "tools.h"
 
-/* Tokens of a text that fits into no context are counted up to here: it takes the time of all requests. Texts of
- * tokens may be a hundred times as long as their ids, so there are no more of those either. */
+/* Tokens of a text that fits into no context are counted up to here: it takes the time of all
+ * requests. Texts of tokens may be a hundred times as long as their ids, so there are no more of
+ * those either. */
 #define MAX_TOKENS ((uint32_t)1 << 17)
 
 static uint32_t most_tokens(const struct serve_model *model) {

@@ -49,7 +49,8 @@ static size_t find_partial_tag(const char *text, size_t begin, size_t end) {
     return end;
 }
 
-/* {"name": "f", "arguments": {...}}, or Llama's "parameters", and nothing else: as a call, new. NULL: it is none.
+/* {"name": "f", "arguments": {...}}, or Llama's "parameters", and nothing else: as a call, new.
+ * NULL: it is none.
  * *n_read receives the bytes that were read. */
 static json_t *read_call(const char *text, size_t n_bytes, size_t *n_read) {
     json_error_t at;
@@ -102,7 +103,8 @@ static struct serve_piece next_tagged(const char *text, size_t n_bytes, bool end
     return content(*at, end, at, end);
 }
 
-/* Whether objects that are calls are all there is; semicolons may be between them, as Llama 3 writes. */
+/* Whether objects that are calls are all there is; semicolons may be between them, as Llama 3
+ * writes. */
 static json_t *next_object(const char *text, size_t n_bytes, size_t *at) {
     size_t n_read = 0;
     size_t begin = skip_space(text, *at, n_bytes);

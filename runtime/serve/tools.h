@@ -1,4 +1,5 @@
-/* tools.h - functions that a chat may call: how they are told to the model, and how its text calls them. */
+/* tools.h - functions that a chat may call: how they are told to the model, and how its text calls
+ * them. */
 #ifndef RSR_SERVE_TOOLS_H
 #define RSR_SERVE_TOOLS_H
 
@@ -42,9 +43,10 @@ struct serve_piece {
     json_t *call;      /* {"name": ..., "arguments": {...}}; new */
 };
 
-/* What stands at text + *at, which moves behind it. A call is one piece, once all of it is there; what begins
- * as one and turns out to be none is content. White space in front of calls and at the end is nothing. `ends`: no more text
- * will come. However the text comes, the pieces are the same texts. */
+/* What stands at text + *at, which moves behind it. A call is one piece, once all of it is there;
+ * what begins as one and turns out to be none is content. White space in front of calls and at the
+ * end is nothing. `ends`: no more text will come. However the text comes, the pieces are the same
+ * texts. */
 struct serve_piece serve_next_piece(enum serve_call_form form, const char *text, size_t n_bytes,
                                     bool ends, size_t *at);
 

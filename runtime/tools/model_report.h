@@ -1,5 +1,5 @@
-/* model_report.h - what rsr-run and rsr-serve tell of a model: the memory that a sequence takes, and the kernels.
- * compiler/README.md lists the keys of the JSON.
+/* model_report.h - what rsr-run and rsr-serve tell of a model: the memory that a sequence takes,
+ * and the kernels. compiler/README.md lists the keys of the JSON.
  */
 #ifndef RSR_MODEL_REPORT_H
 #define RSR_MODEL_REPORT_H
@@ -36,7 +36,8 @@ struct rsr_report {
     uint64_t arena_bytes;       /* of an engine with one thread */
 };
 
-/* Borrows `info`. False: no memory, or a kernel that does not describe itself; destroy it then, too. */
+/* Borrows `info`. False: no memory, or a kernel that does not describe itself; destroy it then,
+ * too. */
 bool rsr_report_create(rsr_model *model, const rsr_model_info *info, struct rsr_report *report);
 void rsr_report_destroy(struct rsr_report *report);
 

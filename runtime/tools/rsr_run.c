@@ -325,7 +325,8 @@ static bool read_prompt(const struct run_session *session, struct run_text *prom
     return ok;
 }
 
-/* With --load-kv: what the sequence lacks of the prompt is evaluated, and nothing of another text is kept.
+/* With --load-kv: what the sequence lacks of the prompt is evaluated, and nothing of another text
+ * is kept.
  * *tokens is the caller's. False after a sentence. */
 static bool continue_loaded(const struct run_session *session, const struct run_text *prompt,
                             rsr_generate_options *options, uint32_t **tokens) {

@@ -124,8 +124,8 @@ struct run_text {
 };
 void run_text_append(struct run_text *text, const char *bytes, size_t n);
 
-/* Reads a whole file, "-" being stdin, or its first max_bytes and some more. False after a sentence,
- * or an interruption. */
+/* Reads a whole file, "-" being stdin, or its first max_bytes and some more. False after a
+ * sentence, or an interruption. */
 bool run_read_file(const char *path, size_t max_bytes, struct run_text *text);
 /* No longer text can be tokenised. */
 #define RUN_MAX_TEXT_BYTES ((size_t)INT32_MAX)
@@ -145,13 +145,14 @@ struct json_t *run_attention_json(const struct run_session *session);
 
 /* Whether --dump-qkv can write its file; says so where not, before the work. */
 bool run_trace_check(const struct run_options *o);
-/* --dump-qkv: an engine with these options collects queries; the file is written from its sequence in the
- * end (rsr_run_attention.c has the format). False after a sentence. */
+/* --dump-qkv: an engine with these options collects queries; the file is written from its sequence
+ * in the end (rsr_run_attention.c has the format). False after a sentence. */
 struct run_trace *run_trace_create(const struct run_session *session, rsr_engine_options *options);
 bool run_trace_write(const struct run_session *session);
 void run_trace_destroy(struct run_trace *trace);
 
-/* --logprobs: told of every token, and prints it, or keeps it for JSON. NULL: they are not wanted. */
+/* --logprobs: told of every token, and prints it, or keeps it for JSON. NULL: they are not
+ * wanted. */
 struct run_logprobs;
 struct run_logprobs *run_logprobs_create(const struct run_session *session);
 void run_logprobs_destroy(struct run_logprobs *logprobs); /* may be NULL */
@@ -161,8 +162,8 @@ bool run_logprobs_add(struct run_logprobs *logprobs, const rsr_generated *genera
 /* Those of a run with --json, as "logprobs"; of NULL nothing. */
 void run_logprobs_put_json(const struct run_logprobs *logprobs, struct json_t *root);
 
-/* rsr_run_constraint.c: what is generated follows the session's constraint, if it has one. Each is false after a
- * sentence. Reads the file and sets session->sampling. */
+/* rsr_run_constraint.c: what is generated follows the session's constraint, if it has one. Each is
+ * false after a sentence. Reads the file and sets session->sampling. */
 bool run_constraint_open(struct run_session *session);
 void run_constraint_close(struct run_constraint *constraint);
 /* Before a generation, and for each token of it; false as well where the text is closed. */
@@ -177,8 +178,8 @@ void run_constraint_warn(const struct run_constraint *constraint);
 bool run_kv_check(const struct run_session *session);
 /* session->sequence becomes an empty one, or what --load-kv names. */
 rsr_status run_begin_sequence(struct run_session *session, rsr_error *err);
-/* Leaves in the sequence what it has in common with the tokens, but never all of them: the last one is
- * evaluated for its logits. False after a sentence. */
+/* Leaves in the sequence what it has in common with the tokens, but never all of them: the last one
+ * is evaluated for its logits. False after a sentence. */
 bool run_keep_common(const struct run_session *session, const uint32_t *tokens, size_t n_tokens);
 /* --save-kv; the exit status. */
 int run_save_kv(const struct run_session *session);

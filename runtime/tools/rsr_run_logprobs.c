@@ -1,8 +1,9 @@
-/* rsr_run_logprobs.c - rsr-run --logprobs: what the model says of each token, of the prompt and of what
- * it generates.
+/* rsr_run_logprobs.c - rsr-run --logprobs: what the model says of each token, of the prompt and of
+ * what it generates.
  *
- * As text one line a token: its position, its id, its log-probability and its rank, and the token as a
- * JSON string; below it, set in, such lines of the likeliest tokens. As JSON two arrays of objects.
+ * As text one line a token: its position, its id, its log-probability and its rank, and the token
+ * as a JSON string; below it, set in, such lines of the likeliest tokens. As JSON two arrays of
+ * objects.
  */
 #include <inttypes.h>
 #include <jansson.h>

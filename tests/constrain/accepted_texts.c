@@ -2,8 +2,8 @@
  *
  *     accepted_texts schema|grammar FILE N PIECE...
  *
- * Texts of up to N pieces, in hexadecimal digits one a line behind a '='. Pieces are arguments as they are. A beginning
- * that cannot be read is not gone on with, which is what a mask does.
+ * Texts of up to N pieces, in hexadecimal digits one a line behind a '='. Pieces are arguments as
+ * they are. A beginning that cannot be read is not gone on with, which is what a mask does.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* fuzz_constraint.c - any bytes as a JSON schema ('s' first) or a grammar: refused with a sentence, or a
- * constraint whose masks allow exactly the tokens that its automaton can read, and whose texts can always go on
- * or end. */
+/* fuzz_constraint.c - any bytes as a JSON schema ('s' first) or a grammar: refused with a sentence,
+ * or a constraint whose masks allow exactly the tokens that its automaton can read, and whose texts
+ * can always go on or end. */
 #include <stdlib.h>
 #include <string.h>
 

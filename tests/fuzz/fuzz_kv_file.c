@@ -1,5 +1,6 @@
-/* fuzz_kv_file.c - any bytes as a saved sequence, for engines with and without an index of keys. What is
- * accepted is evaluated after, whatever its numbers are, and saved again: it is the same file. */
+/* fuzz_kv_file.c - any bytes as a saved sequence, for engines with and without an index of keys.
+ * What is accepted is evaluated after, whatever its numbers are, and saved again: it is the same
+ * file. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* fuzz_pipeline.h - what the fuzz targets of the whole compiler share: a private folder for what is
- * read and what is written, and a compilation by the library's one call, in a way that a byte chooses.
+ * read and what is written, and a compilation by the library's one call, in a way that a byte
+ * chooses.
  *
  * A target fails where the exit code is no documented one, where a refusal has no diagnostic or an
  * acceptance has an error, and where a refusal leaves a file behind.

@@ -1,5 +1,6 @@
 /* fuzz_whole_file.c - a file from a stranger (GGUF, NumPy, else safetensors) through the whole
- * compiler. The first byte chooses the way; the rest is the file, whose first bytes tell its kind. */
+ * compiler. The first byte chooses the way; the rest is the file, whose first bytes tell its
+ * kind. */
 #include "fuzz_pipeline.h"
 
 static struct fuzz_pipeline pipeline;

@@ -6,8 +6,8 @@
  * The file is of rsr-mkmodel --matrix: int8 tensors matrix.0, matrix.1 ... Vectors lie at odd
  * addresses, with foreign memory between them; batches are cut in parts; what must not be written
  * is looked at. Floats are integers first, whose sums are exact, then of many magnitudes: the same
- * bits in every batch and part, within COLS * 2^-24 * sum |W x|. A hash of those bits is printed, which
- * libraries of the same matrices for different targets are compared by.
+ * bits in every batch and part, within COLS * 2^-24 * sum |W x|. A hash of those bits is printed,
+ * which libraries of the same matrices for different targets are compared by.
  */
 #include <dlfcn.h>
 #include <inttypes.h>

@@ -1,10 +1,10 @@
-/* http_replies.c - http.c alone: replies that come as a thread makes them, to the clients of http_replies.py.
- * Usage: http_replies OPTIONS of rsr-serve, a model among them, which is not opened. If its name is "loading", the routes
- * are those of rsr-serve, which it then seems to be.
+/* http_replies.c - http.c alone: replies that come as a thread makes them, to the clients of
+ * http_replies.py. Usage: http_replies OPTIONS of rsr-serve, a model among them, which is not
+ * opened. If its name is "loading", the routes are those of rsr-serve, which it then seems to be.
  *
- * POST /plain N answers after N ticks of the thread, POST /stream N sends an event at each of N ticks, POST /never one
- * event and then nothing; GET /counts tells what has become of them. Ends at SIGTERM, with status 1 if some reply was
- * not ended, or ended twice.
+ * POST /plain N answers after N ticks of the thread, POST /stream N sends an event at each of N
+ * ticks, POST /never one event and then nothing; GET /counts tells what has become of them. Ends at
+ * SIGTERM, with status 1 if some reply was not ended, or ended twice.
  */
 #include <pthread.h>
 #include <signal.h>

@@ -1,9 +1,10 @@
-/* scheduler_jobs.c - texts of jobs that are evaluated together, against rsr_generate() for each of them alone.
- * Usage: scheduler_jobs MODULE.so [ROUNDS]
+/* scheduler_jobs.c - texts of jobs that are evaluated together, against rsr_generate() for each of
+ * them alone. Usage: scheduler_jobs MODULE.so [ROUNDS]
  *
- * Jobs of random prompts, sampling, choices, stop strings and constraints come to the scheduler at random times,
- * some are cancelled, with few slots and many, few KV pages and enough, with the prefix cache and without it, and
- * beside embeddings. Each text, and each log-probability, is the one that the job has alone.
+ * Jobs of random prompts, sampling, choices, stop strings and constraints come to the scheduler at
+ * random times, some are cancelled, with few slots and many, few KV pages and enough, with the
+ * prefix cache and without it, and beside embeddings. Each text, and each log-probability, is the
+ * one that the job has alone.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -285,7 +286,8 @@ static void run_round(struct serve_server *server, rsr_engine *alone, size_t lon
           "%u tokens are free", free_tokens(server->models[0].engine));
 }
 
-/* Of jobs that wait, one may have any number of tokens, and the others together no more than the queue keeps. */
+/* Of jobs that wait, one may have any number of tokens, and the others together no more than the
+ * queue keeps. */
 static void check_queued_tokens(struct serve_server *server) {
     struct serve_job *jobs[2];
     server->metrics = serve_metrics_create();

@@ -1,5 +1,5 @@
-/* serve_load.c - streams completions from rsr-serve over many connections at once, and says how long they took.
- * Usage: serve_load HOST:PORT MODEL [NAME=NUMBER ...]
+/* serve_load.c - streams completions from rsr-serve over many connections at once, and says how
+ * long they took. Usage: serve_load HOST:PORT MODEL [NAME=NUMBER ...]
  *   connections=16   open at once, each with one request after the other
  *   requests=64      of all connections
  *   prompt=32        tokens of a prompt, drawn by the request's number below vocab=1000
@@ -7,9 +7,9 @@
  *   same=0           1: one prompt for all, which the prefix cache then has
  *   drop=0           of 100 requests so many are left by their clients after a token
  *
- * Prints JSON: requests, errors, dropped, tokens, seconds, tokens_per_second, and of time to first token and of
- * the gap between two tokens of a stream the median, the 99th percentile and the largest, in ms. Exit status 1 if
- * a request failed.
+ * Prints JSON: requests, errors, dropped, tokens, seconds, tokens_per_second, and of time to first
+ * token and of the gap between two tokens of a stream the median, the 99th percentile and the
+ * largest, in ms. Exit status 1 if a request failed.
  */
 #include <arpa/inet.h>
 #include <errno.h>

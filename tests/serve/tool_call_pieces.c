@@ -1,5 +1,6 @@
-/* tool_call_pieces.c - texts of models that call tools, read as they may come: at once, byte by byte, and in
- * two parts at every place. What is content and what is a call is the same each time. */
+/* tool_call_pieces.c - texts of models that call tools, read as they may come: at once, byte by
+ * byte, and in two parts at every place. What is content and what is a call is the same each
+ * time. */
 #include <stdio.h>
 #include <string.h>
 

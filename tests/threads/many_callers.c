@@ -1,10 +1,11 @@
-/* many_callers.c - several threads call one engine at once, and open and close others beside it: made
- * to run under ThreadSanitizer. Every token that they evaluate must have the bits that one thread gets.
+/* many_callers.c - several threads call one engine at once, and open and close others beside it:
+ * made to run under ThreadSanitizer. Every token that they evaluate must have the bits that one
+ * thread gets.
  *
  * usage: many_callers MODULE.so ATTENTION KV_TYPE ROUNDS
  *
- * A caller has a sequence of its own tokens, in which it does whatever rsr.h offers; engines and the
- * model are shared.
+ * A caller has a sequence of its own tokens, in which it does whatever rsr.h offers; engines and
+ * the model are shared.
  */
 #include <pthread.h>
 #include <stdio.h>

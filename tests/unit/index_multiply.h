@@ -1,4 +1,5 @@
-/* index_multiply.h - y = M x on the index, exact, as references: RSR's direct product and RSR++'s fold, for canonical codes.
+/* index_multiply.h - y = M x on the index, exact, as references: RSR's direct product and RSR++'s
+ * fold, for canonical codes.
  *
  * Both first sum the inputs of every segment, u[c] = sum of +-x[j] over the members j of code c.
  * RSR (arXiv 2411.06360, section 4.1) then multiplies by the matrix of all columns; here only by
@@ -8,13 +9,15 @@
  * are then added together, which leaves a table of one digit less:
  *
  *   {0, 1}. row = sum of u[2q + 1]; u[q] <- u[2q] + u[2q + 1].
- *   ternary. Codes are c = 3q + d with d in -1..1, and c > 0 makes q >= 0, with q = 0 for c = 1 alone:
+ *   ternary. Codes are c = 3q + d with d in -1..1, and c > 0 makes q >= 0, with q = 0 for c = 1
+ *   alone:
  *     row = u[1] + sum over q >= 1 of u[3q + 1] - u[3q - 1];
  *     u[q] <- u[3q - 1] + u[3q] + u[3q + 1], in place because 3q - 1 > q. Canonical codes stay
  *     canonical: q > 0, so the sign of a code is never the business of its first digit.
- *   {-1, +1}. Canonical codes have the top bit set; the table is indexed by the bits below it. With U
- *     the sum of all entries, the top row is U, and a row below is (entries with its bit) - (entries
- *     without) = 2 (entries with its bit) - U; the bits are peeled as for {0, 1}.
+ *   {-1, +1}. Canonical codes have the top bit set; the table is indexed by the bits below it. With
+ *   U
+ *     the sum of all entries, the top row is U, and a row below is (entries with its bit) -
+ *     (entries without) = 2 (entries with its bit) - U; the bits are peeled as for {0, 1}.
  *
  * kernels/scatter/lower_scatter.c emits the same fold, addition by addition.
  * Integers: the largest intermediate is 3 * 128 * cols, hence the assertion on cols.

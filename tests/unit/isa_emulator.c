@@ -300,8 +300,8 @@ static const uint8_t *affine(const struct frame *f, const struct instruction *i)
 
 /* ---- dot products ---------------------------------------------------------------------------- */
 
-/* The sum of four products added to an int32. `prefix`: none uu, 66 us, F3 su, F2 ss (a's signedness,
- * then b's). */
+/* The sum of four products added to an int32. `prefix`: none uu, 66 us, F3 su, F2 ss (a's
+ * signedness, then b's). */
 static void add_products(uint8_t *sum, const uint8_t *a, const uint8_t *b, uint32_t prefix) {
     uint32_t bits;
     memcpy(&bits, sum, sizeof bits);

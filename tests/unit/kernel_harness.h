@@ -7,9 +7,9 @@
  * reached. Every byte of y that a call must not touch is checked. Float activations hold the same
  * integers, so their sums are exact as well.
  *
- * Machine code for VBMI, GFNI, AMX and AVX-VNNI runs under isa_emulator.h where the host lacks them;
- * kernels for other foreign instructions are compiled and not run. test_interpret_kernel() runs every
- * kernel by the definitions of its operations, whatever the host.
+ * Machine code for VBMI, GFNI, AMX and AVX-VNNI runs under isa_emulator.h where the host lacks
+ * them; kernels for other foreign instructions are compiled and not run. test_interpret_kernel()
+ * runs every kernel by the definitions of its operations, whatever the host.
  */
 #ifndef TESTS_UNIT_KERNEL_HARNESS_H
 #define TESTS_UNIT_KERNEL_HARNESS_H
@@ -328,7 +328,8 @@ static inline bool is_of_tiles(const struct test_case *c, size_t row, uint32_t b
     return tile >= begin && tile < end;
 }
 
-/* Its bytes by themselves, so that a sanitizer sees what is read behind them. Freed by the caller. */
+/* Its bytes by themselves, so that a sanitizer sees what is read behind them. Freed by the
+ * caller. */
 static inline void *copy_alone(const void *bytes, size_t size_bytes) {
     void *copy = NULL;
     CHECK_INT(posix_memalign(&copy, 64, size_bytes), 0);

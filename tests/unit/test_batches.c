@@ -1,5 +1,5 @@
-/* test_batches.c - what plans predict of batches: a token more never takes less, on every target, with
- * every variant and shape; and prefill's kernels begin where they take less than decode's. */
+/* test_batches.c - what plans predict of batches: a token more never takes less, on every target,
+ * with every variant and shape; and prefill's kernels begin where they take less than decode's. */
 #include <math.h>
 
 #include "check.h"
@@ -61,8 +61,8 @@ static void check_plan(const struct rsr_spec *spec, const struct rsr_stats *stat
     CHECK(last >= 1 && last < RSRC_PREFILL_TOKENS);
     for (uint32_t n = 1; n < MAX_TOKENS; n++) {
         const double us = batch_us(plan, last, n), next_us = batch_us(plan, last, n + 1);
-        /* Decode has one token, even where prefill's kernel would take less: of few columns. Two do not take
-         * less than one by that. */
+        /* Decode has one token, even where prefill's kernel would take less: of few columns. Two do
+         * not take less than one by that. */
         const double by_prefill_us = rsrc_batch_us(&plan->regimes[RSR_REGIME_PREFILL], 1);
         const bool is_tiny = n == 1 && last == 1 && stats->cols < TINY_COLS && by_prefill_us < us &&
                              next_us >= by_prefill_us;

@@ -1,8 +1,9 @@
 /* test_chat_tokens.c - conversations as JSON: equal to transformers, and no message forges a token.
  *
- * tests/tokenizer/chat.json has calls of apply_chat_template with tools, arguments and other fields, and
- * what transformers renders. Tokens are those of the rendered text, but that special tokens come from
- * the template alone: whatever it does with a message, and wherever a token is torn between the two.
+ * tests/tokenizer/chat.json has calls of apply_chat_template with tools, arguments and other
+ * fields, and what transformers renders. Tokens are those of the rendered text, but that special
+ * tokens come from the template alone: whatever it does with a message, and wherever a token is
+ * torn between the two.
  */
 #include "chat/chat_template.h"
 #include "tokenizer_fixture.h"
@@ -131,8 +132,8 @@ static void test_messages(struct fixture *f) {
     }
 }
 
-/* Everything that a template does with text keeps what is from a message; what comes is the template's
- * one token, and the text. */
+/* Everything that a template does with text keeps what is from a message; what comes is the
+ * template's one token, and the text. */
 static void test_operations(struct fixture *f) {
     static const char *const operations[] = {"c",
                                              "c | trim",
@@ -466,7 +467,8 @@ static void test_hostile(struct fixture *f) {
     rsr_bytes_free(&big);
 }
 
-/* What is allowed: escapes, NUL as an escape, text that is no UTF-8, the ends of what numbers can be. */
+/* What is allowed: escapes, NUL as an escape, text that is no UTF-8, the ends of what numbers can
+ * be. */
 static void test_values(struct fixture *f) {
     static const struct {
         const char *source, *json, *text;

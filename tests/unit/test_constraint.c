@@ -1,9 +1,9 @@
-/* test_constraint.c - constrained texts: what is accepted and refused, and that masks allow exactly the tokens
- * that the automaton can read.
+/* test_constraint.c - constrained texts: what is accepted and refused, and that masks allow exactly
+ * the tokens that the automaton can read.
  *
- * What schemas and grammars mean is compared with Python's jsonschema and re by tests/constrain; here numbers
- * are compared with their values, for all short texts, and masks with the steps of single bytes, for random
- * vocabularies.
+ * What schemas and grammars mean is compared with Python's jsonschema and re by tests/constrain;
+ * here numbers are compared with their values, for all short texts, and masks with the steps of
+ * single bytes, for random vocabularies.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -185,7 +185,8 @@ static void test_schema_refusals(const rsr_vocabulary *v) {
     check_refusals(v, RSR_CONSTRAINT_JSON_SCHEMA, refusals, sizeof(refusals) / sizeof(*refusals));
 }
 
-/* All keywords of the drafts 4 to 2020-12 that are no part of the subset, and some of other dialects. */
+/* All keywords of the drafts 4 to 2020-12 that are no part of the subset, and some of other
+ * dialects. */
 static void test_unknown_keywords(const rsr_vocabulary *v) {
     static const char *const keywords[] = {"oneOf",
                                            "allOf",

@@ -1,5 +1,5 @@
-/* How many CPUs and cores there are to use, with and without OpenMP binding the program's first thread to one.
- * Each case is this program started again: OpenMP reads its variables once. */
+/* How many CPUs and cores there are to use, with and without OpenMP binding the program's first
+ * thread to one. Each case is this program started again: OpenMP reads its variables once. */
 #include <errno.h>
 #include <omp.h>
 #include <sched.h>

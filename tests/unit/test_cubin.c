@@ -1,4 +1,5 @@
-/* test_cubin.c - registers of a kernel from a cubin made by hand, and from every cut and change of it. */
+/* test_cubin.c - registers of a kernel from a cubin made by hand, and from every cut and change of
+ * it. */
 #include <elf.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -7,8 +8,8 @@
 #include "check.h"
 #include "emit/ptx/cubin.h"
 
-/* An ELF file of four sections. .nv.info has an attribute without bytes, one of another kind, and the
- * registers of symbol 2. */
+/* An ELF file of four sections. .nv.info has an attribute without bytes, one of another kind, and
+ * the registers of symbol 2. */
 struct made {
     Elf64_Ehdr header;
     char names[24];

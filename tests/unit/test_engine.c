@@ -374,7 +374,8 @@ static void feed_long(const struct long_text *text, rsr_model *model, uint32_t n
 }
 
 /* A single token of one KV head or of two, whose 8 pages 1 to 7 workers share; a window begins
- * inside a page, or has less than one: tokens of a prompt then see as many keys, not the same ones. */
+ * inside a page, or has less than one: tokens of a prompt then see as many keys, not the same
+ * ones. */
 static void test_page_ranges(const struct fake_shape *given) {
     const uint32_t threads[] = {1, 2, 3, 7}, windows[] = {0, 333, 40};
     static struct fake_module fake;

@@ -1,5 +1,5 @@
-/* test_float_kernels.c - float activations in `scatter`, `lut` and `table` (test_fold.c has those of
- * `fold`).
+/* test_float_kernels.c - float activations in `scatter`, `lut` and `table` (test_fold.c has those
+ * of `fold`).
  *
  * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many
  * magnitudes are held to n u sum |w x| of sums in float64, and to the same bits for every machine,
@@ -44,8 +44,8 @@ static void test_scatter(struct suite *suite) {
     run_cases(suite, cases, 3 * N, find_spec("scalar"), "scatter_f32");
 }
 
-/* Planes of 16 and 32 rows, the latter also where instructions of AVX-512 are at hand; words; and, of
- * avx512, column blocks by a small L2 cache. */
+/* Planes of 16 and 32 rows, the latter also where instructions of AVX-512 are at hand; words; and,
+ * of avx512, column blocks by a small L2 cache. */
 static const char *const lut_machines[] = {"avx2", "ssse3", "avx512vl", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 

@@ -1,9 +1,10 @@
-/* test_group_scales.c - float activations and a scale for every group of columns of a row, in `lut`,
- * `table` and `scatter`.
+/* test_group_scales.c - float activations and a scale for every group of columns of a row, in
+ * `lut`, `table` and `scatter`.
  *
  * Whole activations with scales that are powers of two are exact. Others are held to n u sum |w x|,
- * and to the same bits for every machine, tile, batch and back end; for `lut` and `table` to the order
- * that lower_lut_f32.c documents. Then what is stored, what the planner says of it, and what is refused.
+ * and to the same bits for every machine, tile, batch and back end; for `lut` and `table` to the
+ * order that lower_lut_f32.c documents. Then what is stored, what the planner says of it, and what
+ * is refused.
  */
 #include "float_harness.h"
 

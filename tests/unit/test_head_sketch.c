@@ -99,8 +99,8 @@ static void fill_equal(uint64_t *state) {
         memcpy(rows + r * HIDDEN, rows, HIDDEN * sizeof(float));
 }
 
-/* Rows that differ by less than their logits are rounded: the largest logit is not where the largest
- * product is, which bounds know well. */
+/* Rows that differ by less than their logits are rounded: the largest logit is not where the
+ * largest product is, which bounds know well. */
 static void fill_alike(uint64_t *state) {
     fill_equal(state);
     for (uint32_t i = 0; i < VOCAB * HIDDEN; i++)

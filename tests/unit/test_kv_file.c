@@ -1,5 +1,6 @@
-/* Saved sequences: what is loaded goes on with the bits of what was saved; every byte of a file counts;
- * files of other engines are refused by what differs; and what cannot be written leaves nothing. */
+/* Saved sequences: what is loaded goes on with the bits of what was saved; every byte of a file
+ * counts; files of other engines are refused by what differs; and what cannot be written leaves
+ * nothing. */
 #include <dirent.h>
 #include <math.h>
 #include <pthread.h>

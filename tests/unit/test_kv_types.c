@@ -245,8 +245,8 @@ static void check_rows(const struct page_case *c, const struct rsr_kv_ops *kv,
     CHECK(same_bits(out, sums, c->row_floats));
 }
 
-/* The largest of no row's square, of the first one's, and so on; then each row in turn says that there is
- * none. */
+/* The largest of no row's square, of the first one's, and so on; then each row in turn says that
+ * there is none. */
 static void check_largest_square(struct page_case *c, const struct rsr_kv_ops *kv,
                                  const struct rsr_kv_ops *f32, enum rsr_kv_type type) {
     const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);

@@ -164,7 +164,8 @@ static void test_too_large(void) {
     CHECK(pool.memory == NULL);
 }
 
-/* No more than memory holds: refused with both figures, or, where nobody asked, as many as there can be. */
+/* No more than memory holds: refused with both figures, or, where nobody asked, as many as there
+ * can be. */
 static void test_bounded(void) {
     struct rsr_kv_memory pool = {0};
     rsr_error err = RSR_ERROR_INIT;
@@ -215,7 +216,8 @@ static void test_committed(void) {
     }
 }
 
-/* A dropped page has no memory and is zeros; the others stay as they are. What was committed stays. */
+/* A dropped page has no memory and is zeros; the others stay as they are. What was committed
+ * stays. */
 static void test_dropped(uint32_t sidecar_bytes) {
     enum { N = 4 };
     const size_t unit = (size_t)sysconf(_SC_PAGESIZE);

@@ -1,5 +1,6 @@
-/* test_late_worker.c - a worker that is kept from going on keeps no more than the piece that it has:
- * the others do the rest of its share, with the same bits. And how many workers steps take is told. */
+/* test_late_worker.c - a worker that is kept from going on keeps no more than the piece that it
+ * has: the others do the rest of its share, with the same bits. And how many workers steps take is
+ * told. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -35,8 +36,8 @@ static void wait_until(const _Atomic uint32_t *count, uint32_t least) {
         }
 }
 
-/* Before items are computed: the others let the late worker begin first, and it goes on when all but
- * its piece is done. */
+/* Before items are computed: the others let the late worker begin first, and it goes on when all
+ * but its piece is done. */
 static void begin_items(void) {
     if (pthread_equal(pthread_self(), late) == 0)
         wait_until(&watch.n_late_calls, 1);

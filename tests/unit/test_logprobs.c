@@ -1,5 +1,5 @@
-/* test_logprobs.c - log-probabilities of a batch: by the documented float order from logits, near libm's,
- * and the same bits whatever the threads, the level of operations and the chunks. */
+/* test_logprobs.c - log-probabilities of a batch: by the documented float order from logits, near
+ * libm's, and the same bits whatever the threads, the level of operations and the chunks. */
 #include "fake_module.h"
 #include "sample/logprobs.h"
 #include "sample/sample.h"

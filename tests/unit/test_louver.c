@@ -1,8 +1,8 @@
-/* The KV index against float64: random lives of an index (growth, cuts into pages, forks) over data of many
- * kinds, stored as every type and queried with every threshold; no relevant key may be missed, what was left
- * out must be within the certified error, and what storing changed within that of storing. How much was
- * scanned and read is reported, and bounded where it must be small: an index that reads everything misses
- * nothing either.
+/* The KV index against float64: random lives of an index (growth, cuts into pages, forks) over data
+ * of many kinds, stored as every type and queried with every threshold; no relevant key may be
+ * missed, what was left out must be within the certified error, and what storing changed within
+ * that of storing. How much was scanned and read is reported, and bounded where it must be small:
+ * an index that reads everything misses nothing either.
  *
  *     test_louver [LIVES [FIRST_SEED]]        a failing life is shortened to its fewest steps */
 #include <math.h>
@@ -105,7 +105,8 @@ struct life {
 
 static uint64_t total_queries, total_missed, total_ties;
 static rsr_louver_stats total;
-/* By type: answers of which something could be said, and the parts of the certificate that were reached. */
+/* By type: answers of which something could be said, and the parts of the certificate that were
+ * reached. */
 static uint32_t total_stored[RSR_KV_TYPES];
 static double total_share[RSR_KV_TYPES];
 
@@ -150,8 +151,8 @@ static void spoil(struct life *life, rsr_louver *other, uint32_t position) {
     }
 }
 
-/* Goes on with a fork or with its origin, while the other one is cut, grows, and ends: nothing of that may
- * be seen. */
+/* Goes on with a fork or with its origin, while the other one is cut, grows, and ends: nothing of
+ * that may be seen. */
 static void life_fork(struct life *life) {
     rsr_louver *other = NULL;
     CHECK_INT(rsr_louver_fork(life->index, &other, NULL), RSR_OK);
@@ -355,7 +356,8 @@ static void check_output(const struct life *life, const struct answer *a,
         gap += ((double)a->out[d] - dense[d]) * ((double)a->out[d] - dense[d]);
         value_error = fmax(value_error, fabs((double)a->out[d] - attended[d]));
     }
-    /* float32 scores of magnitude z are off by about z 2^-20, and outputs by as much of the values */
+    /* float32 scores of magnitude z are off by about z 2^-20, and outputs by as much of the
+     * values */
     for (uint32_t i = 0; i < life->n_keys; i++)
         spread = fmax(spread, products[i].error * 0x1p44);
     const double rounding = 8.0 * sqrt((double)life->head_dim) *
@@ -493,7 +495,8 @@ static void check_bits(const struct life *life, const struct answer *a) {
 
 /* ---- A life ---- */
 
-/* Thresholds that matter: infinities, exactly the product of some key, and numbers of every rule. */
+/* Thresholds that matter: infinities, exactly the product of some key, and numbers of every
+ * rule. */
 static rsr_louver_threshold random_rule(struct life *life, const float *q) {
     const double masses[] = {0.0, 1e-6, 1e-3, 0.1, 0.9}, factors[] = {0.0, 0.5, 0.9, 1.0, 2.0};
     const double shares[] = {1e-9, 0.01, 0.1, 0.5, 1.0};
@@ -674,7 +677,8 @@ static void fill_index(rsr_louver *index, row_fn *row, uint32_t n, uint64_t *sta
     }
 }
 
-/* The 20 best keys of 8192 for each of 4 heads: their thresholds are found first, then asked for. */
+/* The 20 best keys of 8192 for each of 4 heads: their thresholds are found first, then asked
+ * for. */
 static struct fractions measure(row_fn *row, const char *name, struct fractions *by_mass,
                                 struct fractions *by_rank) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -749,7 +753,8 @@ static void test_weights(void) {
     }
 }
 
-/* One long key outweighs 8191 others, on a page that no sample has: mass:EPS must find it by bounds. */
+/* One long key outweighs 8191 others, on a page that no sample has: mass:EPS must find it by
+ * bounds. */
 static void test_needle(void) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
     rsr_louver_query query = RSR_LOUVER_QUERY_INIT;

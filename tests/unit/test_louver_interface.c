@@ -1,6 +1,6 @@
 /* The interface of the KV index: what it refuses, thresholds as text, that answers depend on the
- * keys alone, budgets, sinks and windows to the key, norms of pages, and the memory it takes. That no
- * key is missed and errors are within what is certified, test_louver checks. */
+ * keys alone, budgets, sinks and windows to the key, norms of pages, and the memory it takes. That
+ * no key is missed and errors are within what is certified, test_louver checks. */
 #include <fenv.h>
 #include <math.h>
 #include <pthread.h>
@@ -513,9 +513,9 @@ static void test_shelves(void) {
 
 /* ---- A sample that misleads ---- */
 
-/* Six keys of far larger products, all of them in pages of the sample of louver_topk.c: the bar that it
- * sets is theirs, and of one head in two only they reach it. The others of the 20 best must be found all
- * the same. */
+/* Six keys of far larger products, all of them in pages of the sample of louver_topk.c: the bar
+ * that it sets is theirs, and of one head in two only they reach it. The others of the 20 best must
+ * be found all the same. */
 static void test_misleading_sample(void) {
     enum { N_KEYS = 64 * RSR_PAGE_TOKENS, N_BEST = 20, N_HEAVY = 6 };
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;

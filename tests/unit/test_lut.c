@@ -322,8 +322,8 @@ static void test_streams(void) {
     }
 }
 
-/* Of 10 vectors, one core has all, two have 5 each, four at most 3, which are units; the plan's tile is
- * rounded up to whole units. */
+/* Of 10 vectors, one core has all, two have 5 each, four at most 3, which are units; the plan's
+ * tile is rounded up to whole units. */
 static void test_units(struct suite *suite) {
     static const struct {
         uint32_t cores, tile_rows, unit_vectors, kernel_tile_rows, n_tiles;

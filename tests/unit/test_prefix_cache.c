@@ -1,5 +1,5 @@
-/* Prefix caches: the tree of pages against a list of everything that was put, over random texts; and
- * caches of an engine, with which conversations have the same bits as without. */
+/* Prefix caches: the tree of pages against a list of everything that was put, over random texts;
+ * and caches of an engine, with which conversations have the same bits as without. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -50,7 +50,8 @@ static uint32_t longest_common(const struct list *list, const uint32_t *tokens, 
     return best;
 }
 
-/* Pages on the way to the first n tokens are used now: of those that go on after them one, which has them. */
+/* Pages on the way to the first n tokens are used now: of those that go on after them one, which
+ * has them. */
 static void use_pages(struct list *list, const uint32_t *tokens, uint32_t n, uint32_t last) {
     list->now++;
     for (uint32_t i = 0; i <= KEPT; i++) {
@@ -203,7 +204,8 @@ static rsr_sequence *take(rsr_prefix_cache *cache, const uint32_t *tokens, uint3
     return sequence;
 }
 
-/* A turn: what the cache has of the tokens is not evaluated; the logits of the rest are the expected ones. */
+/* A turn: what the cache has of the tokens is not evaluated; the logits of the rest are the
+ * expected ones. */
 static void talk(rsr_engine *engine, rsr_prefix_cache *cache, const uint32_t *tokens, uint32_t n,
                  const float *expected) {
     static float logits[CONTEXT * VOCAB];
@@ -218,8 +220,8 @@ static void talk(rsr_engine *engine, rsr_prefix_cache *cache, const uint32_t *to
     API->sequence_destroy(sequence);
 }
 
-/* Random conversations that share beginnings, through a cache with room for few pages and one in which all
- * pages are, which yields them. */
+/* Random conversations that share beginnings, through a cache with room for few pages and one in
+ * which all pages are, which yields them. */
 static void test_bits(rsr_model *model, const char *attention, uint32_t n_threads,
                       uint64_t budget_pages) {
     static float expected[CONTEXT * VOCAB];
@@ -305,7 +307,8 @@ static void test_pages(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* All pages are a sequence's, whose open one the cache has too: what the cache gives up is that very page. */
+/* All pages are a sequence's, whose open one the cache has too: what the cache gives up is that
+ * very page. */
 static void test_own_page(rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 1, 64, 2 * RSR_PAGE_TOKENS);
     rsr_prefix_cache *cache = new_cache(engine, 0);

@@ -158,7 +158,8 @@ static void test_counts(void) {
     CHECK_INT(sample(&s, logits, history, 5), 1); /* 4.4, 4.5, 3.8 */
 }
 
-/* logit_bias comes before the penalties, which come before the temperature; the last bias counts. */
+/* logit_bias comes before the penalties, which come before the temperature; the last bias
+ * counts. */
 static void test_biases(void) {
     const float logits[VOCAB] = {1, 0.5f, -2, -2, -2, -2, -2, -2};
     const uint32_t history[] = {1, 2};

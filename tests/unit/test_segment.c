@@ -93,8 +93,8 @@ static void check_stats(struct rsrc_arena *arena, const struct rsr_matrix *matri
     CHECK_INT(stats.n_nonzero, n_nonzero);
 }
 
-/* Of the n columns of a segment 1 - 1/n need not be added each, of a column of zeros all of it: in a
- * block, all columns but one a segment. */
+/* Of the n columns of a segment 1 - 1/n need not be added each, of a column of zeros all of it: in
+ * a block, all columns but one a segment. */
 static void check_picture(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                           const struct rsr_index *index, uint32_t side) {
     struct rsr_segment_picture picture;

@@ -1,5 +1,5 @@
-/* test_serving.c - an engine that many callers share: whose turn it is, who need not wait, and how a
- * call ends early. A backend that computes when it is let to shows the order. */
+/* test_serving.c - an engine that many callers share: whose turn it is, who need not wait, and how
+ * a call ends early. A backend that computes when it is let to shows the order. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -309,8 +309,8 @@ static void check_failed(const struct failing *f, const struct failing *whole, u
     }
 }
 
-/* One bad entry at a time, first, in the middle or last: without `statuses` it fails the batch, with
- * them its sequence alone; either way it is named. */
+/* One bad entry at a time, first, in the middle or last: without `statuses` it fails the batch,
+ * with them its sequence alone; either way it is named. */
 static void check_bad_entry(rsr_engine *engine, const struct failing *whole, uint32_t at,
                             rsr_batch_entry bad, rsr_status status, const char *why) {
     static struct failing f;

@@ -142,8 +142,8 @@ static void fill_exact(const struct data *d, uint64_t *state) {
         d->q[i] = i % RSR_SKETCH_SLICE == 0 ? 127.0f : (float)(127 - check_random(state) % 16);
 }
 
-/* All vectors are one that the codes of a centre hold without loss, and the signs of what the query loses may all
- * be its: only the error of q . mu is left. */
+/* All vectors are one that the codes of a centre hold without loss, and the signs of what the query
+ * loses may all be its: only the error of q . mu is left. */
 static void fill_centre(const struct data *d, uint64_t *state) {
     const int exponent = (int)(check_random(state) % 190) - 95;
     const bool along = check_random(state) % 2 == 0;

@@ -104,14 +104,14 @@ static void test_refusals(const char *text) {
     expect_refused(text, " | token barrier", "", "linear      q <- act",
                    "no barrier before it uses 'act'");
     expect_refused(text, "| token barrier", "| token", "s.txt:", "expected 'barrier'");
-    /* Before a barrier of tokens a worker may be behind, and after it ahead; and it has rows of its own
-     * in what it shares with nobody. */
+    /* Before a barrier of tokens a worker may be behind, and after it ahead; and it has rows of its
+     * own in what it shares with nobody. */
     expect_refused(text, "h <- gate up", "h <- gate delta", "linear      delta <- h_act",
                    "no barrier before it uses 'delta'");
     expect_refused(text, "att <- q block 0 | barrier", "att <- q block 0 | token barrier",
                    "att_normed <- att", "no barrier before it uses 'att'");
-    expect_refused(text, "add         x <- delta", "add         delta <- x", "s.txt:2:1:",
-                   "workers have no rows of their own in 'delta'");
+    expect_refused(text, "add         x <- delta", "add         delta <- x",
+                   "s.txt:2:1:", "workers have no rows of their own in 'delta'");
     expect_refused(text, "normed <- x :", "normed <- att :", "norm        normed <- att :",
                    "reads undefined buffer 'att'");
     expect_refused(text, "arena ", "arena 64 # ", "s.txt:2:1:", "the arena is too small for '");

@@ -1,5 +1,6 @@
-/* test_table.c - `table`: every form of codes, alphabet and target at odd shapes, more tokens than a
- * group, more columns than a chunk, more rows than a block, against 64-bit sums (kernel_harness.h). */
+/* test_table.c - `table`: every form of codes, alphabet and target at odd shapes, more tokens than
+ * a group, more columns than a chunk, more rows than a block, against 64-bit sums
+ * (kernel_harness.h). */
 #define MAX_TOKENS 135
 #include "kernel_harness.h"
 

@@ -181,8 +181,8 @@ static void check_refused(struct fixture *f, const struct way *way, const struct
                 matrix->rows, plan->tile_rows, plan->token_tile);
 }
 
-/* Tiles that no machine has: of no rows, of more than the matrix has, of a token too many. And machines
- * that the target is not, or that are not its best. */
+/* Tiles that no machine has: of no rows, of more than the matrix has, of a token too many. And
+ * machines that the target is not, or that are not its best. */
 static void check_refusals(struct fixture *f, const struct way *way,
                            const struct rsr_matrix *matrix, const struct rsr_spec *spec,
                            const struct rsr_regime_plan *plan) {

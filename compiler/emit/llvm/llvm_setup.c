@@ -65,10 +65,10 @@ static void end_on_bad_alloc(void *user, const char *reason, bool wants_diagnost
     end_without_memory();
 }
 
-/* Where memory is short LLVM throws the one exception that it has, std::bad_alloc, which nobody catches,
- * or calls a handler of its own. Both are found by their names in the C++ ABI, std::set_terminate() and
- * llvm::install_bad_alloc_error_handler(): LLVM's C interface has no word for them, and nothing here is
- * linked with the C++ library that LLVM brings. */
+/* Where memory is short LLVM throws the one exception that it has, std::bad_alloc, which nobody
+ * catches, or calls a handler of its own. Both are found by their names in the C++ ABI,
+ * std::set_terminate() and llvm::install_bad_alloc_error_handler(): LLVM's C interface has no word
+ * for them, and nothing here is linked with the C++ library that LLVM brings. */
 static void catch_lack_of_memory(void) {
     void (*(*set_terminate)(void (*handler)(void)))(void);
     void (*set_handler)(void (*handler)(void *, const char *, bool), void *user);

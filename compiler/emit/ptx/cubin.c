@@ -1,6 +1,7 @@
-/* cubin.c - finds the registers of a kernel in a cubin, which is an ELF file: its section .nv.info has a list
- * of attributes, each a format, a kind and, in format 4, as many bytes as follow; kind 0x2f names a symbol by
- * its number and has its registers. So lists cuobjdump -elf; ptxas wrote it with CUDA 11 to 13.
+/* cubin.c - finds the registers of a kernel in a cubin, which is an ELF file: its section .nv.info
+ * has a list of attributes, each a format, a kind and, in format 4, as many bytes as follow; kind
+ * 0x2f names a symbol by its number and has its registers. So lists cuobjdump -elf; ptxas wrote it
+ * with CUDA 11 to 13.
  */
 #include "emit/ptx/cubin.h"
 

@@ -435,8 +435,8 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = input->plan->token_tile;
     assert(n_groups <= MAX_GROUPS && token_tile <= MAX_TOKENS);
-    /* A lane takes four products of every plane of its group, in which codes count up to 2^s-fold: 512 a
-     * column at most. */
+    /* A lane takes four products of every plane of its group, in which codes count up to 2^s-fold:
+     * 512 a column at most. */
     assert(dot.machine->product == RSR_KOP_MUL ||
            dot.layout.code_bits << ((n_groups - 1) * dot.layout.code_bits) <=
                n_groups * dot.layout.vector_bytes);

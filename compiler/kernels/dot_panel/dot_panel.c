@@ -35,9 +35,10 @@ struct rsrc_tiling rsrc_fit_dot_panel(const struct rsrc_planned_layer *layer,
                                                             : machine->n_tokens};
 }
 
-/* Instructions that unpack a column of a vector of rows, from what few tokens took beyond their products
- * on a Zen 4 at 6.8 G instructions/s: of fields while the first tokens are multiplied (1.0 to 2.6, 2 to 16
- * tokens of 6912 x 2560), of fields, and a column at a time (of words; 118 us of 2560 x 2560). */
+/* Instructions that unpack a column of a vector of rows, from what few tokens took beyond their
+ * products on a Zen 4 at 6.8 G instructions/s: of fields while the first tokens are multiplied (1.0
+ * to 2.6, 2 to 16 tokens of 6912 x 2560), of fields, and a column at a time (of words; 118 us of
+ * 2560 x 2560). */
 static double count_unpacking(const struct rsrc_panel_machine *machine,
                               const struct rsrc_lut_layout *layout) {
     if (!rsrc_panel_has_fields(layout))
@@ -45,12 +46,12 @@ static double count_unpacking(const struct rsrc_panel_machine *machine,
     return machine->first_tokens != 0 ? 1.95 : 6.6;
 }
 
-/* From the sums of a vector of rows to a token's results: 100 to 150 in 14336 x 128 on the Zen 4, where that is a
- * third of the time. panel_gmacs has the share that it has of many columns. */
+/* From the sums of a vector of rows to a token's results: 100 to 150 in 14336 x 128 on the Zen 4,
+ * where that is a third of the time. panel_gmacs has the share that it has of many columns. */
 #define RESULT_INSTRUCTIONS 100
 
-/* Of a kernel's own it reads a few tables. panel_gmacs has a batch's share of unpacking, which a token
- * alone would wait for. */
+/* Of a kernel's own it reads a few tables. panel_gmacs has a batch's share of unpacking, which a
+ * token alone would wait for. */
 uint32_t rsrc_list_dot_panel(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              const struct rsrc_machine *machine, struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->stats;

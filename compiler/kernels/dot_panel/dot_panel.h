@@ -2,9 +2,10 @@
  * What its files share; private to them.
  *
  * A vector of rows at a time, codes become a panel in the second-level cache: bytes u with four
- * columns of a row side by side (a quad), as the integer dot product wants them. Then all tokens of a
- * group pass over the panel, a few at a time. Ternary u = w + 1, or w itself where products take signed
- * bytes; signs u = (w + 1) / 2, bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
+ * columns of a row side by side (a quad), as the integer dot product wants them. Then all tokens of
+ * a group pass over the panel, a few at a time. Ternary u = w + 1, or w itself where products take
+ * signed bytes; signs u = (w + 1) / 2, bits u = w; y = alpha * sum of u x + beta * sum of x as in
+ * lower_dot.c.
  *
  *   codes of lut ── kernel/lut_unpack.c ──> panel ─┐
  *                                                  ├─ dot_panel_products.c ──> sums, int32
@@ -12,10 +13,10 @@
  *   results <── dot_panel_sums.c: rows in order, corrected, scaled ─────────────┘
  *
  * lower_dot_panel.c has the loops around them. Unpacking a column costs about six instructions a
- * vector and a product one a token and quarter of a vector, so that 128 tokens hide it; with VBMI three, most of
- * which products hide at once (dot_panel_fields.c, where panels and activations have another order). Scratch
- * memory: the panel; the sums of the group's tokens, since rows may be longer than the panel; a
- * last, short vector; activations in that order.
+ * vector and a product one a token and quarter of a vector, so that 128 tokens hide it; with VBMI
+ * three, most of which products hide at once (dot_panel_fields.c, where panels and activations have
+ * another order). Scratch memory: the panel; the sums of the group's tokens, since rows may be
+ * longer than the panel; a last, short vector; activations in that order.
  */
 #ifndef RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 #define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
@@ -32,7 +33,7 @@ struct rsrc_panel_machine {
     enum rsr_kop_kind product; /* an integer dot product, or MADD_U8S8 and what widens it */
     uint32_t n_tokens;         /* of a tile, at most: whose sums fit the registers */
     uint32_t first_tokens;  /* of a tile that is multiplied while fields are unpacked, at most; 0:
-                                  unpacking goes first */
+                               unpacking goes first */
     uint32_t matrix_tokens; /* that go first, in matrix registers; 0: there are none */
 };
 /* The layout of the codes that lut stores for the target. */

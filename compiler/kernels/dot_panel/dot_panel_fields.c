@@ -1,17 +1,19 @@
 /* dot_panel_fields.c - codes of 128 sums a look-up to a panel, the columns of four codes at a time.
  *
- * Zips bring the codes that four steps have of a row side by side, so that one look-up gives digits of all
- * four in their bytes: four digits u as fields of two bits, the fifth by a second look-up (signs and bits:
- * eight fields of one bit, which the code has itself). The digits of the negated code are 2 - u, in all
- * fields at once. A field of every byte, shifted down and masked, is then a quarter of a quad: four columns
- * of a row, a code's length apart. So activations are brought into that order beforehand:
+ * Zips bring the codes that four steps have of a row side by side, so that one look-up gives digits
+ * of all four in their bytes: four digits u as fields of two bits, the fifth by a second look-up
+ * (signs and bits: eight fields of one bit, which the code has itself). The digits of the negated
+ * code are 2 - u, in all fields at once. A field of every byte, shifted down and masked, is then a
+ * quarter of a quad: four columns of a row, a code's length apart. So activations are brought into
+ * that order beforehand:
  *
- *   32 bits of a row, codes 0..3:   c0 c1 c2 c3  ── look up ──> u of columns 5c (field 0) .. 5c + 3 (field 3)
- *   quad d of the macro step:       columns d, 5 + d, 10 + d, 15 + d
+ *   32 bits of a row, codes 0..3:   c0 c1 c2 c3  ── look up ──> u of columns 5c (field 0) .. 5c + 3
+ *   (field 3) quad d of the macro step:       columns d, 5 + d, 10 + d, 15 + d
  *
- * Products leave shuffles, shifts and masks of a Zen 4 idle units, which stores of a panel and operations
- * that multiply (as shifts by bytes of a vector do) are not: so the first tile of tokens is multiplied
- * while fields are unpacked, and the panel that others read has packed digits, 8 vectors in place of 20.
+ * Products leave shuffles, shifts and masks of a Zen 4 idle units, which stores of a panel and
+ * operations that multiply (as shifts by bytes of a vector do) are not: so the first tile of tokens
+ * is multiplied while fields are unpacked, and the panel that others read has packed digits, 8
+ * vectors in place of 20.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
@@ -227,7 +229,8 @@ static void zip_codes(struct rsrc_panel *panel, const uint16_t codes[CODES], uin
     }
 }
 
-/* Of signs and bits, bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
+/* Of signs and bits, bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of
+ * +1. */
 static void look_up(struct rsrc_panel *panel, uint16_t codes, uint32_t quarter, uint32_t id,
                     struct packed *out) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -273,7 +276,8 @@ static struct rsrc_address in_panel(const struct rsrc_panel *panel, uint32_t i, 
     return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), macro_at, 1);
 }
 
-/* Multiplies the tile by all fields; without one, stores them. `quad`: register, the step's first. */
+/* Multiplies the tile by all fields; without one, stores them. `quad`: register, the step's
+ * first. */
 static void emit_fields(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
                         const struct packed *packed, uint16_t quad, uint16_t macro_at,
                         const char *suffix) {
@@ -292,7 +296,8 @@ static void emit_fields(struct rsrc_panel *panel, const struct rsrc_panel_tile *
     }
 }
 
-/* Registers of a macro step, numbered within the block: its first quad, and where the panel has it. */
+/* Registers of a macro step, numbered within the block: its first quad, and where the panel has
+ * it. */
 static void place_macro(struct rsrc_panel *panel, uint16_t in_block, uint32_t id, uint16_t *quad,
                         uint16_t *macro_at) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -302,7 +307,8 @@ static void place_macro(struct rsrc_panel *panel, uint16_t in_block, uint32_t id
     rsrc_kb_binary(kb, RSR_KOP_MUL, *macro_at, *macro_at, in_block);
 }
 
-/* The codes of macro step `macro` (register); those behind the last are 0, whose activations are. */
+/* The codes of macro step `macro` (register); those behind the last are 0, whose activations
+ * are. */
 static void load_codes(struct rsrc_panel *panel, uint16_t macro, uint32_t n_codes, uint32_t id,
                        uint16_t codes[CODES]) {
     struct rsrc_kb *kb = &panel->frame.kb;

@@ -41,8 +41,8 @@ void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sums of four consecutive runs of rows. Quarters q, q + 1 hold runs q and q + 1 with rows in pairs apart (see
- * the lanes of lut_layout.h). */
+/* Sums of four consecutive runs of rows. Quarters q, q + 1 hold runs q and q + 1 with rows in pairs
+ * apart (see the lanes of lut_layout.h). */
 static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
                       uint16_t runs[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;

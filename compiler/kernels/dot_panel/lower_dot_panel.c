@@ -1,5 +1,5 @@
-/* lower_dot_panel.c - `dot` over the codes of `lut`: how rows are cut to panels, and the loops around
- * unpacking, products and results. dot_panel.h has the whole. */
+/* lower_dot_panel.c - `dot` over the codes of `lut`: how rows are cut to panels, and the loops
+ * around unpacking, products and results. dot_panel.h has the whole. */
 #include "kernels/dot_panel/dot_panel.h"
 
 #include <assert.h>
@@ -28,7 +28,8 @@ static void emit_blocks(struct rsrc_panel *panel) {
         rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->codes.first_macro, macro_quads, "first_quad");
     panel->n_quads =
         rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->codes.end_macro, macro_quads, "n_quads");
-    /* Activations as they are are zero only up to the row's end: no quad beyond the columns is multiplied. */
+    /* Activations as they are are zero only up to the row's end: no quad beyond the columns is
+     * multiplied. */
     if (!panel->has_fields)
         rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads,
                        rsrc_kb_index_const(kb, rsrc_divide_up(panel->cols, 4), "n_col_quads"));

@@ -11,8 +11,9 @@
 #include "base/round.h"
 
 /* Instructions a second of folded code, in parts of fold_gips, by the bytes of a layer's code.
- * Measured on a virtual Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140 with
- * 13.7 MB, which neither the caches nor the tables of page addresses hold any more, 92 with 37 MB. */
+ * Measured on a virtual Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140
+ * with 13.7 MB, which neither the caches nor the tables of page addresses hold any more, 92 with 37
+ * MB. */
 static const struct folded_rate {
     double max_bytes, rate;
 } FOLDED_RATES[] = {{8e6, 1}, {24e6, 0.51}, {INFINITY, 0.34}};
@@ -22,8 +23,8 @@ static const struct folded_rate {
 #define COLD_CODE_GBPS 5.2
 /* Terms that a chunk of 16-bit sums has on average where RSRC_FOLD_NARROW_TERMS bound it. */
 #define AVERAGE_TERMS 235.0
-/* Whole blocks of k rows, no more than these. A body is called once for a tile and a chunk of columns:
- * 32 rows of it fill the first-level instruction cache. */
+/* Whole blocks of k rows, no more than these. A body is called once for a tile and a chunk of
+ * columns: 32 rows of it fill the first-level instruction cache. */
 #define TILE_ROWS 32u
 
 /* Bytes of an instruction with and without a memory operand, and instructions a memory operand
@@ -89,8 +90,8 @@ static double n_chunks(const struct rsr_stats *stats, enum rsr_input input, bool
     return at_least(nonzero / AVERAGE_TERMS, (double)stats->cols / RSRC_FOLD_NARROW_COLS) + 0.5;
 }
 
-/* Not open where there are no statistics, or blocks are too high. Whole vectors of tokens, in decode as
- * well: one token in a scalar takes as many instructions. */
+/* Not open where there are no statistics, or blocks are too high. Whole vectors of tokens, in
+ * decode as well: one token in a scalar takes as many instructions. */
 uint32_t rsrc_list_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                         const struct rsrc_machine *machine, struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->fold_stats;

@@ -1,12 +1,12 @@
 /* fold_body.c - the segment index as instructions: a member's column is a displacement, its sign an
  * opcode.
  *
- * The fold of RSR++ (tests/unit/index_multiply.h) is a tree. Its leaves are segments; a node of level i
- * is what the codes that agree from digit i on have in common: their canonical code without its first i
- * digits. The node's sum, of all inputs below it, is wanted by row i (times digit i) and by its
- * parent at level i + 1, unless no digit is left behind digit i. Segments lie in the order of their
- * codes, so a walk of the tree in depth-first order meets them one after the other and needs one
- * register a level:
+ * The fold of RSR++ (tests/unit/index_multiply.h) is a tree. Its leaves are segments; a node of
+ * level i is what the codes that agree from digit i on have in common: their canonical code without
+ * its first i digits. The node's sum, of all inputs below it, is wanted by row i (times digit i)
+ * and by its parent at level i + 1, unless no digit is left behind digit i. Segments lie in the
+ * order of their codes, so a walk of the tree in depth-first order meets them one after the other
+ * and needs one register a level:
  *
  *   - a sum that is wanted once (digit 0, or no parent) is added up where it is wanted;
  *   - the first child of a node is added up in the node's own register, which then goes on;

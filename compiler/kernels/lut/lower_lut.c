@@ -1,12 +1,12 @@
 /* lower_lut.c - `lut`: the transposed form of RSR, for decoding.
  *
  * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a
- * token (lut_tables.c); then every row selects its own with its code. Where bytes are looked up, rows
- * are byte lanes: one look-up gives the low parts of 16 to 64 rows' sums, one the high parts. A sign
- * is one's complement, t XOR -1 = -t - 1, of both; what that lacks of a row is known to the compiler
- * and begins its sum. Parts are zipped to int16 and added; parts of sums of 16 entries are small, and
- * a few are added as bytes before. Where words are looked up, 32 of them are the sums as they are.
- * Sums are widened before they could overflow.
+ * token (lut_tables.c); then every row selects its own with its code. Where bytes are looked up,
+ * rows are byte lanes: one look-up gives the low parts of 16 to 64 rows' sums, one the high parts.
+ * A sign is one's complement, t XOR -1 = -t - 1, of both; what that lacks of a row is known to the
+ * compiler and begins its sum. Parts are zipped to int16 and added; parts of sums of 16 entries are
+ * small, and a few are added as bytes before. Where words are looked up, 32 of them are the sums as
+ * they are. Sums are widened before they could overflow.
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
@@ -129,15 +129,16 @@ static void make_registers(struct unit *u) {
         make_byte_registers(u);
 }
 
-/* ---- codes, and what is fetched ahead of them ------------------------------------------------- */
+/* ---- codes, and what is fetched ahead of them
+ * ------------------------------------------------- */
 
 static int64_t fetch_bytes(const struct unit *u) {
     return rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors);
 }
 
-/* Sets fetch_at for the steps of a flush, from `first` on: step s fetches what is fetch_at and s steps
- * into the stream, some flushes ahead in the unit or, where the column block has no more, at the
- * block's beginning in the next unit. */
+/* Sets fetch_at for the steps of a flush, from `first` on: step s fetches what is fetch_at and s
+ * steps into the stream, some flushes ahead in the unit or, where the column block has no more, at
+ * the block's beginning in the next unit. */
 static void emit_fetch_at(struct unit *u, uint16_t first) {
     const struct rsrc_lut_walk *walk = u->base.walk;
     const struct rsrc_lut_layout *layout = layout_of(u);
@@ -165,8 +166,8 @@ static void emit_fetch_at(struct unit *u, uint16_t first) {
     rsrc_kb_end(kb);
 }
 
-/* Codes of a plane from its byte `at` on. Every line of them has another, further ahead, fetched here:
- * a few at a time keep the reads of memory flowing. */
+/* Codes of a plane from its byte `at` on. Every line of them has another, further ahead, fetched
+ * here: a few at a time keep the reads of memory flowing. */
 static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t vector, uint32_t at) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     const int64_t plane_bytes = (int64_t)layout->vector_rows * layout->plane_bytes;
@@ -202,7 +203,8 @@ static void apply_signs(struct unit *u, uint16_t signs, uint16_t low, uint16_t h
     rsrc_kb_binary(kb, RSR_KOP_XOR, high, high, u->sign);
 }
 
-/* narrow += low and high bytes, zipped to words; of SHUFFLE16 to pairs of parts, which have weights */
+/* narrow += low and high bytes, zipped to words; of SHUFFLE16 to pairs of parts, which have
+ * weights */
 static void add_zipped(struct unit *u, uint32_t v, uint16_t low, uint16_t high) {
     struct rsrc_kb *kb = u->kb;
     for (uint32_t i = 0; i < 2; i++) {
@@ -228,8 +230,8 @@ static void emit_table128_step(struct unit *u) {
     }
 }
 
-/* The same where no operation adds weighted pairs: narrow[0] has the even lanes, narrow[1] the odd ones,
- * until zip_narrow(). */
+/* The same where no operation adds weighted pairs: narrow[0] has the even lanes, narrow[1] the odd
+ * ones, until zip_narrow(). */
 static void add_lanes(struct unit *u, uint32_t v) {
     struct rsrc_kb *kb = u->kb;
     const uint16_t sums[2] = {u->lows[v], u->highs[v]};
@@ -255,8 +257,8 @@ static void zip_narrow(struct unit *u, uint32_t v) {
         rsrc_kb_unary(u->kb, RSR_KOP_COPY, u->narrow[v][i], u->terms[i]);
 }
 
-/* The nibbles of one segment; the odd ones are above the even ones. Its parts begin the sums of bytes, or
- * are added to them. Its sign is at bit 7. */
+/* The nibbles of one segment; the odd ones are above the even ones. Its parts begin the sums of
+ * bytes, or are added to them. Its sign is at bit 7. */
 static void emit_nibble_segment(struct unit *u, uint32_t segment, bool begins) {
     struct rsrc_kb *kb = u->kb;
     const uint32_t rows = layout_of(u)->vector_rows, group = rows / 16;

@@ -1,5 +1,5 @@
-/* lut.c - `lut` to the planner: tiles, bytes and time. kernel/lut_layout.h has its machines, whose codes
- * dot_panel reads as well. */
+/* lut.c - `lut` to the planner: tiles, bytes and time. kernel/lut_layout.h has its machines, whose
+ * codes dot_panel reads as well. */
 #include "kernel/lut_layout.h"
 
 /* Neither alphabet nor columns matter to units of rows. */

@@ -2,10 +2,11 @@
  *
  * A table holds the sum of a segment's activations for every code. Of SHUFFLE16 and WORDS, column i
  * of the segment is spread over a vector (SHUFFLE16 by a pattern, then a shift that widens it to
- * int16), multiplied by digit i of each lane's code and added. Of the 128 sums of TABLE128 only parts
- * are computed, 16 of the low digits and 16 of the high ones, each by one product of four columns
- * with digits (of x + 128, which is unsigned; what that adds to a part begins it). Every sum adds two
- * parts, selected by TABLE, and TABLE2 takes the low and the high bytes of two vectors of sums.
+ * int16), multiplied by digit i of each lane's code and added. Of the 128 sums of TABLE128 only
+ * parts are computed, 16 of the low digits and 16 of the high ones, each by one product of four
+ * columns with digits (of x + 128, which is unsigned; what that adds to a part begins it). Every
+ * sum adds two parts, selected by TABLE, and TABLE2 takes the low and the high bytes of two vectors
+ * of sums.
  */
 #include "kernels/lut/lut_kernel.h"
 
@@ -120,8 +121,8 @@ static uint8_t *put_part(const struct rsrc_lut_layout *layout, uint32_t part, ui
     return out + sizeof start;
 }
 
-/* Where the parts of 32 sums are, counted in words, for each quarter of 128; then the numbers of the
- * low and the high bytes of 64 words. */
+/* Where the parts of 32 sums are, counted in words, for each quarter of 128; then the numbers of
+ * the low and the high bytes of 64 words. */
 static void put_selections(const struct rsrc_lut_layout *layout, uint8_t *out) {
     uint16_t lanes[N_PARTS][32];
     for (uint32_t quarter = 0; quarter < N_QUARTERS; quarter++) {
@@ -376,7 +377,8 @@ uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
 }
 
 /* While a pass makes tables, memory would rest: it fetches codes that look up in them, those of the
- * worker's first unit. The second cache holds a unit's; the first one's fetching would push them out. */
+ * worker's first unit. The second cache holds a unit's; the first one's fetching would push them
+ * out. */
 static void fetch_first_unit(struct tables *t, uint16_t pass) {
     struct rsrc_frame *frame = &t->lut->walk.frame;
     const struct rsrc_lut_layout *layout = &t->lut->layout;

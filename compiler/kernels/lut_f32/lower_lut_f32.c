@@ -1,11 +1,11 @@
 /* lower_lut_f32.c - `lut` for float activations: rows select sums of a few columns instead of
  * multiplying.
  *
- * Of words, the sums of a segment are one vector of floats, or two; a row's code selects its sum (TABLE,
- * TABLE2: only the low bits of an index count), and rows are lanes. Of planes, the bytes of 16 sums are
- * four vectors; a row's code selects a byte of each (SHUFFLE16), and bytes are zipped to sums. A table
- * then holds magnitudes, and the code's sign is XORed into bit 31. lut_f32_layout.h has the layout,
- * lower_lut.c the same for int8.
+ * Of words, the sums of a segment are one vector of floats, or two; a row's code selects its sum
+ * (TABLE, TABLE2: only the low bits of an index count), and rows are lanes. Of planes, the bytes of
+ * 16 sums are four vectors; a row's code selects a byte of each (SHUFFLE16), and bytes are zipped
+ * to sums. A table then holds magnitudes, and the code's sign is XORed into bit 31.
+ * lut_f32_layout.h has the layout, lower_lut.c the same for int8.
  *
  * The one order of additions, whatever the vectors, tiles, units and batches:
  *   table  (d0 x0 + d1 x1) + d2 x2 ..., digits d in -1..1
@@ -230,7 +230,8 @@ static void add_words(struct unit *u, uint32_t v, uint32_t i) {
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->term, code, u->tables[0], u->tables[1]);
     else
         rsrc_kb_binary(kb, RSR_KOP_TABLE, u->term, code, u->tables[0]);
-    /* A step's first term and that of its single column are added: so all units have as much to do. */
+    /* A step's first term and that of its single column are added: so all units have as much to
+     * do. */
     if (i != 0 && !rsrc_lut_f32_is_single(u->lut, i))
         rsrc_kb_ternary(kb, RSR_KOP_FMA, u->steps_sums[v], u->term, u->ones, u->steps_sums[v]);
     else

@@ -1,9 +1,10 @@
-/* lut_f32.h - what the lowering of `lut` for float activations shares: lut_f32_tables.c builds tables,
- * lower_lut_f32.c looks sums up in them; lut_walk.h has the loops around both. Private to them.
+/* lut_f32.h - what the lowering of `lut` for float activations shares: lut_f32_tables.c builds
+ * tables, lower_lut_f32.c looks sums up in them; lut_walk.h has the loops around both. Private to
+ * them.
  *
- * Tables live in the scratch memory, of every step those of its segments one behind the other. Of words
- * a table is one vector of sums, or two. Of planes it is 4 times 16 bytes, byte j of the sums of codes
- * 0 .. 15 in plane j.
+ * Tables live in the scratch memory, of every step those of its segments one behind the other. Of
+ * words a table is one vector of sums, or two. Of planes it is 4 times 16 bytes, byte j of the sums
+ * of codes 0 .. 15 in plane j.
  */
 #ifndef RSRC_KERNELS_LUT_F32_LUT_F32_H
 #define RSRC_KERNELS_LUT_F32_LUT_F32_H

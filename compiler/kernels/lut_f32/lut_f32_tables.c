@@ -1,5 +1,5 @@
-/* lut_f32_tables.c - the tables of `lut` for float activations: the sums of a segment's columns for every
- * code. lower_lut_f32.c says in which order they are added.
+/* lut_f32_tables.c - the tables of `lut` for float activations: the sums of a segment's columns for
+ * every code. lower_lut_f32.c says in which order they are added.
  */
 #include "kernels/lut_f32/lut_f32.h"
 
@@ -98,8 +98,8 @@ static void store_sums(struct rsrc_lut_f32 *lut, const struct tables *t, struct 
                       rsrc_address_offset(to, part * rsrc_lut_f32_part_bytes(lut)));
 }
 
-/* Four vectors of four sums become the planes of their bytes: bytes of a vector go where those of the
- * same plane are together, and words of four vectors are transposed. */
+/* Four vectors of four sums become the planes of their bytes: bytes of a vector go where those of
+ * the same plane are together, and words of four vectors are transposed. */
 static void store_planes(struct rsrc_lut_f32 *lut, const struct tables *t, struct rsrc_address to) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
     for (uint32_t i = 0; i < LUT_F32_PLANES; i++) {

@@ -20,7 +20,8 @@ static inline uint32_t rsrc_matvec_step_cols(enum rsr_gpu_codes codes) {
 /* The constants of the plan, which fits: warps that have no rows share the steps of the others'. */
 struct rsr_matvec rsrc_make_matvec(const struct rsrc_lower_input *input);
 
-/* Packs weights as the codes that cuda/kernels/matvec.cuh reads; `out` has matvec->weight_bytes bytes.
+/* Packs weights as the codes that cuda/kernels/matvec.cuh reads; `out` has matvec->weight_bytes
+ * bytes.
  *
  * Codes are weight + 1. For every four rows, for every step, lane l of the warp has 16 bytes:
  * row l / 8 of the four, columns by lane 0 .. 7 of that row. A 16-byte load is four 32-bit words

@@ -1,5 +1,5 @@
-/* scatter.c - `scatter` to the planner: tiles, bytes and time. One token at a time, in scalars, which
- * every processor has. */
+/* scatter.c - `scatter` to the planner: tiles, bytes and time. One token at a time, in scalars,
+ * which every processor has. */
 #include "kernels/scatter/scatter.h"
 
 #include "base/round.h"

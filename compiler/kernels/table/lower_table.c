@@ -1,5 +1,5 @@
-/* lower_table.c - `table` over the codes of `lut`: the loops around taking codes apart, making sums and
- * adding them. table.h has the whole.
+/* lower_table.c - `table` over the codes of `lut`: the loops around taking codes apart, making sums
+ * and adding them. table.h has the whole.
  *
  * Source: RSR, arXiv 2411.06360, with segments of columns and an index that is data.
  */

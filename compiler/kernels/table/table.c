@@ -20,13 +20,13 @@ const struct rsrc_machine_table rsrc_table_f32_machines = RSRC_MACHINE_TABLE(mac
 const struct rsrc_machine_table rsrc_table_machines = {machines, sizeof *machines,
                                                        sizeof machines / sizeof *machines - 1};
 
-/* Bytes of tables that stay in a first-level cache of 32 KiB beside what passes through it: on a Zen 4
- * 26 KB and 31 KB were as fast, and 36 KB took 1.3 times as long. */
+/* Bytes of tables that stay in a first-level cache of 32 KiB beside what passes through it: on a
+ * Zen 4 26 KB and 31 KB were as fast, and 36 KB took 1.3 times as long. */
 #define TABLE_BYTES 27000u
 /* Of columns whose 16-bit sums hold activations down to -128: 255 * 128 = 32640. */
 #define CHUNK_COLS 255u
-/* Of the second-level cache: offsets of a chunk and its sums for a vector of tokens, which every pass
- * reads. The sums of all columns, which a chunk reads once, may leave it. */
+/* Of the second-level cache: offsets of a chunk and its sums for a vector of tokens, which every
+ * pass reads. The sums of all columns, which a chunk reads once, may leave it. */
 #define BLOCK_PART 0.45
 /* A tile's tables are made for it alone, and take as long as additions for some 130 rows: tiles are
  * large, and for every core there are a few. */
@@ -81,7 +81,8 @@ static uint32_t block_units(const struct rsr_spec *spec, const struct rsrc_table
     return rsrc_divide_up(n_units, rsrc_divide_up(n_units, most));
 }
 
-/* A step is a segment of four columns. Passes are equal, so that one piece of code makes them all. */
+/* A step is a segment of four columns. Passes are equal, so that one piece of code makes them
+ * all. */
 struct rsrc_table_shape rsrc_make_table_shape(const struct rsr_spec *spec,
                                               const struct rsrc_lut_layout *layout,
                                               const struct rsrc_machine *machine) {
@@ -114,7 +115,8 @@ struct rsrc_table_shape rsrc_make_table_shape(const struct rsr_spec *spec,
     return shape;
 }
 
-/* A pass is 16 bytes of codes, or of binary ones their halves: 64 columns. A vector is four rows. */
+/* A pass is 16 bytes of codes, or of binary ones their halves: 64 columns. A vector is four
+ * rows. */
 struct rsrc_table_shape rsrc_make_table_dot_shape(const struct rsr_spec *spec,
                                                   enum rsr_alphabet alphabet,
                                                   const struct rsrc_dot_layout *layout,

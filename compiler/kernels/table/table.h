@@ -1,24 +1,27 @@
 /* table.h - `table`: RSR with tokens in lanes, for batches. What its files share; private to them.
  *
- * Columns are cut into segments. The sums of a segment for all its codes are made once for a vector of
- * tokens, a token a lane, by additions; then every row adds the sum that its code names: an addition
- * with a memory operand for a segment and row. Nothing is multiplied.
+ * Columns are cut into segments. The sums of a segment for all its codes are made once for a vector
+ * of tokens, a token a lane, by additions; then every row adds the sum that its code names: an
+ * addition with a memory operand for a segment and row. Nothing is multiplied.
  *
- *   codes that decode reads ── table_codes.c, .._words.c, .._quads.c ──> offsets of sums, 16 bits, of a block of
- *                                                rows and a chunk of columns, in the second-level cache
+ *   codes that decode reads ── table_codes.c, .._words.c, .._quads.c ──> offsets of sums, 16 bits,
+ *   of a block of
+ *                                                rows and a chunk of columns, in the second-level
+ *                                                cache
  *   activations ── kernel/token_columns.c ──> columns of the chunk
  *                                        │
  *                    table_sums.c ──> tables of a pass, in the first-level cache ──> sums of rows
  *   results <── kernel/token_results.c <─────────────────────────────────────────────────┘
  *
- * lower_table.c has the loops: groups of tokens, blocks of rows, chunks of columns, passes of steps, and
- * inside vectors of tokens, so that codes are taken apart once for all tokens of a group.
+ * lower_table.c has the loops: groups of tokens, blocks of rows, chunks of columns, passes of
+ * steps, and inside vectors of tokens, so that codes are taken apart once for all tokens of a
+ * group.
  *
- * int8 activations: a step is a segment of four columns, `lut` has other segments. Sums of a chunk are
- * 16 bits wide and go to 32-bit sums where it ends. Floats have the steps, segments, groups and order of
- * additions of lower_lut_f32.c, and so the bits of decode: a chunk is a group with scales, or a pass.
- * (A sum is made of its columns in their order, and the opposite of a sum is the sum of opposites; which
- * zero a sum is makes no difference, since what it is added to is never -0.)
+ * int8 activations: a step is a segment of four columns, `lut` has other segments. Sums of a chunk
+ * are 16 bits wide and go to 32-bit sums where it ends. Floats have the steps, segments, groups and
+ * order of additions of lower_lut_f32.c, and so the bits of decode: a chunk is a group with scales,
+ * or a pass. (A sum is made of its columns in their order, and the opposite of a sum is the sum of
+ * opposites; which zero a sum is makes no difference, since what it is added to is never -0.)
  */
 #ifndef RSRC_KERNELS_TABLE_TABLE_H
 #define RSRC_KERNELS_TABLE_TABLE_H
@@ -48,8 +51,8 @@ struct rsrc_table_shape {
     bool has_wide_sums;    /* to which those of a chunk go */
     bool has_scales;       /* of rows of a chunk, which is a group of columns */
     bool has_short_chunks; /* passes have steps that no chunk has */
-    /* Rows in ascending order are four runs of a vector's offsets: bytes from one to the next but one,
-     * and from the first to the second. Of each, four rows are 8 bytes in 16. */
+    /* Rows in ascending order are four runs of a vector's offsets: bytes from one to the next but
+     * one, and from the first to the second. Of each, four rows are 8 bytes in 16. */
     uint32_t run_bytes[2];
     uint32_t
         col_stride; /* columns from one of a segment to the next; as many segments lie between */
@@ -65,7 +68,8 @@ struct rsrc_table {
     bool has_quads;
     struct rsrc_token_group group;
     /* Scratch memory; the tables are at 0. Of columns and sums of all columns, a vector of tokens
-     * has so many bytes; sums of a chunk are one vector's, and of floats without groups those of all columns. */
+     * has so many bytes; sums of a chunk are one vector's, and of floats without groups those of
+     * all columns. */
     int64_t columns_at, scales_at, offsets_at, sums_at, wide_at;
     uint64_t columns_bytes, offsets_bytes, wide_bytes;
     /* Registers, i64. */
@@ -117,7 +121,8 @@ struct rsrc_table_shape rsrc_make_table_dot_shape(const struct rsr_spec *spec,
 
 /* ---- table_codes.c: of int8 ------------------------------------------------------------------ */
 
-/* Whether codes become numbers by pieces, each of which is looked up, rather than column by column. */
+/* Whether codes become numbers by pieces, each of which is looked up, rather than column by
+ * column. */
 static inline bool rsrc_table_has_pieces(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_SHUFFLE16 && layout->alphabet == RSR_TERNARY;
 }
@@ -135,7 +140,8 @@ void rsrc_table_put_code(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint
 void rsrc_table_emit_offsets(struct rsrc_table *table, uint16_t chunk, uint16_t first_unit,
                              uint16_t end_unit);
 
-/* ---- table_quads.c: of int8, from the codes of `dot` ------------------------------------------- */
+/* ---- table_quads.c: of int8, from the codes of `dot`
+ * ------------------------------------------- */
 
 void rsrc_table_emit_quad_offsets(struct rsrc_table *table, uint16_t chunk, uint16_t first_unit,
                                   uint16_t end_unit);
@@ -152,8 +158,9 @@ void rsrc_table_emit_word_offsets(struct rsrc_table *table, uint16_t chunk, uint
 uint16_t rsrc_table_emit_zeros(struct rsrc_table *table);
 /* The tables of pass `pass` from the columns at byte `columns` of the scratch memory. */
 void rsrc_table_make_sums(struct rsrc_table *table, uint16_t pass, uint16_t columns);
-/* Adds the pass's sums to those of the block's rows, which begin at byte `sums`: of its chunk, if there
- * are sums of all columns besides, which begin at byte `wide` and get the chunk's with its last pass. */
+/* Adds the pass's sums to those of the block's rows, which begin at byte `sums`: of its chunk, if
+ * there are sums of all columns besides, which begin at byte `wide` and get the chunk's with its
+ * last pass. */
 void rsrc_table_add_rows(struct rsrc_table *table, uint16_t pass, uint16_t sums, uint16_t wide);
 
 #endif

@@ -1,9 +1,9 @@
 /* table_codes.c - codes of `lut` for int8 activations to offsets of sums; see table.h. */
 #include "kernels/table/table.h"
 
-/* Four segments of three columns are three of four: `n` digits of segment `segment` of the former, from
- * digit `first` on, are a piece of the number of one of the latter, where they count from `weight` on. Each
- * number has two pieces. */
+/* Four segments of three columns are three of four: `n` digits of segment `segment` of the former,
+ * from digit `first` on, are a piece of the number of one of the latter, where they count from
+ * `weight` on. Each number has two pieces. */
 static const struct piece {
     uint32_t segment, first, n;
     int weight;
@@ -57,8 +57,8 @@ static uint16_t emit_number(struct rsrc_kb *kb, uint32_t base, uint32_t lanes,
     return code;
 }
 
-/* Even bytes first, then odd ones: by the lanes of lut_layout.h, four 16-bit lanes are four consecutive
- * rows then. */
+/* Even bytes first, then odd ones: by the lanes of lut_layout.h, four 16-bit lanes are four
+ * consecutive rows then. */
 static void store_offsets(struct rsrc_table *table, uint16_t code, uint32_t q, uint16_t to) {
     struct rsrc_kb *kb = &table->frame.kb;
     const uint32_t rows = table->shape.vector_rows;

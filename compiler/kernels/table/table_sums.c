@@ -1,7 +1,7 @@
 /* table_sums.c - the sums of segments, and the rows that add them; see table.h.
  *
- * 16-bit sums: |sum of a segment| <= 4 * 128, and a row adds those of a chunk of at most 255 columns,
- * 255 * 128 = 32640 < 2^15, also where an activation is -128 and its weight -1.
+ * 16-bit sums: |sum of a segment| <= 4 * 128, and a row adds those of a chunk of at most 255
+ * columns, 255 * 128 = 32640 < 2^15, also where an activation is -128 and its weight -1.
  */
 #include "kernels/table/table.h"
 
@@ -45,8 +45,8 @@ static uint16_t add(struct rsrc_table *table, uint16_t to, uint16_t a, uint16_t 
     return rsrc_kb_binary(&table->frame.kb, RSR_KOP_ADD, to, a, b);
 }
 
-/* What the digits of column i of the segment add: -x, 0 and x of ternary weights, -x and x of signs,
- * 0 and x of bits. */
+/* What the digits of column i of the segment add: -x, 0 and x of ternary weights, -x and x of
+ * signs, 0 and x of bits. */
 static struct sums load_digits(struct rsrc_table *table, const struct making *m, uint32_t i,
                                struct rsrc_address at) {
     struct rsrc_kb *kb = &table->frame.kb;
@@ -81,8 +81,8 @@ static void store_sums(struct rsrc_table *table, const struct making *m, const s
     }
 }
 
-/* The sums of a segment of n columns, the first of which lies at `from`. Integers are added in pairs;
- * floats column by column. */
+/* The sums of a segment of n columns, the first of which lies at `from`. Integers are added in
+ * pairs; floats column by column. */
 static void make_segment(struct rsrc_table *table, struct making *m, uint32_t n,
                          struct rsrc_address from, struct rsrc_address to) {
     const uint32_t n_low = table->shape.lanes.elem == RSR_ELEM_F32 ? n - 1 : n / 2;
@@ -186,8 +186,8 @@ static struct rsrc_address row_address(const struct adding *a, uint32_t i) {
     return at_byte(a->sums_at, i * (int64_t)a->table->shape.vector_bytes);
 }
 
-/* Adds row i's 16-bit sums to its 32-bit ones. Even lanes are the low halves of 32 bits, odd ones the
- * high halves: shifts widen both. */
+/* Adds row i's 16-bit sums to its 32-bit ones. Even lanes are the low halves of 32 bits, odd ones
+ * the high halves: shifts widen both. */
 static void widen_row(const struct adding *a, uint32_t i, uint16_t sums) {
     struct rsrc_kb *kb = &a->table->frame.kb;
     const struct rsrc_token_lanes *lanes = &a->table->shape.lanes;

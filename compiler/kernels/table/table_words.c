@@ -1,7 +1,8 @@
 /* table_words.c - codes of `lut` for float activations to offsets of sums; see table.h.
  *
- * kernel/lut_f32_layout.h draws the words and planes that they lie in. A ternary code that is c becomes the
- * number 13 + c of its sum, that of a step's one column 1 + w; a binary one is that number.
+ * kernel/lut_f32_layout.h draws the words and planes that they lie in. A ternary code that is c
+ * becomes the number 13 + c of its sum, that of a step's one column 1 + w; a binary one is that
+ * number.
  */
 #include "kernels/table/table.h"
 

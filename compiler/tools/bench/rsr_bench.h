@@ -59,15 +59,17 @@ uint64_t bench_stream_bytes(const struct bench_options *options);
 /* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);
 
-/* Keeps each of several threads on a CPU of its own: two that wait for one another on one CPU take turns of
- * 4 ms. To be called before there is any other team; what OMP_PROC_BIND has placed stays within its place. */
+/* Keeps each of several threads on a CPU of its own: two that wait for one another on one CPU take
+ * turns of 4 ms. To be called before there is any other team; what OMP_PROC_BIND has placed stays
+ * within its place. */
 void bench_pin_threads(uint32_t threads);
 
 /* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is
  * small: the best of one and of four streams, each with and without software prefetch; 1e9 bytes a
  * second. */
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs);
-/* The same of one thread that prefetches four runs of the buffer to the cache of that level, 1 or 2. */
+/* The same of one thread that prefetches four runs of the buffer to the cache of that level, 1 or
+ * 2. */
 double bench_prefetch_gbps(const void *buffer, uint64_t size_bytes, uint32_t level, uint32_t runs);
 
 /* Prints the object as one JSON line, or as aligned "key value" lines, and releases it. */

@@ -1,8 +1,9 @@
-/* rsr_bench_attention.c - attention of one layer over a long context: dense, and through the KV index.
+/* rsr_bench_attention.c - attention of one layer over a long context: dense, and through the KV
+ * index.
  *
- * Both go over at least 1.5 GiB of distinct keys and values, one layer after another as a model decodes.
- * Dense attention has to reach 80 % of the read bandwidth of the same run, or the speed-up compares with
- * nothing.
+ * Both go over at least 1.5 GiB of distinct keys and values, one layer after another as a model
+ * decodes. Dense attention has to reach 80 % of the read bandwidth of the same run, or the speed-up
+ * compares with nothing.
  */
 #include <math.h>
 #include <stdio.h>
@@ -54,8 +55,8 @@ static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run
     return (double)(rsrc_now_ns() - start) * 1e-3 / b->d.n_layers;
 }
 
-/* Indices take memory for up to 64 pages at once: so many are appended. Short contexts have thousands of
- * layers, of which these are enough. */
+/* Indices take memory for up to 64 pages at once: so many are appended. Short contexts have
+ * thousands of layers, of which these are enough. */
 #define APPENDED_PAGES 64u
 #define APPENDED_LAYERS 8u
 

@@ -7,8 +7,8 @@
 #define ATTENTION_MAX_GROUP 64u /* query heads a KV head */
 #define ATTENTION_MAX_DIM 256u
 
-/* Layers of one shape. The numbers of layer l are those of source l % n_sources, in memory of their own for
- * the first n_kv_layers, which a user may raise n_layers above. */
+/* Layers of one shape. The numbers of layer l are those of source l % n_sources, in memory of their
+ * own for the first n_kv_layers, which a user may raise n_layers above. */
 struct attention_data {
     uint32_t n_keys, head_dim, row_floats, group, kv_heads;
     uint32_t n_sources, n_layers, n_steps;

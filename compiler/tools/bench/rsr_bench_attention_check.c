@@ -1,5 +1,5 @@
-/* rsr_bench_attention_check.c - keys left out are compared with products in float64, outputs with attention
- * in float64; the thresholds of topk:K come from such products, too. */
+/* rsr_bench_attention_check.c - keys left out are compared with products in float64, outputs with
+ * attention in float64; the thresholds of topk:K come from such products, too. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +68,8 @@ struct checked_head {
     const float *out, *dense;
 };
 
-/* Keys left out although they are relevant: to the threshold of the oracle, or to what the index says. */
+/* Keys left out although they are relevant: to the threshold of the oracle, or to what the index
+ * says. */
 static uint64_t count_misses(const struct attention_bench *b, const struct checked_head *c,
                              double threshold) {
     uint64_t misses = 0;

@@ -1,9 +1,10 @@
-/* rsr_bench_attention_data.c - drawn keys, values and queries, or those of a model: the file that rsr-run
+/* rsr_bench_attention_data.c - drawn keys, values and queries, or those of a model: the file that
+ * rsr-run
  * --dump-qkv writes.
  *
- * Such a file begins with 64 bytes: "RSRQKV1" and, from byte 8 on, five uint32: layers, query heads, KV
- * heads, head size, tokens. For every layer follow the tokens' queries, keys and values, rows of float32.
- * The first N tokens are the context; the last of them and those after it ask.
+ * Such a file begins with 64 bytes: "RSRQKV1" and, from byte 8 on, five uint32: layers, query
+ * heads, KV heads, head size, tokens. For every layer follow the tokens' queries, keys and values,
+ * rows of float32. The first N tokens are the context; the last of them and those after it ask.
  */
 #include <errno.h>
 #include <math.h>

@@ -1,6 +1,7 @@
-/* rsr_bench_attention_run.h - what the files of rsr-bench attention share: one layer's steps, dense and
- * through an index (rsr_bench_attention_step.c), their comparison with float64 (.._check.c), what sealing takes
- * (.._seal.c), the result (.._report.c), and the command that has them measured (rsr_bench_attention.c). */
+/* rsr_bench_attention_run.h - what the files of rsr-bench attention share: one layer's steps, dense
+ * and through an index (rsr_bench_attention_step.c), their comparison with float64 (.._check.c),
+ * what sealing takes (.._seal.c), the result (.._report.c), and the command that has them measured
+ * (rsr_bench_attention.c). */
 #ifndef RSRC_TOOLS_RSR_BENCH_ATTENTION_RUN_H
 #define RSRC_TOOLS_RSR_BENCH_ATTENTION_RUN_H
 
@@ -65,8 +66,8 @@ void attention_dense(const struct attention_bench *b, uint32_t layer, uint32_t h
                      const float *queries, float *outputs);
 void attention_ask_gate(struct attention_bench *b, uint32_t layer, uint32_t step, uint32_t head,
                         float *out, struct bench_gate_counts *counts);
-/* What an index is asked for: keys by the threshold, where that of topk was found beforehand; the same, and the
- * index is to find it; all keys, which is the runtime's dense attention. */
+/* What an index is asked for: keys by the threshold, where that of topk was found beforehand; the
+ * same, and the index is to find it; all keys, which is the runtime's dense attention. */
 enum attention_ask { ATTENTION_ASK_FOUND, ATTENTION_ASK_SEARCH, ATTENTION_ASK_ALL };
 /* What a step asks of one KV head's index. */
 rsr_louver_query attention_query(const struct attention_bench *b, uint32_t layer, uint32_t step,
@@ -90,7 +91,8 @@ bool attention_check(struct attention_bench *b, struct attention_findings *found
 
 /* ---- rsr_bench_attention_seal.c ---- */
 
-/* Of keys and values in float32. Leaves the results alone if no page is full. False: there was no memory. */
+/* Of keys and values in float32. Leaves the results alone if no page is full. False: there was no
+ * memory. */
 bool attention_time_sealing(const struct attention_bench *b, double *seal_us, double *copy_us);
 
 /* ---- rsr_bench_attention_report.c ---- */

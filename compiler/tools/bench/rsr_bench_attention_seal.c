@@ -1,7 +1,9 @@
-/* rsr_bench_attention_seal.c - what making the sketches of a full page takes, beside copying its keys.
+/* rsr_bench_attention_seal.c - what making the sketches of a full page takes, beside copying its
+ * keys.
  *
- * All memory of keys and values is taken for pages as a KV cache has them, 64 keys before their values, the
- * KV heads of a page side by side. What is written goes round in memory that no cache holds.
+ * All memory of keys and values is taken for pages as a KV cache has them, 64 keys before their
+ * values, the KV heads of a page side by side. What is written goes round in memory that no cache
+ * holds.
  */
 #include <stdlib.h>
 #include <string.h>

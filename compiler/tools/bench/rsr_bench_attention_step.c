@@ -1,8 +1,9 @@
-/* rsr_bench_attention_step.c - one step of one layer: dense, through the KV index, or through a gate.
+/* rsr_bench_attention_step.c - one step of one layer: dense, through the KV index, or through a
+ * gate.
  *
- * Dense attention is one pass over keys and values for all query heads of a KV head: rsr_bench_dense.c for
- * up to four of them where AVX-512 can be had and numbers are float32, the fastest kernel here, else the
- * runtime's own, which reads what the index stores.
+ * Dense attention is one pass over keys and values for all query heads of a KV head:
+ * rsr_bench_dense.c for up to four of them where AVX-512 can be had and numbers are float32, the
+ * fastest kernel here, else the runtime's own, which reads what the index stores.
  */
 #include <math.h>
 #include <stdio.h>
@@ -96,7 +97,8 @@ void attention_fail(struct attention_bench *b, const rsr_error *err) {
     }
 }
 
-/* V of every key that was read exactly is counted, although only that of keys attended to is read. */
+/* V of every key that was read exactly is counted, although only that of keys attended to is
+ * read. */
 static double bytes_read(const struct attention_bench *b, const rsr_louver_stats *stats) {
     const struct rsr_sketch_shape shape = rsr_sketch_shape_of(b->d.head_dim, b->kind->n_planes);
     const double codes = 16.0 * shape.n_slices;

@@ -1,8 +1,9 @@
-/* rsr_bench_compare.c - puts results side by side: files of rsr-bench --json, as many objects as were printed
- * into each, and of rsrc --report=json, in a page that draws them (report/report_page.h).
+/* rsr_bench_compare.c - puts results side by side: files of rsr-bench --json, as many objects as
+ * were printed into each, and of rsrc --report=json, in a page that draws them
+ * (report/report_page.h).
  *
- * Files may be of other machines and versions: what they have is shown, as text and numbers, and what they
- * lack is left out.
+ * Files may be of other machines and versions: what they have is shown, as text and numbers, and
+ * what they lack is left out.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* rsr_bench_kernel.h - a kernel of a random matrix, built and called: what rsr-bench kernel shares with its
+/* rsr_bench_kernel.h - a kernel of a random matrix, built and called: what rsr-bench kernel shares
+ * with its
  * --tokens. */
 #ifndef RSRC_TOOLS_RSR_BENCH_KERNEL_H
 #define RSRC_TOOLS_RSR_BENCH_KERNEL_H
@@ -28,7 +29,8 @@ struct kernel_bench {
     size_t scratch_bytes;
 };
 
-/* From options, regime and diag, which are set, and the arena, which is empty. False with a message. */
+/* From options, regime and diag, which are set, and the arena, which is empty. False with a
+ * message. */
 bool bench_build_kernel(struct kernel_bench *b);
 void bench_release_kernel(struct kernel_bench *b);
 /* The plan of its regime. */

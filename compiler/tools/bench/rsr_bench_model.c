@@ -106,8 +106,8 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
 
 /* ---- Bytes and times by operation ---- */
 
-/* What one more run, with the engine's profile on, tells of a decode step and of reading a prompt. Its times
- * show where the time of the unprofiled runs goes; its bytes are what they read too. */
+/* What one more run, with the engine's profile on, tells of a decode step and of reading a prompt.
+ * Its times show where the time of the unprofiled runs goes; its bytes are what they read too. */
 struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
     size_t n_entries;

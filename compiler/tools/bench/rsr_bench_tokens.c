@@ -1,5 +1,5 @@
-/* rsr_bench_tokens.c - rsr-bench kernel --tokens N: what every count of tokens up to N takes, by the kernel
- * that a model runs, and whether a token more ever takes less. */
+/* rsr_bench_tokens.c - rsr-bench kernel --tokens N: what every count of tokens up to N takes, by
+ * the kernel that a model runs, and whether a token more ever takes less. */
 #include "rsr_bench_kernel.h"
 
 #include <stdio.h>
@@ -8,8 +8,8 @@
 #include "base/round.h"
 #include "plan/plan.h"
 
-/* A call is short beside what else the machine does now and then: of every count the least of `runs`
- * samples counts, and what is left of that noise is a twentieth. */
+/* A call is short beside what else the machine does now and then: of every count the least of
+ * `runs` samples counts, and what is left of that noise is a twentieth. */
 #define TOLERANCE 0.05
 #define SAMPLE_US 1000
 

@@ -114,8 +114,8 @@ static void finish(struct embedding *e, size_t text) {
     memset(e->sums, 0, e->hidden * sizeof(*e->sums));
 }
 
-/* Adds the wanted states to the sums, text by text. Returns how many texts are done; *done: tokens of
- * the one behind them. */
+/* Adds the wanted states to the sums, text by text. Returns how many texts are done; *done: tokens
+ * of the one behind them. */
 static size_t take_states(struct embedding *e, const struct part *part, size_t *done) {
     const float *states = e->states;
     size_t text = part->first, token = part->done;

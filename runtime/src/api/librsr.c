@@ -87,8 +87,8 @@ static int find_interpreter(struct dl_phdr_info *program, size_t size, void *fou
     return 1;
 }
 
-/* Whether the program has no dynamic linker. glibc's dlopen then loads a second C library, which knows
- * nothing of the program's threads. */
+/* Whether the program has no dynamic linker. glibc's dlopen then loads a second C library, which
+ * knows nothing of the program's threads. */
 static bool is_static(void) {
     bool has_interpreter = false;
     dl_iterate_phdr(find_interpreter, &has_interpreter);
@@ -162,9 +162,9 @@ rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const stru
 }
 
 /* dlopen looks up a name without a slash in the library path; a model is a file. It also knows what
- * it has loaded by name first, whatever file has the name now: `number` of a file, unless it is NULL,
- * is spelled in front of its name, a bit as ./ or .//, so that another file has another path. Returns
- * owned. */
+ * it has loaded by name first, whatever file has the name now: `number` of a file, unless it is
+ * NULL, is spelled in front of its name, a bit as ./ or .//, so that another file has another path.
+ * Returns owned. */
 static char *file_path(const char *path, const struct stat *number) {
     const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
     const uint64_t words[] = {number == NULL ? 0 : number->st_dev,
@@ -226,8 +226,8 @@ static rsr_status check_still_there(const char *path, const struct stat *info, r
     return rsr_fail(err, RSR_ERR_FILE, "%s was replaced while it was opened; open it again", path);
 }
 
-/* What a model that rsr_open has loaded holds. A child after fork() unmaps nothing: another thread of its
- * parent may have had the dynamic linker's lock. */
+/* What a model that rsr_open has loaded holds. A child after fork() unmaps nothing: another thread
+ * of its parent may have had the dynamic linker's lock. */
 struct loaded {
     void *handle;
     pid_t owner_pid;

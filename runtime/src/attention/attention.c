@@ -3,11 +3,11 @@
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
  * query heads of the group go over a page before the next page is touched. The pages of all units,
- * in order, are dealt out in equal spans, one a worker, which another worker goes over if its own is
- * late. A span may end inside the unit of a single token: few KV heads then keep many workers busy.
- * Its first pages are merged as they come, as those of a whole unit are; spans behind keep the
- * results of each page, and who finishes last merges them in ascending order. So a unit's result
- * depends neither on who computes it nor on what else is in the run.
+ * in order, are dealt out in equal spans, one a worker, which another worker goes over if its own
+ * is late. A span may end inside the unit of a single token: few KV heads then keep many workers
+ * busy. Its first pages are merged as they come, as those of a whole unit are; spans behind keep
+ * the results of each page, and who finishes last merges them in ascending order. So a unit's
+ * result depends neither on who computes it nor on what else is in the run.
  */
 #include <string.h>
 

@@ -90,8 +90,8 @@ static void *pass_memory(const struct rsr_crew *crew, uint32_t worker) {
     return crew->workers[worker].scratch + PASS_SIZE + views_bytes(crew);
 }
 
-/* The fewest workers that share a unit. Of a smaller team each keeps results of more pages, and steps take
- * fewer workers than there are. */
+/* The fewest workers that share a unit. Of a smaller team each keeps results of more pages, and
+ * steps take fewer workers than there are. */
 #define LEAST_TEAM 4u
 
 /* Or that of dense attention, below min_keys. */
@@ -325,8 +325,8 @@ static bool share_pages(const struct rsr_crew *crew, uint32_t window, uint64_t n
     return true;
 }
 
-/* Units, (run, KV head) by (run, KV head), are shared out; few that are left when every worker has had
- * as many are done by all together. */
+/* Units, (run, KV head) by (run, KV head), are shared out; few that are left when every worker has
+ * had as many are done by all together. */
 static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {
     struct call call = {crew, given, &crew->workers[given->worker], false};
     const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
@@ -366,8 +366,8 @@ static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *g
  *     mass:1e-3, 128 dims, either   0.63   0.76   0.76   0.76   0.79
  *     mass:1e-3, 64 dims, either    0.64   0.65   0.69   0.71   0.74
  *
- * (mass leaves out nothing of these; what it takes is what trying and giving up takes.) The same of a
- * busy Zen 4 over 1.5 GiB, medians of 5:
+ * (mass leaves out nothing of these; what it takes is what trying and giving up takes.) The same of
+ * a busy Zen 4 over 1.5 GiB, medians of 5:
  *
  *     topk:20, 128 dims, Gaussian          0.71   0.85   1.28   1.26
  *     topk:20, 128 dims, clustered         0.57   0.99   1.17   1.43

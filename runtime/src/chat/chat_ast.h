@@ -1,9 +1,10 @@
 /* chat_ast.h - what the files of the chat template share: memory, tokens, syntax tree.
  *
  * chat_memory.c has memory and strings, chat_template_lex.c makes tokens of the source,
- * chat_template_parse.c a tree of the tokens, chat_conversation.c defines what templates see, which chat_json_read.c reads, chat_template_eval.c
- * walks the tree, chat_template_call.c calls functions and macros, chat_template_builtins.c has the
- * filters, tests and methods, chat_number.c computes and chat_format.c formats.
+ * chat_template_parse.c a tree of the tokens, chat_conversation.c defines what templates see, which
+ * chat_json_read.c reads, chat_template_eval.c walks the tree, chat_template_call.c calls functions
+ * and macros, chat_template_builtins.c has the filters, tests and methods, chat_number.c computes
+ * and chat_format.c formats.
  */
 #ifndef RSR_CHAT_AST_H
 #define RSR_CHAT_AST_H
@@ -25,8 +26,8 @@ bool chat_is_within(struct chat_arena *arena, size_t used, size_t n_bytes);
 rsr_status chat_refuse_memory(const struct chat_arena *arena, rsr_error *err);
 
 /* UTF-8, and which of its bytes come from messages. Every operation keeps the marks byte by byte: a
- * character of upper(), an escape of tojson have those of what they were made from. What is computed
- * (a length, a number's digits) is the template's. */
+ * character of upper(), an escape of tojson have those of what they were made from. What is
+ * computed (a length, a number's digits) is the template's. */
 struct chat_string {
     const char *data;
     size_t size;

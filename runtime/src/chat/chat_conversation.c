@@ -2,8 +2,8 @@
  * messages, tools, documents, add_generation_prompt, bos_token, eos_token, and whatever else a
  * conversation names.
  *
- * A conversation is JSON: the array of messages, or {"messages": [...], "tools": [...], ...}, each key
- * a variable of the template. Messages have any fields.
+ * A conversation is JSON: the array of messages, or {"messages": [...], "tools": [...], ...}, each
+ * key a variable of the template. Messages have any fields.
  */
 #include <string.h>
 

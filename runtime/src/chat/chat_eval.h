@@ -32,11 +32,10 @@ void chat_define_inputs(struct chat_render *r, const struct rsr_chat_input *inpu
 
 /* ---- chat_json_read.c ------------------------------------------------------------------------ */
 
-/* The value of a JSON text, which is valid UTF-8 and outlives the rendering. Every string is marked,
- * but for roles that templates know. Refused with its byte and whose it is ("the conversation's"):
- * RSR_ERR_ARGUMENT. */
-struct chat_value chat_read_json(struct chat_render *r, const char *whose,
-                                 struct chat_string json);
+/* The value of a JSON text, which is valid UTF-8 and outlives the rendering. Every string is
+ * marked, but for roles that templates know. Refused with its byte and whose it is ("the
+ * conversation's"): RSR_ERR_ARGUMENT. */
+struct chat_value chat_read_json(struct chat_render *r, const char *whose, struct chat_string json);
 
 /* ---- chat_template_call.c -------------------------------------------------------------------- */
 

@@ -1,8 +1,9 @@
-/* chat_json_read.c - the JSON (RFC 8259) of a conversation or a schema as values of a chat template.
+/* chat_json_read.c - the JSON (RFC 8259) of a conversation or a schema as values of a chat
+ * template.
  *
- * Strict where readers differ: keys that come twice, lone surrogates, numbers beyond 64 bits and beyond
- * a double are refused. All strings are marked as from a message, but for the roles below: templates
- * write `'<|' + message.role + '|>'` and mean one token.
+ * Strict where readers differ: keys that come twice, lone surrogates, numbers beyond 64 bits and
+ * beyond a double are refused. All strings are marked as from a message, but for the roles below:
+ * templates write `'<|' + message.role + '|>'` and mean one token.
  */
 #include <errno.h>
 #include <math.h>

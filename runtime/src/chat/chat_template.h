@@ -37,10 +37,10 @@ struct rsr_chat_input {
 };
 
 /* Renders to `out`, which is empty and stays so on failure. Bytes are marked where they come from
- * strings of `conversation`, but for the usual roles: what a template makes of them goes byte by byte
- * with its mark. Marks have the text's length, or none where nothing is marked. RSR_ERR_TEXT if the
- * template refuses the messages, uses something outside the subset, or exceeds the limits on steps,
- * memory and output; RSR_ERR_ARGUMENT if the conversation is not understood. */
+ * strings of `conversation`, but for the usual roles: what a template makes of them goes byte by
+ * byte with its mark. Marks have the text's length, or none where nothing is marked. RSR_ERR_TEXT
+ * if the template refuses the messages, uses something outside the subset, or exceeds the limits on
+ * steps, memory and output; RSR_ERR_ARGUMENT if the conversation is not understood. */
 RSR_NODISCARD rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                                   const struct rsr_chat_input *input,
                                                   struct rsr_chat_text *out, rsr_error *err);

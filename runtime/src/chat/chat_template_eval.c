@@ -1,8 +1,8 @@
 /* chat_template_eval.c - renders a parsed chat template.
  *
  * What templates see is in chat_conversation.c, functions are in chat_template_call.c. The date
- * (strftime_now) is not defined: the library reads no clock for text, and templates have a fixed date
- * to fall back on.
+ * (strftime_now) is not defined: the library reads no clock for text, and templates have a fixed
+ * date to fall back on.
  */
 #include <stdlib.h>
 #include <string.h>

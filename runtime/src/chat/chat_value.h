@@ -117,8 +117,8 @@ size_t chat_length(struct chat_string text); /* in characters */
 size_t chat_offset(struct chat_string text, size_t index);
 /* The value of a key, or NULL. */
 const struct chat_value *chat_look_up(const struct chat_value *mapping, struct chat_string key);
-/* Whether Python's dict has a method of this name, which Jinja takes for a missing key, and instead of
- * an attribute. */
+/* Whether Python's dict has a method of this name, which Jinja takes for a missing key, and instead
+ * of an attribute. */
 bool chat_is_method_of_mapping(struct chat_string name);
 /* The value of a[key] for a key that is a string; what is not there is undefined. */
 struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct chat_value *of,

@@ -1,11 +1,12 @@
 /* allow.c - which tokens may follow: the trie of the vocabulary, walked with each spot of a text.
  *
- * A token is allowed if it is from one of the spots, so each is walked alone. While a byte stays in the
- * spot's leaf a step is a look-up in its automaton. A byte that leaves it begins a walk of what is below that
- * byte from each spot behind the leaf; one that was gone before from there is not gone again.
+ * A token is allowed if it is from one of the spots, so each is walked alone. While a byte stays in
+ * the spot's leaf a step is a look-up in its automaton. A byte that leaves it begins a walk of what
+ * is below that byte from each spot behind the leaf; one that was gone before from there is not
+ * gone again.
  *
- * At the beginning of a string's character, and of items like it, the tokens that stay inside are known, and
- * so are the few places where others leave (span_tokens.h).
+ * At the beginning of a string's character, and of items like it, the tokens that stay inside are
+ * known, and so are the few places where others leave (span_tokens.h).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@
 /* Some 100 ms. A vocabulary of 128,256 tokens has a quarter of a million nodes. */
 #define MAX_VISITED (UINT64_C(1) << 24)
 
-/* What is behind a leaf: exits from `begin` to `end` of text->exits, and the bytes that they begin with. */
+/* What is behind a leaf: exits from `begin` to `end` of text->exits, and the bytes that they begin
+ * with. */
 struct behind {
     bool is_known;
     uint32_t begin, end;
@@ -68,8 +70,8 @@ static void leave(struct rsr_constrained *text, const struct behind *behind, uin
     }
 }
 
-/* From a spot at the node above i, the nodes from i to end, which are all that is below it. Goes no deeper
- * than a token has bytes. */
+/* From a spot at the node above i, the nodes from i to end, which are all that is below it. Goes no
+ * deeper than a token has bytes. */
 static void walk(struct rsr_constrained *text, struct rsr_spot spot, uint32_t i, uint32_t end) {
     const struct rsr_grammar *g = &text->constraint->grammar;
     const struct rsr_trie_node *nodes = text->constraint->vocabulary->trie.nodes;
@@ -174,7 +176,8 @@ static void walk_from_root(struct rsr_constrained *text, struct rsr_spot spot) {
         walk(text, spot, 1, text->constraint->vocabulary->trie.n_nodes);
 }
 
-/* A leaf that is done, as the quote in front of a string, is left at once: what is behind it may have spans. */
+/* A leaf that is done, as the quote in front of a string, is left at once: what is behind it may
+ * have spans. */
 static void walk_spot(struct rsr_constrained *text, struct rsr_spot spot) {
     const struct rsr_grammar_node *leaf = &text->constraint->grammar.nodes[spot.leaf];
     const uint32_t n_exits = text->exits.n;

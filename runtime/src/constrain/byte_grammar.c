@@ -173,8 +173,8 @@ static bool may_be_empty(const struct rsr_grammar *g, const struct rsr_grammar_n
     return false;
 }
 
-/* To the smallest numbers of levels that hold, there and back again: rules may come in either order. False: a
- * grammar needs more passes. */
+/* To the smallest numbers of levels that hold, there and back again: rules may come in either
+ * order. False: a grammar needs more passes. */
 static bool measure(struct rsr_grammar *g) {
     bool changed = true;
     for (uint32_t pass = 0; changed; pass++) {
@@ -222,8 +222,8 @@ static uint32_t followers(const struct rsr_grammar *g, const struct rsr_grammar_
     return n;
 }
 
-/* Finds a way round without a byte, depth first. `path` has a node and how many of its followers were
- * seen. */
+/* Finds a way round without a byte, depth first. `path` has a node and how many of its followers
+ * were seen. */
 static bool goes_round(struct rsr_grammar *g, uint32_t start, uint8_t *color, uint32_t (*path)[2],
                        uint32_t *at) {
     enum { UNSEEN, OPEN, DONE };

@@ -1,11 +1,14 @@
-/* byte_grammar.h - what a JSON schema and a grammar are compiled to: a pushdown automaton over bytes.
+/* byte_grammar.h - what a JSON schema and a grammar are compiled to: a pushdown automaton over
+ * bytes.
  *
- * Its nodes are built from the end to the beginning: each knows what follows. A leaf reads items, each by
- * a deterministic automaton over bytes (byte states, edges): a text, a number, a character of a string.
+ * Its nodes are built from the end to the beginning: each knows what follows. A leaf reads items,
+ * each by a deterministic automaton over bytes (byte states, edges): a text, a number, a character
+ * of a string.
  *
  *     LEAF   reads min to max items, then `next`
  *     SPLIT  `first` or `second`
- *     LOOP   min to max times what begins at `first`, each time after the first at `second`; then `next`
+ *     LOOP   min to max times what begins at `first`, each time after the first at `second`; then
+ *            `next`
  *     CALL   the rule, then `next`
  *     END    of a rule or of what a loop repeats
  *
@@ -48,13 +51,14 @@ struct rsr_grammar_node {
     uint32_t min, max; /* LEAF, LOOP; max is RSR_GRAMMAR_NO_MAX, or at least 1 */
     uint16_t
         levels; /* to be opened at least from here to the end of the rule; one that has no end has
-                          more than RSR_GRAMMAR_MAX_LEVELS */
+                   more than RSR_GRAMMAR_MAX_LEVELS */
     bool may_be_empty; /* the end of the rule can be reached without a byte */
     uint32_t span;     /* LEAF: 1 + what is known of its items in this vocabulary; 0: nothing */
     uint32_t line;     /* of the text, for refusals */
 };
 
-/* Index 0 of states, edges and nodes is none. Node 1 is the only END; rule 0 is where texts begin. */
+/* Index 0 of states, edges and nodes is none. Node 1 is the only END; rule 0 is where texts
+ * begin. */
 struct rsr_grammar {
     struct rsr_byte_edge *edges;
     struct rsr_byte_state *states;
@@ -92,8 +96,8 @@ static inline uint32_t rsr_grammar_target(const struct rsr_grammar *g, uint32_t 
     return 0;
 }
 
-/* Of byte automata with the first state `first`, 0: there was a problem. Items of a max above 1 go on
- * nowhere from where they may end. */
+/* Of byte automata with the first state `first`, 0: there was a problem. Items of a max above 1 go
+ * on nowhere from where they may end. */
 uint32_t rsr_grammar_leaf(struct rsr_grammar *g, uint32_t first, uint32_t min, uint32_t max,
                           uint32_t next);
 /* Either may be 0: the other one. */
@@ -110,8 +114,8 @@ RSR_NODISCARD rsr_status rsr_grammar_finish(struct rsr_grammar *g);
 
 /* ---- byte_items.c: automata of items --------------------------------------------------------- */
 
-/* A text that grows behind `state`; an optional space is a ' ' that may be missing, and what follows it
- * begins with another byte. */
+/* A text that grows behind `state`; an optional space is a ' ' that may be missing, and what
+ * follows it begins with another byte. */
 struct rsr_byte_text {
     uint32_t state,
         spaced; /* where the text is, without and with the last optional space; 0: none */
@@ -151,12 +155,12 @@ struct rsr_number_bound {
 
 /* As printf prints integers, and Python's repr floats. */
 struct rsr_decimal rsr_decimal_read(const char *text);
-/* The digits that a number with these bounds may have behind its point, which are less than a bound itself
- * has where *fits is false. */
+/* The digits that a number with these bounds may have behind its point, which are less than a bound
+ * itself has where *fits is false. */
 int rsr_number_decimals(const struct rsr_number_bound *min, const struct rsr_number_bound *max,
                         bool *fits);
-/* The first state of integers or numbers as rsr_constraint.h describes them; 0: no number is within the
- * bounds, or there was a problem. */
+/* The first state of integers or numbers as rsr_constraint.h describes them; 0: no number is within
+ * the bounds, or there was a problem. */
 uint32_t rsr_byte_integer(struct rsr_grammar *g, const struct rsr_number_bound *min,
                           const struct rsr_number_bound *max);
 uint32_t rsr_byte_number(struct rsr_grammar *g, const struct rsr_number_bound *min,

@@ -1,5 +1,5 @@
-/* byte_items.c - automata over the bytes of one item: a text, a character of some code points in UTF-8, a
- * character of a JSON string. */
+/* byte_items.c - automata over the bytes of one item: a text, a character of some code points in
+ * UTF-8, a character of a JSON string. */
 #include <string.h>
 
 #include "byte_grammar.h"
@@ -117,8 +117,8 @@ static void add_unit(struct rsr_grammar *g, uint32_t state, uint32_t target) {
     uint32_t after[8];
     for (size_t i = 0; i < 8; i++)
         after[i] = rsr_grammar_state(g);
-    /* after: 0 two and 1 one digits to go; 2 behind "d"; 3, 4 digits of the high surrogate; 5 '\'; 6 'u'; 7 "d"
-     * of the low one, whose second digit leads to 0's end. */
+    /* after: 0 two and 1 one digits to go; 2 behind "d"; 3, 4 digits of the high surrogate; 5 '\';
+     * 6 'u'; 7 "d" of the low one, whose second digit leads to 0's end. */
     const uint32_t three = rsr_grammar_state(g), low_second = rsr_grammar_state(g);
     add_digits(g, state, 0, 12, three);
     add_digits(g, state, 14, 15, three);

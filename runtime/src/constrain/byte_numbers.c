@@ -1,9 +1,9 @@
 /* byte_numbers.c - automata over the digits of numbers within bounds, exactly.
  *
- * Digits are read from the left. A state knows how many there were and how they compare with the first
- * digits of each bound. Two numbers without leading zeros compare by their lengths first, so in front of
- * the point equal lengths alone are compared by digits; behind it digits decide until they differ. States
- * from which no number can end are not made.
+ * Digits are read from the left. A state knows how many there were and how they compare with the
+ * first digits of each bound. Two numbers without leading zeros compare by their lengths first, so
+ * in front of the point equal lengths alone are compared by digits; behind it digits decide until
+ * they differ. States from which no number can end are not made.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -75,8 +75,8 @@ struct range {
     int max_digits, max_decimals;
     bool has_exponent;
     uint32_t exponent; /* where 'e' leads to */
-    /* State of n digits, in front of the point and behind it, that compare so with the bounds: 1 + its
-     * index, 0 not made yet, 1 no number ends there. A lone 0 has n = 0. */
+    /* State of n digits, in front of the point and behind it, that compare so with the bounds: 1 +
+     * its index, 0 not made yet, 1 no number ends there. A lone 0 has n = 0. */
     uint32_t made[2][RSR_INTEGER_DIGITS + 1][3][3];
 };
 
@@ -155,8 +155,8 @@ static bool add_point(struct range *r, struct place p, uint32_t state) {
     return true;
 }
 
-/* The state at a place, behind at least one digit; 0: no number ends from there. Goes no deeper than there
- * are digits. */
+/* The state at a place, behind at least one digit; 0: no number ends from there. Goes no deeper
+ * than there are digits. */
 static uint32_t make(struct range *r, struct place p) {
     uint32_t *known = &r->made[p.behind][p.n][p.order[0]][p.order[1]];
     if (*known != 0 || r->g->status != RSR_OK)

@@ -1,11 +1,12 @@
-/* constrained.h - what the objects of rsr_constraint.h are made of, and the state of a constrained text.
+/* constrained.h - what the objects of rsr_constraint.h are made of, and the state of a constrained
+ * text.
  *
- * A text may be at several spots of the automaton at once. A spot is inside a leaf, below levels: the loops
- * and calls that are open around it. Levels are shared by all spots, each kept once, so that equal spots
- * have equal numbers.
+ * A text may be at several spots of the automaton at once. A spot is inside a leaf, below levels:
+ * the loops and calls that are open around it. Levels are shared by all spots, each kept once, so
+ * that equal spots have equal numbers.
  *
- * A spot at which a leaf may end is not replaced by what comes behind the leaf: that is looked up when a byte
- * leaves the leaf. So a text inside a string is at one spot.
+ * A spot at which a leaf may end is not replaced by what comes behind the leaf: that is looked up
+ * when a byte leaves the leaf. So a text inside a string is at one spot.
  */
 #ifndef RSR_CONSTRAINED_H
 #define RSR_CONSTRAINED_H
@@ -125,8 +126,8 @@ static inline bool rsr_spot_step(const struct rsr_grammar *g, struct rsr_spot *s
     return true;
 }
 
-/* Whether the leaf may end here. One that may be empty is not entered alone, so that it counts from its
- * first item on. */
+/* Whether the leaf may end here. One that may be empty is not entered alone, so that it counts from
+ * its first item on. */
 static inline bool rsr_spot_may_leave(const struct rsr_grammar *g, const struct rsr_spot *spot) {
     const struct rsr_grammar_node *leaf = &g->nodes[spot->leaf];
     if (spot->state != leaf->first)
@@ -134,8 +135,8 @@ static inline bool rsr_spot_may_leave(const struct rsr_grammar *g, const struct 
     return spot->count > 0 && spot->count >= leaf->min;
 }
 
-/* Adds the spots that come next from a node below a level, without a byte. Returns whether the text may
- * end there. Problems set the status. */
+/* Adds the spots that come next from a node below a level, without a byte. Returns whether the text
+ * may end there. Problems set the status. */
 bool rsr_constrained_open(struct rsr_constrained *text, uint32_t node, uint32_t level,
                           struct rsr_spots *spots);
 /* Whether the key is new in this round. */

@@ -1,7 +1,8 @@
 /* gbnf.h - a grammar between its text and the nodes of byte_grammar.h.
  *
- * Nodes are built from the end to the beginning, and text is read from the beginning: terms and alternatives know
- * the one before them. gbnf_read.c reads all rules, gbnf_build.c then makes nodes of them.
+ * Nodes are built from the end to the beginning, and text is read from the beginning: terms and
+ * alternatives know the one before them. gbnf_read.c reads all rules, gbnf_build.c then makes nodes
+ * of them.
  */
 #ifndef RSR_GBNF_H
 #define RSR_GBNF_H
@@ -23,8 +24,8 @@ struct rsr_gbnf_alternative {
     uint32_t last; /* term; 0: none, the empty text */
     uint32_t previous;
     uint32_t
-        item; /* of this and those before: 1 + the byte state of the item that they are, 1: they are none;
-                      0: not known yet */
+        item; /* of this and those before: 1 + the byte state of the item that they are, 1: they are
+                 none; 0: not known yet */
 };
 
 struct rsr_gbnf_name {

@@ -4,8 +4,8 @@
  *
  *     [^"\\] | "\\" (["\\/bfnrt] | "u" [0-9a-f]{4})
  *
- * becomes one item: then its repetition is one leaf, whose tokens are known (span_tokens.h), in place of a loop
- * that every character goes round. JSON's strings are written so.
+ * becomes one item: then its repetition is one leaf, whose tokens are known (span_tokens.h), in
+ * place of a loop that every character goes round. JSON's strings are written so.
  */
 #include "gbnf.h"
 
@@ -22,8 +22,8 @@ struct copies {
     uint32_t from[MAX_COPIES], to[MAX_COPIES], n;
 };
 
-/* The item that begins at `state` with `target` where it ended; 0: it is too large. Goes no deeper than
- * there are copies. */
+/* The item that begins at `state` with `target` where it ended; 0: it is too large. Goes no deeper
+ * than there are copies. */
 static uint32_t copy_item(struct rsr_grammar *g, uint32_t state, uint32_t target,
                           struct copies *copies) {
     if (g->states[state].accepts)
@@ -93,7 +93,8 @@ static uint32_t item_of_alternative(struct rsr_gbnf *in, uint32_t last, uint32_t
     return first;
 }
 
-/* The byte state of an item that is this alternative or one of those before it; 0: they are none. */
+/* The byte state of an item that is this alternative or one of those before it; 0: they are
+ * none. */
 static uint32_t item_of_group(struct rsr_gbnf *in, uint32_t alternative, uint32_t depth) {
     struct rsr_grammar *g = in->g;
     struct rsr_gbnf_alternative *group = rsr_gbnf_alternative_at(in, alternative);

@@ -1,4 +1,5 @@
-/* gbnf_read.c - a grammar in a subset of GBNF, read into the terms of gbnf.h: see rsr_constraint.h. */
+/* gbnf_read.c - a grammar in a subset of GBNF, read into the terms of gbnf.h: see
+ * rsr_constraint.h. */
 #include "gbnf.h"
 
 #include <stdlib.h>
@@ -150,7 +151,8 @@ static int compare_ranges(const void *a, const void *b) {
     return (x->low > y->low) - (x->low < y->low);
 }
 
-/* Sorts ranges, joins those that touch, and takes what is not in them, if so wanted; returns how many. */
+/* Sorts ranges, joins those that touch, and takes what is not in them, if so wanted; returns how
+ * many. */
 static size_t settle(struct rsr_code_range *ranges, size_t n, bool negate) {
     size_t joined = 0;
     uint32_t begin = 0;

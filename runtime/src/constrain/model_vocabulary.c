@@ -1,4 +1,5 @@
-/* model_vocabulary.c - the vocabulary of a model, through rsr.h alone: it works with modules of any age. */
+/* model_vocabulary.c - the vocabulary of a model, through rsr.h alone: it works with modules of any
+ * age. */
 #include <stdlib.h>
 #include <string.h>
 

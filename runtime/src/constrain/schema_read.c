@@ -1,7 +1,7 @@
 /* schema_read.c - a JSON schema as a grammar over bytes: the subset of rsr_constraint.h.
  *
- * A schema has one form, which says what keywords may stand in it: `keywords` has them all. A keyword that
- * is not there, or that does not go with the form, is refused with its place.
+ * A schema has one form, which says what keywords may stand in it: `keywords` has them all. A
+ * keyword that is not there, or that does not go with the form, is refused with its place.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -419,8 +419,8 @@ static void read_required(struct schema *s, const struct chat_value *v,
     }
 }
 
-/* From the last property to the first: `none` is where no property came yet, `some` where one did, so that
- * a comma comes first. Both go on with the same value. */
+/* From the last property to the first: `none` is where no property came yet, `some` where one did,
+ * so that a comma comes first. Both go on with the same value. */
 static uint32_t properties_node(struct schema *s, const struct chat_value *properties,
                                 const bool *is_required, uint32_t next) {
     uint32_t some = fixed(s, "}", next), none = some;

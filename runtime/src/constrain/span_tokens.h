@@ -1,8 +1,8 @@
-/* span_tokens.h - what is known of the items of a leaf and the tokens of a vocabulary: which tokens consist of
- * such items, and where other tokens leave them.
+/* span_tokens.h - what is known of the items of a leaf and the tokens of a vocabulary: which tokens
+ * consist of such items, and where other tokens leave them.
  *
- * Inside a string nearly all tokens are allowed, and to walk the whole trie for each of them would take
- * longer than all the rest. It is walked once.
+ * Inside a string nearly all tokens are allowed, and to walk the whole trie for each of them would
+ * take longer than all the rest. It is walked once.
  */
 #ifndef RSR_SPAN_TOKENS_H
 #define RSR_SPAN_TOKENS_H

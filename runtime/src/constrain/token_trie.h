@@ -1,5 +1,6 @@
-/* token_trie.h - the bytes of a vocabulary's tokens as a tree of their beginnings, which an automaton walks:
- * where it cannot read a byte, all tokens that go on with it are ruled out at once.
+/* token_trie.h - the bytes of a vocabulary's tokens as a tree of their beginnings, which an
+ * automaton walks: where it cannot read a byte, all tokens that go on with it are ruled out at
+ * once.
  *
  * Nodes lie in the order of a walk, the tokens of a node before those below it:
  *

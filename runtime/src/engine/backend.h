@@ -5,8 +5,8 @@
  * backend, of which walk/ is the host's. The engine declares the table because it calls it; a
  * backend includes engine.h, and nothing of engine/ includes a backend (check_dependencies.py).
  *
- * Threads: the engine calls for one of its callers at a time, in turns, from any thread of the process
- * that made it (but for destroy). Every call returns when its results are in host memory.
+ * Threads: the engine calls for one of its callers at a time, in turns, from any thread of the
+ * process that made it (but for destroy). Every call returns when its results are in host memory.
  * A backend may leave work behind that later calls are ordered after: copy_page does not have to
  * wait for its copy.
  *
@@ -54,8 +54,8 @@ struct rsr_backend {
      * Cannot fail: where a device does, the next run_chunk or read_rows says so. */
     void (*copy_page)(struct rsr_engine *engine, uint32_t to, uint32_t from, uint32_t n_tokens);
 
-    /* What the page holds is not read again: its memory may go back to the system, while a chunk runs
-     * that has no use for it. From any thread, without the lock. The page is taken. */
+    /* What the page holds is not read again: its memory may go back to the system, while a chunk
+     * runs that has no use for it. From any thread, without the lock. The page is taken. */
     void (*drop_page)(struct rsr_engine *engine, uint32_t page);
 
     /* Key and value of token `slot` of a page in a layer as attention sees them, rounded to the KV
@@ -65,13 +65,13 @@ struct rsr_backend {
                                           rsr_error *err);
 
     /* The first n_tokens of a page as a file has them, engine->saved.token_bytes each, and back.
-     * load_page refuses what no save_page gives. The page is taken, and its sequence in no batch. From
-     * any thread, without turn or lock, while a chunk runs. */
+     * load_page refuses what no save_page gives. The page is taken, and its sequence in no batch.
+     * From any thread, without turn or lock, while a chunk runs. */
     void (*save_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens, void *bytes);
     RSR_NODISCARD bool (*load_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens,
                                     const void *bytes);
-    /* Derives what there is to derive from n full pages that load_page wrote. Fails where the calling
-     * thread has too little stack. */
+    /* Derives what there is to derive from n full pages that load_page wrote. Fails where the
+     * calling thread has too little stack. */
     RSR_NODISCARD rsr_status (*seal_pages)(struct rsr_engine *engine, const uint32_t *pages,
                                            uint32_t n, rsr_error *err);
 

@@ -1,5 +1,5 @@
-/* engine.h - what an engine is made of, whatever computes for it; shared by the files of engine/ and
- * by backends. */
+/* engine.h - what an engine is made of, whatever computes for it; shared by the files of engine/
+ * and by backends. */
 #ifndef RSR_ENGINE_H
 #define RSR_ENGINE_H
 
@@ -102,8 +102,8 @@ static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
     return n_tokens / RSR_PAGE_TOKENS + (n_tokens % RSR_PAGE_TOKENS != 0);
 }
 
-/* False in a child that fork() made, which ends what it inherited: a thread that is not there may hold the
- * lock, and the pages are moot. */
+/* False in a child that fork() made, which ends what it inherited: a thread that is not there may
+ * hold the lock, and the pages are moot. */
 RSR_NODISCARD bool rsr_engine_is_ours(const rsr_engine *engine);
 
 /* An empty one, which is nobody's yet; NULL after an error. */
@@ -112,20 +112,21 @@ void rsr_sequence_free(struct rsr_sequence *sequence);
 /* With the lock: what a batch still works on is left alone, whoever asks. */
 RSR_NODISCARD rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr_error *err);
 
-/* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock, which is let go of
- * while the last free page goes back to the system. */
+/* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock, which is
+ * let go of while the last free page goes back to the system. */
 uint32_t rsr_engine_take_page(struct rsr_engine *engine);
 rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err);
 /* Gives memory of free pages back to the system. With the lock, which is let go of meanwhile. */
 void rsr_engine_drop_warm(struct rsr_engine *engine);
-/* A cache gives up its oldest page, which may be free then; false: there is nothing cached. With the lock. */
+/* A cache gives up its oldest page, which may be free then; false: there is nothing cached. With
+ * the lock. */
 RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
 
-/* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock, which is
- * let go of as by rsr_engine_take_page. False: no free page. */
+/* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock,
+ * which is let go of as by rsr_engine_take_page. False: no free page. */
 RSR_NODISCARD bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position);
-/* Gives back the pages that the first n_tokens do not need. With the lock, which is let go of while memory
- * goes back to the system. */
+/* Gives back the pages that the first n_tokens do not need. With the lock, which is let go of while
+ * memory goes back to the system. */
 void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens);
 
 #endif

@@ -263,8 +263,8 @@ static uint32_t entries_left(const struct evaluation *e) {
     return n;
 }
 
-/* What is asked for behind the next of those entries, which are a chunk: fewer where more is asked for
- * than a chunk can answer. */
+/* What is asked for behind the next of those entries, which are a chunk: fewer where more is asked
+ * for than a chunk can answer. */
 static uint32_t chunk_size(const struct evaluation *e, struct rsr_asked *asked) {
     const rsr_batch *batch = e->batch;
     const uint32_t n = entries_left(e);

@@ -1,8 +1,8 @@
 /* kv_file.c - saves sequences and loads them: kv_file.h has the format.
  *
- * A file may be anything: what is read is checked first. It is read and not mapped, because a mapped
- * file that somebody cuts ends the process. Pages are hashed where they were read to, before they
- * become keys and values, and the sequence is the caller's when all of it is there.
+ * A file may be anything: what is read is checked first. It is read and not mapped, because a
+ * mapped file that somebody cuts ends the process. Pages are hashed where they were read to, before
+ * they become keys and values, and the sequence is the caller's when all of it is there.
  */
 #include <errno.h>
 #include <fcntl.h>

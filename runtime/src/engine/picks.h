@@ -1,5 +1,5 @@
-/* picks.h - the tokens that a batch wants picked, and the log-probabilities: asked for before a chunk
- * runs, answered by the backend, found in the answers afterwards. */
+/* picks.h - the tokens that a batch wants picked, and the log-probabilities: asked for before a
+ * chunk runs, answered by the backend, found in the answers afterwards. */
 #ifndef RSR_PICKS_H
 #define RSR_PICKS_H
 
@@ -11,9 +11,9 @@ struct rsr_engine;
 #define RSR_MAX_PICKS 128u   /* of a chunk */
 #define RSR_MAX_LOGPROBS 64u /* of them; all logits are kept for each */
 
-/* Top-k of a larger part of the vocabulary asks for all logits, and so do logits of more tokens that
- * penalties and biases raise: bounds gain nothing there. An allowed set of a larger part is not read
- * row by row. */
+/* Top-k of a larger part of the vocabulary asks for all logits, and so do logits of more tokens
+ * that penalties and biases raise: bounds gain nothing there. An allowed set of a larger part is
+ * not read row by row. */
 #define RSR_HEAD_TOP_PART 8u
 
 /* What a pick needs to know. */

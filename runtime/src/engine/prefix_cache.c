@@ -1,8 +1,8 @@
-/* prefix_cache.c - prefix caches: trees of KV pages (kv/prefix_tree.h) with a budget, which give pages
- * up to sequences that need them.
+/* prefix_cache.c - prefix caches: trees of KV pages (kv/prefix_tree.h) with a budget, which give
+ * pages up to sequences that need them.
  *
- * The engine's lock guards them. Pages are shared as forks share them, the open one too: who writes to
- * it next gets a copy (rsr_sequence_reserve), so neither taking nor putting computes or copies.
+ * The engine's lock guards them. Pages are shared as forks share them, the open one too: who writes
+ * to it next gets a copy (rsr_sequence_reserve), so neither taking nor putting computes or copies.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -12,12 +12,12 @@ struct rsr_cgroup_resource {
     uint64_t (*read_v2)(const char *folder);
 };
 
-/* The smallest limit of the process's groups and their ancestors; 0: none. Files that cannot be read set
- * none. */
+/* The smallest limit of the process's groups and their ancestors; 0: none. Files that cannot be
+ * read set none. */
 uint64_t rsr_cgroup_limit(const struct rsr_cgroup_resource *resource);
 
-/* The first number in FOLDER/NAME, and the second where two are wanted. Returns how many there are: 0 of
- * "max". */
+/* The first number in FOLDER/NAME, and the second where two are wanted. Returns how many there are:
+ * 0 of "max". */
 int rsr_cgroup_read(const char *folder, const char *name, int64_t *first, int64_t *second);
 
 #endif

@@ -21,11 +21,12 @@ bool rsr_cpu_enable(uint64_t features);
 /* "avx512f and avx512bw" into text; "" for no feature. */
 void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
 
-/* CPUs of the calling thread's affinity mask, or n_placed where these are more; cut by the cgroup's CPU
- * quota (rounded up); at least 1. */
+/* CPUs of the calling thread's affinity mask, or n_placed where these are more; cut by the cgroup's
+ * CPU quota (rounded up); at least 1. */
 uint32_t rsr_cpu_available(uint32_t n_placed);
 
-/* The same of cores: CPUs that share one are one, where `folder` tells ("/sys/devices/system/cpu"). */
+/* The same of cores: CPUs that share one are one, where `folder` tells
+ * ("/sys/devices/system/cpu"). */
 uint32_t rsr_cpu_cores(uint32_t n_placed, const char *folder);
 #define RSR_CPU_FOLDER "/sys/devices/system/cpu"
 

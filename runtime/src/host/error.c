@@ -8,8 +8,8 @@
 #include "runtime.h"
 #include "utf8.h"
 
-/* Names from files may be in the message: control characters and what is not UTF-8 become '?', and a
- * character that the end of the buffer cut is dropped whole. */
+/* Names from files may be in the message: control characters and what is not UTF-8 become '?', and
+ * a character that the end of the buffer cut is dropped whole. */
 static void clean_message(char *text, bool truncated) {
     const size_t length = strlen(text);
     for (size_t at = 0; at < length;) {

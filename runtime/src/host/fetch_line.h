@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* GCC takes a function that does nothing but fetch for one that does nothing, and drops its calls. */
+/* GCC takes a function that does nothing but fetch for one that does nothing, and drops its
+ * calls. */
 #define RSR_FETCHER static inline __attribute__((always_inline))
 
 /* Brings a line of memory near: to the second cache, or the first, too. `far` is what

@@ -1,5 +1,5 @@
-/* host_cpus.c - how many CPUs and cores this process may use: affinity mask and cgroup quota (v2 and v1). The
- * compiler has it, too, and so it knows nothing of OpenMP. */
+/* host_cpus.c - how many CPUs and cores this process may use: affinity mask and cgroup quota (v2
+ * and v1). The compiler has it, too, and so it knows nothing of OpenMP. */
 #include <errno.h>
 #include <sched.h>
 #include <stdint.h>
@@ -82,8 +82,8 @@ uint32_t rsr_cpu_available(uint32_t n_placed) {
     return cut_by_quota(cpus < n_placed ? n_placed : cpus);
 }
 
-/* Of the CPUs of a core ("0,4" or "0-1"), those in the mask: how many, and the first one. All are as
- * many as a core has. */
+/* Of the CPUs of a core ("0,4" or "0-1"), those in the mask: how many, and the first one. All are
+ * as many as a core has. */
 struct siblings {
     size_t first, n, n_all;
 };

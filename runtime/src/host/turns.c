@@ -1,5 +1,5 @@
-/* turns.c - see turns.h. A turn is handed over, not put down: whoever comes meanwhile cannot take it
- * from those who waited, as one can with a mutex. */
+/* turns.c - see turns.h. A turn is handed over, not put down: whoever comes meanwhile cannot take
+ * it from those who waited, as one can with a mutex. */
 #include "turns.h"
 
 #include <stddef.h>

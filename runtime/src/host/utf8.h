@@ -24,9 +24,10 @@ bool rsr_bytes_append(struct rsr_bytes *bytes, const void *data, size_t n);
 void rsr_bytes_free(struct rsr_bytes *bytes);
 
 enum rsr_utf8_kind {
-    RSR_UTF8_VALID,   /* one character */
-    RSR_UTF8_INVALID, /* an ill-formed subpart: one U+FFFD */
-    RSR_UTF8_INCOMPLETE /* the text ends inside what could be a character: one U+FFFD if it stays so */
+    RSR_UTF8_VALID,     /* one character */
+    RSR_UTF8_INVALID,   /* an ill-formed subpart: one U+FFFD */
+    RSR_UTF8_INCOMPLETE /* the text ends inside what could be a character: one U+FFFD if it stays
+                           so */
 };
 
 struct rsr_utf8_step {

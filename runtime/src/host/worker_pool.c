@@ -1,5 +1,6 @@
-/* worker_pool.c - see worker_pool.h. The threads are POSIX threads: OpenMP's library ends the process
- * where the system refuses a thread, and takes stack sizes and limits from the environment. */
+/* worker_pool.c - see worker_pool.h. The threads are POSIX threads: OpenMP's library ends the
+ * process where the system refuses a thread, and takes stack sizes and limits from the
+ * environment. */
 #include <fenv.h>
 #include <pthread.h>
 #include <signal.h>

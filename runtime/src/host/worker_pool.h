@@ -1,7 +1,7 @@
 /* worker_pool.h - an engine's threads.
  *
- * Who posts a job is its worker 0; the pool's own threads are the others, as many of them as the job
- * asks for. Jobs are posted by one thread at a time. Workers have the default floating-point
+ * Who posts a job is its worker 0; the pool's own threads are the others, as many of them as the
+ * job asks for. Jobs are posted by one thread at a time. Workers have the default floating-point
  * environment, which jobs keep, so that the application's rounding mode or flush-to-zero flags
  * reach neither the results nor what bounds of a sketch rely on (sketch/sketch.h). The pool's
  * threads block all signals.

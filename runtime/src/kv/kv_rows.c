@@ -79,8 +79,8 @@ struct rsr_kv_rows rsr_kv_rows_from(const struct rsr_kv_format *format, struct r
     };
 }
 
-/* |x - row|: a difference of two float32 is rounded once in double, and its square neither overflows nor
- * underflows there. In 8 partial sums, which compilers put into vector lanes. */
+/* |x - row|: a difference of two float32 is rounded once in double, and its square neither
+ * overflows nor underflows there. In 8 partial sums, which compilers put into vector lanes. */
 static float loss_of(const struct rsr_kv_format *format, const void *row, const float *x) {
     float stored[RSR_KV_MAX_LOSS_DIM];
     double sums[8] = {0.0}, sum = 0.0;

@@ -52,7 +52,8 @@ struct rsr_kv_format rsr_kv_format_of(enum rsr_kv_type type, uint32_t head_dim, 
 
 /* Of a page's rows: a multiple of 64. */
 uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format);
-/* Of a page: the rows of all layers and KV heads, each with a sidecar. A multiple of 64; 0: too large. */
+/* Of a page: the rows of all layers and KV heads, each with a sidecar. A multiple of 64; 0: too
+ * large. */
 uint64_t rsr_kv_page_bytes(const struct rsr_kv_format *format, uint32_t sidecar_bytes,
                            const struct rsr_hyper *hyper);
 /* Those that begin at `memory`: zeros, aligned to 64 bytes. */

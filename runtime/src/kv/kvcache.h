@@ -1,10 +1,10 @@
 /* kvcache.h - the numbers of KV pages: which are free, and how many sequences have each.
  *
  * A page holds 64 tokens (RSR_PAGE_TOKENS) of ALL layers and KV heads and is reference-counted:
- * sequences that share a prefix share its full pages. Some references are a prefix cache's, which gives them up
- * when a sequence needs a page: such a page is kept. Where the memory of a page is, and how it is
- * laid out, is the backend's business (engine/backend.h). A pool is not thread-safe: the engine's
- * lock guards it.
+ * sequences that share a prefix share its full pages. Some references are a prefix cache's, which
+ * gives them up when a sequence needs a page: such a page is kept. Where the memory of a page is,
+ * and how it is laid out, is the backend's business (engine/backend.h). A pool is not thread-safe:
+ * the engine's lock guards it.
  */
 #ifndef RSR_KVCACHE_H
 #define RSR_KVCACHE_H
@@ -17,8 +17,8 @@
 
 #define RSR_NO_PAGE UINT32_MAX
 
-/* Free pages that keep their memory, so that a sequence that is cut and goes on at a page's end does
- * not fault one in at every step. */
+/* Free pages that keep their memory, so that a sequence that is cut and goes on at a page's end
+ * does not fault one in at every step. */
 #define RSR_WARM_PAGES 1u
 
 struct rsr_kv_pool {

@@ -40,7 +40,8 @@ static uint32_t count_common(const struct rsr_prefix_node *node, const uint32_t 
     return n;
 }
 
-/* Whether the node stands before the tokens: it differs in a smaller one, or is a beginning of them. */
+/* Whether the node stands before the tokens: it differs in a smaller one, or is a beginning of
+ * them. */
 static bool is_before(const struct rsr_prefix_node *node, const uint32_t *tokens,
                       uint32_t n_tokens) {
     const uint32_t n = count_common(node, tokens, n_tokens);

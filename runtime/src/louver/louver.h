@@ -1,8 +1,9 @@
 /* louver.h - what the files of the KV index share. rsr_louver.h says what it does.
  *
- * A query works on views of pages: 64 keys and values as they lie in the KV cache, and a sidecar with the
- * page's sketches and bounds. The same code thus serves the pages of rsr_louver.h and those of an engine;
- * no key is copied. A page without a sidecar (the open one, or one that a window cuts) is scored key by key.
+ * A query works on views of pages: 64 keys and values as they lie in the KV cache, and a sidecar
+ * with the page's sketches and bounds. The same code thus serves the pages of rsr_louver.h and
+ * those of an engine; no key is copied. A page without a sidecar (the open one, or one that a
+ * window cuts) is scored key by key.
  *
  *     louver_pass_begin   views, thresholds and queries; scratch is cut
  *     louver_pass_run     masks of the keys that each head attends to, then attention over them
@@ -39,7 +40,8 @@ struct louver_setup {
     const struct rsr_ops *ops;
 };
 
-/* What sealing a page makes of it; the sketch block follows at LOUVER_SKETCH_AT. Norms are rounded up. */
+/* What sealing a page makes of it; the sketch block follows at LOUVER_SKETCH_AT. Norms are rounded
+ * up. */
 struct louver_norms {
     double key, value;       /* largest |k| and |v| */
     struct rsr_kv_loss loss; /* largest of what storing lost */
@@ -78,8 +80,8 @@ struct louver_head_state {
     struct louver_best best;   /* of lower bounds, [keys] */
     struct louver_best sample; /* of those of a sample of pages, [keys] */
     double *joined;            /* [keys]: a heap of what all members found */
-    /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower bound of
-     * that over keys attended to */
+    /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower
+     * bound of that over keys attended to */
     float *x;                        /* [keys] */
     struct rsr_sketch_frame *frames; /* [pages], of those with a sidecar */
     double skipped, attended;
@@ -91,8 +93,8 @@ struct louver_head_state {
     double cut;         /* everything left out has x below it */
 };
 
-/* A page whose second plane is about to be read: the heads for which something of it may be relevant, and
- * the keys. */
+/* A page whose second plane is about to be read: the heads for which something of it may be
+ * relevant, and the keys. */
 struct louver_candidates {
     uint32_t page;
     uint64_t forced; /* louver_forced_keys() */
@@ -101,8 +103,8 @@ struct louver_candidates {
     uint64_t keys[LOUVER_MAX_HEADS];
 };
 
-/* Keys that the sketches left to a head, to be scored together. Their rows lie far apart, and whoever asks for
- * one waits until its address is translated: the waits for a batch are one. */
+/* Keys that the sketches left to a head, to be scored together. Their rows lie far apart, and
+ * whoever asks for one waits until its address is translated: the waits for a batch are one. */
 struct louver_survivor {
     uint32_t page;
     uint8_t head, key;
@@ -113,9 +115,9 @@ struct louver_batch {
     struct louver_survivor keys[LOUVER_BATCH];
 };
 
-/* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages and
- * some of the heads: arrays of pages are shared, and what is of a whole head is in the first member's
- * pass. What the pass finds does not depend on how many they are. */
+/* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages
+ * and some of the heads: arrays of pages are shared, and what is of a whole head is in the first
+ * member's pass. What the pass finds does not depend on how many they are. */
 struct louver_team {
     uint32_t n, number; /* of members; this one's */
     /* Returns when all members are here; what they wrote before can be read then. */
@@ -159,7 +161,8 @@ static inline uint64_t louver_all_keys(uint32_t n_keys) {
     return n_keys < 64 ? (UINT64_C(1) << n_keys) - 1 : UINT64_MAX;
 }
 
-/* How many; without the processor's instruction compilers call their own library, which modules do without. */
+/* How many; without the processor's instruction compilers call their own library, which modules do
+ * without. */
 static inline uint32_t louver_count_keys(uint64_t mask) {
     mask -= mask >> 1 & UINT64_C(0x5555555555555555);
     mask = (mask & UINT64_C(0x3333333333333333)) + (mask >> 2 & UINT64_C(0x3333333333333333));
@@ -204,7 +207,8 @@ uint32_t louver_sidecar_bytes(const struct louver_setup *setup);
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                  const struct rsr_kv_rows *rows);
 
-/* Row number j of keys or values as float32: itself, or what it widens to in `buffer`, [row_floats]. */
+/* Row number j of keys or values as float32: itself, or what it widens to in `buffer`,
+ * [row_floats]. */
 const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
                         float *buffer);
 
@@ -213,7 +217,8 @@ static inline double louver_larger(double x, double largest) {
     return x <= largest || isnan(largest) ? largest : x;
 }
 
-/* Raises *most to *loss where that is larger, and norms->loss to what storing n rows lost. A NaN stays. */
+/* Raises *most to *loss where that is larger, and norms->loss to what storing n rows lost. A NaN
+ * stays. */
 void louver_raise_loss(struct rsr_kv_loss *most, const struct rsr_kv_loss *loss);
 void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n);
 
@@ -222,8 +227,8 @@ double louver_row_norm(const float *row, uint32_t n);
 /* The largest of n stored rows: at least that, and hardly more; NaN if one is. */
 double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n);
 
-/* z[j] = scale * dot(q, k[j]) for the keys in the mask: the float operations of attention. Others are
- * left alone. */
+/* z[j] = scale * dot(q, k[j]) for the keys in the mask: the float operations of attention. Others
+ * are left alone. */
 void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
                    uint64_t mask, float *z);
 /* How far such a z is from the real number, at most. */
@@ -248,8 +253,8 @@ RSR_NODISCARD rsr_status louver_parse_options(const char *text, rsr_louver_thres
 /* Memory of each member's pass, 64-byte aligned; UINT64_MAX: too large. */
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages, uint32_t n_members);
-/* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows q_stride
- * floats apart; `values`, if not NULL, has a T a head. team NULL: the pass is run by
+/* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows
+ * q_stride floats apart; `values`, if not NULL, has a T a head. team NULL: the pass is run by
  * one thread; else by a team, of which this is the first member's. */
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
                        struct louver_page *pages, uint32_t n_pages,
@@ -259,16 +264,17 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
 /* The pass of another member of the team, after the first one's has begun; it may run already. */
 void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                       const struct louver_team *team, void *memory);
-/* All members call it. What heads got is in the first's pass, for who has the head (louver_has_head) to read;
- * statistics are each member's own. */
+/* All members call it. What heads got is in the first's pass, for who has the head
+ * (louver_has_head) to read; statistics are each member's own. */
 void louver_pass_run(struct louver_pass *pass);
-/* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
- * run looks at one when it is about to read the sketch behind it; where it reads no sketch, certificates need
- * the norms all the same. */
+/* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in
+ * memory: a run looks at one when it is about to read the sketch behind it; where it reads no
+ * sketch, certificates need the norms all the same. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 /* The same of all of the member's pages. */
 void louver_open_sidecars(struct louver_pass *pass);
-/* Of one of them with a sidecar that was opened, and of all, opening them: the frames of all heads. */
+/* Of one of them with a sidecar that was opened, and of all, opening them: the frames of all
+ * heads. */
 void louver_find_frame(struct louver_pass *pass, uint32_t page);
 void louver_find_frames(struct louver_pass *pass);
 /* Keys of a page that are attended to whatever their products. */
@@ -283,8 +289,9 @@ struct louver_product {
 struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
                                            const struct louver_page *page, uint32_t key);
 
-/* Into the masks of the heads that are not closed: keys of page p whose products can reach the thresholds.
- * `next`, if not NULL, is visited next. They are there after some more visits, or after louver_end_visits(). */
+/* Into the masks of the heads that are not closed: keys of page p whose products can reach the
+ * thresholds. `next`, if not NULL, is visited next. They are there after some more visits, or after
+ * louver_end_visits(). */
 void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next);
 void louver_end_visits(struct louver_pass *pass);
 /* All keys of the page for all heads. */
@@ -328,8 +335,8 @@ float louver_exponent_up(const struct louver_setup *setup, double product, doubl
 
 /* ---- louver.c ---- */
 
-/* Refuse n rows of which one is not finite ("key 3 is not finite ..."), and a thread whose floating-point
- * environment would break the bounds. */
+/* Refuse n rows of which one is not finite ("key 3 is not finite ..."), and a thread whose
+ * floating-point environment would break the bounds. */
 RSR_NODISCARD rsr_status louver_check_finite(const float *rows, size_t n, uint32_t head_dim,
                                              const char *what, rsr_error *err);
 RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);

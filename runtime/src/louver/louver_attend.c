@@ -1,8 +1,9 @@
 /* louver_attend.c - attention over the keys in the masks.
  *
- * The float order is that of ops.h, in which a key that is left out has z = -infinity: it weighs nothing,
- * changes no lane, and a page without any key is passed over. Over all keys the bits are thus those of
- * dense attention. (Adding 0 v to a sum changes nothing: a sum that began at +0 is never -0.)
+ * The float order is that of ops.h, in which a key that is left out has z = -infinity: it weighs
+ * nothing, changes no lane, and a page without any key is passed over. Over all keys the bits are
+ * thus those of dense attention. (Adding 0 v to a sum changes nothing: a sum that began at +0 is
+ * never -0.)
  */
 #include <math.h>
 #include <string.h>
@@ -75,7 +76,8 @@ static uint64_t any_keys(const struct louver_pass *pass, uint32_t p) {
     return any;
 }
 
-/* The member's first page from p on of which some head wants keys; of a few, their rows are asked for. */
+/* The member's first page from p on of which some head wants keys; of a few, their rows are asked
+ * for. */
 static uint32_t approach_page(const struct louver_pass *pass, uint32_t p) {
     uint64_t left = 0;
     while (p < pass->end && (left = any_keys(pass, p)) == 0)

@@ -1,18 +1,18 @@
-/* louver_mass.c - leaves out keys in increasing order of their bounds, as long as what is left out may
- * carry at most EPS of the softmax.
+/* louver_mass.c - leaves out keys in increasing order of their bounds, as long as what is left out
+ * may carry at most EPS of the softmax.
  *
- * With x[i] >= scale q . k[i] - r for a reference r, and Z at most the sum of exp(scale q . k[i] - r) over
- * all keys, the keys left out carry at most S / Z of the softmax, S the sum of their exp(x[i]). Z comes
- * from pages that are attended to in any case: those without a sidecar, with sinks or keys of the window,
- * and the one with the highest bound. S may reach EPS Z: a quarter of it with whole pages, which then are
- * not read at all, three quarters by the first plane, all of it by the second. Keys are taken in order of x
- * through a histogram; within a bin none is preferred. Thresholds need no exact products here: what no
- * sketch drops is attended to.
+ * With x[i] >= scale q . k[i] - r for a reference r, and Z at most the sum of exp(scale q . k[i] -
+ * r) over all keys, the keys left out carry at most S / Z of the softmax, S the sum of their
+ * exp(x[i]). Z comes from pages that are attended to in any case: those without a sidecar, with
+ * sinks or keys of the window, and the one with the highest bound. S may reach EPS Z: a quarter of
+ * it with whole pages, which then are not read at all, three quarters by the first plane, all of it
+ * by the second. Keys are taken in order of x through a histogram; within a bin none is preferred.
+ * Thresholds need no exact products here: what no sketch drops is attended to.
  *
- * Where attention is flat, hardly a key can be left out, and bounds only cost time. So a head gives up, and
- * attends to all that is left: before it looks at all bounds, if few keys of a sample of pages could go even
- * beside a key as heavy as the longest one may be; with its Z, if few could go beside that; and if the
- * first plane left most. Whoever gives up has nothing to prove.
+ * Where attention is flat, hardly a key can be left out, and bounds only cost time. So a head gives
+ * up, and attends to all that is left: before it looks at all bounds, if few keys of a sample of
+ * pages could go even beside a key as heavy as the longest one may be; with its Z, if few could go
+ * beside that; and if the first plane left most. Whoever gives up has nothing to prove.
  */
 #include <math.h>
 
@@ -28,13 +28,14 @@
 #define SHARE_PAGES 0.25
 #define SHARE_PLANE1 0.75
 
-/* A page of which this many keys stay is attended to as a whole: one vectorised walk takes the time of
- * about so many single keys. */
+/* A page of which this many keys stay is attended to as a whole: one vectorised walk takes the time
+ * of about so many single keys. */
 #define WHOLE_PAGE_KEYS 24u
 
-/* Every 8th page is in the sample, but not many more than 8: 512 keys tell a quarter from a half, and
- * where a head gives up they were read for nothing. A head goes on if a quarter of its keys have x below
- * log(budget / n_keys), "light" ones: that many can be left out together, whatever the others are. */
+/* Every 8th page is in the sample, but not many more than 8: 512 keys tell a quarter from a half,
+ * and where a head gives up they were read for nothing. A head goes on if a quarter of its keys
+ * have x below log(budget / n_keys), "light" ones: that many can be left out together, whatever the
+ * others are. */
 #define LEAST_STRIDE 8u
 #define SAMPLE_PAGES 8u
 #define SAMPLE_SHARE 0.25
@@ -87,8 +88,8 @@ static uint32_t spend(struct louver_head_state *head, const double *bins, double
     return n_bins;
 }
 
-/* Whether the page is one that is attended to whatever happens: without a sidecar, with the highest bound,
- * or with sinks or keys of the window. */
+/* Whether the page is one that is attended to whatever happens: without a sidecar, with the highest
+ * bound, or with sinks or keys of the window. */
 static bool is_given(const struct louver_pass *pass, const struct louver_head_state *head,
                      uint32_t page) {
     const bool has_forced = pass->threshold.sinks > 0 || pass->threshold.window > 0;
@@ -130,7 +131,8 @@ static void find_best_page(const struct louver_pass *pass, struct louver_head_st
     head->least_bound = least;
 }
 
-/* Adds a page to what is attended to in any case; the reference becomes the largest score of all. */
+/* Adds a page to what is attended to in any case; the reference becomes the largest score of
+ * all. */
 static void add_weight(const struct louver_pass *pass, struct louver_head_state *state,
                        uint32_t page) {
     const struct rsr_ops *ops = pass->setup->ops;
@@ -158,8 +160,8 @@ static void start_head(const struct louver_pass *pass, struct louver_head_state 
 
 /* ---- The three cuts ---- */
 
-/* A page weighs as its 64 keys would at its bound. head->x has a number for each page meanwhile: there is
- * room for 64 times as many. */
+/* A page weighs as its 64 keys would at its bound. head->x has a number for each page meanwhile:
+ * there is room for 64 times as many. */
 static void drop_pages(const struct louver_pass *pass, struct louver_head_state *head) {
     double bins[N_BINS] = {0.0};
     const double reference = rsr_round_down((double)head->reference - LOG_PAGE);
@@ -201,8 +203,9 @@ static void drop_keys(const struct louver_pass *pass, struct louver_head_state *
 
 /* ---- Bounds as x ---- */
 
-/* x >= base + slope t, in float32: both are off by at most 2^-24 of themselves, of which four are added
- * (for the additions here, too), and by what is denormal. NaN, of infinities, drops nothing. */
+/* x >= base + slope t, in float32: both are off by at most 2^-24 of themselves, of which four are
+ * added (for the additions here, too), and by what is denormal. NaN, of infinities, drops
+ * nothing. */
 struct line {
     float base, slope;
     bool exact; /* slope is a normal float32 */
@@ -295,8 +298,8 @@ static double rough_weight(const struct louver_pass *pass, struct louver_head_st
     return sum;
 }
 
-/* Pages of the sample, and how many these are; then, as heavy keys are often the first or the last ones, the
- * pages at both ends. */
+/* Pages of the sample, and how many these are; then, as heavy keys are often the first or the last
+ * ones, the pages at both ends. */
 struct tried {
     uint32_t n_sampled, n, pages[SAMPLE_PAGES + 3];
 };
@@ -314,8 +317,8 @@ static struct tried list_tried(const struct louver_pass *pass) {
     return tried;
 }
 
-/* Z is taken for what the sample and the pages at both ends say, and one key more that weighs as much as the
- * longest one can. */
+/* Z is taken for what the sample and the pages at both ends say, and one key more that weighs as
+ * much as the longest one can. */
 static void try_early(const struct louver_pass *pass, struct louver_head_state *head,
                       const struct tried *tried, double longest) {
     double sampled = 0.0, ends = 0.0;
@@ -481,7 +484,8 @@ static void note_threshold(const struct louver_pass *pass, struct louver_head_st
     head->threshold = rsr_round_up(x / (double)pass->setup->scale);
 }
 
-/* Members work on the heads of the first; what some do by pages others read by heads, and the other way. */
+/* Members work on the heads of the first; what some do by pages others read by heads, and the other
+ * way. */
 static void leave_keys_out(struct louver_pass *pass, struct louver_head_state *heads) {
     const bool two_planes = pass->setup->shape.n_planes > 1;
     louver_find_frames(pass);

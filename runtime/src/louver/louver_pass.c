@@ -1,5 +1,5 @@
-/* louver_pass.c - a query on its way: its scratch, its beginning, and which rule finds the keys that each
- * head attends to. */
+/* louver_pass.c - a query on its way: its scratch, its beginning, and which rule finds the keys
+ * that each head attends to. */
 #include <math.h>
 #include <string.h>
 
@@ -62,8 +62,8 @@ static void cut_shared(struct cutter *c, const struct louver_setup *setup, uint3
 
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages, uint32_t n_members) {
-    /* Counts are of 32 bits, elements of less than 128 bytes, heads at most 64 of at most 256 dimensions: no
-     * sum overflows. */
+    /* Counts are of 32 bits, elements of less than 128 bytes, heads at most 64 of at most 256
+     * dimensions: no sum overflows. */
     struct cutter counter = {0};
     struct louver_head_state unused;
     (void)cut_head(&counter, setup, kind, n_pages, &unused);

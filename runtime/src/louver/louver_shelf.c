@@ -50,8 +50,8 @@ static struct layout layout_of(const struct louver_setup *setup, uint32_t n_bloc
     return layout;
 }
 
-/* Not more blocks than fill whole huge pages: the rest would lie in small ones, from which all keys are read
- * more slowly. */
+/* Not more blocks than fill whole huge pages: the rest would lie in small ones, from which all keys
+ * are read more slowly. */
 static uint32_t fit_huge_pages(const struct louver_setup *setup, uint32_t n_blocks) {
     const size_t whole = layout_of(setup, n_blocks).bytes / HUGE_PAGE * HUGE_PAGE;
     while (whole != 0 && layout_of(setup, n_blocks).bytes > whole)

@@ -1,16 +1,17 @@
 /* louver_topk.c - the K best keys of each head.
  *
- * T is the K-th largest lower bound of all keys, whatever the order in which they come; but the sooner a high
- * bar is known, the fewer keys need more than the first plane. K products are at least the K-th largest of any
- * of their lower bounds, so that may serve as the bar while keys are still coming. It starts higher with a
- * sample: few more than K / 16 of the K best keys are expected in every 16th page, so a product a little
- * further down its ranking is likely to be below T. The first plane ranks the sample, and of those that it puts
- * on top the products are computed; the least of them becomes the bar, without proof.
+ * T is the K-th largest lower bound of all keys, whatever the order in which they come; but the
+ * sooner a high bar is known, the fewer keys need more than the first plane. K products are at
+ * least the K-th largest of any of their lower bounds, so that may serve as the bar while keys are
+ * still coming. It starts higher with a sample: few more than K / 16 of the K best keys are
+ * expected in every 16th page, so a product a little further down its ranking is likely to be below
+ * T. The first plane ranks the sample, and of those that it puts on top the products are computed;
+ * the least of them becomes the bar, without proof.
  *
  * Members of a team look at pages of their own each; after the sample they have a bar in common.
  *
- * A head of which fewer than K keys turn out to reach its bar goes over all pages again, with the bar that
- * its K best keys do prove.
+ * A head of which fewer than K keys turn out to reach its bar goes over all pages again, with the
+ * bar that its K best keys do prove.
  */
 #include <math.h>
 
@@ -104,16 +105,17 @@ static bool is_sampled(uint32_t page) {
     return page % SAMPLE_STRIDE == SAMPLE_PAGE;
 }
 
-/* How far down the sample's ranking its bar lies: of the K best keys K / 16 are expected in it, so many that
- * are chosen at random three deviations more at most, but for one time in a thousand. 0: there is no bar,
- * for K best keys of the sample alone would be as many. */
+/* How far down the sample's ranking its bar lies: of the K best keys K / 16 are expected in it, so
+ * many that are chosen at random three deviations more at most, but for one time in a thousand. 0:
+ * there is no bar, for K best keys of the sample alone would be as many. */
 static uint32_t bar_rank(uint32_t k, uint32_t n_pages) {
     const double expected = (double)k / SAMPLE_STRIDE;
     const double rank = ceil(expected + 3.0 * sqrt(expected) + 1.0);
     return n_pages >= LEAST_SAMPLE_PAGES && rank < (double)k ? (uint32_t)rank : 0;
 }
 
-/* Notes the n largest of a page's estimates, which are emptied; they are of unit `unit` and from `base` on. */
+/* Notes the n largest of a page's estimates, which are emptied; they are of unit `unit` and from
+ * `base` on. */
 static void rank_estimates(const struct rsr_ops *ops, struct louver_best *sample, float *estimates,
                            uint32_t n, double base, double unit, uint32_t first_key) {
     for (uint32_t i = 0; i < n; i++) {
@@ -167,8 +169,8 @@ static void score_sample(const struct louver_pass *pass, struct louver_head_stat
     *sample = scored;
 }
 
-/* Keys that are alike lie side by side: many of the K best may be in one page, which says nothing about the
- * others. So of each page only twice its share counts, and two more. */
+/* Keys that are alike lie side by side: many of the K best may be in one page, which says nothing
+ * about the others. So of each page only twice its share counts, and two more. */
 static void rank_sample(struct louver_pass *pass, uint32_t k) {
     const uint32_t n_sampled = (pass->n_pages + SAMPLE_STRIDE - 1 - SAMPLE_PAGE) / SAMPLE_STRIDE;
     const uint32_t rank = bar_rank(k, n_sampled);
@@ -195,8 +197,8 @@ static void visit_pages(struct louver_pass *pass) {
 
 /* ---- What all members found ---- */
 
-/* The K-th largest of what all members ranked, of a sample's lower bounds or of all. Every member finds
- * it for itself: that takes less than to wait until one has told the others. */
+/* The K-th largest of what all members ranked, of a sample's lower bounds or of all. Every member
+ * finds it for itself: that takes less than to wait until one has told the others. */
 static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sample) {
     const struct louver_head_state *own = &pass->heads[h];
     struct louver_best all = {.heap = own->joined, .k = of_sample ? own->sample.k : own->best.k};
@@ -228,8 +230,8 @@ static void find_proven(struct louver_pass *pass, double *proven) {
 
 /* ---- All of it ---- */
 
-/* Heads whose bar was too high start anew. Members agree on which these are: what a member found by itself
- * never is above what all found. */
+/* Heads whose bar was too high start anew. Members agree on which these are: what a member found by
+ * itself never is above what all found. */
 static void repeat_failed(struct louver_pass *pass, double *proven) {
     pass->closed = 0;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
@@ -260,8 +262,8 @@ static void drop_risen(const struct louver_pass *pass, struct louver_head_state 
     }
 }
 
-/* Leaves out all but the K keys of all pages with the largest upper bounds, and of those that tie with
- * the last the first ones. A NaN is kept, if there is room. */
+/* Leaves out all but the K keys of all pages with the largest upper bounds, and of those that tie
+ * with the last the first ones. A NaN is kept, if there is room. */
 static void drop_ties(const struct louver_pass *pass, struct louver_head_state *head, uint32_t k) {
     uint32_t n_kept = 0, n_above = 0;
     head->best.n = 0;

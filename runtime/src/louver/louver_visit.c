@@ -1,6 +1,6 @@
-/* louver_visit.c - one page and the heads whose thresholds are products: its bound, the first plane, the
- * second plane, exact products. Every step drops a key only if an upper bound of its product is below the
- * threshold. */
+/* louver_visit.c - one page and the heads whose thresholds are products: its bound, the first
+ * plane, the second plane, exact products. Every step drops a key only if an upper bound of its
+ * product is below the threshold. */
 #include <math.h>
 
 #include "louver.h"
@@ -12,7 +12,8 @@
 #endif
 
 /* Products of float32 are exact in double; the sum of m of them, in any order, is off by at most
- * m 2^-52 sum |q_i k_i|, which leaves room for the rounding of that sum and of the product with m. */
+ * m 2^-52 sum |q_i k_i|, which leaves room for the rounding of that sum and of the product with
+ * m. */
 struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
                                            const struct louver_page *page, uint32_t key) {
     const char *row = (const char *)page->rows.keys + (size_t)key * setup->kv.row_bytes;
@@ -28,7 +29,8 @@ static bool is_closed(const struct louver_pass *pass, uint32_t head) {
 
 /* ---- Three steps ---- */
 
-/* All heads whose page bound reaches their threshold, and the keys that the first plane cannot drop. */
+/* All heads whose page bound reaches their threshold, and the keys that the first plane cannot
+ * drop. */
 static void sieve_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next,
                        struct louver_candidates *c) {
     const struct louver_setup *setup = pass->setup;

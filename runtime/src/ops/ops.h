@@ -1,34 +1,38 @@
 /* ops.h - every float operation of the runtime, in ONE order.
  *
- * The files of this folder are compiled once per instruction-set level (RSR_OPS_LEVEL); rsr_ops_get()
- * returns the table of a level. All levels, compilers and hosts give the same bits, because every
- * operation below is a fixed sequence of IEEE float32 operations: no reassociation, round to nearest even,
- * and a multiply-add is fused where it is written fma(a, b, c) = a b + c, rounded once, and nowhere else.
- * Order version 2; version 1 fused nothing and summed squares in 16 parts.
+ * The files of this folder are compiled once per instruction-set level (RSR_OPS_LEVEL);
+ * rsr_ops_get() returns the table of a level. All levels, compilers and hosts give the same bits,
+ * because every operation below is a fixed sequence of IEEE float32 operations: no reassociation,
+ * round to nearest even, and a multiply-add is fused where it is written fma(a, b, c) = a b + c,
+ * rounded once, and nowhere else. Order version 2; version 1 fused nothing and summed squares in 16
+ * parts.
  *
- *   dot(a, b, n)   16 partial sums: part[l] = fma(a[l+16], b[l+16], fma(a[l], b[l], +0)) and so on, where
- *                  a tail of fewer than 16 elements is filled up with zeros; then sum16(part).
+ *   dot(a, b, n)   16 partial sums: part[l] = fma(a[l+16], b[l+16], fma(a[l], b[l], +0)) and so on,
+ *                  where a tail of fewer than 16 elements is filled up with zeros; then
+ *                  sum16(part).
  *   sum16(p)       h[l] = p[l] + p[l+8] (l < 8); q[l] = h[l] + h[l+4] (l < 4);
  *                  (q[0] + q[2]) + (q[1] + q[3]).
- *   exp            ops_vector.h, its polynomial fused: at most 2 ulp, exp(-inf) = 0, exp(0) = 1, NaN stays
- *                  NaN.
+ *   exp            ops_vector.h, its polynomial fused: at most 2 ulp, exp(-inf) = 0, exp(0) = 1,
+ *                  NaN stays NaN.
  *   norm           squares: 64 partial sums p like those of dot, by i mod 64; then sum16 of
- *                  (p[l] + p[l+32]) + (p[l+16] + p[l+48]) (l < 16). v = squares / n; r = 1 / sqrt(v + eps);
- *                  y[i] = weight[i] * (x[i] * r).
+ *                  (p[l] + p[l+32]) + (p[l+16] + p[l+48]) (l < 16). v = squares / n; r = 1 / sqrt(v
+ *                  + eps); y[i] = weight[i] * (x[i] * r).
  *   quantize       s = (1 / max(max |x|, 1e-5)) * 127, which is how torch evaluates 127 / x;
- *                  q[i] = clamp(rint(x[i] * s), -128, 127), ties to even; scale = 1 / s; sum = the exact
- *                  sum of q.
+ *                  q[i] = clamp(rint(x[i] * s), -128, 127), ties to even; scale = 1 / s; sum = the
+ *                  exact sum of q.
  *   act_mul        relu2: r = max(g, 0); (r * r) * u.  silu: (g * (1 / (1 + exp(-g)))) * u.
  *                  gelu_tanh: t = (sqrt(8 / pi) * (g + (0.044715 * g) * (g * g)));
  *                  (g * (1 / (1 + exp(-t)))) * u, which is 0.5 g (1 + tanh(t / 2)) u. Not fused.
  *   scale          x[i] * factor.
- *   rope_table     angle = inv_freq[i] * (float)position in float32; cos and sin of that float32, in
- *                  double, rounded once; then times scale.
- *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head. Not fused.
+ *   rope_table     angle = inv_freq[i] * (float)position in float32; cos and sin of that float32,
+ *                  in double, rounded once; then times scale.
+ *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head. Not
+ *                  fused.
  *   attention      key j of a page of 64 keys: z[j] = dot(q, k[j]) * attention_scale;
- *                  m = max z; p[j] = exp(z[j] - m); s = sum16 of the 16 partial sums of p by j mod 16,
- *                  ascending; o[d] = fma(p[1], v[1][d], fma(p[0], v[0][d], +0)) and so on, ascending.
- *                  Pages merge in ascending order, (M, S, O) being what came before; not fused:
+ *                  m = max z; p[j] = exp(z[j] - m); s = sum16 of the 16 partial sums of p by j mod
+ *                  16, ascending; o[d] = fma(p[1], v[1][d], fma(p[0], v[0][d], +0)) and so on,
+ *                  ascending. Pages merge in ascending order, (M, S, O) being what came before; not
+ *                  fused:
  *                      M' = max(M, m); a = exp(M - M'); b = exp(m - M');
  *                      S' = S a + s b;  O'[d] = O[d] a + o[d] b
  *                  (the first page is taken as it is). The result is O[d] / S. Where a token sees a
@@ -52,14 +56,16 @@ enum rsr_ops_level { RSR_OPS_GENERIC, RSR_OPS_AVX2, RSR_OPS_AVX512, RSR_OPS_LEVE
 /* Keys of one KV page; part of the float order above. */
 #define RSR_PAGE_TOKENS 64u
 
-/* How a row of a key or value is stored. What is stored IS the key: every type widens to float32 without
- * rounding, and all that is said above is of those numbers, whatever the type.
+/* How a row of a key or value is stored. What is stored IS the key: every type widens to float32
+ * without rounding, and all that is said above is of those numbers, whatever the type.
  *
  *   F32    as it is.
- *   BF16   rounded to nearest, ties to even. A finite number beyond the largest becomes the largest; -0,
+ *   BF16   rounded to nearest, ties to even. A finite number beyond the largest becomes the
+ *          largest; -0,
  *   F16    denormals, infinities and NaN stay what they are.
- *   INT8   x[i] = q[i] * scale, with one scale a row: q of -127 .. 127, scale of 16 significant bits at most,
- *          so that the product is exact, about max |x| / 127. A row that holds a NaN or infinity is all NaN.
+ *   INT8   x[i] = q[i] * scale, with one scale a row: q of -127 .. 127, scale of 16 significant
+ *          bits at most, so that the product is exact, about max |x| / 127. A row that holds a NaN
+ *          or infinity is all NaN.
  */
 enum rsr_kv_type { RSR_KV_F32, RSR_KV_BF16, RSR_KV_F16, RSR_KV_INT8 };
 #define RSR_KV_TYPES 4u
@@ -87,8 +93,8 @@ struct rsr_attend_head {
     struct rsr_attend_state *state;
 };
 
-/* Rows of one page and KV head. row_floats is a multiple of 16; elements from head_dim on are zero, here
- * as in the query. Up to three rows behind the last key are read. */
+/* Rows of one page and KV head. row_floats is a multiple of 16; elements from head_dim on are zero,
+ * here as in the query. Up to three rows behind the last key are read. */
 struct rsr_attend_page {
     const void *keys, *values; /* n_keys stored rows */
     const void *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
@@ -110,15 +116,16 @@ struct rsr_kv_ops {
     /* y[j] = dot(row j, x, row_floats) for begin <= j < end */
     void (*dots)(float *y, const void *rows, uint32_t row_floats, uint32_t begin, uint32_t end,
                  const float *x);
-    /* The largest dot(row j, row j, row_floats) of the first n rows; infinite if one is or is NaN */
+    /* The largest dot(row j, row j, row_floats) of the first n rows; infinite if one is or is
+     * NaN */
     float (*largest_square)(const void *rows, uint32_t row_floats, uint32_t n);
     /* row . x, row_floats of both */
     struct rsr_exact_dot (*exact)(const void *row, uint32_t row_floats, const float *x);
-    /* out[d] = fma(p[j], v[j][d], fma(p[i], v[i][d], +0)) ... over the rows i < j < ... whose bits are in the
-     * mask */
+    /* out[d] = fma(p[j], v[j][d], fma(p[i], v[i][d], +0)) ... over the rows i < j < ... whose bits
+     * are in the mask */
     void (*add)(float *out, const void *rows, uint32_t row_floats, const float *p, uint64_t mask);
-    /* All heads attend to all keys of the page; the result is merged into their states and outputs. No
-     * head's depends on the other heads. */
+    /* All heads attend to all keys of the page; the result is merged into their states and outputs.
+     * No head's depends on the other heads. */
     void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
                         const struct rsr_attend_page *page, float scale);
 };
@@ -135,8 +142,8 @@ struct rsr_ops {
     /* dst may be src */
     void (*rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
     void (*add)(float *dst, const float *src, uint32_t n);
-    /* norm and quantize return false if x holds a NaN or infinity (or, norm, its square does); dst is
-     * then safe to go on with but meaningless. norm: dst may be src. */
+    /* norm and quantize return false if x holds a NaN or infinity (or, norm, its square does); dst
+     * is then safe to go on with but meaningless. norm: dst may be src. */
     bool (*norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);
     /* dst is followed by n int8 values, which are zero-padded to a multiple of RSR_ACT_PAD */
     bool (*quantize)(struct rsr_act_row *dst, const float *src, uint32_t n);
@@ -151,8 +158,8 @@ struct rsr_ops {
     const struct rsr_kv_ops *kv; /* [RSR_KV_TYPES] */
     /* Of a page's 64 numbers; one that is NaN may be passed over. */
     float (*largest_score)(const float *z);
-    /* Merges into states and outputs of heads that some pages came to already those of the page behind them,
-     * to which no other page came. */
+    /* Merges into states and outputs of heads that some pages came to already those of the page
+     * behind them, to which no other page came. */
     void (*attend_merge)(const struct rsr_attend_head *heads, const struct rsr_attend_head *pages,
                          uint32_t n_heads, uint32_t row_floats);
     /* dst[n] = out[n] / state.sum */

@@ -97,8 +97,9 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_
     }
 }
 
-/* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are inside
- * the page) and dropped. row_floats: the page's, of which a constant is worth 3 % of all attention. */
+/* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are
+ * inside the page) and dropped. row_floats: the page's, of which a constant is worth 3 % of all
+ * attention. */
 RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, bool far, uint32_t row_floats,
                             float scale) {
     const uint32_t n_keys = b->page->n_keys;
@@ -232,8 +233,8 @@ RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, bool fa
     }
 }
 
-/* Adds n_rows rows of values to the sums of n_heads heads, whose weights are z. With each row n_lines
- * lines are fetched, from `ahead` on. */
+/* Adds n_rows rows of values to the sums of n_heads heads, whose weights are z. With each row
+ * n_lines lines are fetched, from `ahead` on. */
 RSR_INLINE void add_wide(float (*sums)[WIDE_FLOATS], const float *z, uint32_t n_heads,
                          const float *v, uint32_t n_rows, const char *ahead, uint32_t n_lines) {
     struct rsr_f16 acc[WIDE_HEADS][WIDE_VECTORS];
@@ -256,10 +257,10 @@ RSR_INLINE void add_wide(float (*sums)[WIDE_FLOATS], const float *z, uint32_t n_
             rsr_store16(sums[h] + (size_t)16 * i, acc[h][i]);
 }
 
-/* page_values() of float32 rows of WIDE_FLOATS elements, in the order of memory: on a Zen 4 fetching to
- * the second cache makes the processor look further ahead along lines that it sees read one after
- * another, and brings hardly any line by itself. The first two walks over a block fetch half of the
- * lines each, so that fetching never pauses. */
+/* page_values() of float32 rows of WIDE_FLOATS elements, in the order of memory: on a Zen 4
+ * fetching to the second cache makes the processor look further ahead along lines that it sees read
+ * one after another, and brings hardly any line by itself. The first two walks over a block fetch
+ * half of the lines each, so that fetching never pauses. */
 static void wide_values(const struct block *b) {
     const size_t half_bytes = WIDE_ROWS * WIDE_FLOATS * sizeof(float) / 2;
     const float *v = b->page->values;

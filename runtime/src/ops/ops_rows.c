@@ -101,7 +101,8 @@ RSR_INLINE void load_row(float *x, const void *row, enum rsr_kv_type type, uint3
         rsr_store16(x + d, rsr_load_row16(row, type, d, scale));
 }
 
-/* Up to four of n rows from `first` on; what is missing of four repeats the first. Returns how many. */
+/* Up to four of n rows from `first` on; what is missing of four repeats the first. Returns how
+ * many. */
 RSR_INLINE uint32_t four_rows(const char **at, const void *rows, size_t row_bytes, uint32_t first,
                               uint32_t n) {
     const uint32_t n_here = n < 4 ? n : 4;
@@ -110,7 +111,8 @@ RSR_INLINE uint32_t four_rows(const char **at, const void *rows, size_t row_byte
     return n_here;
 }
 
-/* Four rows times x, or, where x is NULL, times themselves: at once, which hides the adder's latency. */
+/* Four rows times x, or, where x is NULL, times themselves: at once, which hides the adder's
+ * latency. */
 RSR_INLINE rsr_v4f dot4(const char *const *at, enum rsr_kv_type type, uint32_t row_floats,
                         const float *x) {
     float scales[4];
@@ -139,7 +141,8 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     }
 }
 
-/* Rows are fetched that far ahead, to the second cache: without, sealing a page takes 1.15 times as long. */
+/* Rows are fetched that far ahead, to the second cache: without, sealing a page takes 1.15 times as
+ * long. */
 #define SQUARES_AHEAD 8192
 
 RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint32_t row_floats,

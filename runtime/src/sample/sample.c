@@ -1,10 +1,10 @@
 /* sample.c - greedy choice, filters and exact sampling.
  *
  * rsr_sampling in rsr.h has the order of what is done to logits; edits.h has what comes before the
- * temperature. What the filters leave is drawn from by Gumbel-max: the token whose logit plus Gumbel
- * noise is largest is a draw from the softmax. The noise of a token is a hash of (seed, sequence,
- * position, token), so a draw does not depend on batch, threads or what was drawn before. All sums
- * are taken in one documented order, in double.
+ * temperature. What the filters leave is drawn from by Gumbel-max: the token whose logit plus
+ * Gumbel noise is largest is a draw from the softmax. The noise of a token is a hash of (seed,
+ * sequence, position, token), so a draw does not depend on batch, threads or what was drawn before.
+ * All sums are taken in one documented order, in double.
  */
 #include <math.h>
 #include <stdlib.h>

@@ -136,8 +136,8 @@ static double squares_of(const double *x) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-/* Codes of a slice with scale a, places as in the query; what they lose. Returns their sum. One thing at a
- * time, in loops that compilers vectorise. */
+/* Codes of a slice with scale a, places as in the query; what they lose. Returns their sum. One
+ * thing at a time, in loops that compilers vectorise. */
 static int32_t quantise_query(const double *x, double a, int8_t *codes, double *lost) {
     const double inverse = a > 0.0 ? 1.0 / a : 0.0;
     int32_t code[RSR_SKETCH_SLICE], sum = 0;
@@ -158,8 +158,8 @@ static int32_t quantise_query(const double *x, double a, int8_t *codes, double *
     return sum;
 }
 
-/* The same of elements up to 1 with scale 2^-14, places as they are; returns the sum of squares of what is
- * lost. */
+/* The same of elements up to 1 with scale 2^-14, places as they are; returns the sum of squares of
+ * what is lost. */
 static double quantise_fine(const double *x, int16_t *codes) {
     double lost[RSR_SKETCH_SLICE];
     int32_t code[RSR_SKETCH_SLICE];

@@ -1,8 +1,9 @@
 /* sketch_build_lanes.h - makes blocks, a vector a lane: included by one file per instruction set.
  *
  * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and
- * what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_less_exact, lanes_push, load4,
- * transpose4 and store_rows. Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
+ * what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_less_exact, lanes_push,
+ * load4, transpose4 and store_rows. Lanes never meet, so every width gives the same bits. Steps are
+ * those of sketch.h.
  */
 #include <math.h>
 #include <string.h>
@@ -71,7 +72,8 @@ INLINE lanes_f decode(lanes_i code) {
 
 /* ---- Centre and extents: a dimension a lane ---- */
 
-/* Least and largest elements of LANES dimensions; returns the means, 0 where k - mu might overflow. */
+/* Least and largest elements of LANES dimensions; returns the means, 0 where k - mu might
+ * overflow. */
 INLINE lanes_f measure(const float *rows, size_t stride, float *low, float *high) {
     lanes_f sum = splat(0.0f), least = load(rows), largest = least;
     for (uint32_t j = 0; j < RSR_SKETCH_VECTORS; j += 4) {
@@ -89,7 +91,8 @@ INLINE lanes_f measure(const float *rows, size_t stride, float *low, float *high
     return (lanes_f)((lanes_i)mean & fits);
 }
 
-/* Means stand in for the centre until it is made of them; a flat shape's is given. Returns the largest mean. */
+/* Means stand in for the centre until it is made of them; a flat shape's is given. Returns the
+ * largest mean. */
 TARGET static float measure_all(struct rsr_sketch_making *making) {
     lanes_f largest = splat(0.0f);
     for (uint32_t slice = 0; slice < making->shape->n_slices; slice++) {
@@ -185,8 +188,8 @@ INLINE lanes_f inverse_of(lanes_f scale) {
 }
 
 /* Digits of both planes. A first digit is at most 7.4375 before it is rounded, so it needs no
- * limit; the second one may be 8, half a unit of the first. A digit has 4 bits and a scale 5, before
- * zeros: their product is exact. */
+ * limit; the second one may be 8, half a unit of the first. A digit has 4 bits and a scale 5,
+ * before zeros: their product is exact. */
 INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
     const lanes_f inverse = inverse_of(scale);
     const lanes_f scale2 = scale * splat(1.0f / 16), inverse2 = inverse * splat(16.0f);

@@ -1,6 +1,6 @@
-/* sketch_scan_avx512.c - the kernels with AVX-512 VNNI: integers are exact and every lane does what the
- * portable kernel does, so the bits are the same. Up to 4 queries share what a block's bytes are unpacked
- * to. */
+/* sketch_scan_avx512.c - the kernels with AVX-512 VNNI: integers are exact and every lane does what
+ * the portable kernel does, so the bits are the same. Up to 4 queries share what a block's bytes
+ * are unpacked to. */
 #include "sketch_scan.h"
 
 #include "host/fetch_line.h"
@@ -13,8 +13,8 @@
 #define INLINE TARGET static inline __attribute__((always_inline))
 #define TOGETHER 4u /* queries */
 
-/* Walks what lies in registers, of which there is a number known at compile time. GCC keeps such arrays in
- * memory unless it is told to unroll the loops over them. */
+/* Walks what lies in registers, of which there is a number known at compile time. GCC keeps such
+ * arrays in memory unless it is told to unroll the loops over them. */
 #if defined(__clang__)
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
 #else
@@ -47,8 +47,8 @@ INLINE __m512 decode_halves(const uint8_t *codes) {
 
 /* ---- The first plane ---- */
 
-/* Groups of 16 vectors that are scanned at once: with 4 queries that makes 8 sums, enough to keep two
- * multipliers busy, and two sets of them fit the registers. */
+/* Groups of 16 vectors that are scanned at once: with 4 queries that makes 8 sums, enough to keep
+ * two multipliers busy, and two sets of them fit the registers. */
 #define GROUPS 2u
 #define MOST_GROUPS 4u
 
@@ -111,8 +111,8 @@ TARGET void rsr_sketch_scan_avx512vnni(const struct rsr_sketch_shape *shape, con
     _mm512_storeu_ps(t, sums[0][0]);
 }
 
-/* t of GROUPS groups. Slice by slice, an equal part is fetched of what a scan of a block like `next` will
- * read, but for what the caller fetches. */
+/* t of GROUPS groups. Slice by slice, an equal part is fetched of what a scan of a block like
+ * `next` will read, but for what the caller fetches. */
 INLINE void scan_groups(const struct rsr_sketch_shape *shape, const uint8_t *block,
                         const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
                         const uint8_t *next, bool far, __m512 t[TOGETHER][MOST_GROUPS]) {
@@ -200,12 +200,13 @@ TARGET void rsr_sketch_sieve_avx512vnni_far(const struct rsr_sketch_shape *shape
     sieve(shape, block, queries, n, floors, vectors, next, true);
 }
 
-/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread on Cascade
- * Lake, GB/s where reading alone has 12.1: the whole next block ahead 9.4, 1 KiB 10.9, 2 KiB 11.0, 4 KiB 10.8,
- * nothing 7.6 to 9.7. To the second cache, one thread on Zen 4, times of a head: 2 KiB 0.87 of what
- * 2 KiB to the first take, 4 KiB 0.79, 8 KiB 0.79. Every line is fetched: with every second one, whose pair then
- * comes by itself, one to four queries took 8.6, 11.6, 15, 13.8 ms there for 2004 blocks of dimension 2560, and
- * with all 7.6, 7.5, 7.6, 9.4; Zen 5 misses the lines that are left out. */
+/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread
+ * on Cascade Lake, GB/s where reading alone has 12.1: the whole next block ahead 9.4, 1 KiB 10.9, 2
+ * KiB 11.0, 4 KiB 10.8, nothing 7.6 to 9.7. To the second cache, one thread on Zen 4, times of a
+ * head: 2 KiB 0.87 of what 2 KiB to the first take, 4 KiB 0.79, 8 KiB 0.79. Every line is fetched:
+ * with every second one, whose pair then comes by itself, one to four queries took 8.6, 11.6, 15,
+ * 13.8 ms there for 2004 blocks of dimension 2560, and with all 7.6, 7.5, 7.6, 9.4; Zen 5 misses
+ * the lines that are left out. */
 #define AHEAD 2048u
 #define FAR_AHEAD 4096u
 
@@ -395,9 +396,9 @@ INLINE __m512i load_slices(const uint8_t *first, __mmask16 valid) {
     return words;
 }
 
-/* The products of 4 slices of 8-bit codes; of fewer, where `valid` has 4 bits for each. The query's codes of
- * a slice are those that meet low bits and then those that meet high bits; all low ones are brought
- * together, and all high ones. */
+/* The products of 4 slices of 8-bit codes; of fewer, where `valid` has 4 bits for each. The query's
+ * codes of a slice are those that meet low bits and then those that meet high bits; all low ones
+ * are brought together, and all high ones. */
 INLINE __m128i dot_slices(const uint8_t *first, const uint8_t *second, const int8_t *q,
                           __mmask16 valid) {
     const __m512i pick_low =

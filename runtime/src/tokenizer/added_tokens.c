@@ -59,7 +59,8 @@ static uint32_t lower_bound(const struct rsr_added_tokens *set, uint32_t low, ui
     return low;
 }
 
-/* The longest token at the front of text[0..n), or NULL; of special ones, none with a marked byte. */
+/* The longest token at the front of text[0..n), or NULL; of special ones, none with a marked
+ * byte. */
 static const struct rsr_added_token *longest_at(const struct rsr_added_tokens *set,
                                                 const char *text, const uint8_t *marks, size_t n) {
     bool is_marked = marks && marks[0];

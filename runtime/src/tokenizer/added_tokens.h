@@ -26,9 +26,9 @@ typedef rsr_status rsr_segment_fn(void *user, uint32_t id, const char *text, siz
                                   rsr_error *err);
 
 /* Cuts valid UTF-8 into added tokens and what lies between them. The longest token at the leftmost
- * place wins. With parse_special false, special tokens are passed over as plain text. `marks` may be
- * NULL, or says of each byte whether it is a stranger's: special tokens that have such a byte are not
- * seen at all. */
+ * place wins. With parse_special false, special tokens are passed over as plain text. `marks` may
+ * be NULL, or says of each byte whether it is a stranger's: special tokens that have such a byte
+ * are not seen at all. */
 RSR_NODISCARD rsr_status rsr_added_tokens_split(const struct rsr_added_tokens *set,
                                                 const char *text, const uint8_t *marks,
                                                 size_t n_bytes, bool parse_special,

@@ -5,7 +5,8 @@
  * \uHHHH, script properties (PCRE2 matches script extensions unless told not to) and intervals:
  *
  *   x{,n}     from 0 to n
- *   x{n,m}+   (?:x{n,m})+, not possessive, as only ?+ *+ ++ are; x{n,m}* and x{n}{m} in the same way
+ *   x{n,m}+   (?:x{n,m})+, not possessive, as only ?+ *+ ++ are; x{n,m}* and x{n}{m} in the same
+ *             way
  *   x{n}?     (?:x{n})?, not lazy
  *
  * ^ and $ are those of lines, which end with \n alone. Refused: \w \b \h \A \z and other letters,
@@ -185,8 +186,9 @@ static bool read_interval(const struct rewriter *w, struct interval *out) {
     return true;
 }
 
-/* Of one character x, x{1,m}+ matches what x+ does, and in the same order. Of x+ PCRE2 keeps no place
- * to come back to for every m characters: a long run of digits would fill its heap with those. */
+/* Of one character x, x{1,m}+ matches what x+ does, and in the same order. Of x+ PCRE2 keeps no
+ * place to come back to for every m characters: a long run of digits would fill its heap with
+ * those. */
 static bool is_plain_repetition(const struct rewriter *w, const struct interval *interval,
                                 bool is_group) {
     const size_t n_left = (size_t)(w->end - w->at);

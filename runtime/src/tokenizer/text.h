@@ -26,8 +26,8 @@ RSR_NODISCARD rsr_status rsr_tokenize_all(const rsr_model *model, const char *te
                                           size_t text_bytes, uint32_t flags, uint32_t **tokens,
                                           size_t *n_tokens, rsr_error *err);
 
-/* The same for a rendered text, of a model with a tokenizer: special tokens are parsed, but not where a
- * byte is marked, and what the tokenizer puts in front of texts of a model with
+/* The same for a rendered text, of a model with a tokenizer: special tokens are parsed, but not
+ * where a byte is marked, and what the tokenizer puts in front of texts of a model with
  * a BOS is added if the text does not begin with it. */
 RSR_NODISCARD rsr_status rsr_tokenize_chat(const rsr_model *model, const struct rsr_chat_text *chat,
                                            uint32_t **tokens, size_t *n_tokens, rsr_error *err);

@@ -2,8 +2,8 @@
  *
  * Repair UTF-8; cut out added tokens; normalise what lies between; cut out the added tokens that
  * are matched in normalised text; split the rest by the pre-tokenizers; merge byte pairs in every
- * piece; put the post-processor's tokens around it. Text of a chat has marks on the bytes that are from
- * messages, and no special token is found in these.
+ * piece; put the post-processor's tokens around it. Text of a chat has marks on the bytes that are
+ * from messages, and no special token is found in these.
  */
 #include <stdlib.h>
 #include <string.h>

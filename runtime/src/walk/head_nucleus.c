@@ -7,19 +7,20 @@
  * begins the order; of that, the row with the best score is chosen.
  *
  * Listed are all rows up to the one with the best score of all, and others. So the weights before
- * that row are known, and Z is at least the sum of the listed weights, and at most that and bounds of
- * the others' weights. Where these say that the row is kept, it is chosen. Where they say that it is
- * not, no row behind it is, and the best score before it is tried next. Else all logits are read.
+ * that row are known, and Z is at least the sum of the listed weights, and at most that and bounds
+ * of the others' weights. Where these say that the row is kept, it is chosen. Where they say that
+ * it is not, no row behind it is, and the best score before it is tried next. Else all logits are
+ * read.
  *
  * THEOREM. What is decided here is what sample.c decides from all logits.
- * PROOF. Weights of listed rows are the doubles that sample.c has, as the largest logit is listed. A row
- * that is not listed has a logit of at most `bound`, the lesser of the block's bound and the threshold
- * that all rows with larger logits are listed for; division, subtraction and the conversions round
- * monotonically, and rsr_exp_negative is within 2 ulp of a function that grows: what it gives for
- * `bound`, times 1 + 2^-48, is at least the row's weight. n non-negative doubles added in any order are
- * within n 2^-53 of their sum, relatively, and so are sample.c's sums and those here; a sum that is
- * compared is moved by `rounding`, more than both and the products' roundings, to the side that decides
- * less. min_p is compared as sample.c compares it. QED
+ * PROOF. Weights of listed rows are the doubles that sample.c has, as the largest logit is listed.
+ * A row that is not listed has a logit of at most `bound`, the lesser of the block's bound and the
+ * threshold that all rows with larger logits are listed for; division, subtraction and the
+ * conversions round monotonically, and rsr_exp_negative is within 2 ulp of a function that grows:
+ * what it gives for `bound`, times 1 + 2^-48, is at least the row's weight. n non-negative doubles
+ * added in any order are within n 2^-53 of their sum, relatively, and so are sample.c's sums and
+ * those here; a sum that is compared is moved by `rounding`, more than both and the products'
+ * roundings, to the side that decides less. min_p is compared as sample.c compares it. QED
  */
 #include <math.h>
 
@@ -32,7 +33,8 @@
 #endif
 enum { OMIT_TAIL = 1, OMIT_MIN_P };
 
-/* Of the listed weights' sum: all rows of a vocabulary with such weights add less than a thousandth. */
+/* Of the listed weights' sum: all rows of a vocabulary with such weights add less than a
+ * thousandth. */
 #define NEGLIGIBLE 0x1p-28
 
 struct nucleus {
@@ -70,8 +72,8 @@ static double weight_bound(const struct nucleus *z, float bound) {
     return weight_of(z, fmin((double)bound, z->scan->threshold) / (double)z->sampling->temperature);
 }
 
-/* At least the weights of a block's rows that are not listed: by the block's bound where it is next to
- * nothing, else by their own. */
+/* At least the weights of a block's rows that are not listed: by the block's bound where it is next
+ * to nothing, else by their own. */
 static double block_bound(const struct nucleus *z, uint32_t first, uint32_t end) {
     const struct rsr_head_scan *scan = z->scan;
     const uint32_t block = first / RSR_SKETCH_VECTORS;

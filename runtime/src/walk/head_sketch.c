@@ -17,16 +17,16 @@
  * no sum is known to be finite: such picks, and queries that are not finite, are excluded and see
  * all logits. QED
  *
- * A score is the logit as the edits leave it. Rows whose logits edits may raise (sample/edits.h) are
- * read first of all, so that no bound stands for them; by the theorem there, edits lower the logits of
- * others or leave them, and what bounds a logit bounds them. With noise a score is
+ * A score is the logit as the edits leave it. Rows whose logits edits may raise (sample/edits.h)
+ * are read first of all, so that no bound stands for them; by the theorem there, edits lower the
+ * logits of others or leave them, and what bounds a logit bounds them. With noise a score is
  * fl(fl(logit / temperature) + noise): rounding is monotonic, so bounds of both parts bound it.
  *
  * Rows that are not allowed have no key, so nothing lists them.
  *
  * NUCLEUS: the row of the best score of all is chosen if it is in the nucleus. Whether it is, the
- * logits tell that are at least its own; so (4) all of those are read, without noise, in phase 3 once
- * more, and (5) head_nucleus.c decides, or leaves it to all logits.
+ * logits tell that are at least its own; so (4) all of those are read, without noise, in phase 3
+ * once more, and (5) head_nucleus.c decides, or leaves it to all logits.
  */
 #include <float.h>
 #include <math.h>

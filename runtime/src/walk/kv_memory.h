@@ -25,8 +25,8 @@ struct rsr_kv_memory {
 /* Bytes that can be committed now, but for a reserve. */
 uint64_t rsr_kv_memory_left(void);
 
-/* How many pages there are. They never take more than memory_bytes, a machine's memory: the kernel commits
- * pages when they are touched, and would end the process then. */
+/* How many pages there are. They never take more than memory_bytes, a machine's memory: the kernel
+ * commits pages when they are touched, and would end the process then. */
 struct rsr_kv_size {
     uint32_t n_pages;
     uint64_t memory_bytes;
@@ -49,16 +49,16 @@ void *rsr_kv_memory_sidecar(const struct rsr_kv_memory *kv, uint32_t page, uint3
 /* Copies the first n_tokens of a page, fewer than all: no sidecar. */
 void rsr_kv_memory_copy(const struct rsr_kv_memory *kv, uint32_t to, uint32_t from,
                         uint32_t n_tokens);
-/* The first n_tokens of a page, rsr_kv_memory_token_bytes() each, as files have them: of every layer and KV
- * head the rows of keys, then of values, then their losses. */
+/* The first n_tokens of a page, rsr_kv_memory_token_bytes() each, as files have them: of every
+ * layer and KV head the rows of keys, then of values, then their losses. */
 uint64_t rsr_kv_memory_token_bytes(const struct rsr_kv_memory *kv);
 void rsr_kv_memory_save(const struct rsr_kv_memory *kv, uint32_t page, uint32_t n_tokens,
                         void *bytes);
 /* And back, without a sidecar. False: rows are not zero from head_dim on. */
 RSR_NODISCARD bool rsr_kv_memory_load(const struct rsr_kv_memory *kv, uint32_t page,
                                       uint32_t n_tokens, const void *bytes);
-/* Gives the memory of a page back to the system, but for the ends that lie in a page of the system with
- * something else. Then the page is as if nothing was written to it. */
+/* Gives the memory of a page back to the system, but for the ends that lie in a page of the system
+ * with something else. Then the page is as if nothing was written to it. */
 void rsr_kv_memory_drop(const struct rsr_kv_memory *kv, uint32_t page);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * Operations marked T below split the tokens into contiguous shares, so that one worker owns a
  * token through all of them and no barrier is needed in between. A single token every worker takes
- * through them, in rows of its own, rather than wait for one that does. A row that holds NaN is computed
- * to the end all the same: the chunk finishes, then rsr_eval reports the first operation that saw
- * it.
+ * through them, in rows of its own, rather than wait for one that does. A row that holds NaN is
+ * computed to the end all the same: the chunk finishes, then rsr_eval reports the first operation
+ * that saw it.
  */
 #include <fenv.h>
 #include <string.h>
@@ -144,8 +144,8 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
 
 /* Every piece is a call, and a late worker costs the others one, so pieces are no less than this
  * part of a share. Against pieces of a third, a 2B model at two threads waits a third less (0.6 to
- * 0.4 ms of 32 ms a token), and takes 1.0 to 1.6 % less time. A kernel that does not find its tables
- * again begins anew with every piece. */
+ * 0.4 ms of 32 ms a token), and takes 1.0 to 1.6 % less time. A kernel that does not find its
+ * tables again begins anew with every piece. */
 #define LEAST_PARTS 8u
 #define LEAST_PARTS_ANEW 4u
 
@@ -153,8 +153,8 @@ static struct rsr_pieces share_out(const struct walk *w, uint32_t n, uint32_t n_
     return rsr_pieces_begin(w->crew, w->worker, n, rsr_pieces_part(w->crew, n, n_parts));
 }
 
-/* A worker that reads or multiplies less in a call does so in a microsecond or two: sharing that out
- * takes some 3 % of a token of the bundled model, with two threads. */
+/* A worker that reads or multiplies less in a call does so in a microsecond or two: sharing that
+ * out takes some 3 % of a token of the bundled model, with two threads. */
 #define BYTES_TO_SHARE (32u << 10)
 
 static struct rsr_pieces share_out_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,

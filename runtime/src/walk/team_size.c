@@ -3,13 +3,13 @@
 
 #include "team_size.h"
 
-/* A window has two steps at least, and spans several slices of the scheduler, which are 3 to 4 ms: a
- * worker that lost its CPU delays a step by one. */
+/* A window has two steps at least, and spans several slices of the scheduler, which are 3 to 4 ms:
+ * a worker that lost its CPU delays a step by one. */
 #define WINDOW_NS UINT64_C(20000000)
 
-/* Windows of a trial, usual and other in turn: the other size is taken if it wins every pair. One that
- * loses ends the trial. What else runs for a moment seldom slows three windows of a size, and none
- * of the other. */
+/* Windows of a trial, usual and other in turn: the other size is taken if it wins every pair. One
+ * that loses ends the trial. What else runs for a moment seldom slows three windows of a size, and
+ * none of the other. */
 #define TRIAL_WINDOWS 6u
 
 /* Between trials: at first, and at last. A trial whose steps take twice as long then costs 1 %. */
@@ -18,8 +18,8 @@
 
 /* Steps this much slower than after the last trial say that the machine has changed. */
 #define SLOWER_PERCENT 150u
-/* It wins where its steps take at most so much of the usual ones. Less decides for more workers: what
- * disturbs a step delays it the more, the more workers wait for each other. */
+/* It wins where its steps take at most so much of the usual ones. Less decides for more workers:
+ * what disturbs a step delays it the more, the more workers wait for each other. */
 #define MORE_PERCENT 97u
 #define FEWER_PERCENT 93u
 

@@ -17,12 +17,12 @@ struct rsr_team_window {
 };
 
 struct rsr_team_size {
-    uint32_t most;  /* workers */
-    uint32_t usual; /* what steps take between trials */
-    uint32_t other; /* is tried now; 0: none is */
-    uint32_t
-        n_turns; /* windows of the trial that are over, of the usual size and of the other in turn */
-    uint32_t n_chosen;             /* others, so far */
+    uint32_t most;     /* workers */
+    uint32_t usual;    /* what steps take between trials */
+    uint32_t other;    /* is tried now; 0: none is */
+    uint32_t n_turns;  /* windows of the trial that are over, of the usual size and of the other in
+                          turn */
+    uint32_t n_chosen; /* others, so far */
     uint64_t rest_ns, left_ns;     /* between trials, and of that until the next one */
     uint64_t usual_ns;             /* a token when the last trial ended; 0: there was none */
     uint64_t turn_ns;              /* a token in the last window of the usual size */

@@ -6,17 +6,15 @@ struct tile_config {
     uint16_t row_bytes[16];
     uint8_t rows[16];
 };
-#define tile_begin()                                                                                 \
-    do {                                                                                             \
-        static const struct tile_config all = {                                                      \
-            1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};          \
-        __asm__ volatile("ldtilecfg %0" : : "m"(all));                                               \
+#define tile_begin()                                                                               \
+    do {                                                                                           \
+        static const struct tile_config all = {                                                    \
+            1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};        \
+        __asm__ volatile("ldtilecfg %0" : : "m"(all));                                             \
     } while (0)
 #define tile_end() __asm__ volatile("tilerelease")
-#define tile_load(d, p, stride)                                                                      \
+#define tile_load(d, p, stride)                                                                    \
     __asm__ volatile("tileloadd (%0,%1), %%tmm" #d : : "r"(p), "r"(stride) : "memory")
-#define tile_store(a, p, stride)                                                                     \
+#define tile_store(a, p, stride)                                                                   \
     __asm__ volatile("tilestored %%tmm" #a ", (%0,%1)" : : "r"(p), "r"(stride) : "memory")
-#define tile_dot_s8s8(d, b, c)                                                                       \
-    __asm__ volatile("tdpbssd %tmm" #c ", %tmm" #b ", %tmm" #d)
-
+#define tile_dot_s8s8(d, b, c) __asm__ volatile("tdpbssd %tmm" #c ", %tmm" #b ", %tmm" #d)

@@ -27,8 +27,8 @@ struct rsr_worker {
 };
 
 /* A vector type and, with _mem, the same in memory: any alignment, any alias. */
-#define VECTOR(name, type, bytes)                                                                    \
-    typedef type name __attribute__((vector_size(bytes)));                                           \
+#define VECTOR(name, type, bytes)                                                                  \
+    typedef type name __attribute__((vector_size(bytes)));                                         \
     typedef type name##_mem __attribute__((vector_size(bytes), aligned(1), may_alias))
 #define SCALAR(name, type) typedef type name##_mem __attribute__((aligned(1), may_alias))
 
@@ -92,15 +92,15 @@ union float_bits {
  * b. */
 #define zip_add1_4(a, b) (shuffle(a, b, 0, 4, 2, 6) + shuffle(a, b, 1, 5, 3, 7))
 #define zip_add2_4(a, b) (shuffle(a, b, 0, 1, 4, 5) + shuffle(a, b, 2, 3, 6, 7))
-#define zip_add1_8(a, b)                                                                             \
+#define zip_add1_8(a, b)                                                                           \
     (shuffle(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + shuffle(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
-#define zip_add2_8(a, b)                                                                             \
+#define zip_add2_8(a, b)                                                                           \
     (shuffle(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + shuffle(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
-#define zip_add1_16(a, b)                                                                            \
-    (shuffle(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +                      \
+#define zip_add1_16(a, b)                                                                          \
+    (shuffle(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +                    \
      shuffle(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
-#define zip_add2_16(a, b)                                                                            \
-    (shuffle(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +                       \
+#define zip_add2_16(a, b)                                                                          \
+    (shuffle(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +                     \
      shuffle(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
 /* The lower half of the lanes plus the upper half. */
 #define halves_add_4(a) (shuffle(a, a, row2(0)) + shuffle(a, a, row2(2)))
@@ -112,27 +112,27 @@ union float_bits {
 /* Interleaved elements of the low or high halves of each 16 bytes: zip_low_<bits>x<lanes>. */
 #define zip_low_8x16(a, b) shuffle(a, b, pairs8(16, 0))
 #define zip_low_8x32(a, b) shuffle(a, b, pairs8(32, 0), pairs8(32, 16))
-#define zip_low_8x64(a, b)                                                                           \
+#define zip_low_8x64(a, b)                                                                         \
     shuffle(a, b, pairs8(64, 0), pairs8(64, 16), pairs8(64, 32), pairs8(64, 48))
 #define zip_low_16x8(a, b) shuffle(a, b, pairs4(8, 0))
 #define zip_low_16x16(a, b) shuffle(a, b, pairs4(16, 0), pairs4(16, 8))
-#define zip_low_16x32(a, b)                                                                          \
+#define zip_low_16x32(a, b)                                                                        \
     shuffle(a, b, pairs4(32, 0), pairs4(32, 8), pairs4(32, 16), pairs4(32, 24))
 #define zip_low_32x4(a, b) shuffle(a, b, pairs2(4, 0))
 #define zip_low_32x8(a, b) shuffle(a, b, pairs2(8, 0), pairs2(8, 4))
-#define zip_low_32x16(a, b)                                                                          \
+#define zip_low_32x16(a, b)                                                                        \
     shuffle(a, b, pairs2(16, 0), pairs2(16, 4), pairs2(16, 8), pairs2(16, 12))
 #define zip_high_8x16(a, b) shuffle(a, b, pairs8(16, 8))
 #define zip_high_8x32(a, b) shuffle(a, b, pairs8(32, 8), pairs8(32, 24))
-#define zip_high_8x64(a, b)                                                                          \
+#define zip_high_8x64(a, b)                                                                        \
     shuffle(a, b, pairs8(64, 8), pairs8(64, 24), pairs8(64, 40), pairs8(64, 56))
 #define zip_high_16x8(a, b) shuffle(a, b, pairs4(8, 4))
 #define zip_high_16x16(a, b) shuffle(a, b, pairs4(16, 4), pairs4(16, 12))
-#define zip_high_16x32(a, b)                                                                         \
+#define zip_high_16x32(a, b)                                                                       \
     shuffle(a, b, pairs4(32, 4), pairs4(32, 12), pairs4(32, 20), pairs4(32, 28))
 #define zip_high_32x4(a, b) shuffle(a, b, pairs2(4, 2))
 #define zip_high_32x8(a, b) shuffle(a, b, pairs2(8, 2), pairs2(8, 6))
-#define zip_high_32x16(a, b)                                                                         \
+#define zip_high_32x16(a, b)                                                                       \
     shuffle(a, b, pairs2(16, 2), pairs2(16, 6), pairs2(16, 10), pairs2(16, 14))
 
 #define load_lanes_128(p) (*(const v16u8_mem *)(p))

@@ -3,10 +3,11 @@
  * are no product.
  *
  *   pages             the bounds of 64 keys that the KV index has, and nothing below them
- *   centroids         4 keys a centroid in every slice of 32 dimensions, with certified radii: a key stays
- *                     unless sum_s (q_s . c_s + |q_s| r_s), rounded up, is below T
- *   centroids-unsafe  the same without radii, as published: centroids of each slice in order of their
- *                     products, to the depth at which those of all slices sum up to less than T. It misses.
+ *   centroids         4 keys a centroid in every slice of 32 dimensions, with certified radii: a
+ *                     key stays unless sum_s (q_s . c_s + |q_s| r_s), rounded up, is below T
+ *   centroids-unsafe  the same without radii, as published: centroids of each slice in order of
+ *                     their products, to the depth at which those of all slices sum up to less than
+ *                     T. It misses.
  */
 #ifndef RSRC_TOOLS_RSR_BENCH_GATE_H
 #define RSRC_TOOLS_RSR_BENCH_GATE_H
