@@ -1,4 +1,8 @@
 /* stack.c - the bounds of this thread's stack, as the thread library knows them. */
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "stack.h"
 
 #define UNKNOWN_STACK ((size_t)64 << 10)
@@ -26,8 +30,8 @@ const char *rsr_stack_end(size_t reserve) {
 
 rsr_status rsr_check_stack(struct rsr_known_stack *known, size_t n_bytes, const char *caller,
                            rsr_error *err) {
-    struct rsr_known_stack mine = {NULL, pthread_self()};
-    if (known != NULL && known->begin != NULL && pthread_equal(known->thread, mine.thread))
+    struct rsr_known_stack mine = {NULL, syscall(SYS_gettid)};
+    if (known != NULL && known->begin != NULL && known->thread == mine.thread)
         mine = *known;
     else
         mine.begin = find_begin();

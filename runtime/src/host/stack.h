@@ -2,7 +2,6 @@
 #ifndef RSR_STACK_H
 #define RSR_STACK_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -12,11 +11,12 @@
  * a stack that the thread library does not know, a coroutine's, it is 64 KiB below the caller. */
 const char *rsr_stack_end(size_t reserve);
 
-/* A stack that was found before: of the first thread that takes as long as reading /proc. Zeros are
- * fine. */
+/* A stack that was found before: of the first thread that takes as long as reading /proc. The
+ * thread's number is the kernel's: a pthread_t comes back with the next stack that ends at the same
+ * address. Zeros are fine. */
 struct rsr_known_stack {
     const char *begin;
-    pthread_t thread;
+    long thread;
 };
 
 /* Whether the calling thread has so many bytes of stack left, as far as that is known;
