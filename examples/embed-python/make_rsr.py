@@ -81,7 +81,7 @@ class Declarations:
         name, parameter, text = re.fullmatch(r"(\w*)(\(.*?\))?\s*(.*)", rest).groups()
         body = self.macros[name] = self.split(text)
         if parameter:
-            if (name, text) != ("RSR_SIZED", SIZED):
+            if (name, body) != ("RSR_SIZED", self.split(SIZED)):
                 self.refuse(f"#define {name}{parameter}")
         elif len(body) == 1 and re.fullmatch(INTEGER, body[0]):
             self.constants[name] = body[0]

@@ -113,8 +113,7 @@ typedef struct rsr_error {
     rsr_status status;
     char message[496]; /* one sentence, UTF-8, no newline */
 } rsr_error;
-#define RSR_ERROR_INIT                                                                             \
-    { sizeof(rsr_error), RSR_OK, "" }
+#define RSR_ERROR_INIT RSR_SIZED(rsr_error)
 
 /* ---- Model ----------------------------------------------------------------------------------- */
 
