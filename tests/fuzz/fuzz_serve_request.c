@@ -71,6 +71,20 @@ uint32_t serve_embedder_max_tokens(const struct serve_model *model) {
     return model->info.context;
 }
 
+uint32_t serve_max_tokens(const struct serve_model *model) {
+    return model->info.context;
+}
+
+struct serve_load serve_scheduler_load(struct serve_scheduler *scheduler) {
+    (void)scheduler;
+    return (struct serve_load){.is_idle = true};
+}
+
+uint32_t serve_embedder_load(struct serve_embedder *embedder) {
+    (void)embedder;
+    return 0;
+}
+
 static enum serve_verdict take(struct serve_job *job) {
     if (mood % 8 == 7)
         return mood % 16 == 15 ? SERVE_QUEUE_FULL : SERVE_CLOSED;
