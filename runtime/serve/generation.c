@@ -1,7 +1,6 @@
 /* generation.c - see generation.h.
  *
- * The text of a choice is what rsr_generate() gives for the prompt, sampling and seed: the prompt's
- * tokens go through the detokenizer first, so that a character which they began is completed.
+ * The text of a choice is what rsr_generate() gives for the prompt, sampling and seed.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -93,18 +92,30 @@ static bool begin_constraint(struct serve_generation *g, struct serve_error *err
                : serve_fail(error, 500, NULL, NULL, "the constraint allows no token to begin with");
 }
 
-/* A text goes on behind the prompt, of whose last character it may have a part. */
+static bool create_detokenizer(struct serve_generation *g, uint32_t flags,
+                               struct serve_error *error) {
+    rsr_error err = RSR_ERROR_INIT;
+    return rsr_detokenizer_create(g->job->model->model, RSR_DETOKENIZE_SKIP_SPECIAL | flags,
+                                  &g->detokenizer, &err) == RSR_OK ||
+           fail(error, &err);
+}
+
+/* A text goes on behind the prompt's. Of the prompt only the front matters: up to where it has
+ * text, a space may be one that tokenizers put in front of every text. */
 static bool begin_text(struct serve_generation *g, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
     const char *text;
-    size_t n;
-    if (rsr_detokenizer_create(g->job->model->model, RSR_DETOKENIZE_SKIP_SPECIAL, &g->detokenizer,
-                               &err) != RSR_OK)
-        return fail(error, &err);
-    for (size_t i = 0; i < g->prompt->n_tokens; i++)
+    size_t n = 0;
+    if (!create_detokenizer(g, 0, error))
+        return false;
+    for (size_t i = 0; i < g->prompt->n_tokens && n == 0; i++)
         if (rsr_detokenizer_push(g->detokenizer, g->prompt->tokens[i], &text, &n, &err) != RSR_OK)
             return fail(error, &err);
-    return true;
+    if (n == 0)
+        return true;
+    rsr_detokenizer_destroy(g->detokenizer);
+    g->detokenizer = NULL;
+    return create_detokenizer(g, RSR_DETOKENIZE_CONTINUES, error);
 }
 
 static bool begin_logprobs(struct serve_generation *g, struct serve_error *error) {

@@ -130,6 +130,18 @@ static void check_alone(rsr_engine *engine, const struct serve_job *job, size_t 
 
 /* ---- Jobs ------------------------------------------------------------------------------------ */
 
+/* A token that has no whole character. */
+static uint32_t begun_character(struct serve_model *m) {
+    static const char text[] = "\xe2\x98\x83"; /* a snowman, which is not in the Bible */
+    rsr_error err = RSR_ERROR_INIT;
+    uint32_t tokens[8];
+    size_t n = 0;
+    must(rsr_tokenize(m->model, text, strlen(text), RSR_TOKENIZE_CONTINUES, tokens, 8, &n, &err),
+         &err);
+    CHECK(n > 1, "%zu tokens", n);
+    return tokens[0];
+}
+
 static void add_prompt(struct serve_model *m, struct serve_prompt *p, size_t longest) {
     rsr_error err = RSR_ERROR_INIT;
     p->tokens = calloc(MAX_PROMPT, sizeof(*p->tokens));
@@ -141,6 +153,8 @@ static void add_prompt(struct serve_model *m, struct serve_prompt *p, size_t lon
     for (size_t i = p->n_tokens; i < n; i++)
         p->tokens[i] = p->tokens[i % p->n_tokens];
     p->n_tokens = n > p->n_tokens ? n : p->n_tokens;
+    if (draw(4) == 0)
+        p->tokens[p->n_tokens - 1] = begun_character(m);
 }
 
 static struct serve_job *make_job(struct serve_model *m, size_t longest) {
