@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "embedder.h"
+#include "job_queue.h"
 #include "metrics.h"
 #include "replies.h"
 #include "settings.h"
@@ -11,21 +12,14 @@
 /* More texts at once fill no larger batch. */
 enum { MOST_TEXTS = 64 };
 
-struct queued {
-    struct serve_job *job; /* a reference */
-    uint64_t n_tokens;     /* of its prompts */
-    struct queued *next;
-};
-
 struct serve_embedder {
     struct serve_server *server;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a job has come, or `ends` */
-    struct queued *queue;
-    struct serve_job *current; /* that is computed; NULL: none */
-    uint32_t n_queued;
-    uint64_t n_queued_tokens;
-    bool is_closed, ends;
+    struct serve_waiting *waiting;
+    struct serve_queue queue;
+    struct serve_job *current; /* that is computed, a reference; NULL: none */
+    bool ends;
     pthread_t thread;
 };
 
@@ -102,21 +96,18 @@ static void *run(void *argument) {
     struct serve_embedder *e = argument;
     pthread_mutex_lock(&e->lock);
     for (;;) {
-        while (!e->ends && e->queue == NULL)
+        while (!e->ends && e->waiting == NULL)
             pthread_cond_wait(&e->changed, &e->lock);
-        struct queued *q = e->queue;
-        if (q == NULL)
+        if (e->waiting == NULL)
             break;
-        e->queue = q->next;
-        e->n_queued--;
-        e->n_queued_tokens -= q->n_tokens;
-        e->current = q->job;
+        e->current = e->waiting->job;
+        serve_job_keep(e->current);
+        serve_queue_drop(&e->queue, &e->waiting, e->waiting);
         pthread_mutex_unlock(&e->lock);
-        compute(e, q->job);
+        compute(e, e->current);
         pthread_mutex_lock(&e->lock);
+        serve_job_release(e->current);
         e->current = NULL;
-        serve_job_release(q->job);
-        free(q);
     }
     pthread_mutex_unlock(&e->lock);
     return NULL;
@@ -125,45 +116,23 @@ static void *run(void *argument) {
 /* ---- Calls of other threads ------------------------------------------------------------------ */
 
 enum serve_verdict serve_embedder_submit(struct serve_embedder *e, struct serve_job *job) {
-    struct queued *q = calloc(1, sizeof(*q));
-    if (q == NULL)
-        return SERVE_QUEUE_FULL;
-    q->n_tokens = serve_job_tokens(job);
-    enum serve_verdict verdict = SERVE_TAKEN;
     pthread_mutex_lock(&e->lock);
-    if (e->is_closed) {
-        verdict = SERVE_CLOSED;
-    } else if (e->n_queued >= e->server->settings->queue ||
-               (e->n_queued > 0 && e->n_queued_tokens + q->n_tokens > SERVE_MOST_QUEUED_TOKENS)) {
-        verdict = SERVE_QUEUE_FULL;
-    } else {
-        job->submitted_ns = serve_now_ns();
-        serve_job_keep(job);
-        q->job = job;
-        struct queued **end = &e->queue;
-        while (*end != NULL)
-            end = &(*end)->next;
-        *end = q;
-        e->n_queued++;
-        e->n_queued_tokens += q->n_tokens;
-        pthread_cond_signal(&e->changed);
-    }
+    const enum serve_verdict verdict = serve_queue_add(&e->queue, &e->waiting, job);
+    pthread_cond_signal(&e->changed);
     pthread_mutex_unlock(&e->lock);
-    if (verdict != SERVE_TAKEN)
-        free(q);
     serve_count_verdict(e->server->metrics, verdict);
     return verdict;
 }
 
 void serve_embedder_close(struct serve_embedder *e) {
     pthread_mutex_lock(&e->lock);
-    e->is_closed = true;
+    e->queue.is_closed = true;
     pthread_mutex_unlock(&e->lock);
 }
 
 uint32_t serve_embedder_load(struct serve_embedder *e) {
     pthread_mutex_lock(&e->lock);
-    const uint32_t n = e->n_queued + (e->current != NULL);
+    const uint32_t n = e->queue.n_jobs + (e->current != NULL);
     pthread_mutex_unlock(&e->lock);
     return n;
 }
@@ -179,6 +148,7 @@ struct serve_embedder *serve_embedder_create(struct serve_server *server) {
     if (e == NULL)
         return NULL;
     e->server = server;
+    e->queue.most = server->settings->queue;
     if (pthread_mutex_init(&e->lock, NULL) == 0 && pthread_cond_init(&e->changed, NULL) == 0 &&
         pthread_create(&e->thread, NULL, run, e) == 0)
         return e;
@@ -190,11 +160,11 @@ void serve_embedder_destroy(struct serve_embedder *e) {
     if (e == NULL)
         return;
     pthread_mutex_lock(&e->lock);
-    e->ends = e->is_closed = true;
+    e->ends = e->queue.is_closed = true;
     if (e->current != NULL)
         serve_job_cancel(e->current);
-    for (struct queued *q = e->queue; q != NULL; q = q->next)
-        serve_job_cancel(q->job);
+    for (struct serve_waiting *w = e->waiting; w != NULL; w = w->next)
+        serve_job_cancel(w->job);
     pthread_cond_signal(&e->changed);
     pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);

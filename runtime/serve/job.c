@@ -35,13 +35,6 @@ bool serve_job_create_results(struct serve_job *job) {
     return job->choices != NULL;
 }
 
-uint64_t serve_job_tokens(const struct serve_job *job) {
-    uint64_t n = 0;
-    for (size_t i = 0; i < job->n_prompts; i++)
-        n += job->prompts[i].n_tokens;
-    return n;
-}
-
 void serve_job_keep(struct serve_job *job) {
     atomic_fetch_add(&job->references, 1);
 }

@@ -83,7 +83,7 @@ struct serve_job {
     atomic_bool cancelled; /* by serve_job_cancel() */
     rsr_cancel cancel;     /* of calls of the library that run for it alone */
     atomic_uint references;
-    int64_t submitted_ns, begun_ns; /* of CLOCK_MONOTONIC; the scheduler's, for metrics */
+    int64_t submitted_ns; /* of CLOCK_MONOTONIC, for metrics */
 };
 
 /* With one reference, and nothing else; NULL: no memory. */
@@ -92,9 +92,6 @@ struct serve_job *serve_job_create(struct serve_model *model);
 bool serve_job_create_results(struct serve_job *job);
 void serve_job_keep(struct serve_job *job);
 void serve_job_release(struct serve_job *job); /* may be NULL */
-
-/* Of all prompts. */
-uint64_t serve_job_tokens(const struct serve_job *job);
 
 /* From now on `wake` is called with `waiter`; NULL: not any more, also not later from another
  * thread. */

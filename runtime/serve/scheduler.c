@@ -12,6 +12,7 @@
 
 #include "embedder.h"
 #include "generation.h"
+#include "job_queue.h"
 #include "metrics.h"
 #include "replies.h"
 #include "scheduler.h"
@@ -22,18 +23,10 @@
 #define LEAST_PART 8  /* fewer read the weights as often for less */
 #define MOST_PART 4096
 
-/* A job some choices of which have not begun. */
-struct waiting {
-    struct serve_job *job; /* a reference */
-    size_t n_begun;        /* choices */
-    uint64_t n_tokens;     /* of its prompts */
-    struct waiting *next;
-};
-
 /* A model's part of the scheduler. */
 struct lane {
     struct serve_model *model;
-    struct waiting *waiting; /* by their arrival; under the scheduler's lock */
+    struct serve_waiting *waiting; /* under the scheduler's lock */
     struct serve_generation *slots;
     struct serve_slot *shown; /* what others see of slots; under the lock */
     uint32_t n_busy;
@@ -48,11 +41,9 @@ struct serve_scheduler {
     struct lane lanes[SERVE_MAX_MODELS];
     pthread_mutex_t lock;
     pthread_cond_t changed;   /* a job has come, or `ends` */
-    uint32_t n_waiting;       /* jobs of all lanes that wait; of these */
-    uint32_t n_queued;        /* have not begun */
-    uint64_t n_queued_tokens; /* of those that wait */
+    struct serve_queue queue; /* of all lanes */
     uint32_t n_busy;          /* slots of all lanes */
-    bool is_closed, ends;
+    bool ends;
     pthread_t thread;
 };
 
@@ -91,7 +82,7 @@ static uint32_t count_running(const struct lane *lane, uint32_t n_slots,
 
 /* A running choice of the prompt of the waiting job's next one; NULL: none. */
 static struct serve_generation *find_sibling(struct lane *lane, uint32_t n_slots,
-                                             const struct waiting *w) {
+                                             const struct serve_waiting *w) {
     for (uint32_t i = 0; i < n_slots; i++)
         if (lane->slots[i].job == w->job &&
             lane->slots[i].prompt == &w->job->prompts[w->n_begun / w->job->n_choices])
@@ -106,10 +97,10 @@ static bool can_fork(const struct serve_generation *sibling) {
 
 /* The next to begin: of the jobs with the fewest running choices the one that came first, so that a
  * job of many choices leaves slots to others. Choices that will fork wait until they can. */
-static struct waiting *choose_waiting(struct serve_scheduler *s, struct lane *lane) {
-    struct waiting *best = NULL;
+static struct serve_waiting *choose_waiting(struct serve_scheduler *s, struct lane *lane) {
+    struct serve_waiting *best = NULL;
     uint32_t fewest = UINT32_MAX;
-    for (struct waiting *w = lane->waiting; w != NULL; w = w->next) {
+    for (struct serve_waiting *w = lane->waiting; w != NULL; w = w->next) {
         const struct serve_generation *sibling = find_sibling(lane, s->n_slots, w);
         const uint32_t running = count_running(lane, s->n_slots, w->job);
         if ((sibling == NULL || w->job->prompt_logprobs || can_fork(sibling)) && running < fewest) {
@@ -121,8 +112,8 @@ static struct waiting *choose_waiting(struct serve_scheduler *s, struct lane *la
 }
 
 /* A sequence with the beginning of the prompt that need not be evaluated. */
-static rsr_status take_sequence(struct serve_scheduler *s, struct lane *lane, struct waiting *w,
-                                rsr_sequence **sequence, rsr_error *err) {
+static rsr_status take_sequence(struct serve_scheduler *s, struct lane *lane,
+                                struct serve_waiting *w, rsr_sequence **sequence, rsr_error *err) {
     struct serve_job *job = w->job;
     const struct serve_prompt *prompt = &job->prompts[w->n_begun / job->n_choices];
     const struct serve_generation *sibling = find_sibling(lane, s->n_slots, w);
@@ -138,19 +129,6 @@ static rsr_status take_sequence(struct serve_scheduler *s, struct lane *lane, st
         return rsr_prefix_cache_take(lane->model->cache, prompt->tokens, prompt->n_tokens, sequence,
                                      err);
     return rsr_sequence_create(lane->model->engine, sequence, err);
-}
-
-/* Unlinks a job all of whose choices have begun, or that ends. */
-static void drop_waiting(struct serve_scheduler *s, struct lane *lane, struct waiting *w) {
-    struct waiting **link = &lane->waiting;
-    while (*link != w)
-        link = &(*link)->next;
-    *link = w->next;
-    s->n_waiting--;
-    s->n_queued_tokens -= w->n_tokens;
-    s->n_queued -= w->n_begun == 0;
-    serve_job_release(w->job);
-    free(w);
 }
 
 static void end_slot(struct serve_scheduler *s, struct lane *lane, struct serve_generation *g,
@@ -178,12 +156,12 @@ static void end_job(struct serve_scheduler *s, struct lane *lane, struct serve_j
         if (lane->slots[i].job == job)
             end_slot(s, lane, &lane->slots[i], finish);
     pthread_mutex_lock(&s->lock);
-    struct waiting *w = lane->waiting;
+    struct serve_waiting *w = lane->waiting;
     while (w != NULL && w->job != job)
         w = w->next;
     const size_t n_begun = w != NULL ? w->n_begun : job->n_prompts * job->n_choices;
     if (w != NULL)
-        drop_waiting(s, lane, w);
+        serve_queue_drop(&s->queue, &lane->waiting, w);
     pthread_mutex_unlock(&s->lock);
     if (w != NULL)
         serve_count_end(s->server->metrics, job, &job->error);
@@ -198,7 +176,7 @@ static void end_job(struct serve_scheduler *s, struct lane *lane, struct serve_j
 }
 
 /* Gives the next choice of a waiting job a free slot. */
-static void begin_choice(struct serve_scheduler *s, struct lane *lane, struct waiting *w) {
+static void begin_choice(struct serve_scheduler *s, struct lane *lane, struct serve_waiting *w) {
     struct serve_generation *g = lane->slots;
     while (g->job != NULL)
         g++;
@@ -224,17 +202,15 @@ static void begin_choice(struct serve_scheduler *s, struct lane *lane, struct wa
     g->choice->cached_tokens = g->n_evaluated;
     if (!job->has_begun) {
         job->has_begun = true;
-        job->begun_ns = g->begun_ns;
         serve_observe(s->server->metrics, SERVE_TIME_QUEUED,
-                      (double)(job->begun_ns - job->submitted_ns) * 1e-9);
+                      (double)(g->begun_ns - job->submitted_ns) * 1e-9);
     }
     pthread_mutex_unlock(&job->lock);
     pthread_mutex_lock(&s->lock);
     s->n_busy++;
-    s->n_queued -= w->n_begun == 0;
-    w->n_begun++;
+    serve_queue_begin(&s->queue, w);
     if (w->n_begun == job->n_prompts * job->n_choices)
-        drop_waiting(s, lane, w);
+        serve_queue_drop(&s->queue, &lane->waiting, w);
     pthread_mutex_unlock(&s->lock);
     if (!begun)
         end_job(s, lane, job, SERVE_FAILED, &error);
@@ -243,7 +219,7 @@ static void begin_choice(struct serve_scheduler *s, struct lane *lane, struct wa
 static void begin_choices(struct serve_scheduler *s, struct lane *lane) {
     while (lane->n_busy < s->n_slots) {
         pthread_mutex_lock(&s->lock);
-        struct waiting *w = choose_waiting(s, lane);
+        struct serve_waiting *w = choose_waiting(s, lane);
         pthread_mutex_unlock(&s->lock);
         if (w == NULL ||
             lane->promised_pages + pages_needed(w->job, w->n_begun) > promisable_pages(lane->model))
@@ -272,7 +248,7 @@ static struct serve_job *find_unwanted(struct serve_scheduler *s, struct lane *l
         if (lane->slots[i].job != NULL && is_unwanted(lane->slots[i].job, now))
             return lane->slots[i].job;
     pthread_mutex_lock(&s->lock);
-    struct waiting *w = lane->waiting;
+    struct serve_waiting *w = lane->waiting;
     while (w != NULL && !is_unwanted(w->job, now))
         w = w->next;
     pthread_mutex_unlock(&s->lock);
@@ -409,7 +385,7 @@ static void show_slots(struct serve_scheduler *s, struct lane *lane) {
 /* Waits until there is a job. False: the scheduler ends. */
 static bool wait_for_work(struct serve_scheduler *s) {
     pthread_mutex_lock(&s->lock);
-    while (!s->ends && s->n_waiting == 0 && s->n_busy == 0)
+    while (!s->ends && s->queue.n_jobs == 0 && s->n_busy == 0)
         pthread_cond_wait(&s->changed, &s->lock);
     const bool goes_on = !s->ends;
     pthread_mutex_unlock(&s->lock);
@@ -442,40 +418,18 @@ static void *run(void *argument) {
 enum serve_verdict serve_scheduler_submit(struct serve_scheduler *s, struct serve_job *job) {
     for (size_t i = 0; i < job->n_prompts * job->n_choices; i += job->n_choices)
         assert(pages_needed(job, i) <= promisable_pages(job->model));
-    struct waiting *w = calloc(1, sizeof(*w));
-    if (w == NULL)
-        return SERVE_QUEUE_FULL;
-    w->n_tokens = serve_job_tokens(job);
-    enum serve_verdict verdict = SERVE_TAKEN;
     pthread_mutex_lock(&s->lock);
-    if (s->is_closed) {
-        verdict = SERVE_CLOSED;
-    } else if (s->n_queued >= s->server->settings->queue ||
-               (s->n_waiting > 0 && s->n_queued_tokens + w->n_tokens > SERVE_MOST_QUEUED_TOKENS)) {
-        verdict = SERVE_QUEUE_FULL;
-    } else {
-        job->submitted_ns = serve_now_ns();
-        serve_job_keep(job);
-        w->job = job;
-        s->n_queued_tokens += w->n_tokens;
-        struct waiting **end = &s->lanes[job->model->index].waiting;
-        while (*end != NULL)
-            end = &(*end)->next;
-        *end = w;
-        s->n_waiting++;
-        s->n_queued++;
-        pthread_cond_signal(&s->changed);
-    }
+    const enum serve_verdict verdict =
+        serve_queue_add(&s->queue, &s->lanes[job->model->index].waiting, job);
+    pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    if (verdict != SERVE_TAKEN)
-        free(w);
     serve_count_verdict(s->server->metrics, verdict);
     return verdict;
 }
 
 void serve_scheduler_close(struct serve_scheduler *s) {
     pthread_mutex_lock(&s->lock);
-    s->is_closed = true;
+    s->queue.is_closed = true;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -484,8 +438,8 @@ struct serve_load serve_scheduler_load(struct serve_scheduler *s) {
     const struct serve_load load = {
         .n_slots = s->n_slots * s->server->n_models,
         .n_busy = s->n_busy,
-        .n_queued = s->n_queued,
-        .is_idle = s->n_busy == 0 && s->n_waiting == 0,
+        .n_queued = s->queue.n_new,
+        .is_idle = s->n_busy == 0 && s->queue.n_jobs == 0,
     };
     pthread_mutex_unlock(&s->lock);
     return load;
@@ -529,6 +483,7 @@ struct serve_scheduler *serve_scheduler_create(struct serve_server *server) {
         return NULL;
     s->server = server;
     s->n_slots = server->settings->slots;
+    s->queue.most = server->settings->queue;
     bool ok = pthread_mutex_init(&s->lock, NULL) == 0 && pthread_cond_init(&s->changed, NULL) == 0;
     for (uint32_t i = 0; i < server->n_models && ok; i++)
         ok = create_lane(s, &server->models[i]);
@@ -542,7 +497,7 @@ void serve_scheduler_destroy(struct serve_scheduler *s) {
     if (s == NULL)
         return;
     pthread_mutex_lock(&s->lock);
-    s->ends = s->is_closed = true;
+    s->ends = s->queue.is_closed = true;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);

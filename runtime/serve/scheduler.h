@@ -14,9 +14,6 @@
 
 #include "job.h"
 
-/* Tokens of prompts that wait, of all jobs but one: 64 MiB. */
-#define SERVE_MOST_QUEUED_TOKENS (UINT64_C(1) << 24)
-
 enum serve_verdict {
     SERVE_TAKEN,
     SERVE_QUEUE_FULL,
