@@ -8,19 +8,24 @@
 #include "answers.h"
 #include "embedder.h"
 #include "metrics.h"
+#include "rsr_hash.h"
 #include "settings.h"
 
 /* An event is no longer begun behind so many bytes: the connection sends them first. */
 #define FULL_BYTES ((size_t)64 << 10)
 
 void serve_random_id(char id[48], const char *prefix) {
-    uint8_t random[12];
-    const size_t n = strlen(prefix);
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        memset(random, 0, sizeof(random));
-    memcpy(id, prefix, n);
-    for (size_t i = 0; i < sizeof(random); i++)
-        snprintf(id + n + 2 * i, 3, "%02x", random[i]);
+    uint8_t random[16] = {0};
+    char digits[RSR_HASH_TEXT_BYTES];
+    (void)!getrandom(random, sizeof(random), 0); /* or zeros */
+    rsr_hash_text(random, digits);
+    snprintf(id, 48, "%s%.24s", prefix, digits);
+}
+
+size_t serve_text_of_tokens(const struct serve_choice *choice, size_t n_tokens, bool ends) {
+    if (ends)
+        return choice->text.size;
+    return n_tokens > 0 ? choice->tokens[n_tokens - 1].text_end : 0;
 }
 
 json_t *serve_finish_json(enum serve_finish finish) {

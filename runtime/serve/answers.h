@@ -56,6 +56,9 @@ void serve_answer_request(struct serve_server *server, const struct serve_reques
                           const struct serve_answer_kind *kind, serve_read_request *read,
                           struct serve_reply *reply);
 
+/* Bytes of the choice's text with its first n_tokens, or all of it at its end. */
+size_t serve_text_of_tokens(const struct serve_choice *choice, size_t n_tokens, bool ends);
+
 /* "chatcmpl-" and 24 random digits. */
 void serve_random_id(char id[48], const char *prefix);
 

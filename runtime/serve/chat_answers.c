@@ -124,9 +124,7 @@ static bool part(struct serve_answer *answer, size_t index, struct serve_cursor 
                  size_t n_tokens, bool ends, json_t **json) {
     const struct serve_job *job = answer->job;
     const struct serve_choice *choice = &job->choices[index];
-    const size_t n_text = ends           ? choice->text.size
-                          : n_tokens > 0 ? choice->tokens[n_tokens - 1].text_end
-                                         : 0;
+    const size_t n_text = serve_text_of_tokens(choice, n_tokens, ends);
     const bool begins = !cursor->has_begun;
     const bool has_rows = job->logprobs && (n_tokens > cursor->n_tokens || !answer->streams);
     struct said said = {{0}, NULL};

@@ -150,9 +150,7 @@ static bool part(struct serve_answer *answer, size_t index, struct serve_cursor 
                  size_t n_tokens, bool ends, json_t **json) {
     const struct serve_job *job = answer->job;
     const struct serve_choice *choice = &job->choices[index];
-    const size_t n_text = ends           ? choice->text.size
-                          : n_tokens > 0 ? choice->tokens[n_tokens - 1].text_end
-                                         : 0;
+    const size_t n_text = serve_text_of_tokens(choice, n_tokens, ends);
     const bool begins = !cursor->has_begun && (answer->echo != NULL || ends);
     const bool has_rows = job->logprobs && (begins || n_tokens > cursor->n_tokens);
     const bool is_silent = n_text == cursor->n_text && !has_rows && !begins && !ends;

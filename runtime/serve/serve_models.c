@@ -14,6 +14,7 @@
 #include "host/host_memory.h"
 #include "log.h"
 #include "models.h"
+#include "rsr_hash.h"
 #include "settings.h"
 
 /* ---- The engine ------------------------------------------------------------------------------ */
@@ -94,10 +95,10 @@ static enum serve_tool_format find_tool_format(const struct serve_model *model) 
 }
 
 static void set_fingerprint(struct serve_model *model) {
-    char hash[2 * 8 + 1];
-    for (size_t i = 0; i < 8; i++)
-        snprintf(hash + 2 * i, 3, "%02x", model->info.model_hash[i]);
-    snprintf(model->fingerprint, sizeof(model->fingerprint), "fp_%s_%s", hash, model->info.target);
+    char hash[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(model->info.model_hash, hash);
+    snprintf(model->fingerprint, sizeof(model->fingerprint), "fp_%.16s_%s", hash,
+             model->info.target);
 }
 
 static bool open_text(const struct serve_settings *settings, struct serve_model *model) {

@@ -51,8 +51,8 @@ static const struct option options_table[] = {
      "tokens of a text with its prompt (the model's)"},
     {"--kv-tokens", "N", VALUE_COUNT, FIELD(kv_tokens), 2, 4e9, NULL,
      "commit memory for the keys and values of N tokens of a model (half of the memory that is "
-     "free, at most "
-     "slots x context)"},
+     "free, "
+     "at most slots x context)"},
     {"--kv-type", "TYPE", VALUE_TEXT, FIELD(kv_type), 0, 0, " bf16 f16 f32 int8 ",
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), 0, 0, NULL,
@@ -70,7 +70,7 @@ static const struct option options_table[] = {
     {"--drain", "SECONDS", VALUE_COUNT, FIELD(drain_s), 0, 86400, NULL,
      "after SIGTERM, let requests that were taken go on for so long (30)"},
     {"--threads", "N", VALUE_COUNT, FIELD(threads), 1, 4096, NULL,
-     "threads (the CPUs this process may use)"},
+     "threads of a model at most (the cores this process may use)"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), 0, 0, NULL,
      "use this target of the models (the best that the CPU supports)"},
     {"--device", "NAME", VALUE_TEXT, FIELD(device), 0, 0, " cpu ",
