@@ -8,6 +8,7 @@
 
 #include "embedder.h"
 #include "fake_module.h"
+#include "metrics.h"
 #include "reader/checkpoint.h"
 #include "routes.h"
 #include "settings.h"
@@ -208,14 +209,15 @@ static void drive(struct serve_reply *reply) {
     enum serve_progress progress;
     while ((progress = reply->later->begin(reply->user, reply)) == SERVE_WAIT)
         step(taken, &random);
-    if (progress == SERVE_MORE) {
-        while ((progress = reply->later->more(reply->user, &reply->body)) != SERVE_DONE)
-            if (progress == SERVE_WAIT)
-                step(taken, &random);
-        check_events(&reply->body);
-    } else {
-        check_json(reply->body.data, reply->body.size, reply->status != 200);
+    while (progress != SERVE_DONE) {
+        progress = reply->later->more(reply->user, &reply->body);
+        if (progress == SERVE_WAIT)
+            step(taken, &random);
     }
+    if (reply->content_type != NULL && strcmp(reply->content_type, "text/event-stream") == 0)
+        check_events(&reply->body);
+    else
+        check_json(reply->body.data, reply->body.size, reply->status != 200);
     reply->later->end(reply->user);
 }
 
@@ -228,8 +230,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                             serve_detokenize,  serve_apply_template};
     if (size < 2)
         return 0;
-    if (server.models[0].model == NULL)
+    if (server.metrics == NULL) {
         open_model(&server.models[0]);
+        server.metrics = serve_metrics_create();
+    }
     struct rsr_bytes body = {0};
     if (!rsr_bytes_append(&body, data + 2, size - 2) || !rsr_bytes_append(&body, "", 1))
         abort();
