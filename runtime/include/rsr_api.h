@@ -3,12 +3,12 @@
  * Every opaque object begins with a pointer to the table of the module that made it, so modules of
  * different ages live in one process. librsr's functions (rsr.h) forward to the row of their name.
  *
- * Fixed forever: the two numbers at the table's begin, the rows' order, names and types. Rows are
- * only ever appended; size_bytes tells how many there are. librsr fails a call whose row the
- * module's table lacks, and never looks at rows that it does not know. What the rows' pointers lead
- * to is fixed by rsr.h: structs that begin with their size grow at the end, and both sides go by
- * the smaller size (rsr_read_options, rsr_write_info); rsr_batch says how long its entries, picks
- * and logprobs are; rsr_message and rsr_cancel never change.
+ * Fixed forever: the two numbers at the start of the table, and the order, names and types of its
+ * rows. New rows are only appended; size_bytes tells how many there are. librsr fails a call whose
+ * row is missing in the module's table, and never reads rows that it does not know. rsr.h fixes the
+ * structs that the rows take: structs that begin with their size grow at the end, and both sides go
+ * by the smaller size (rsr_read_options, rsr_write_info). rsr_batch states the size of its entries,
+ * picks and logprobs. rsr_message and rsr_cancel never change.
  */
 #ifndef RSR_API_H
 #define RSR_API_H
@@ -79,7 +79,7 @@ struct rsr_api {
 /* What every model begins with. */
 struct rsr_model_head {
     const struct rsr_api *api;
-    void *loaded; /* librsr's own: by what rsr_close unmaps the file. The runtime makes it NULL */
+    void *loaded; /* belongs to librsr: what rsr_close unmaps. The runtime sets it to NULL */
 };
 
 /* Defined by the runtime that is linked into a module. */

@@ -1,9 +1,8 @@
 /* rsr_cpu_detect.h - which features of rsr_cpu_features.def this machine has: RSR_CPU_MASK bits.
  *
- * Shared by the runtime (may this code run here?) and the compiler (the target `native`); files
- * that ask include it. x86-64: CPUID, and XCR0 for the registers that the operating
- * system saves, which CPUID alone does not tell; Intel SDM volume 2, CPUID leaves 1 and 7; volume
- * 1, 13.3. AArch64: the auxiliary vector.
+ * The runtime asks whether code may run here, the compiler what the target `native` is. x86-64:
+ * CPUID says what the CPU has, XCR0 which registers the operating system saves (Intel SDM volume 2,
+ * CPUID leaves 1 and 7; volume 1, 13.3). AArch64: the auxiliary vector.
  */
 #ifndef RSR_CPU_DETECT_H
 #define RSR_CPU_DETECT_H
@@ -97,11 +96,10 @@ static inline uint64_t rsr_detect_cpu(void) {
 
 #endif
 
-/* Whether what is read later is better fetched into the second cache than into the first, by what
- * leaves 0 and 1 of CPUID tell. The first caches of AMD's processors wait for 24 lines at once,
- * which with Zen 4's memory makes 20 GB/s of 30. Zen 5 (family 26) brings memory to the first one
- * faster (20.9 GB/s, 19.6 by way of the second): decoding took 7 to 10 % longer that way with one
- * thread. So it is with Intel's (Cascade Lake, some 5 %). */
+/* Whether prefetches should go to the L2 cache instead of the L1 cache, by leaves 0 and 1 of CPUID.
+ * AMD's L1 waits for at most 24 lines at once, which limits Zen 4 to 20 of its memory's 30 GB/s. On
+ * Zen 5 (family 26) prefetches to L1 are faster: 20.9 GB/s, to L2 19.6, and decoding with one
+ * thread took 7 to 10 % longer with L2. Intel prefers L1, too (Cascade Lake, by some 5 %). */
 #define RSR_CPU_FAMILY_ZEN5 26u
 static inline bool rsr_fetches_far(const char vendor[12], uint32_t signature) {
     const uint32_t base = signature >> 8 & 15,
