@@ -2,15 +2,15 @@
  *
  * The compiler emits the tables declared here (as C text) and the runtime walks them. A module
  * exports exactly one symbol, rsr_module_query(), which returns the root table. Everything is
- * constant data: pointers are 64-bit relocations in .data.rel.ro, weights live in sections that may
- * lie beyond 2 GiB. Any change to a struct here raises RSR_ABI_VERSION, which the module's own
- * runtime compares: its tables and it are made together.
+ * constant data: pointers are 64-bit relocations in .data.rel.ro, and sections of weights may lie
+ * beyond 2 GiB. Any change to a struct here raises RSR_ABI_VERSION. The runtime in a module
+ * compares this number with that of the module's tables, which were made together with it.
  *
- * Fixed forever, because librsr reads it of modules of any age, older and newer than itself:
- *   struct rsr_note, of RSR_NOTE_TYPE 1. Another layout gets another type, and librsr reads both.
+ * Fixed forever, because librsr reads it from older and from newer modules:
+ *   struct rsr_note of RSR_NOTE_TYPE 1. A new layout gets a new type, and librsr then reads both.
  *   struct rsr_module up to `api`: abi_version at byte 0, size_bytes at 4, api at 8.
  *   struct rsr_host up to abi_version, and rsr_module_query()'s name and type.
- *   What rsr_api.h says of its table and its objects.
+ *   What rsr_api.h says about its table and objects.
  *
  * Applications do not include this file; they include rsr.h.
  */
@@ -25,30 +25,31 @@ extern "C" {
 #endif
 
 #define RSR_ABI_VERSION 9u
-#define RSR_ABI_OLDEST 9u /* earlier ones lay out what is fixed otherwise, and are refused */
+#define RSR_ABI_OLDEST 9u /* older versions lay out the fixed parts otherwise: refused */
 
 /* ---- The note -----------------------------------------------------------------------------
  *
- * What the file of a module says of itself before any of it is loaded: an ELF note of the owner
- * RSR_NOTE_OWNER and the type RSR_NOTE_TYPE in a segment PT_NOTE. rsrc compiles it into the tables
- * and, once the file is linked, fills in its sections. Whoever links a module otherwise gets the
- * note with the tables, without sections; one that is written by hand has at file scope
+ * A module's file carries a note that can be read before the file is loaded: an ELF note with the
+ * owner RSR_NOTE_OWNER and the type RSR_NOTE_TYPE in a PT_NOTE segment. rsrc compiles the note into
+ * the tables, links the file, and then fills in the note's sections. A module that was linked in
+ * another way has the note without sections. A module that is written by hand declares at file
+ * scope
  *   static const struct rsr_file_note note RSR_NOTE_PLACE = RSR_NOTE_INIT(RSR_NOTE_MODEL);
  */
 #define RSR_NOTE_OWNER "rsrc-module" /* 12 bytes: `note` needs no padding before it */
-#define RSR_NOTE_TYPE 1u             /* grows where struct rsr_note changes */
+#define RSR_NOTE_TYPE 1u             /* increases when struct rsr_note changes */
 #define RSR_NOTE_SECTIONS 48u
 #define RSR_NOTE_OPTIONS 1024u
 
 enum rsr_note_kind {
     RSR_NOTE_MODEL,    /* exports rsr_module_query() */
-    RSR_NOTE_MATRICES, /* functions of matrices: nothing for rsr_open() */
+    RSR_NOTE_MATRICES, /* functions of matrices; rsr_open() refuses it */
     RSR_NOTE_KIND_COUNT
 };
 
-/* Bytes of the file that belong together. The sections are all of the file but the note. */
+/* Bytes of the file that belong together. The sections cover the whole file except the note. */
 struct rsr_note_section {
-    char name[24]; /* ELF's (".text"), or what of the weights it is ("embedding"); ends in NUL */
+    char name[24]; /* an ELF section (".text") or a kind of weights ("embedding"); ends in NUL */
     uint64_t begin;
     uint64_t size_bytes;
     uint8_t hash[16]; /* rsr_hash.h */
@@ -60,12 +61,12 @@ struct rsr_note {
     uint32_t n_sections;  /* 0: not linked by rsrc */
     uint32_t reserved;
     uint64_t file_bytes;    /* 0 without sections */
-    uint8_t hash[16];       /* of this struct with zeros here; zeros without sections */
-    uint8_t checkpoint[16]; /* hash of what was compiled */
-    uint8_t targets[16];    /* hash of the resolved descriptions */
+    uint8_t hash[16];       /* of this struct with zeros in this field; zeros without sections */
+    uint8_t checkpoint[16]; /* hash of the checkpoint that was compiled */
+    uint8_t targets[16];    /* hash of the resolved target descriptions */
     char compiler_version[16];
-    char options[RSR_NOTE_OPTIONS]; /* of rsrc that decide what is made, as in a response file; "":
-                                       they do not fit */
+    char options[RSR_NOTE_OPTIONS]; /* rsrc's options that decide the output, as in a response file;
+                                       "": they do not fit */
     struct rsr_note_section sections[RSR_NOTE_SECTIONS];
 };
 
@@ -96,7 +97,7 @@ enum rsr_cpu_feature_bit {
 
 #define RSR_CPU_MASK(id) (UINT64_C(1) << RSR_CPU_BIT_##id)
 
-/* Bits that features of an architecture take. Bits 32 .. 47 wait for a third one. */
+/* The bits that each architecture may use. Bits 32 .. 47 are free for a third one. */
 #define RSR_CPU_X86_64 UINT64_C(0x00000000ffffffff)
 #define RSR_CPU_AARCH64 UINT64_C(0xffff000000000000)
 
@@ -117,18 +118,20 @@ struct rsr_act_row {
     /* int8_t q[] follows at byte RSR_ACT_HEADER */
 };
 
-/* A listed row is an activation row with a list behind it: which of n elements count. Those are
- * rows of a matrix (n: its rows), or the row's own elements that are not 0 (n: its cols).
- *   uint32_t begin[]    of every RSR_LIST_CHUNK elements: how many listed ones lie before; then all
+/* A listed row is an activation row followed by a list, which says which of n elements count. The
+ * elements are rows of a matrix (n: its rows), or the row's own elements that are not 0 (n: its
+ * cols).
+ *   uint32_t begin[]    for every RSR_LIST_CHUNK elements the number of listed ones before them;
+ *                       then the total
  *   uint32_t index[]    the listed ones, ascending, then RSR_LIST_SLACK zeros
- *   int8_t value[]      their q, then RSR_LIST_SLACK zeros; of the row's own elements alone
+ *   int8_t value[]      their q, then RSR_LIST_SLACK zeros; only in lists of the row's own elements
  */
 #define RSR_LIST_CHUNK 64u
 #define RSR_LIST_SLACK 32u
 
 enum rsr_list { RSR_LIST_NONE, RSR_LIST_ROWS, RSR_LIST_COLS };
 
-/* Bytes from the start of a listed row. */
+/* Offsets in bytes from the start of a listed row. */
 struct rsr_list_layout {
     uint64_t begin_at;
     uint64_t index_at;
@@ -152,7 +155,7 @@ static inline struct rsr_list_layout rsr_list_layout(uint32_t cols, uint32_t n) 
 struct rsr_weights {
     const void *codes;  /* packed codes or segment members; layout is the variant's own */
     const void *index;  /* segment table of `scatter`, else NULL */
-    const float *scale; /* n_scales multipliers: y = acc * (x.scale * scale[..]) */
+    const float *scale; /* n_scales factors: y = acc * (x.scale * scale[..]) */
     uint32_t n_scales;  /* 1 = per tensor, rows = per row, more = per row and group of columns */
     uint32_t reserved;
 };
@@ -163,22 +166,23 @@ struct rsr_worker {
     uint32_t tile_end;
     uint32_t index; /* worker number, 0 .. count-1 */
     uint32_t count;
-    uint32_t has_tables; /* 1: scratch holds what a kernel with the same rsr_kernel_desc.tables left
-                            there for the same x and n_tokens; 0: the kernel makes it */
+    uint32_t has_tables; /* 1: scratch holds the tables that a kernel with the same
+                            rsr_kernel_desc.tables left there for the same x and n_tokens; 0: the
+                            kernel makes them */
     uint32_t reserved;
 };
 
-/* Tokens of which tables are left: a kernel with more of them leaves and finds none. */
+/* Kernels share tables (rsr_worker.has_tables) only in calls of at most this many tokens. */
 #define RSR_TABLE_TOKENS 4u
 
-/* What a kernel multiplies with. */
+/* The type of a kernel's input x. */
 enum rsr_input {
-    RSR_INPUT_I8, /* x: activation rows (struct rsr_act_row) */
-    RSR_INPUT_F32 /* x: rows of `cols` floats, aligned to 64 bytes, 0 up to a multiple of
+    RSR_INPUT_I8, /* activation rows (struct rsr_act_row) */
+    RSR_INPUT_F32 /* rows of `cols` floats, aligned to 64 bytes, then zeros up to a multiple of
                      RSR_ACT_PAD elements */
 };
 
-/* y[t * ldy + r] for tokens t < n_tokens and the rows r of the worker's tiles.
+/* Computes y[t * ldy + r] for tokens t < n_tokens and the rows r of the worker's tiles.
  *   x    rows as rsr_kernel_desc.input says, ldx bytes apart
  *   y    float (RSR_EPILOGUE_SCALE) or int32_t (RSR_EPILOGUE_RAW), ldy ELEMENTS apart
  *   scratch  at least rsr_kernel_desc.scratch_bytes, 64-byte aligned, private to the worker
@@ -207,23 +211,23 @@ struct rsr_kernel_desc {
     uint32_t block;    /* transformer block, or RSR_NO_BLOCK */
     uint32_t role;     /* enum rsr_role */
     uint32_t input;    /* enum rsr_input */
-    uint32_t tables;   /* not 0: kernels of a target with the same number make the same tables of x
-                          in scratch and leave them there; see rsr_worker.has_tables */
-    uint32_t list;     /* enum rsr_list: x is listed rows. ROWS: results of rows that are not listed
-                          are 0. COLS: columns that are not listed are not read */
+    uint32_t tables;   /* not 0: kernels of a target with equal numbers make equal tables of x in
+                          scratch and leave them there; see rsr_worker.has_tables */
+    uint32_t list;     /* enum rsr_list; not NONE: x is listed rows. ROWS: rows that are not listed
+                          get result 0. COLS: columns that are not listed are not read */
     uint64_t scratch_bytes;
-    uint64_t weight_bytes; /* bytes one call over all tiles reads of codes and index */
-    uint64_t stream_bytes; /* the codes are n_streams streams, so far apart: a tile has
-                              tile_bytes */
-    uint64_t tile_bytes;   /* of each, tile after tile. For fetching ahead, nothing depends on it */
+    uint64_t weight_bytes; /* bytes of codes and index that one call over all tiles reads */
+    uint64_t stream_bytes; /* the codes are n_streams streams, this many bytes apart. Prefetching
+                              uses it; no result depends on it */
+    uint64_t tile_bytes;   /* bytes of a tile in each stream, where tiles follow each other */
     uint32_t n_streams;
     uint32_t reserved;
 };
 
 #define RSR_NO_BLOCK UINT32_MAX
 
-/* What a tensor or an operation is for: enum suffix and the name that people see. The order is ABI;
- * append only. */
+/* What a tensor or an operation is for: the enum's suffix and the name that people see. The order
+ * is ABI: append only. */
 #define RSR_ROLES(X)                                                                               \
     X(EMBED, "embed")                                                                              \
     X(Q, "q")                                                                                      \
@@ -254,13 +258,15 @@ enum rsr_role {
 
 /* ---- The step: what one forward pass does ----------------------------------------------------
  *
- * A step is an ordered table. Operations work on buffers of n_tokens rows; an operation with
- * RSR_OP_BARRIER is followed by a barrier of all workers. Operations split by token (marked T) need
- * no barrier between each other: the same worker owns the same tokens in all of them.
- * RSR_OP_TOKEN_BARRIER besides: workers that each run the T operations of every token, and keep
- * what these write in rows of their own, need none there. A step has it only if T operations alone
- * write what they write; no buffer of the operations between the barriers beside it shares memory
- * with another, and those after it write none that those before it touch.
+ * A step is an ordered table. Operations work on buffers of n_tokens rows. An operation with
+ * RSR_OP_BARRIER is followed by a barrier of all workers. Operations marked T are split by token
+ * and need no barrier between each other: a worker owns the same tokens in all of them.
+ *
+ * RSR_OP_TOKEN_BARRIER (together with RSR_OP_BARRIER) marks a barrier that workers may skip if each
+ * of them runs the T operations for every token itself and writes the results to rows of its own.
+ * A step has such barriers only under two conditions. What T operations write, no other operation
+ * writes. No buffer of the operations between the barriers before and after it shares memory with
+ * another one, and the operations after it write no buffer that those before it read or write.
  *
  *   EMBED        T  dst f32 <- embedding row of the token
  *   ROPE_TABLE   T  dst f32[head_dim] <- cos, sin of the token's position, half each, by ropes[arg]
@@ -277,10 +283,10 @@ enum rsr_role {
  *   HEAD         rows x wanted tokens: logits <- head . src0 f32; arg RSR_NO_KERNEL: the target's
  *                head, else kernels[arg] over src0
  *   DENSE        rows: dst f32 <- dense[arg] . src0 f32
- *   PAD          T  dst f32, from its cols to the end of the row, <- 0
- *   OUTPUT       T  outputs of wanted tokens <- src0 f32
- *   LIST_ROWS    T  dst, act rows, <- behind them the list of src0 f32's elements above 0
- *   LIST_COLS    T  dst, act rows, <- behind them the list of their elements that are not 0
+ *   PAD          T  dst f32 <- 0, from its cols to the end of the row
+ *   OUTPUT       T  outputs of the wanted tokens <- src0 f32
+ *   LIST_ROWS    T  dst, act rows <- after each row, the list of src0 f32's elements above 0
+ *   LIST_COLS    T  dst, act rows <- after each row, the list of its elements that are not 0
  *
  * Enum suffix and the name that people see. The order is ABI; append only.
  */
@@ -308,7 +314,7 @@ enum rsr_op_kind {
         RSR_OP_KIND_COUNT
 };
 
-/* Those marked T, a bit each. */
+/* The operations marked T, one bit each. */
 #define RSR_OPS_BY_TOKEN                                                                           \
     (UINT32_C(1) << RSR_OP_EMBED | UINT32_C(1) << RSR_OP_ROPE_TABLE | UINT32_C(1) << RSR_OP_ADD |  \
      UINT32_C(1) << RSR_OP_NORM | UINT32_C(1) << RSR_OP_QUANT | UINT32_C(1) << RSR_OP_ACT_MUL |    \
@@ -328,16 +334,16 @@ struct rsr_step_op {
     uint16_t dst; /* buffer numbers, or RSR_NO_BUFFER */
     uint16_t src[4];
     uint16_t reserved;
-    uint32_t arg; /* number in a table of the target or module, or what the kind says */
+    uint32_t arg; /* index in a table of the target or module, or as the kind says */
 };
 
-/* One buffer: n_tokens rows of row_bytes. Buffers whose lifetimes do not meet share memory: the
- * buffer starts at offset * max_tokens of the engine's arena. */
+/* One buffer: n_tokens rows of row_bytes. It starts at offset * max_tokens in the engine's arena.
+ * Buffers whose lifetimes do not overlap share memory. */
 struct rsr_buffer {
     const char *name;
     uint32_t row_bytes; /* a multiple of 64 */
     uint32_t cols;      /* elements per row */
-    uint64_t offset;    /* bytes per token before this buffer, a multiple of 64 */
+    uint64_t offset;    /* arena bytes per token before this buffer, a multiple of 64 */
 };
 
 struct rsr_norm {
@@ -347,7 +353,8 @@ struct rsr_norm {
     float eps;
 };
 
-/* A step serves batches of min_tokens..max_tokens tokens; steps of a target tile 1..UINT32_MAX. */
+/* A step serves batches of min_tokens..max_tokens tokens. The steps of a target together cover
+ * 1..UINT32_MAX. */
 struct rsr_step_table {
     const char *regime; /* "decode", "prefill", or "any" */
     uint32_t min_tokens;
@@ -379,12 +386,12 @@ enum rsr_activation {
     RSR_ACTIVATION_COUNT
 };
 
-/* What a model gives for a text. */
+/* What a model returns for a text. */
 enum rsr_pooling {
-    RSR_POOLING_NONE,  /* a language model: logits of a token */
-    RSR_POOLING_LAST,  /* an embedding model: the last token's hidden state, */
-    RSR_POOLING_FIRST, /* the first one's, */
-    RSR_POOLING_MEAN,  /* or their mean */
+    RSR_POOLING_NONE,  /* a language model: the logits of a token */
+    RSR_POOLING_LAST,  /* an embedding model: the hidden state of the last token */
+    RSR_POOLING_FIRST, /* that of the first token */
+    RSR_POOLING_MEAN,  /* the mean of all tokens */
     RSR_POOLING_COUNT
 };
 
@@ -396,21 +403,21 @@ struct rsr_hyper {
     uint32_t head_dim;
     uint32_t ffn;
     uint32_t vocab;
-    uint32_t context;    /* positions the checkpoint was made for */
+    uint32_t context;    /* positions that the checkpoint was made for */
     uint32_t activation; /* enum rsr_activation */
     uint32_t tied_head;  /* 1: head == embedding */
     uint32_t pooling;    /* enum rsr_pooling */
     uint32_t normalized; /* 1: an embedding is divided by its Euclidean length */
     float norm_eps;
     float rope_theta;
-    float attention_scale; /* of q . k */
-    float embedding_scale; /* what a row of the embedding is multiplied by */
+    float attention_scale; /* factor of q . k */
+    float embedding_scale; /* factor of a row of the embedding */
 };
 
 /* One way of rotating queries and keys. */
 struct rsr_rope {
     const float *inv_freq; /* [head_dim / 2] */
-    float scale;           /* of cosines and sines (YaRN's attention factor); else 1 */
+    float scale;           /* factor of cosines and sines (YaRN's attention factor), or 1 */
 };
 
 struct rsr_matrix_data { /* a dense matrix at its stored width: embedding, head, linear layer */
@@ -418,14 +425,14 @@ struct rsr_matrix_data { /* a dense matrix at its stored width: embedding, head,
     uint32_t dtype;      /* enum rsr_dtype: F32, BF16 or F16 */
     uint32_t rows;
     uint32_t cols;
-    uint32_t role; /* enum rsr_role of a linear layer; else not used */
+    uint32_t role; /* of a linear layer: enum rsr_role */
 };
 
-/* A copy of the head in few bits with proven errors (runtime/src/sketch/sketch.h): most rows are
- * known to be too small without being read. */
+/* A copy of the head in few bits with proven error bounds (runtime/src/sketch/sketch.h). It shows
+ * for most rows that they are too small, so they need not be read. */
 struct rsr_head_sketch {
-    const void *blocks;  /* [ceil(head.rows / 64)], of block_bytes; rows past the last are 0. NULL:
-                            there is none, and nothing else counts */
+    const void *blocks;  /* [ceil(head.rows / 64)] blocks of block_bytes; rows past the last are 0.
+                            NULL: no sketch, and the other members mean nothing */
     const float *centre; /* [head.cols]: what was subtracted from every row */
     uint64_t block_bytes;
     uint32_t n_planes;
@@ -444,25 +451,25 @@ struct rsr_target {
     const struct rsr_matrix_data *dense; /* linear layers that are not ternary */
     uint32_t n_dense;
     struct rsr_matrix_data embedding;
-    struct rsr_matrix_data head;        /* data NULL: an embedding model has none, or the head is a
-                                           kernel */
+    struct rsr_matrix_data head;        /* data NULL: the head is a kernel, or an embedding model
+                                           has none */
     struct rsr_head_sketch head_sketch; /* of head */
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------
  *
- * One section, little-endian, produced by the compiler from tokenizer.json. All `*_at` fields are
- * byte offsets from the header, multiples of 8. Texts are UTF-8 but for the tokens of
- * RSR_BPE_BYTES, which are raw bytes (the byte-level alphabet already mapped back).
+ * One section, little-endian, which the compiler makes from tokenizer.json. All `*_at` fields are
+ * byte offsets from the header, multiples of 8. Texts are UTF-8, except tokens with RSR_BPE_BYTES:
+ * these are raw bytes, already mapped back from the byte-level alphabet.
  */
 #define RSR_TOKENIZER_MAGIC 0x324b5452u /* "RTK2" */
 #define RSR_NO_TOKEN UINT32_MAX
 
-/* What pairs merge from. */
+/* The units from which pairs merge. */
 enum rsr_bpe_alphabet {
     RSR_BPE_BYTES,     /* GPT-2's: each byte of a piece is a token */
-    RSR_BPE_CHARACTERS /* SentencePiece's: each character is a token, or else its bytes are
-                          (byte_token), or else it is unk_token */
+    RSR_BPE_CHARACTERS /* SentencePiece's: each character is a token; one that is not is its bytes
+                          (byte_token), or unk_token */
 };
 
 enum rsr_token_flag {
@@ -473,10 +480,10 @@ enum rsr_token_flag {
     RSR_TOKEN_SINGLE_WORD = 16,
     RSR_TOKEN_NORMALIZED = 32,    /* matched in normalised text */
     RSR_TOKEN_UNUSED = 64,        /* an id with no text */
-    RSR_TOKEN_IN_VOCABULARY = 128 /* ADDED: the model's vocabulary has the same text */
+    RSR_TOKEN_IN_VOCABULARY = 128 /* ADDED: the model's vocabulary has this text, too */
 };
 
-/* Every `pattern` of a text becomes `content`, from left to right; both are UTF-8. */
+/* Every `pattern` in a text is replaced by `content`, from left to right; both are UTF-8. */
 struct rsr_replacement {
     uint64_t pattern_at;
     uint64_t content_at;
@@ -499,7 +506,7 @@ struct rsr_normalizer {
 enum rsr_pretokenizer_kind {
     RSR_PRETOKENIZER_SPLIT,      /* regex; isolated pieces */
     RSR_PRETOKENIZER_BYTE_LEVEL, /* maps bytes; optional prefix " "; optional built-in regex */
-    RSR_PRETOKENIZER_METASPACE   /* " " becomes the pattern, a literal; that is the prefix too */
+    RSR_PRETOKENIZER_METASPACE   /* " " becomes the pattern, a literal, which is the prefix, too */
 };
 
 /* When a piece that does not begin with the prefix gets it. */
@@ -532,16 +539,16 @@ enum rsr_decoder_kind {
     RSR_DECODER_TEXT        /* tokens are text, changed as struct rsr_decoder says */
 };
 
-/* RSR_DECODER_TEXT alone uses what follows `kind`. */
+/* Only RSR_DECODER_TEXT uses the members after `kind`. */
 struct rsr_decoder {
     uint32_t kind;          /* enum rsr_decoder_kind */
-    uint32_t byte_fallback; /* a run of tokens <0xNN> is its bytes, or one U+FFFD a token if those
-                               are not UTF-8 */
-    uint32_t drops_first;   /* in the first token `content` is "" instead */
-    uint32_t strip_code;    /* code point that goes from the front of the whole text, */
-    uint32_t strip_count;   /* at most so many times */
+    uint32_t byte_fallback; /* a run of tokens <0xNN> gives its bytes; if these are no UTF-8, each
+                               token gives one U+FFFD */
+    uint32_t drops_first;   /* in the first token `pattern` is replaced by "" instead */
+    uint32_t strip_code;    /* code point that is removed from the front of the whole text */
+    uint32_t strip_count;   /* how many times at most */
     uint32_t reserved;
-    struct rsr_replacement replace; /* in every token, before all else; pattern_bytes 0: none */
+    struct rsr_replacement replace; /* applied to every token first; pattern_bytes 0: none */
 };
 
 struct rsr_tokenizer_header {
@@ -551,11 +558,12 @@ struct rsr_tokenizer_header {
     uint32_t n_merges;
     uint32_t n_normalizers;
     uint32_t n_pretokenizers;
-    uint32_t alphabet;      /* enum rsr_bpe_alphabet; BYTES: one pre-tokenizer is BYTE_LEVEL; those
-                               behind it see the byte-level alphabet. Else none is */
-    uint32_t ignore_merges; /* a whole piece found in the vocabulary is one token */
+    uint32_t alphabet;      /* enum rsr_bpe_alphabet; BYTES: exactly one pre-tokenizer is
+                               BYTE_LEVEL, and those after it see the byte-level alphabet;
+                               CHARACTERS: none is */
+    uint32_t ignore_merges; /* a piece that is in the vocabulary is one token, without merges */
     uint32_t unk_token;     /* CHARACTERS; RSR_NO_TOKEN: unknown characters are dropped */
-    uint32_t fuse_unk;      /* unknown characters in a row are one unk_token */
+    uint32_t fuse_unk;      /* consecutive unknown characters become one unk_token */
     uint32_t n_prefix;      /* tokens the post-processor puts in front (BOS) */
     uint32_t n_suffix;
     uint32_t reserved;
@@ -568,18 +576,18 @@ struct rsr_tokenizer_header {
     uint64_t prefix_at;        /* u32[n_prefix] */
     uint64_t suffix_at;        /* u32[n_suffix] */
     struct rsr_decoder decoder;
-    uint32_t byte_token[256]; /* id of each single byte, RSR_NO_TOKEN if there is none */
+    uint32_t byte_token[256]; /* token of each single byte, or RSR_NO_TOKEN */
 };
 
 /* ---- The module ------------------------------------------------------------------------------ */
 
-/* How the checkpoint wants tokens to be sampled; the members are those of rsr_sampling. */
+/* The sampling that the checkpoint recommends; members as in rsr_sampling. */
 struct rsr_sampling_advice {
     float temperature;    /* 0: greedy */
     uint32_t top_k;       /* 0: off */
     float top_p;          /* 1: off */
     float min_p;          /* 0: off */
-    float repeat_penalty; /* 1: off; it counts all tokens of the sequence */
+    float repeat_penalty; /* 1: off; its window is the whole sequence */
 };
 
 struct rsr_api; /* rsr_api.h: the runtime's function table */
@@ -587,7 +595,7 @@ struct rsr_api; /* rsr_api.h: the runtime's function table */
 struct rsr_module {
     uint32_t abi_version;      /* of the tables */
     uint32_t size_bytes;       /* sizeof(struct rsr_module) */
-    const struct rsr_api *api; /* what librsr reads ends here */
+    const struct rsr_api *api; /* librsr reads nothing past this member */
     uint32_t size_kernel_desc; /* sizeof of the tables' elements, checked by the loader */
     uint32_t size_step_op;
     const char *model_name;   /* from the checkpoint's folder; untrusted text */
@@ -605,7 +613,8 @@ struct rsr_module {
     uint32_t eos_token;
     const struct rsr_tokenizer_header *tokenizer; /* NULL if the checkpoint has none */
     const char *chat_template;                    /* Jinja source, NULL if there is none */
-    const char *chat_problem; /* why it renders no conversation, a sentence; NULL: it does */
+    const char *chat_problem; /* a sentence that says why the template renders no conversation;
+                                 NULL: it does */
     const char *bos_text;     /* for the template; "" if there is none */
     const char *eos_text;
     const struct rsr_sampling_advice *sampling; /* NULL: the checkpoint does not say */
@@ -615,8 +624,8 @@ struct rsr_module {
  * ------------------------------------------------------------------------------------
  *
  * A library of matrices without a model. Each of its functions is one call of
- * rsr_multiply_matrix(), which gives 0 or why there is no result; the numbers are those of the
- * generated header.
+ * rsr_multiply_matrix(), which returns 0 or the reason of a failure. The generated header states
+ * the same numbers.
  */
 enum rsr_matrix_status {
     RSR_MATRIX_OK,
@@ -626,11 +635,11 @@ enum rsr_matrix_status {
 };
 
 struct rsr_matrix_library {
-    const struct rsr_target *targets; /* kernels alone; entry e has kernels 2e, which serves few
-                                         vectors, and 2e + 1, which serves many */
+    const struct rsr_target *targets; /* they have only kernels: entry e has kernel 2e for few
+                                         vectors and 2e + 1 for many */
     uint32_t n_targets;
-    uint32_t max_few;                 /* vectors that are few */
-    const struct rsr_target **chosen; /* the library's; NULL until its first call */
+    uint32_t max_few;                 /* largest number of vectors that are few */
+    const struct rsr_target **chosen; /* set by the first call; NULL before */
 };
 
 struct rsr_matrix_call {
@@ -639,21 +648,22 @@ struct rsr_matrix_call {
     void *y; /* n vectors of int32_t or float, ldy ELEMENTS apart */
     size_t ldy;
     uint32_t n;
-    uint32_t part, n_parts; /* of the rows */
+    uint32_t part, n_parts; /* this call's part of the rows */
 };
 
 int rsr_multiply_matrix(const struct rsr_matrix_library *library, uint32_t entry,
                         const struct rsr_matrix_call *call);
 
-/* What the loading side tells the module. */
+/* What librsr tells the module that it loads. */
 struct rsr_host {
     uint32_t size_bytes;
     uint32_t abi_version; /* of the librsr that loads */
     const char *path;     /* of the module, for messages; may be NULL */
 };
 
-/* The one exported symbol. max_abi is the librsr's. Returns NULL if that is too old for the module,
- * which none is yet: rows that the librsr does not know are rows that it does not call. */
+/* The one exported symbol. max_abi is the ABI version of librsr. Returns NULL if this librsr is too
+ * old for the module. No librsr is too old yet, because librsr never calls rows that it does not
+ * know. */
 typedef const struct rsr_module *rsr_module_query_fn(uint32_t max_abi, const struct rsr_host *host);
 
 #ifdef __cplusplus
