@@ -11,7 +11,7 @@
 #include "rsr_hash.h"
 #include "settings.h"
 
-/* An event is no longer begun behind so many bytes: the connection sends them first. */
+/* An event is no longer begun after so many bytes: the connection sends them first. */
 #define FULL_BYTES ((size_t)64 << 10)
 
 void serve_random_id(char id[48], const char *prefix) {

@@ -129,7 +129,7 @@ static json_t *logprobs_json(const struct serve_answer *answer, size_t index,
     return NULL;
 }
 
-/* The text between the cursor and `n_text`, behind the prompt's if that is wanted; new. */
+/* The text between the cursor and `n_text`, after the prompt's if that is wanted; new. */
 static json_t *text_json(const struct serve_answer *answer, size_t index,
                          const struct serve_cursor *cursor, size_t n_text, size_t *n_chars) {
     const struct rsr_bytes *echo =

@@ -395,7 +395,7 @@ static bool is_preflight(const struct peer *peer, const char *method) {
 static enum MHD_Result answer(struct peer *peer, const char *path, const char *method) {
     struct serve_http *http = peer->http;
     struct serve_reply *reply = &peer->reply;
-    const size_t n_bytes = peer->body.size; /* that were kept: a zero comes behind them */
+    const size_t n_bytes = peer->body.size; /* that were kept: a zero comes after them */
     atomic_fetch_add(&http->n_requests, 1);
     set_silent(peer, true);
     if (peer->refusal.status == 0 && !rsr_bytes_append(&peer->body, "", 1))

@@ -22,7 +22,7 @@ struct serve_queue {
     bool is_closed;
 };
 
-/* Puts the job, of which the list then has a reference, behind the others. */
+/* Puts the job, of which the list then has a reference, after the others. */
 enum serve_verdict serve_queue_add(struct serve_queue *queue, struct serve_waiting **list,
                                    struct serve_job *job);
 /* Another choice of it begins. */

@@ -5,7 +5,7 @@
 
 #include "scheduler.h"
 
-/* name, unit behind it included; help. All begin with "rsr_" in the text. */
+/* name, unit after it included; help. All begin with "rsr_" in the text. */
 #define SERVE_COUNTERS(X)                                                                          \
     X(REQUESTS, "requests_total", "Requests that were submitted to a model")                       \
     X(REFUSED, "requests_refused_total",                                                           \

@@ -43,7 +43,7 @@ struct serve_piece {
     json_t *call;      /* {"name": ..., "arguments": {...}}; new */
 };
 
-/* What stands at text + *at, which moves behind it. A call is one piece, once all of it is there;
+/* What stands at text + *at, which moves after it. A call is one piece, once all of it is there;
  * what begins as one and turns out to be none is content. White space in front of calls and at the
  * end is nothing. `ends`: no more text will come. However the text comes, the pieces are the same
  * texts. */

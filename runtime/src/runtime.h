@@ -24,7 +24,7 @@ struct rsr_model {
     void *copy; /* RSR_PAGES_COPY: owned mapping, else NULL */
     uint64_t copy_bytes;
     uint64_t weight_bytes, token_bytes, logits_bytes;
-    rsr_sampling sampling; /* by module->sampling, where it is not NULL */
+    rsr_sampling sampling; /* a copy of module->sampling, if that is not NULL */
 };
 
 /* Fills *err (if not NULL) and returns status, so that failing is one line:
@@ -32,19 +32,19 @@ struct rsr_model {
 rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Structs of another version's caller, which begin with a uint32_t size. rsr_read_options copies
- * min(given, known) bytes over the defaults in `known` (given == NULL: nothing) and refuses a newer
- * struct in which something is set that this version does not know; rsr_write_info copies as much
- * of `known` as the caller's struct holds. Both keep the destination's own size_bytes and refuse a
- * size that no version had, as a struct has that was never initialised, which rsr_check_info does
- * ahead of long work. */
+/* Reading and writing structs whose caller may be of another version. They begin with a uint32_t
+ * size. rsr_read_options copies min(given, known) bytes over the defaults in `known`; given == NULL
+ * copies nothing. It refuses a newer struct in which something is set that this version does not
+ * know. rsr_write_info copies as much of `known` as the caller's struct holds. Both keep the
+ * destination's size_bytes and refuse a size that no version had, such as that of a struct that was
+ * never initialised. rsr_check_info refuses such a size before long work begins. */
 RSR_NODISCARD rsr_status rsr_read_options(void *known, size_t known_bytes, const void *given,
                                           rsr_error *err);
 RSR_NODISCARD rsr_status rsr_write_info(void *caller, const void *known, size_t known_bytes,
                                         rsr_error *err);
 RSR_NODISCARD rsr_status rsr_check_info(const void *caller, rsr_error *err);
 
-/* NULL never is. */
+/* NULL is never cancelled. */
 static inline bool rsr_is_cancelled(const rsr_cancel *cancel) {
     return cancel != NULL && __atomic_load_n(&cancel->requested, __ATOMIC_RELAXED) != 0;
 }
@@ -52,7 +52,7 @@ static inline bool rsr_is_cancelled(const rsr_cancel *cancel) {
 /* Fails with RSR_ERR_FORK if this is not the process that made the object. */
 RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 
-/* Weights that one execution of an operation reads; embedding rows are not counted. load.c */
+/* Bytes of weights that one execution of an operation reads, without embedding rows. load.c */
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op);
 
 const char *rsr_pooling_name(uint32_t pooling); /* NULL: none. embed.c */
@@ -63,7 +63,7 @@ RSR_NODISCARD rsr_status rsr_text_create(const struct rsr_module *module, struct
                                          rsr_error *err);
 void rsr_text_destroy(struct rsr_text *text);
 
-/* The rows of rsr_runtime_api (api.c), named alike. rsr.h says what each does. */
+/* The rows of rsr_runtime_api (api.c). rsr.h describes the function of each name. */
 rsr_status rsr_api_open(const struct rsr_module *, const struct rsr_host *,
                         const rsr_open_options *, rsr_model **, rsr_error *); /* load.c */
 void rsr_api_close(rsr_model *);
@@ -125,7 +125,7 @@ rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
 /* What generate.c needs to know of an engine. */
 const rsr_model *rsr_engine_model(const rsr_engine *);
 
-/* Floats that a wanted token gives: logits, or the hidden state of an embedding model. */
+/* Floats of a wanted output: logits, or the hidden state of an embedding model. */
 static inline uint32_t rsr_output_size(const struct rsr_hyper *hyper) {
     return hyper->pooling == RSR_POOLING_NONE ? hyper->vocab : hyper->hidden;
 }

@@ -168,7 +168,7 @@ static struct trace_file open_trace(const char *path) {
     return file;
 }
 
-/* Moves the file to its place, or leaves nothing behind. */
+/* Moves the file to its place, or leaves nothing after. */
 static bool close_trace(struct trace_file *file, const char *path, bool is_whole) {
     bool ok = fclose(file->stream) == 0 && is_whole;
     if (file->temporary && ok)

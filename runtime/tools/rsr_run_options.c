@@ -316,7 +316,7 @@ static bool add_model(struct run_options *options, const char *name) {
     return true;
 }
 
-/* Behind = in the option, or the next argument; NULL after a sentence. */
+/* After = in the option, or the next argument; NULL after a sentence. */
 static const char *value_of(struct parser *p, const char *option, size_t n, const char *what) {
     if (option[n] == '=')
         return option + n + 1;

@@ -1,7 +1,7 @@
 /* rsr_run_perplexity.c - rsr-run --perplexity: how well the model predicts a text.
  *
  * The whole file is tokenised without special tokens and cut into groups of context - 1 tokens.
- * Each group is scored alone, behind the beginning-of-text token, in an empty cache; every token of
+ * Each group is scored alone, after the beginning-of-text token, in an empty cache; every token of
  * the text counts once and the beginning-of-text token is never predicted.
  */
 #include <inttypes.h>

@@ -1,5 +1,4 @@
-/* choose_target.c - the best target that the host can run, or a sentence about why there is
- * none. */
+/* choose_target.c - finds the best target that the host can run, or says why there is none. */
 #include "choose_target.h"
 
 #include <stdio.h>
@@ -24,7 +23,7 @@ static void describe_missing(const struct rsr_target *targets, uint32_t n_target
     }
 }
 
-/* `has` lacks what the kernel refused, if it was asked. */
+/* `has` is without the features that the kernel refused to enable. */
 static rsr_status refuse(const struct rsr_target *targets, uint32_t n_targets, bool forced,
                          uint64_t has, uint64_t refused, rsr_error *err) {
     char needs[320];
@@ -49,7 +48,7 @@ static rsr_status refuse_name(const struct rsr_module *module, const char *name,
     return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name, list);
 }
 
-/* Not the builtin, which calls libgcc where the machine's baseline has no instruction for it. */
+/* Without __builtin_popcount: on a baseline without that instruction the builtin calls libgcc. */
 static uint32_t count_features(const struct rsr_target *target) {
     uint32_t count = 0;
     for (uint64_t left = target->cpu_features; left != 0; left &= left - 1)

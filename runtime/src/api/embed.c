@@ -1,11 +1,12 @@
 /* embed.c - rsr_embed: a vector for the tokens of each text.
  *
- * Texts follow each other in batches, so that short ones are evaluated together; only the last of a
- * batch goes on in the next one.
+ * Texts are packed into batches, so that short ones are evaluated together. Only the last text of a
+ * batch may continue in the next one.
  *
- * Order, in double but for the states themselves: a mean adds tokens in ascending order and divides
- * once; the length is the root of the squares added in ascending order; an element is divided by it
- * and rounded once, all to nearest. So the vector depends on its tokens alone.
+ * Order of the float operations: all are in double and round to nearest; only the states are
+ * floats. A mean adds tokens in ascending order and divides once. The length is the square root of
+ * the squares, added in ascending order. An element is divided by the length and rounded once. So
+ * the vector depends on its tokens alone.
  */
 #include <fenv.h>
 #include <math.h>
@@ -18,7 +19,7 @@
 /* As torch.nn.functional.normalize does. */
 #define MIN_LENGTH 1e-12
 
-/* So many texts are begun at once, each with a page at least. */
+/* Texts in one batch, at most; each takes at least one page. */
 #define MAX_TEXTS 64u
 
 /* Texts [first, end) of a batch. `done` tokens of the first were evaluated before. */
@@ -52,7 +53,7 @@ const char *rsr_pooling_name(uint32_t pooling) {
     return pooling_names[pooling];
 }
 
-/* Attention looks back only: nothing behind the first token changes it. */
+/* Attention looks back only: later tokens do not change the first one's state. */
 static size_t needed_tokens(const struct embedding *e, size_t text) {
     return e->pooling == RSR_POOLING_FIRST ? 1 : e->n_tokens[text];
 }
@@ -63,7 +64,7 @@ static bool is_wanted(const struct embedding *e, size_t text, size_t token) {
 
 /* ---- Batches --------------------------------------------------------------------------------- */
 
-/* As many texts from `first` on as a batch and the free pages hold, but one at least. */
+/* As many texts, from `first` on, as a batch and the free pages hold, but at least one. */
 static struct part next_part(const struct embedding *e, size_t first, size_t done) {
     struct part part = {.first = first, .end = first, .done = done};
     rsr_engine_info info = RSR_ENGINE_INFO_INIT;
@@ -114,8 +115,8 @@ static void finish(struct embedding *e, size_t text) {
     memset(e->sums, 0, e->hidden * sizeof(*e->sums));
 }
 
-/* Adds the wanted states to the sums, text by text. Returns how many texts are done; *done: tokens
- * of the one behind them. */
+/* Adds the wanted states to the sums, text by text. Returns how many texts are done; *done receives
+ * the evaluated tokens of the next one. */
 static size_t take_states(struct embedding *e, const struct part *part, size_t *done) {
     const float *states = e->states;
     size_t text = part->first, token = part->done;
@@ -131,7 +132,7 @@ static size_t take_states(struct embedding *e, const struct part *part, size_t *
     return text - part->first;
 }
 
-/* The sequences of done texts end; that of the next is the first. */
+/* Ends the sequences of n texts that are done and moves the next text's sequence to the front. */
 static void end_texts(struct embedding *e, size_t n) {
     for (size_t i = 0; i < n; i++)
         rsr_api_sequence_destroy(e->sequences[i]);

@@ -1,6 +1,6 @@
 /* librsr.c - the small library that applications link: opens a module and forwards every call to
- * the table of the module that made the object, so that modules of different ages live in one
- * process. Of a module it reads what rsr_abi.h and rsr_api.h call fixed, and nothing else.
+ * the table of the module that made the object. So modules of different ages live in one process.
+ * librsr reads only those parts of a module that rsr_abi.h and rsr_api.h call fixed.
  */
 #include <dlfcn.h>
 #include <link.h>
@@ -13,7 +13,7 @@
 #include "rsr_module_file.h"
 #include "runtime.h"
 
-/* Measured: 21, of which the dynamic linker takes most. */
+/* Measured: 21 KiB, most of it in the dynamic linker. */
 #define OPEN_STACK_BYTES ((size_t)32 << 10)
 
 _Static_assert(offsetof(struct rsr_module, abi_version) == 0 &&
@@ -24,7 +24,7 @@ _Static_assert(offsetof(struct rsr_api, size_bytes) == 0 && offsetof(struct rsr_
                "and these");
 _Static_assert(sizeof(struct rsr_note) == 3800 && RSR_NOTE_TYPE == 1, "and this note");
 
-/* The table behind an object: its first member. */
+/* The table of an object is its first member. */
 static const struct rsr_api *api_of(const void *object) {
     const struct rsr_api *api;
     memcpy(&api, object, sizeof(api));
@@ -35,7 +35,7 @@ static rsr_status refuse_null(rsr_error *err, const char *what) {
     return rsr_fail(err, RSR_ERR_ARGUMENT, "the %s is NULL", what);
 }
 
-/* Whether a table has the row at this offset, of the function rsr_<name>. */
+/* Refuses a table without the row at this offset, which is that of rsr_<name>. */
 static rsr_status check_row(const struct rsr_api *api, size_t at, const char *name,
                             rsr_error *err) {
     void *row = NULL;
@@ -53,13 +53,13 @@ static rsr_status check_call(const void *object, const char *what, size_t at, co
     return object == NULL ? refuse_null(err, what) : check_row(api_of(object), at, name, err);
 }
 
-/* The whole of a function: a call of the row of its name, of an object's module. */
+/* The whole body of a forwarding function: calls the row of its name in the object's module. */
 #define FORWARD(err, row, object, ...)                                                             \
     const rsr_status status =                                                                      \
         check_call(object, #object, offsetof(struct rsr_api, row), #row, err);                     \
     return status == RSR_OK ? api_of(object)->row(object, __VA_ARGS__) : status
 
-/* For one that gives no status. */
+/* For functions that return no status. */
 #define HAS_ROW(object, row)                                                                       \
     (check_call(object, "", offsetof(struct rsr_api, row), "", NULL) == RSR_OK)
 
@@ -78,7 +78,7 @@ static rsr_status refuse_older(uint32_t abi_version, rsr_error *err) {
                     abi_version, RSR_ABI_OLDEST);
 }
 
-/* The program is the first object. */
+/* The first object is the program; it need not be asked further. */
 static int find_interpreter(struct dl_phdr_info *program, size_t size, void *found) {
     (void)size;
     for (unsigned i = 0; i < program->dlpi_phnum; i++)
@@ -87,17 +87,16 @@ static int find_interpreter(struct dl_phdr_info *program, size_t size, void *fou
     return 1;
 }
 
-/* Whether the program has no dynamic linker. glibc's dlopen then loads a second C library, which
- * knows nothing of the program's threads. */
+/* Whether the program has no dynamic linker. In such a program glibc's dlopen would load a second C
+ * library, which knows nothing about the program's threads. */
 static bool is_static(void) {
     bool has_interpreter = false;
     dl_iterate_phdr(find_interpreter, &has_interpreter);
     return !has_interpreter;
 }
 
-/* Threads of OpenMP may be on their way out when the last module is unmapped, and would take their
- * library with them: it stays loaded. (glibc's dladdr gives the name by which dlopen knows a
- * library.) */
+/* Keeps the OpenMP library loaded: its threads may still run when the last module is unmapped, and
+ * would crash in unmapped code. (glibc's dladdr gives the name by which dlopen knows a library.) */
 static void keep_openmp(rsr_module_query_fn *query) {
     void *symbol;
     Dl_info module, openmp;
@@ -133,11 +132,11 @@ static rsr_status open_query(rsr_module_query_fn *query, const rsr_open_options 
     return module->api->open(module, &host, options, model, err);
 }
 
-/* What librsr needs of the options; the module's runtime reads the others. */
+/* Reads the options that librsr itself needs; the module's runtime reads the others. */
 static rsr_status read_flags(const rsr_open_options *given, uint64_t *flags, rsr_error *err) {
     rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
     if (given != NULL && given->size_bytes < offsetof(rsr_open_options, flags) + sizeof(*flags))
-        return RSR_OK; /* of an application that does not know them */
+        return RSR_OK; /* an older application's struct has no flags */
     if (given != NULL)
         options.flags = given->flags;
     if ((options.flags & ~(uint64_t)RSR_OPEN_VERIFY) != 0)
@@ -161,10 +160,10 @@ rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const stru
     return open_query(query, options, model, err);
 }
 
-/* dlopen looks up a name without a slash in the library path; a model is a file. It also knows what
- * it has loaded by name first, whatever file has the name now: `number` of a file, unless it is
- * NULL, is spelled in front of its name, a bit as ./ or .//, so that another file has another path.
- * Returns owned. */
+/* Spells a path so that dlopen loads this very file. dlopen would look up a name without a slash in
+ * the library path. It also recognises loaded files by their names, even if another file has the
+ * name now. So the bits of the file's `number` (unless NULL) are spelled in front of its name as ./
+ * or .//, and another file gets another path. Returns owned. */
 static char *file_path(const char *path, const struct stat *number) {
     const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
     const uint64_t words[] = {number == NULL ? 0 : number->st_dev,
@@ -208,7 +207,7 @@ static rsr_status load_file(const char *path, const struct stat *info, void **ha
     return status;
 }
 
-/* By what its note says. */
+/* Refuses a module by its note. */
 static rsr_status check_note(const struct rsr_note *note, const char *path, rsr_error *err) {
     if (note->kind != RSR_NOTE_MODEL)
         return rsr_fail(err, RSR_ERR_FILE,
@@ -216,7 +215,7 @@ static rsr_status check_note(const struct rsr_note *note, const char *path, rsr_
     return note->abi_version >= RSR_ABI_OLDEST ? RSR_OK : refuse_older(note->abi_version, err);
 }
 
-/* dlopen goes by the name, which may have become another file's since the note was read. */
+/* dlopen opens by name, and another file may have got the name since the note was read. */
 static rsr_status check_still_there(const char *path, const struct stat *info, rsr_error *err) {
     struct stat now;
     if (stat(path, &now) == 0 && now.st_dev == info->st_dev && now.st_ino == info->st_ino &&
@@ -226,8 +225,8 @@ static rsr_status check_still_there(const char *path, const struct stat *info, r
     return rsr_fail(err, RSR_ERR_FILE, "%s was replaced while it was opened; open it again", path);
 }
 
-/* What a model that rsr_open has loaded holds. A child after fork() unmaps nothing: another thread
- * of its parent may have had the dynamic linker's lock. */
+/* What rsr_open keeps for a model that it loaded. A child after fork() unmaps nothing, because
+ * another thread of the parent may have held the dynamic linker's lock. */
 struct loaded {
     void *handle;
     pid_t owner_pid;
@@ -256,7 +255,7 @@ static void unload(struct loaded *loaded) {
     free(loaded);
 }
 
-/* Of a file whose note has been read. */
+/* Opens a file whose note has been read. */
 static rsr_status open_file(const struct rsr_module_file *file, const char *path,
                             const rsr_open_options *options, rsr_model **model, rsr_error *err) {
     uint64_t flags = 0;

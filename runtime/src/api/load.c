@@ -27,7 +27,7 @@ const char *rsr_role_name(uint32_t role) {
     return role < RSR_ROLE_COUNT ? role_names[role] : "";
 }
 
-/* ---- What is read of every target, whichever is taken ---- */
+/* ---- What is read from every target, chosen or not ---- */
 
 static rsr_status check_targets(const struct rsr_module *module, rsr_error *err) {
     if (module->targets == NULL || module->n_targets == 0)
@@ -63,7 +63,7 @@ static bool shares_codes(const struct rsr_kernel_desc *kernels, uint32_t i) {
     return false;
 }
 
-/* By so many planes; 0: there is no sketch. */
+/* Bytes of the first n_planes planes; 0: there is no sketch. */
 static uint64_t sketch_bytes(const struct rsr_target *target, uint32_t n_planes) {
     if (target->head_sketch.blocks == NULL)
         return 0;
@@ -84,8 +84,9 @@ static uint64_t all_weight_bytes(const struct rsr_target *target) {
     return bytes;
 }
 
-/* What the step for one token reads: its layers, one embedding row, and the head or, *logits_bytes
- * less, the first plane of its sketch. */
+/* Bytes that the step for one token reads: its layers, one embedding row, and the first plane of
+ * the head's sketch. *logits_bytes receives what all logits add. Without a sketch the head itself
+ * counts, and they add nothing. */
 static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *logits_bytes) {
     const struct rsr_step_table *step = &target->steps[0];
     const uint64_t sketch = sketch_bytes(target, 1), head = matrix_bytes(&target->head);
@@ -96,7 +97,7 @@ static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *l
     return bytes - *logits_bytes;
 }
 
-/* What the checkpoint says of sampling, as rsr_generate takes it. */
+/* Reads the sampling that the checkpoint recommends, in the form that rsr_generate takes. */
 static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
     const struct rsr_sampling_advice *advice = model->module->sampling;
     model->sampling = (rsr_sampling)RSR_SAMPLING_INIT;
@@ -114,7 +115,7 @@ static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
                     "the module is broken: a number of its sampling is out of range");
 }
 
-/* Of an engine without options. */
+/* Bytes of keys and values per token, in an engine without options. */
 static uint64_t kv_token_bytes(const rsr_model *model) {
     const struct rsr_hyper *h = &model->module->hyper;
     const struct rsr_kv_format format =

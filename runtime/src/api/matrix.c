@@ -1,8 +1,8 @@
-/* matrix.c - products with a library's matrices: vectors from anywhere in memory, to kernels that
+/* matrix.c - products with a library's matrices. Callers have vectors anywhere in memory; kernels
  * want aligned and padded activation rows and scratch memory.
  *
- * Vectors go through in groups, so that a call takes no more memory than a group of them needs. The
- * target is chosen at the library's first call; every thread would choose the same.
+ * Vectors are processed in groups, which bounds the memory of a call. The target is chosen at the
+ * library's first call; all threads make the same choice.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,8 @@ static uint32_t count_features(const struct rsr_target *target) {
     return count;
 }
 
-/* As choose_target.c takes it, without the float operations that kernels alone do not need. */
+/* Chooses as choose_target.c does, but does not pull in the float operations, which kernels do not
+ * need. */
 static const struct rsr_target *best_target(const struct rsr_matrix_library *library,
                                             uint64_t has) {
     const struct rsr_target *best = NULL;
@@ -114,7 +115,7 @@ int rsr_multiply_matrix(const struct rsr_matrix_library *library, uint32_t entry
                      (const uint8_t *)call->x +
                          ((size_t)first + i) * call->ldx * element_bytes(kernel),
                      rows + i * row_bytes);
-        /* Sums and floats are 4 bytes alike. */
+        /* Sums and floats both have 4 bytes. */
         kernel->fn(rows, row_bytes, (uint8_t *)call->y + first * call->ldy * sizeof(float),
                    call->ldy, n, &kernel->weights, &worker, rows + group * row_bytes);
         if (call->n - first <= group)

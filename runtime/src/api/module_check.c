@@ -1,5 +1,6 @@
 /* module_check.c - the loader's checks of a module's tables: every number that the engine later
- * uses as an index or a size. They cost microseconds and turn a compiler's bug into a sentence. */
+ * uses as an index or a size. The checks take microseconds and turn a bug of the compiler into a
+ * sentence. */
 #include "module_check.h"
 
 #include <math.h>
@@ -8,8 +9,8 @@
 #include "runtime.h"
 #include "sketch/sketch.h"
 
-/* Positions are float32 integers in RoPE, so 2^24 at most; other sizes far above any model keep
- * products of two of them inside 64 bits. */
+/* RoPE computes positions in float32, which is exact up to 2^24. The other limits are far above any
+ * model, and products of two such sizes fit 64 bits. */
 #define LIMIT_CONTEXT (1u << 24)
 #define LIMIT_SIZE (1u << 28)
 #define LIMIT_STREAMS 64u
@@ -135,7 +136,7 @@ static uint64_t act_row_bytes(uint32_t cols) {
     return RSR_ACT_HEADER + ((uint64_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
 }
 
-/* What a kernel reads of a row. */
+/* Bytes of an input row that a kernel reads. */
 static uint64_t kernel_row_bytes(const struct rsr_kernel_desc *k) {
     if (k->list != RSR_LIST_NONE)
         return rsr_list_layout(k->cols, k->list == RSR_LIST_ROWS ? k->rows : k->cols).row_bytes;
@@ -143,7 +144,7 @@ static uint64_t kernel_row_bytes(const struct rsr_kernel_desc *k) {
     return k->input == RSR_INPUT_F32 ? 4 * padded : RSR_ACT_HEADER + padded;
 }
 
-/* Elements of an operand's rows by its buffer. Without a buffer 1, so that the operand counts as
+/* Elements of an operand's rows, by its buffer. An operand without a buffer gets 1, so it counts as
  * used and check_operand refuses it. */
 static uint32_t buffer_cols(const struct step_check *c, uint16_t number) {
     return number < c->step->n_buffers ? c->step->buffers[number].cols : 1;
@@ -210,14 +211,14 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
     return (struct operand_bytes){{0}};
 }
 
-/* The kernel of a ternary head. */
+/* Whether this is a kernel that can compute the head. */
 static bool is_head_kernel(const struct step_check *c, uint32_t number) {
     const struct rsr_hyper *h = &c->module->hyper;
     const struct rsr_kernel_desc *k = &c->target->kernels[number];
     return k->rows == h->vocab && k->cols == h->hidden;
 }
 
-/* Norms of query and key heads. */
+/* Whether norms `first` and first + 1 fit query and key heads. */
 static bool are_head_norms(const struct step_check *c, uint32_t first) {
     const struct rsr_norm *norms = c->target->norms;
     const uint32_t head_dim = c->module->hyper.head_dim;
@@ -225,7 +226,7 @@ static bool are_head_norms(const struct step_check *c, uint32_t first) {
            norms[first].cols == head_dim && norms[first + 1].cols == head_dim;
 }
 
-/* The argument names something that there is. */
+/* Whether the argument names something that exists. */
 static bool has_argument(const struct step_check *c) {
     const struct rsr_step_op *op = &c->step->ops[c->index];
     switch ((enum rsr_op_kind)op->kind) {
@@ -304,7 +305,7 @@ static rsr_status check_step(const struct rsr_module *module, const struct rsr_t
     return status;
 }
 
-/* Steps must take every batch size once: 1..a, a+1..b, ... UINT32_MAX. */
+/* Steps must cover every batch size exactly once: 1..a, a+1..b, ... UINT32_MAX. */
 static rsr_status check_steps(const struct rsr_module *module, const struct rsr_target *target,
                               rsr_error *err) {
     uint64_t next = 1;

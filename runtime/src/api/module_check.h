@@ -5,9 +5,9 @@
 #include "rsr.h"
 #include "rsr_abi.h"
 
-/* Before anything else of the module is read. */
+/* Call it before anything else of the module is read. */
 RSR_NODISCARD rsr_status rsr_check_module_abi(const struct rsr_module *module, rsr_error *err);
-/* Sizes of the model and the tables of one target. */
+/* Checks the sizes of the model and the tables of one target. */
 RSR_NODISCARD rsr_status rsr_check_module_tables(const struct rsr_module *module,
                                                  const struct rsr_target *target, rsr_error *err);
 

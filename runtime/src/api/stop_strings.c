@@ -3,8 +3,9 @@
 
 #include "stop_strings.h"
 
-/* Where the string begins that is complete first, the longest of those that are so together, which
- * does not depend on the pieces that the text comes in. SIZE_MAX: none is complete. */
+/* Finds where the string begins that is complete first; if several are complete at the same place,
+ * the longest. The result does not depend on how the text is cut into pieces. SIZE_MAX: none is
+ * complete. */
 static size_t find_first(const struct rsr_stop_strings *stop, const struct rsr_bytes *text) {
     size_t first = SIZE_MAX, first_end = SIZE_MAX;
     for (uint32_t i = 0; i < stop->n; i++) {
@@ -21,7 +22,7 @@ static size_t find_first(const struct rsr_stop_strings *stop, const struct rsr_b
     return first;
 }
 
-/* Bytes of the longest end of the text that `string` begins with, without being all of it. */
+/* Length of the longest end of the text that is a beginning of `string`, but not all of it. */
 static size_t begun_bytes(const struct rsr_bytes *text, const char *string) {
     const size_t most = strlen(string) - 1;
     for (size_t n = text->size < most ? text->size : most; n > 0; n--)

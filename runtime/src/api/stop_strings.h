@@ -7,12 +7,12 @@
 struct rsr_stop_strings {
     const char *const *strings; /* the caller's, none empty */
     uint32_t n;
-    struct rsr_bytes held; /* text that may be the begin of one of them */
+    struct rsr_bytes held; /* text that may be the beginning of one of them */
 };
 
-/* Puts what is held before `text` and takes away what is to be held now: the longest end that a
- * string begins with; with `last`, nothing. Where a string is complete, `text` ends before it (the
- * longest of several), and *found is set. */
+/* Puts the held text in front of `text`. Then holds back the longest end of `text` that may begin a
+ * stop string; with `last`, holds back nothing. If a string is complete, cuts `text` before it
+ * (before the longest of several) and sets *found. */
 RSR_NODISCARD rsr_status rsr_stop_strings_pass(struct rsr_stop_strings *stop,
                                                struct rsr_bytes *text, bool last, bool *found,
                                                rsr_error *err);

@@ -1,12 +1,13 @@
 /* weight_pages.c - huge pages for the weights.
  *
- * A step reads all weights once; on 4 KiB pages the TLB misses cost measurable time. AUTO asks for
- * huge pages on the file mapping and looks in /proc/self/smaps what came of it: many kernels do not
- * back file mappings so. COPY puts the weights into anonymous memory, which they do.
+ * A step reads all weights once; with pages of 4 KiB, TLB misses take measurable time. AUTO asks
+ * for huge pages on the file mapping and reads in /proc/self/smaps whether it got them: many
+ * kernels back no file mapping with huge pages. COPY puts the weights into anonymous memory, which
+ * they do back.
  *
- * Kernels point into the module's loaded segments, so the unit of both is a segment:
- * dl_iterate_phdr tells its bounds. Pointers outside all segments (a module built by hand on the
- * heap) stay.
+ * Kernels point into the module's loaded segments, so AUTO and COPY work on whole segments, whose
+ * bounds dl_iterate_phdr gives. Pointers outside all segments (a module built by hand on the heap)
+ * stay as they are.
  */
 #include <inttypes.h>
 #include <link.h>
@@ -77,8 +78,8 @@ static struct segments find_segments(const struct rsr_target *target) {
 /* ---- What the kernel says ---- */
 
 struct huge_state {
-    uint64_t huge_kb; /* of the range, on huge pages now */
-    bool eligible;    /* the kernel would use them for some of it */
+    uint64_t huge_kb; /* part of the range that is on huge pages now */
+    bool eligible;    /* the kernel would use huge pages for some of it */
     bool known;
 };
 
@@ -143,7 +144,7 @@ static const void *moved(struct segments *segments, char *copy, const void *poin
     return s == NULL ? pointer : copy + s->copy_offset + ((uintptr_t)pointer - s->begin);
 }
 
-/* The head of the copy: the target, its kernels and its dense matrices, pointing to the copied
+/* The front of the copy: the target, its kernels and its dense matrices, which point to the copied
  * weights. */
 struct target_copy {
     struct rsr_target target;
@@ -205,7 +206,7 @@ static rsr_status copy_weights(rsr_model *model, rsr_error *err) {
     }
     bytes = round_up(bytes, HUGE_PAGE);
 
-    /* One huge page more than needed, to begin at a multiple of one. */
+    /* One huge page more than needed, so that the copy can begin at a multiple of a huge page. */
     const uint64_t mapped_bytes = bytes + HUGE_PAGE;
     char *mapped = mmap(NULL, (size_t)mapped_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

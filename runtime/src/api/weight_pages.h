@@ -1,4 +1,4 @@
-/* weight_pages.h - what memory the weights lie on. */
+/* weight_pages.h - puts the weights on huge pages. */
 #ifndef RSR_WEIGHT_PAGES_H
 #define RSR_WEIGHT_PAGES_H
 

@@ -41,7 +41,7 @@ static inline struct chat_string chat_part(struct chat_string s, size_t at, size
     return (struct chat_string){s.data + at, n, s.marks ? s.marks + at : NULL};
 }
 
-/* What lies behind the first n bytes. */
+/* What lies after the first n bytes. */
 static inline struct chat_string chat_behind(struct chat_string s, size_t n) {
     return chat_part(s, n, s.size - n);
 }

@@ -15,7 +15,7 @@
 
 #define MAX_WIDTH 1000
 #define MAX_PRECISION 100
-#define MAX_NUMBER_BYTES 512 /* 309 digits before the point, MAX_PRECISION behind it, 103 commas */
+#define MAX_NUMBER_BYTES 512 /* 309 digits before the point, MAX_PRECISION after it, 103 commas */
 
 /* How one value is written. */
 struct format {
@@ -67,7 +67,7 @@ static char accept_any(struct formatter *f, const char *set) {
     return 0;
 }
 
-/* Digits up to `max`; false behind a refusal. *value stays as it is where there are none. */
+/* Digits up to `max`; false after a refusal. *value stays as it is where there are none. */
 static bool read_number(struct formatter *f, int32_t max, int32_t *value) {
     for (char c, first = 1; (c = accept_any(f, "0123456789")) != 0; first = 0) {
         *value = (first ? 0 : *value) * 10 + (c - '0');
@@ -188,7 +188,7 @@ static bool put_number(struct formatter *f, const struct format *format,
 
 /* ---- % --------------------------------------------------------------------------------------- */
 
-/* Behind '%'. */
+/* After '%'. */
 static bool read_percent(struct formatter *f, struct format *format) {
     char flag;
     bool left = false, zero = false;
@@ -236,7 +236,7 @@ static struct chat_string first_character(struct chat_string text) {
     return text;
 }
 
-/* Behind ':'. */
+/* After ':'. */
 static bool read_braces(struct formatter *f, struct format *format) {
     struct chat_string fill = first_character(f->rest);
     struct chat_string after = chat_behind(f->rest, fill.size);
@@ -282,7 +282,7 @@ static const struct chat_value *find_argument(struct formatter *f, struct chat_s
     return NULL;
 }
 
-/* Behind '{'. */
+/* After '{'. */
 static bool put_field(struct formatter *f, bool *counts, bool *numbered) {
     struct format format = {.fill = CHAT_STRING(" "), .precision = -1};
     struct chat_string name = f->rest;

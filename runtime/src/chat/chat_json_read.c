@@ -78,7 +78,7 @@ static bool push(struct reader *in, struct chat_value v) {
 
 /* ---- Strings --------------------------------------------------------------------------------- */
 
-/* Four digits behind \u. */
+/* Four digits after \u. */
 static bool read_unit(struct reader *in, uint32_t *unit) {
     *unit = 0;
     for (uint32_t i = 0; i < 4; i++, in->at++) {
@@ -92,7 +92,7 @@ static bool read_unit(struct reader *in, uint32_t *unit) {
     return true;
 }
 
-/* Behind the backslash; appends to `out`, which has room. */
+/* After the backslash; appends to `out`, which has room. */
 static bool read_escape(struct reader *in, char *out, size_t *size) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char c = peek(in), *known = c ? strchr(from, c) : NULL;
@@ -116,7 +116,7 @@ static bool read_escape(struct reader *in, char *out, size_t *size) {
     return true;
 }
 
-/* Behind the quote. An escape has more bytes than what it stands for. */
+/* After the quote. An escape has more bytes than what it stands for. */
 static bool read_string(struct reader *in, struct chat_string *string) {
     const size_t begin = in->at;
     size_t end = begin, size = 0;
@@ -221,7 +221,7 @@ static bool read_array(struct reader *in, uint32_t depth) {
     return close_items(in, begin, CHAT_VALUE_LIST);
 }
 
-/* The key and the value behind it. */
+/* The key and the value after it. */
 static bool read_member(struct reader *in, size_t begin, uint32_t depth) {
     struct chat_string key;
     if (!accept_next(in, '"'))

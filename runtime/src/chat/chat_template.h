@@ -20,7 +20,7 @@ void rsr_chat_template_destroy(struct rsr_chat_template *chat);
 /* A rendered text and where its bytes come from; zero-initialised is empty. */
 struct rsr_chat_text {
     struct rsr_bytes text;
-    struct rsr_bytes marks; /* 1 for a byte that comes from a conversation, else 0; those behind its
+    struct rsr_bytes marks; /* 1 for a byte that comes from a conversation, else 0; those after its
                                end are 0 */
 };
 

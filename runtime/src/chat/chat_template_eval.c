@@ -501,7 +501,7 @@ LARGE_FRAME static void run_set(struct chat_render *r, const struct chat_node *n
 
 static enum flow run_if(struct chat_render *r, const struct chat_node *node) {
     /* An elif is an IF in the place of the else; a body of several statements is linked by next,
-     * and an elif has none behind it. */
+     * and an elif has none after it. */
     struct chat_value condition = chat_evaluate(r, node->a);
     if (r->status != RSR_OK)
         return FLOW_NEXT;

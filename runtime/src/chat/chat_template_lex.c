@@ -1,6 +1,6 @@
 /* chat_template_lex.c - tokens of a chat template, with Jinja's white-space control.
  *
- * As Hugging Face sets it up: trim_blocks (a newline behind a block tag goes) and lstrip_blocks
+ * As Hugging Face sets it up: trim_blocks (a newline after a block tag goes) and lstrip_blocks
  * (blanks between the start of a line and a block tag go), one newline at the end of the source
  * dropped, and the signs of {%- -%} {%+ +%} honoured.
  */
@@ -105,7 +105,7 @@ static uint32_t read_digits(const char **at, const char *end, uint32_t n, uint32
     return count;
 }
 
-/* One escape of a Python string; *at is behind the backslash. Returns the bytes written to
+/* One escape of a Python string; *at is after the backslash. Returns the bytes written to
  * out[4]. */
 static size_t unescape(const char **at, const char *end, char out[4]) {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
@@ -222,7 +222,7 @@ static rsr_status lex_operator(struct lexer *l) {
     return refuse(l, "a character that is not part of the language");
 }
 
-/* Behind a tag or comment that ended with `sign` before its marker. */
+/* After a tag or comment that ended with `sign` before its marker. */
 static void end_tag(struct lexer *l, char sign, bool trims_newline) {
     const char *to = l->at;
     if (sign == '-')

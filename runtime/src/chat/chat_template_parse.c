@@ -238,7 +238,7 @@ static struct chat_node *parse_primary(struct parser *p) {
 
 /* ---- Postfix --------------------------------------------------------------------------------- */
 
-/* Behind '[': an index or a slice. */
+/* After '[': an index or a slice. */
 static struct chat_node *parse_subscript(struct parser *p, struct chat_node *base) {
     struct chat_node *parts[3] = {NULL, NULL, NULL};
     uint32_t n = 0, n_colons = 0;
@@ -477,7 +477,7 @@ static bool expect_block_end(struct parser *p) {
     return false;
 }
 
-/* At {% with one of the names behind it. */
+/* At {% with one of the names after it. */
 static bool at_block(const struct parser *p, const char *name) {
     return p->at->kind == CHAT_BLOCK_BEGIN && p->at[1].kind == CHAT_NAME &&
            chat_equals(p->at[1].text, name);
@@ -492,7 +492,7 @@ static bool end_block(struct parser *p, const char *name) {
     return expect_block_end(p);
 }
 
-/* Behind "if" or "elif". */
+/* After "if" or "elif". */
 static struct chat_node *parse_if(struct parser *p) {
     static const char *const ends[] = {"elif", "else", "endif", NULL};
     static const char *const else_ends[] = {"endif", NULL};

@@ -7,7 +7,7 @@
 
 #include "chat_builtin.h"
 
-/* Positions of the keywords of map, behind the name of a filter and its arguments. */
+/* Positions of the keywords of map, after the name of a filter and its arguments. */
 enum { MAP_ATTRIBUTE = 4, MAP_DEFAULT = 5 };
 
 /* What to go through; Jinja takes anything that is false for an empty list here. */

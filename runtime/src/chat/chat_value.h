@@ -108,7 +108,7 @@ struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
 bool chat_put(struct rsr_chat_text *text, struct chat_string part);
 /* As many marks as bytes; false without memory. */
 bool chat_pad_marks(struct rsr_chat_text *text);
-/* What stands behind the first `begin` bytes, as a value of its own. */
+/* What stands after the first `begin` bytes, as a value of its own. */
 struct chat_value chat_copy(struct chat_render *r, struct rsr_chat_text *text, size_t begin);
 /* All of it, which is freed; without `ok` there was no memory. */
 struct chat_value chat_finish(struct chat_render *r, struct rsr_chat_text *text, bool ok);

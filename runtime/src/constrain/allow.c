@@ -2,7 +2,7 @@
  *
  * A token is allowed if it is from one of the spots, so each is walked alone. While a byte stays in
  * the spot's leaf a step is a look-up in its automaton. A byte that leaves it begins a walk of what
- * is below that byte from each spot behind the leaf; one that was gone before from there is not
+ * is below that byte from each spot after the leaf; one that was gone before from there is not
  * gone again.
  *
  * At the beginning of a string's character, and of items like it, the tokens that stay inside are
@@ -18,7 +18,7 @@
 /* Some 100 ms. A vocabulary of 128,256 tokens has a quarter of a million nodes. */
 #define MAX_VISITED (UINT64_C(1) << 24)
 
-/* What is behind a leaf: exits from `begin` to `end` of text->exits, and the bytes that they begin
+/* What is after a leaf: exits from `begin` to `end` of text->exits, and the bytes that they begin
  * with. */
 struct behind {
     bool is_known;
@@ -105,7 +105,7 @@ static void walk(struct rsr_constrained *text, struct rsr_spot spot, uint32_t i,
     text->exits.n = n_exits;
 }
 
-/* Whether what is behind begins with a byte that an item begins with, too. */
+/* Whether what is after begins with a byte that an item begins with, too. */
 static bool overlaps(const struct rsr_grammar *g, uint32_t first, const struct behind *behind) {
     for (uint32_t byte = 0; byte < 256; byte++)
         if (has_bit(behind->bytes, byte) && rsr_grammar_target(g, first, (uint8_t)byte) != 0)
@@ -176,7 +176,7 @@ static void walk_from_root(struct rsr_constrained *text, struct rsr_spot spot) {
         walk(text, spot, 1, text->constraint->vocabulary->trie.n_nodes);
 }
 
-/* A leaf that is done, as the quote in front of a string, is left at once: what is behind it may
+/* A leaf that is done, as the quote in front of a string, is left at once: what is after it may
  * have spans. */
 static void walk_spot(struct rsr_constrained *text, struct rsr_spot spot) {
     const struct rsr_grammar_node *leaf = &text->constraint->grammar.nodes[spot.leaf];

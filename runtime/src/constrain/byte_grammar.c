@@ -29,7 +29,7 @@ uint32_t rsr_grammar_fail(struct rsr_grammar *g, rsr_status status, const char *
     return 0;
 }
 
-/* Room for one more element, zeroed, behind n; false with the status set. */
+/* Room for one more element, zeroed, after n; false with the status set. */
 static bool grow(struct rsr_grammar *g, void *data, size_t element_bytes, uint32_t n, uint32_t max,
                  uint32_t *capacity) {
     void *old;

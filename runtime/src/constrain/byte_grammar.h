@@ -12,7 +12,7 @@
  *     CALL   the rule, then `next`
  *     END    of a rule or of what a loop repeats
  *
- * LOOP, and a CALL with something behind it, need a level each while they are open.
+ * LOOP, and a CALL with something after it, need a level each while they are open.
  */
 #ifndef RSR_BYTE_GRAMMAR_H
 #define RSR_BYTE_GRAMMAR_H
@@ -114,7 +114,7 @@ RSR_NODISCARD rsr_status rsr_grammar_finish(struct rsr_grammar *g);
 
 /* ---- byte_items.c: automata of items --------------------------------------------------------- */
 
-/* A text that grows behind `state`; an optional space is a ' ' that may be missing, and what
+/* A text that grows after `state`; an optional space is a ' ' that may be missing, and what
  * follows it begins with another byte. */
 struct rsr_byte_text {
     uint32_t state,
@@ -155,7 +155,7 @@ struct rsr_number_bound {
 
 /* As printf prints integers, and Python's repr floats. */
 struct rsr_decimal rsr_decimal_read(const char *text);
-/* The digits that a number with these bounds may have behind its point, which are less than a bound
+/* The digits that a number with these bounds may have after its point, which are less than a bound
  * itself has where *fits is false. */
 int rsr_number_decimals(const struct rsr_number_bound *min, const struct rsr_number_bound *max,
                         bool *fits);

@@ -44,7 +44,7 @@ void rsr_byte_text_end(struct rsr_grammar *g, struct rsr_byte_text *text) {
 
 #define MAX_CODE 0x10ffffu
 
-/* The state behind bytes low to high, which no other edge overlaps unless it is the same. */
+/* The state after bytes low to high, which no other edge overlaps unless it is the same. */
 static uint32_t follow_range(struct rsr_grammar *g, uint32_t state, uint8_t low, uint8_t high) {
     for (uint32_t i = g->states[state].edges; i != 0; i = g->edges[i].next)
         if (g->edges[i].low == low && g->edges[i].high == high)
@@ -54,7 +54,7 @@ static uint32_t follow_range(struct rsr_grammar *g, uint32_t state, uint8_t low,
     return target;
 }
 
-/* Code points of one length whose bytes behind the first that differs take all values. */
+/* Code points of one length whose bytes after the first that differs take all values. */
 static void add_block(struct rsr_grammar *g, uint32_t state, uint32_t low, uint32_t high,
                       uint32_t target) {
     char from[4], to[4];
@@ -112,12 +112,12 @@ static void add_digits(struct rsr_grammar *g, uint32_t state, uint32_t low, uint
     }
 }
 
-/* Behind "\u": four digits, of which a high surrogate takes a low one behind it. */
+/* After "\u": four digits, of which a high surrogate takes a low one after it. */
 static void add_unit(struct rsr_grammar *g, uint32_t state, uint32_t target) {
     uint32_t after[8];
     for (size_t i = 0; i < 8; i++)
         after[i] = rsr_grammar_state(g);
-    /* after: 0 two and 1 one digits to go; 2 behind "d"; 3, 4 digits of the high surrogate; 5 '\';
+    /* after: 0 two and 1 one digits to go; 2 after "d"; 3, 4 digits of the high surrogate; 5 '\';
      * 6 'u'; 7 "d" of the low one, whose second digit leads to 0's end. */
     const uint32_t three = rsr_grammar_state(g), low_second = rsr_grammar_state(g);
     add_digits(g, state, 0, 12, three);

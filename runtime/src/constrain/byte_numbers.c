@@ -2,7 +2,7 @@
  *
  * Digits are read from the left. A state knows how many there were and how they compare with the
  * first digits of each bound. Two numbers without leading zeros compare by their lengths first, so
- * in front of the point equal lengths alone are compared by digits; behind it digits decide until
+ * in front of the point equal lengths alone are compared by digits; after it digits decide until
  * they differ. States from which no number can end are not made.
  */
 #include <limits.h>
@@ -75,7 +75,7 @@ struct range {
     int max_digits, max_decimals;
     bool has_exponent;
     uint32_t exponent; /* where 'e' leads to */
-    /* State of n digits, in front of the point and behind it, that compare so with the bounds: 1 +
+    /* State of n digits, in front of the point and after it, that compare so with the bounds: 1 +
      * its index, 0 not made yet, 1 no number ends there. A lone 0 has n = 0. */
     uint32_t made[2][RSR_INTEGER_DIGITS + 1][3][3];
 };
@@ -116,7 +116,7 @@ static struct place at_point(const struct range *r, struct place p) {
     return p;
 }
 
-/* Whether the number may end here; p is behind the point, or at it. */
+/* Whether the number may end here; p is after the point, or at it. */
 static bool is_within(const struct range *r, struct place p) {
     bool within = true;
     for (size_t i = 0; i < 2; i++) {
@@ -143,7 +143,7 @@ static bool add_digit_edges(struct range *r, struct place p, uint32_t state) {
     return found;
 }
 
-/* The point, and digits behind it. */
+/* The point, and digits after it. */
 static bool add_point(struct range *r, struct place p, uint32_t state) {
     const uint32_t point = r->max_decimals > 0 ? rsr_grammar_state(r->g) : 0;
     p = at_point(r, p);
@@ -155,7 +155,7 @@ static bool add_point(struct range *r, struct place p, uint32_t state) {
     return true;
 }
 
-/* The state at a place, behind at least one digit; 0: no number ends from there. Goes no deeper
+/* The state at a place, after at least one digit; 0: no number ends from there. Goes no deeper
  * than there are digits. */
 static uint32_t make(struct range *r, struct place p) {
     uint32_t *known = &r->made[p.behind][p.n][p.order[0]][p.order[1]];

@@ -12,7 +12,7 @@ static void fail(struct rsr_constrained *text, rsr_status status) {
         text->status = status;
 }
 
-/* Room behind n elements; false with the status set. */
+/* Room after n elements; false with the status set. */
 static bool reserve(struct rsr_constrained *text, void *data, size_t element_bytes, uint32_t n,
                     uint32_t *capacity) {
     void *old;
@@ -114,7 +114,7 @@ void rsr_levels_cut(struct rsr_levels *levels, uint32_t n) {
     }
 }
 
-/* Drops levels below which no spot is. A level stands behind those that it is above. */
+/* Drops levels below which no spot is. A level stands after those that it is above. */
 static void sort_out_levels(struct rsr_constrained *text) {
     struct rsr_levels *levels = &text->levels;
     if (levels->n < 2 * text->n_kept + 1024)
@@ -177,7 +177,7 @@ static void plan_inside(struct rsr_constrained *text, struct rsr_level level, ui
         plan(text, first, inside, n);
 }
 
-/* What comes behind the END of what a level has opened. */
+/* What comes after the END of what a level has opened. */
 static void close_level(struct rsr_constrained *text, uint32_t closed, uint32_t *n) {
     const struct rsr_level level = text->levels.data[closed];
     const struct rsr_grammar_node *node = &text->constraint->grammar.nodes[level.node];
@@ -256,7 +256,7 @@ static void add_new_spot(struct rsr_constrained *text, struct rsr_spots *spots,
         fail(text, RSR_ERR_FULL);
 }
 
-/* What is behind the leaf. */
+/* What is after the leaf. */
 static bool leave_leaf(struct rsr_constrained *text, const struct rsr_spot *spot,
                        struct rsr_spots *exits) {
     exits->n = 0;

@@ -5,7 +5,7 @@
  * the loops and calls that are open around it. Levels are shared by all spots, each kept once, so
  * that equal spots have equal numbers.
  *
- * A spot at which a leaf may end is not replaced by what comes behind the leaf: that is looked up
+ * A spot at which a leaf may end is not replaced by what comes after the leaf: that is looked up
  * when a byte leaves the leaf. So a text inside a string is at one spot.
  */
 #ifndef RSR_CONSTRAINED_H
@@ -68,7 +68,7 @@ struct rsr_seen {
     uint32_t n, capacity, round;
 };
 
-/* A mask that took long: a text comes back to its spots, as behind each word. */
+/* A mask that took long: a text comes back to its spots, as after each word. */
 #define RSR_KEPT_MASKS 16u
 #define RSR_KEPT_SPOTS 8u
 struct rsr_kept_mask {

@@ -77,7 +77,7 @@ __attribute__((noinline)) static uint32_t put_in_front(struct rsr_grammar *g, ui
     return copy_item(g, item, first, &copies);
 }
 
-/* Its terms one behind the other, from the last one on. */
+/* Its terms one after the other, from the last one on. */
 static uint32_t item_of_alternative(struct rsr_gbnf *in, uint32_t last, uint32_t end,
                                     uint32_t depth) {
     uint32_t first = last != 0 ? end : 0;

@@ -130,7 +130,7 @@ static uint32_t read_code(struct rsr_gbnf *in) {
     return (uint8_t)to[known - from];
 }
 
-/* Behind the quote. The byte state, 0 of an empty text. */
+/* After the quote. The byte state, 0 of an empty text. */
 static uint32_t read_text(struct rsr_gbnf *in) {
     const uint32_t first = rsr_grammar_state(in->g);
     struct rsr_byte_text text = {.state = first};
@@ -187,7 +187,7 @@ static uint32_t class_of(struct rsr_gbnf *in, const struct rsr_code_range *range
     return in->g->states[first].edges != 0 ? first : refuse(in, "a class of no character");
 }
 
-/* Behind the bracket. */
+/* After the bracket. */
 static uint32_t read_class(struct rsr_gbnf *in) {
     struct rsr_code_range *ranges = calloc(MAX_RANGES + 1, sizeof(*ranges));
     size_t n = 0;

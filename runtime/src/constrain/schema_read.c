@@ -630,7 +630,7 @@ static uint32_t schema_node(struct schema *s, const struct chat_value *v, uint32
     return node;
 }
 
-/* The root is rule 0; each $ref may add one behind those that are known. */
+/* The root is rule 0; each $ref may add one after those that are known. */
 static void read_rules(struct schema *s) {
     s->named = calloc(1, sizeof(*s->named));
     if (!s->named) {

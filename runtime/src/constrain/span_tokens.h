@@ -14,7 +14,7 @@
 
 struct rsr_span_exit {
     uint32_t node;    /* whose byte does not begin an item, */
-    uint32_t n_items; /* behind so many whole items */
+    uint32_t n_items; /* after so many whole items */
 };
 
 struct rsr_span_tokens {

@@ -7,7 +7,7 @@
  *
  * Threads: the engine calls for one of its callers at a time, in turns, from any thread of the
  * process that made it (but for destroy). Every call returns when its results are in host memory.
- * A backend may leave work behind that later calls are ordered after: copy_page does not have to
+ * A backend may leave work after that later calls are ordered after: copy_page does not have to
  * wait for its copy.
  *
  * Ownership: engine->device is the backend's. It reads the engine, the model and the sequences in
@@ -78,7 +78,7 @@ struct rsr_backend {
     /* Adds to engine->profile, with the engine's lock held, what was counted since the last call:
      * `attention`, whose name and min_keys it sets, `head`, whose n_planes it sets, and, of chunks
      * that ran while profile.enabled, `rows` (time in ns, bytes of memory read and written). Called
-     * behind create, before any chunk, and behind every chunk. */
+     * after create, before any chunk, and after every chunk. */
     void (*profile)(struct rsr_engine *engine);
 };
 

@@ -29,7 +29,7 @@ struct rsr_chunk {
     uint32_t n_runs;
     uint32_t *wanted; /* tokens whose logits are wanted, ascending */
     uint32_t n_wanted;
-    bool wants_states; /* outputs are hidden states behind the last norm, whatever the model */
+    bool wants_states; /* outputs are hidden states after the last norm, whatever the model */
     float *outputs;    /* [n_wanted][rsr_output_size(), or hidden] */
     const rsr_cancel *cancel; /* what may end its evaluation early; or NULL */
     uint32_t *failed_ops; /* [n_tokens] what running it says of each: the first of step->ops that
@@ -71,7 +71,7 @@ struct rsr_engine {
     struct rsr_picks picks;
     uint64_t token_ns; /* what a token of many took last; 0: not known */
 
-    /* Taken behind the turn where both are, and never held while a chunk runs. Guards these, and
+    /* Taken after the turn where both are, and never held while a chunk runs. Guards these, and
      * what sequences say of their pages. */
     pthread_mutex_t lock;
     struct rsr_kv_pool kv;

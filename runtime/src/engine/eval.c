@@ -211,7 +211,7 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
     for (uint32_t t = 0; t < n_tokens; t++) {
         chunk->failed_ops[t] = UINT32_MAX;
         chunk->positions[t] = entries[t].position;
-        /* Behind the sequence's length until the batch has succeeded. */
+        /* After the sequence's length until the batch has succeeded. */
         entries[t].sequence->tokens[entries[t].position] = entries[t].token;
         if (entries[t].want_logits)
             chunk->wanted[chunk->n_wanted++] = t;
@@ -263,7 +263,7 @@ static uint32_t entries_left(const struct evaluation *e) {
     return n;
 }
 
-/* What is asked for behind the next of those entries, which are a chunk: fewer where more is asked
+/* What is asked for after the next of those entries, which are a chunk: fewer where more is asked
  * for than a chunk can answer. */
 static uint32_t chunk_size(const struct evaluation *e, struct rsr_asked *asked) {
     const rsr_batch *batch = e->batch;
@@ -290,7 +290,7 @@ static uint32_t chunk_size(const struct evaluation *e, struct rsr_asked *asked) 
     return n;
 }
 
-/* Goes on behind an entry that has failed. */
+/* Goes on after an entry that has failed. */
 static void pass_entry(struct evaluation *e) {
     const rsr_batch *batch = e->batch;
     if (batch->entries[e->done].want_logits)

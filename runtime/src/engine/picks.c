@@ -83,7 +83,7 @@ void rsr_picks_free(struct rsr_picks *picks) {
         rsr_edits_free(&picks->edits[i]);
 }
 
-/* ---- Behind the head ---- */
+/* ---- After the head ---- */
 
 static rsr_status best_of(const struct rsr_head_pick *pick, uint32_t *token, rsr_error *err) {
     struct rsr_head_row best = {UINT32_MAX, -INFINITY};

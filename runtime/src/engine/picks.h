@@ -59,7 +59,7 @@ struct rsr_picks {
 
 void rsr_picks_free(struct rsr_picks *picks);
 
-/* What a batch asks for behind the entries of a chunk. */
+/* What a batch asks for after the entries of a chunk. */
 struct rsr_asked {
     const rsr_pick *picks;
     uint32_t *picked;
@@ -71,7 +71,7 @@ struct rsr_asked {
 /* Picks of engine->chunk, whose first entry is the batch's entry `first`. */
 RSR_NODISCARD rsr_status rsr_picks_begin(struct rsr_engine *engine, const struct rsr_asked *asked,
                                          size_t first, rsr_error *err);
-/* The token and the log-probabilities of pick i, behind the head. */
+/* The token and the log-probabilities of pick i, after the head. */
 RSR_NODISCARD rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i,
                                          rsr_error *err);
 /* Adds them to the profile, with the engine's lock held. */

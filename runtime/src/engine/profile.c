@@ -43,7 +43,7 @@ rsr_status rsr_api_engine_profile(rsr_engine *engine, bool enable, rsr_profile_e
     return status;
 }
 
-/* Gives out a total of the profile and, with `reset`, begins anew what is counted: all behind
+/* Gives out a total of the profile and, with `reset`, begins anew what is counted: all after
  * counts_at. */
 static rsr_status take_stats(rsr_engine *engine, void *total, size_t size_bytes, size_t counts_at,
                              bool reset, void *stats) {

@@ -20,7 +20,7 @@ static uint64_t limit_v2(const char *folder) {
     return limit_in(folder, "memory.max");
 }
 
-/* The number behind a word that begins a line of FOLDER/NAME; 0: there is none. */
+/* The number after a word that begins a line of FOLDER/NAME; 0: there is none. */
 static uint64_t find_in(const char *folder, const char *name, const char *word) {
     char path[4200], line[128];
     uint64_t found = 0;

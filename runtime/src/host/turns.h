@@ -18,7 +18,7 @@ void rsr_turns_destroy(struct rsr_turns *turns); /* nobody has a turn or waits f
 
 void rsr_turns_take(struct rsr_turns *turns);
 void rsr_turns_give(struct rsr_turns *turns);
-/* Gives the turn to who waits, if anybody does, and takes another one behind all of them. */
+/* Gives the turn to who waits, if anybody does, and takes another one after all of them. */
 void rsr_turns_pass(struct rsr_turns *turns);
 
 #endif

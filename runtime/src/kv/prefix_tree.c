@@ -131,7 +131,7 @@ uint32_t rsr_prefix_tree_find(struct rsr_prefix_tree *tree, const uint32_t *toke
     struct rsr_prefix_node *node = rsr_prefix_tree_descend(tree, tokens, n_tokens, &n_full);
     const uint32_t n = n_full * RSR_PAGE_TOKENS, n_left = n_tokens - n;
     struct rsr_prefix_node *last = NULL;
-    if (n_left == 0) /* the tokens may be NULL, and have no place behind them */
+    if (n_left == 0) /* the tokens may be NULL, and have no place after them */
         n_common = 0;
     else
         last = find_child(node, tokens + n, n_left < RSR_PAGE_TOKENS ? n_left : RSR_PAGE_TOKENS,

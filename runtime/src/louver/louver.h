@@ -241,7 +241,7 @@ RSR_NODISCARD rsr_status louver_check_threshold(const rsr_louver_threshold *thre
                                                 rsr_error *err);
 /* The other way round, to the last bit; in at most 41 bytes. */
 void louver_write_rule(const rsr_louver_threshold *threshold, char *text, size_t capacity);
-/* RULE of rsr_louver_threshold_parse; *text moves behind it. */
+/* RULE of rsr_louver_threshold_parse; *text moves after it. */
 RSR_NODISCARD rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
                                            rsr_error *err);
 /* What follows it. min_keys: where N of ,min=N goes; NULL: there is no such option. */
@@ -268,7 +268,7 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
  * (louver_has_head) to read; statistics are each member's own. */
 void louver_pass_run(struct louver_pass *pass);
 /* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in
- * memory: a run looks at one when it is about to read the sketch behind it; where it reads no
+ * memory: a run looks at one when it is about to read the sketch after it; where it reads no
  * sketch, certificates need the norms all the same. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 /* The same of all of the member's pages. */

@@ -92,7 +92,7 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
                  const struct rsr_kv_rows *rows) {
     float buffer[RSR_PAGE_TOKENS * LOUVER_MAX_DIM];
     struct louver_norms norms = {.key = louver_rows_norm(setup, rows->keys, RSR_PAGE_TOKENS)};
-    /* Values, and behind them the next KV head's keys, which most often are sealed next. */
+    /* Values, and after them the next KV head's keys, which most often are sealed next. */
     const struct rsr_sketch_next next = {rows->values, rsr_kv_rows_bytes(&setup->kv)};
     if (isfinite(norms.key)) /* so are those of all finite float32 rows */
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,

@@ -25,7 +25,7 @@ static void *map_zeros(size_t bytes) {
         return NULL;
     if (extra == 0)
         return memory;
-    /* Cut off what lies before the first huge page, and the rest of the extra behind. */
+    /* Cut off what lies before the first huge page, and the rest of the extra after. */
     const size_t before = (HUGE_PAGE - (uintptr_t)memory % HUGE_PAGE) % HUGE_PAGE;
     if (before > 0)
         munmap(memory, before);

@@ -66,7 +66,7 @@ static bool ends_item(char c) {
     return c == ',' || c == '\0';
 }
 
-/* Each takes what stands at *text and moves on to the ',' or the end behind it. */
+/* Each takes what stands at *text and moves on to the ',' or the end after it. */
 
 static bool take_number(const char **text, double *value) {
     char *end;

@@ -75,7 +75,7 @@ static inline uint32_t rsr_kv_element_bytes(enum rsr_kv_type type) {
     return type == RSR_KV_F32 ? 4 : type == RSR_KV_INT8 ? 1 : 2;
 }
 
-/* A row is row_floats elements, and of INT8 the scale behind them, a float32. */
+/* A row is row_floats elements, and of INT8 the scale after them, a float32. */
 static inline uint32_t rsr_kv_row_bytes(enum rsr_kv_type type, uint32_t row_floats) {
     return row_floats * rsr_kv_element_bytes(type) + (type == RSR_KV_INT8 ? 4 : 0);
 }
@@ -94,7 +94,7 @@ struct rsr_attend_head {
 };
 
 /* Rows of one page and KV head. row_floats is a multiple of 16; elements from head_dim on are zero,
- * here as in the query. Up to three rows behind the last key are read. */
+ * here as in the query. Up to three rows after the last key are read. */
 struct rsr_attend_page {
     const void *keys, *values; /* n_keys stored rows */
     const void *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
@@ -159,7 +159,7 @@ struct rsr_ops {
     /* Of a page's 64 numbers; one that is NaN may be passed over. */
     float (*largest_score)(const float *z);
     /* Merges into states and outputs of heads that some pages came to already those of the page
-     * behind them, to which no other page came. */
+     * after them, to which no other page came. */
     void (*attend_merge)(const struct rsr_attend_head *heads, const struct rsr_attend_head *pages,
                          uint32_t n_heads, uint32_t row_floats);
     /* dst[n] = out[n] / state.sum */

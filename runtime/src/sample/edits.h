@@ -25,7 +25,7 @@ struct rsr_edits {
     size_t capacity;         /* places that there is memory for */
 };
 
-/* What the options, which are in range, do to tokens behind the history. Memory is used again;
+/* What the options, which are in range, do to tokens after the history. Memory is used again;
  * zeros are empty edits. The sampling outlives them. */
 RSR_NODISCARD rsr_status rsr_edits_set(struct rsr_edits *edits, uint32_t vocab,
                                        const rsr_sampling *sampling, const uint32_t *history,

@@ -131,7 +131,7 @@ struct rsr_sketch_gain {
     uint8_t gains[RSR_SKETCH_TEAM];  /* G_s, coded, rounded down */
 };
 
-/* A code of a scale or a norm (rsr_sketch_decode) behind the sign bit of a float16 is its value
+/* A code of a scale or a norm (rsr_sketch_decode) after the sign bit of a float16 is its value
  * divided by this. */
 #define RSR_SKETCH_HALF 0x1p18f
 

@@ -41,7 +41,7 @@ void rsr_added_tokens_index(struct rsr_added_tokens *set) {
         set->first[b + 1] += set->first[b];
 }
 
-/* The byte of a token at `depth`, or -1 behind its end, so that shorter tokens come first. */
+/* The byte of a token at `depth`, or -1 after its end, so that shorter tokens come first. */
 static int byte_at(const struct rsr_added_token *token, size_t depth) {
     return depth < token->n_bytes ? (uint8_t)token->content[depth] : -1;
 }

@@ -139,7 +139,7 @@ static bool has_bytes(const struct rsr_encoder *encoder, const char *text, size_
 }
 
 /* Adds the tokens of single characters. An unknown one waits for the next character that is a
- * token or unknown itself, so that it comes behind bytes that follow it: that is the library's
+ * token or unknown itself, so that it comes after bytes that follow it: that is the library's
  * order. */
 static bool add_characters(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
                            const char *piece, size_t n_bytes) {

@@ -2,7 +2,7 @@
 #include "byte_alphabet.h"
 
 #define N_LOWER 0x21u /* bytes 0x00 .. 0x20 */
-#define N_UPPER 0x22u /* bytes 0x7f .. 0xa0, behind them 0xad */
+#define N_UPPER 0x22u /* bytes 0x7f .. 0xa0, after them 0xad */
 
 static bool is_itself(uint32_t code) {
     return (code >= 0x21 && code <= 0x7e) || (code >= 0xa1 && code <= 0xff && code != 0xad);

@@ -161,7 +161,7 @@ rsr_status rsr_text_stream_find(struct rsr_text_stream *s, uint32_t token, bool 
     if (token >= n_tokens && token >= vocab)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u", token,
                         vocab);
-    /* Rows of the embedding behind the tokenizer's last token have no text. */
+    /* Rows of the embedding after the tokenizer's last token have no text. */
     if (token >= n_tokens || (e->flags[token] & RSR_TOKEN_UNUSED))
         return RSR_OK;
     const char *text = e->text + e->text_begin[token];
@@ -213,7 +213,7 @@ rsr_status rsr_text_stream_continue(struct rsr_text_stream *s, const uint32_t *t
                                     size_t n_tokens, rsr_error *err) {
     struct rsr_bytes unwanted = {0};
     rsr_status status = RSR_OK;
-    /* No token behind the front of the text matters to what follows. */
+    /* No token after the front of the text matters to what follows. */
     for (size_t i = 0; status == RSR_OK && i < n_tokens && (!s->started || s->strip_left > 0); i++)
         status = rsr_text_stream_push(s, tokens[i], &unwanted, err);
     if (status == RSR_OK)

@@ -20,7 +20,7 @@ struct rsr_text_stream {
     struct rsr_bytes bytes;   /* and what it stands for */
 };
 
-/* For a model with a tokenizer, at the begin of a text; with `continues`, behind one of which
+/* For a model with a tokenizer, at the begin of a text; with `continues`, after one of which
  * nothing is known. */
 void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special,
                            bool continues);

@@ -1,7 +1,7 @@
 /* nfc.c - Unicode normalisation form C, from the tables of utf8proc.
  *
  * utf8proc_map would do, but it orders combining marks by swapping neighbours, which is quadratic
- * in a run of marks, and loses U+11A7 behind a Hangul syllable. Here each character is decomposed,
+ * in a run of marks, and loses U+11A7 after a Hangul syllable. Here each character is decomposed,
  * runs of marks are ordered by a stable counting sort, and pairs are composed one by one.
  *
  * The `tokenizers` library normalises by the tables of Unicode 9.0. What is newer is inert to it,
@@ -143,7 +143,7 @@ static int32_t compose_pair(int32_t first, int32_t second) {
     return n == 1 && !is_newer(pair[0]) ? pair[0] : 0;
 }
 
-/* A mark joins the last starter if it stands next to it or behind marks of lower classes alone. */
+/* A mark joins the last starter if it stands next to it or after marks of lower classes alone. */
 static void compose(struct code_points *codes) {
     size_t n = 0, starter = 0;
     uint8_t last = 0;

@@ -80,7 +80,7 @@ static bool is_hex(char c) {
     return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-/* w->at is behind "\p" or "\P". Categories of one or two letters pass; longer names are scripts. */
+/* w->at is after "\p" or "\P". Categories of one or two letters pass; longer names are scripts. */
 static bool rewrite_property(struct rewriter *w, bool negated) {
     if (w->at == w->end || *w->at != '{')
         return false;
@@ -99,7 +99,7 @@ static bool rewrite_property(struct rewriter *w, bool negated) {
            rsr_bytes_append(&w->out, name, n) && put(w, "}");
 }
 
-/* w->at is behind "\x" or "\u": up to 8 hexadecimal digits, in braces for \x or four bare ones for
+/* w->at is after "\x" or "\u": up to 8 hexadecimal digits, in braces for \x or four bare ones for
  * \u. */
 static bool rewrite_code_point(struct rewriter *w, char kind) {
     bool braces = kind == 'x' && w->at < w->end && *w->at == '{';
@@ -118,7 +118,7 @@ static bool rewrite_code_point(struct rewriter *w, char kind) {
     return put(w, "\\x{") && rsr_bytes_append(&w->out, digits, n) && put(w, "}");
 }
 
-/* w->at is behind the backslash. */
+/* w->at is after the backslash. */
 static bool rewrite_escape(struct rewriter *w) {
     if (w->at == w->end)
         return false;
@@ -160,7 +160,7 @@ static bool wrap_atom(struct rewriter *w) {
 
 /* {n}, {n,}, {,m} or {n,m} */
 struct interval {
-    const char *begin, *end; /* behind '{', behind '}' */
+    const char *begin, *end; /* after '{', after '}' */
     unsigned long least, most;
     bool has_comma;
 };
@@ -196,7 +196,7 @@ static bool is_plain_repetition(const struct rewriter *w, const struct interval 
            n_left != 0 && w->at[0] == '+' && (n_left == 1 || w->at[1] != '?');
 }
 
-/* w->at is behind '{'. */
+/* w->at is after '{'. */
 static bool rewrite_brace(struct rewriter *w) {
     struct interval interval;
     if (!read_interval(w, &interval)) {
@@ -218,7 +218,7 @@ static bool rewrite_brace(struct rewriter *w) {
            (!is_repeated || wrap_atom(w));
 }
 
-/* w->at is behind '('. */
+/* w->at is after '('. */
 static bool rewrite_group(struct rewriter *w) {
     static const char *const groups[] = {"?:", "?i:", "?=", "?!", "?<=", "?<!", "?>"};
     if (w->n_groups == MAX_GROUPS)
@@ -285,7 +285,7 @@ static bool rewrite_outside_class(struct rewriter *w) {
     }
 }
 
-/* Leaves w->at behind the construct that was refused. */
+/* Leaves w->at after the construct that was refused. */
 static bool rewrite(struct rewriter *w) {
     while (w->at < w->end)
         if (!(w->in_class ? rewrite_in_class(w) : rewrite_outside_class(w)))

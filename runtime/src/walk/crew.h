@@ -121,7 +121,7 @@ struct rsr_crew {
     char *scratch; /* of all workers */
     uint64_t scratch_bytes;
     struct rsr_worker_state *workers;
-    _Atomic uint32_t last_op; /* behind whose barrier a cancelled walk ends; UINT32_MAX: none */
+    _Atomic uint32_t last_op; /* after whose barrier a cancelled walk ends; UINT32_MAX: none */
     bool timed;               /* samples are of a chunk that the profile does not have yet */
 };
 

@@ -9,7 +9,7 @@
  * Listed are all rows up to the one with the best score of all, and others. So the weights before
  * that row are known, and Z is at least the sum of the listed weights, and at most that and bounds
  * of the others' weights. Where these say that the row is kept, it is chosen. Where they say that
- * it is not, no row behind it is, and the best score before it is tried next. Else all logits are
+ * it is not, no row after it is, and the best score before it is tried next. Else all logits are
  * read.
  *
  * THEOREM. What is decided here is what sample.c decides from all logits.

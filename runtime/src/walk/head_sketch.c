@@ -77,7 +77,7 @@ static const char *block_at(const struct head_walk *w, uint32_t block) {
     return (const char *)w->sketch->blocks + block * w->sketch->block_bytes;
 }
 
-/* The row behind the block's last: the matrix may end before the block does. */
+/* The row after the block's last: the matrix may end before the block does. */
 static uint32_t end_of_block(const struct head_walk *w, uint32_t block) {
     const uint32_t first = block * RSR_SKETCH_VECTORS, left = w->head->rows - first;
     return first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS);
@@ -230,7 +230,7 @@ static void score_block(const struct rsr_head_scan *pick, const struct rsr_head_
     }
 }
 
-/* The best bound and the best estimate of a block, from t and sums of its rows, and of those behind
+/* The best bound and the best estimate of a block, from t and sums of its rows, and of those after
  * the matrix's last, which mislead nobody. */
 static void bound_block(const struct head_walk *w, struct rsr_head_scan *pick, uint32_t block,
                         const struct rsr_sketch_frame *sketched) {
@@ -366,7 +366,7 @@ static uint32_t find_raised(const struct head_walk *w, const struct rsr_head_sca
     return n;
 }
 
-/* The rows of this worker's blocks that seem the best, behind those. */
+/* The rows of this worker's blocks that seem the best, after those. */
 static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
     const uint32_t most = pick->n_wanted / w->n_workers + 1 + MORE_SEEDS;
     uint32_t *n_listed, n = 0;
@@ -437,7 +437,7 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_scan 
 /* A third of the second plane drops most of what the whole of it drops. */
 #define FIRST_PART 3u
 
-/* What the second plane has of n rows, from a team of slices on; behind the last, NULL. */
+/* What the second plane has of n rows, from a team of slices on; after the last, NULL. */
 static void find_gains(const struct head_walk *w, const struct rsr_head_row *rows, uint32_t n,
                        uint32_t team, const struct rsr_sketch_gain **gains) {
     const struct rsr_sketch_shape *shape = &w->slots->shape;

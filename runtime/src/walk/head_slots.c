@@ -139,7 +139,7 @@ rsr_status rsr_head_slots_begin(struct rsr_crew *crew, struct rsr_picks *picks, 
     return RSR_OK;
 }
 
-/* ---- Behind the head ---- */
+/* ---- After the head ---- */
 
 uint32_t rsr_head_gather(const struct rsr_crew *crew, const struct rsr_head_scan *scan) {
     const uint32_t n_blocks = rsr_sketch_blocks_of(crew->model->module->hyper.vocab);

@@ -8,7 +8,7 @@
 #include "host/host_memory.h"
 #include "kv_memory.h"
 
-/* Sidecars lie behind all keys and values, in groups of pages: of a (layer, KV head), those of 8
+/* Sidecars lie after all keys and values, in groups of pages: of a (layer, KV head), those of 8
  * pages follow each other. A scan thus reads runs of 75 KB and more, which the processor fetches
  * ahead. One run for the whole pool would commit a huge page for every layer and head as soon as
  * the first page is written. */

@@ -1,4 +1,4 @@
-/* kv_memory.h - the host's KV pages: per (page, layer, KV head) the rows of kv_rows.h; behind those
+/* kv_memory.h - the host's KV pages: per (page, layer, KV head) the rows of kv_rows.h; after those
  * of all pages the sidecars, memory for what attention derives from a full page.
  *
  * During a step workers write different rows only. A sidecar is filled when the 64th key of its

@@ -1,4 +1,4 @@
-/* list.c - lists behind activation rows. See list.h.
+/* list.c - lists after activation rows. See list.h.
  *
  * Every element is stored and the end moves on past those that count: no branch depends on data,
  * and a list of 6912 takes some 3 us, of the 300 that reading a matrix of as many columns takes.

@@ -92,7 +92,7 @@ static void run_pad(const struct walk *w, const struct rsr_step_op *op) { /* T *
         memset((char *)row_of(w, op->dst, t) + used, 0, buffer->row_bytes - used);
 }
 
-/* Behind act rows: the elements of src0 that the activation does not make 0, NaN among them. */
+/* After act rows: the elements of src0 that the activation does not make 0, NaN among them. */
 static void run_list_rows(const struct walk *w, const struct rsr_step_op *op) { /* T */
     const uint32_t cols = buffer_of(w, op->dst)->cols, n = buffer_of(w, op->src[0])->cols;
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
@@ -501,7 +501,7 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
 }
 
 /* Ends a cancelled walk at the barrier that is ahead of worker 0. Its number is known before any
- * worker leaves that barrier, so that all end behind the same; who is still at an earlier one sees
+ * worker leaves that barrier, so that all end after the same; who is still at an earlier one sees
  * a later number, and goes on. */
 static void end_if_cancelled(const struct walk *w) {
     if (w->worker == 0 && rsr_is_cancelled(w->chunk->cancel) &&
@@ -509,7 +509,7 @@ static void end_if_cancelled(const struct walk *w) {
         atomic_store(&w->crew->last_op, w->op_index);
 }
 
-/* Behind op_index. Several barriers may stand before the next weights: each goes on where the last
+/* After op_index. Several barriers may stand before the next weights: each goes on where the last
  * left off. */
 static void wait_for_all(const struct walk *w) {
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
@@ -527,7 +527,7 @@ static void wait_for_all(const struct walk *w) {
     rsr_worker_pool_barrier_fetching(w->crew->pool, w->worker, &state->fetch);
 }
 
-/* Whether workers wait for each other behind the operation. */
+/* Whether workers wait for each other after the operation. */
 static bool ends_run(const struct walk *w, const struct rsr_step_op *op) {
     return (op->flags & RSR_OP_BARRIER) != 0 &&
            (w->own_rows == 0 || (op->flags & RSR_OP_TOKEN_BARRIER) == 0);
