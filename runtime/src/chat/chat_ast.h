@@ -11,11 +11,11 @@
 
 #include "chat_template.h"
 
-/* Memory that dies at once. Allocation past the limit fails. */
+/* Memory that is freed all at once. Allocation past the limit fails. */
 struct chat_arena {
     struct chat_block *blocks;
     size_t used, limit;
-    bool over_limit; /* something was refused for the limit */
+    bool over_limit; /* an allocation was refused because of the limit */
 };
 
 void *chat_alloc(struct chat_arena *arena, size_t n_bytes); /* zeroed; NULL: none left */
@@ -25,13 +25,13 @@ bool chat_is_within(struct chat_arena *arena, size_t used, size_t n_bytes);
 /* Why there is no memory: RSR_ERR_TEXT for the limit, else RSR_ERR_MEMORY. */
 rsr_status chat_refuse_memory(const struct chat_arena *arena, rsr_error *err);
 
-/* UTF-8, and which of its bytes come from messages. Every operation keeps the marks byte by byte: a
- * character of upper(), an escape of tojson have those of what they were made from. What is
- * computed (a length, a number's digits) is the template's. */
+/* UTF-8, with a mark for each byte that comes from a message. Every operation keeps the marks byte
+ * by byte: a character from upper() or an escape from tojson has the mark of its origin. What the
+ * template computes (a length, a number's digits) has no mark. */
 struct chat_string {
     const char *data;
     size_t size;
-    const uint8_t *marks; /* [size], 1: from a message; NULL: none is */
+    const uint8_t *marks; /* [size], 1: from a message; NULL: all are 0 */
 };
 
 #define CHAT_STRING(literal) ((struct chat_string){(literal), sizeof(literal) - 1, NULL})
@@ -41,7 +41,7 @@ static inline struct chat_string chat_part(struct chat_string s, size_t at, size
     return (struct chat_string){s.data + at, n, s.marks ? s.marks + at : NULL};
 }
 
-/* What lies after the first n bytes. */
+/* The string without its first n bytes. */
 static inline struct chat_string chat_behind(struct chat_string s, size_t n) {
     return chat_part(s, n, s.size - n);
 }

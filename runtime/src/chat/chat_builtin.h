@@ -4,8 +4,8 @@
 
 #include "chat_value.h"
 
-/* What a built-in works on. Arguments given by keyword stand at the place of their parameter; what
- * was not given is undefined. */
+/* What a built-in works on. Arguments given by keyword are at the place of their parameter; missing
+ * arguments are undefined. */
 struct chat_call {
     struct chat_render *r;
     uint32_t line;
@@ -18,7 +18,7 @@ typedef struct chat_value chat_builtin_fn(const struct chat_call *);
 
 /* "applies to a value of the wrong type", with the built-in's name. */
 struct chat_value chat_wrong_type(const struct chat_call *c);
-/* NULL if it was not given. */
+/* Argument i, or NULL if it was not given. */
 const struct chat_value *chat_argument(const struct chat_call *c, uint32_t i);
 bool chat_string_argument(const struct chat_call *c, uint32_t i, struct chat_string *text);
 

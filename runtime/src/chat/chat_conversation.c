@@ -9,7 +9,7 @@
 
 #include "chat_eval.h"
 
-/* The caller's text, repaired where it is not UTF-8. */
+/* Copies the caller's text and replaces invalid UTF-8. */
 static struct chat_string repaired_text(struct chat_render *r, const char *text, size_t n_bytes) {
     struct rsr_chat_text repaired = {{0}, {0}};
     if (rsr_utf8_is_valid(text, n_bytes))
@@ -52,7 +52,7 @@ static bool are_messages(const struct chat_value *v) {
     return ok;
 }
 
-/* What the model and the call say is nobody else's to say. */
+/* The conversation must not define variables that the model or the call defines. */
 static void define_conversation(struct chat_render *r, const struct rsr_chat_input *input) {
     const struct chat_value all = chat_read_json(
         r, "the conversation's", repaired_text(r, input->conversation, input->conversation_bytes));

@@ -7,7 +7,7 @@
 /* ---- chat_template_eval.c -------------------------------------------------------------------- */
 
 struct chat_value chat_evaluate(struct chat_render *r, const struct chat_node *node);
-/* Statements that no break or continue leaves. */
+/* Runs statements outside of loops, which no break or continue leaves. */
 void chat_run(struct chat_render *r, const struct chat_node *body);
 struct chat_value chat_refuse_types(struct chat_render *r, const struct chat_node *node);
 
@@ -32,14 +32,14 @@ void chat_define_inputs(struct chat_render *r, const struct rsr_chat_input *inpu
 
 /* ---- chat_json_read.c ------------------------------------------------------------------------ */
 
-/* The value of a JSON text, which is valid UTF-8 and outlives the rendering. Every string is
- * marked, but for roles that templates know. Refused with its byte and whose it is ("the
- * conversation's"): RSR_ERR_ARGUMENT. */
+/* The value of a JSON text, which must be valid UTF-8 and outlive the rendering. Every string is
+ * marked, except roles that templates know. RSR_ERR_ARGUMENT: the JSON is refused; the message
+ * names the byte and, by `whose`, the text ("the conversation's"). */
 struct chat_value chat_read_json(struct chat_render *r, const char *whose, struct chat_string json);
 
 /* ---- chat_template_call.c -------------------------------------------------------------------- */
 
-/* False with the status set. */
+/* On failure sets the status and returns false. */
 bool chat_evaluate_arguments(struct chat_render *r, const struct chat_node *node,
                              struct chat_arguments *arguments);
 struct chat_value chat_call(struct chat_render *r, const struct chat_node *node);

@@ -59,7 +59,7 @@ static bool accept(struct formatter *f, char c) {
     return found;
 }
 
-/* One of the characters, passed; else 0. */
+/* Takes one of the characters and returns it; 0: none of them is next. */
 static char accept_any(struct formatter *f, const char *set) {
     for (; *set != 0; set++)
         if (accept(f, *set))
@@ -67,7 +67,7 @@ static char accept_any(struct formatter *f, const char *set) {
     return 0;
 }
 
-/* Digits up to `max`; false after a refusal. *value stays as it is where there are none. */
+/* Reads digits with a value up to `max`. Without digits *value does not change. False: refused. */
 static bool read_number(struct formatter *f, int32_t max, int32_t *value) {
     for (char c, first = 1; (c = accept_any(f, "0123456789")) != 0; first = 0) {
         *value = (first ? 0 : *value) * 10 + (c - '0');
@@ -77,7 +77,7 @@ static bool read_number(struct formatter *f, int32_t max, int32_t *value) {
     return true;
 }
 
-/* Width and precision, with what they share. */
+/* Reads width, comma and precision, which both kinds of formats have. */
 static bool read_sizes(struct formatter *f, bool commas, struct format *format) {
     int32_t width = 0;
     if (!read_number(f, MAX_WIDTH, &width))
@@ -100,7 +100,7 @@ static bool put_padding(struct formatter *f, const struct format *format, uint64
     return ok;
 }
 
-/* sign and body, together n characters, within the width. */
+/* Writes sign and body (together n characters) and fills up to the width. */
 static bool put_aligned(struct formatter *f, const struct format *format, char align,
                         struct chat_string sign, struct chat_string body) {
     const uint64_t n = chat_length(sign) + chat_length(body);
@@ -120,7 +120,7 @@ static bool put_text(struct formatter *f, const struct format *format, char alig
     return f->r->status == RSR_OK && put_aligned(f, format, align, CHAT_STRING(""), text);
 }
 
-/* Commas between groups of three digits before the point; there is room for them. */
+/* Puts commas between groups of three digits before the point. `digits` has room for them. */
 static void put_commas(char *digits) {
     size_t n = strspn(digits, "0123456789");
     for (size_t at = n; at > 3; at -= 3) {
@@ -188,7 +188,7 @@ static bool put_number(struct formatter *f, const struct format *format,
 
 /* ---- % --------------------------------------------------------------------------------------- */
 
-/* After '%'. */
+/* Reads a format after '%'. */
 static bool read_percent(struct formatter *f, struct format *format) {
     char flag;
     bool left = false, zero = false;
@@ -236,7 +236,7 @@ static struct chat_string first_character(struct chat_string text) {
     return text;
 }
 
-/* After ':'. */
+/* Reads a format after ':'. */
 static bool read_braces(struct formatter *f, struct format *format) {
     struct chat_string fill = first_character(f->rest);
     struct chat_string after = chat_behind(f->rest, fill.size);
@@ -282,7 +282,7 @@ static const struct chat_value *find_argument(struct formatter *f, struct chat_s
     return NULL;
 }
 
-/* After '{'. */
+/* Writes a field, whose '{' has been read. */
 static bool put_field(struct formatter *f, bool *counts, bool *numbered) {
     struct format format = {.fill = CHAT_STRING(" "), .precision = -1};
     struct chat_string name = f->rest;
@@ -311,7 +311,7 @@ static bool put_field(struct formatter *f, bool *counts, bool *numbered) {
 
 /* ---- Both ------------------------------------------------------------------------------------ */
 
-/* What failed has set the status. */
+/* Whatever failed has set the status already. */
 static struct chat_value end(struct formatter *f, bool ok) {
     const struct chat_value text = ok ? chat_copy(f->r, &f->out, 0) : (struct chat_value){0};
     rsr_chat_text_free(&f->out);

@@ -1,9 +1,9 @@
 /* chat_json_read.c - the JSON (RFC 8259) of a conversation or a schema as values of a chat
  * template.
  *
- * Strict where readers differ: keys that come twice, lone surrogates, numbers beyond 64 bits and
- * beyond a double are refused. All strings are marked as from a message, but for the roles below:
- * templates write `'<|' + message.role + '|>'` and mean one token.
+ * The reader is strict where JSON readers differ: it refuses repeated keys, lone surrogates, and
+ * numbers beyond 64 bits or beyond a double. All strings are marked as coming from a message,
+ * except the roles below: templates write `'<|' + message.role + '|>'` and mean one token.
  */
 #include <errno.h>
 #include <math.h>
@@ -16,7 +16,7 @@
 #define MAX_JSON_BYTES ((size_t)64 << 20)
 #define MAX_DEPTH 48u         /* below CHAT_MAX_LIST_DEPTH */
 #define MAX_VALUES (1u << 19) /* below CHAT_MAX_LIST_WEIGHT */
-#define MAX_KEYS 512u         /* of an object: each is compared with all */
+#define MAX_KEYS 512u         /* of an object: each key is compared with all others */
 #define MAX_NUMBER_BYTES 512u
 
 static const char *const known_roles[] = {"system", "developer", "user",     "assistant",
@@ -52,7 +52,7 @@ static bool accept(struct reader *in, char c) {
     return found;
 }
 
-/* White space, and then the character. */
+/* Skips white space and takes the character if it is next. */
 static bool accept_next(struct reader *in, char c) {
     while (accept(in, ' ') || accept(in, '\n') || accept(in, '\r') || accept(in, '\t')) {
     }
@@ -78,7 +78,7 @@ static bool push(struct reader *in, struct chat_value v) {
 
 /* ---- Strings --------------------------------------------------------------------------------- */
 
-/* Four digits after \u. */
+/* Reads the four digits after \u. */
 static bool read_unit(struct reader *in, uint32_t *unit) {
     *unit = 0;
     for (uint32_t i = 0; i < 4; i++, in->at++) {
@@ -92,7 +92,7 @@ static bool read_unit(struct reader *in, uint32_t *unit) {
     return true;
 }
 
-/* After the backslash; appends to `out`, which has room. */
+/* Reads an escape after its backslash and appends it to `out`, which has room. */
 static bool read_escape(struct reader *in, char *out, size_t *size) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char c = peek(in), *known = c ? strchr(from, c) : NULL;
@@ -116,7 +116,8 @@ static bool read_escape(struct reader *in, char *out, size_t *size) {
     return true;
 }
 
-/* After the quote. An escape has more bytes than what it stands for. */
+/* Reads a string after its quote. An escape is longer than the character that it stands for, so the
+ * result is never longer than the source. */
 static bool read_string(struct reader *in, struct chat_string *string) {
     const size_t begin = in->at;
     size_t end = begin, size = 0;
@@ -193,7 +194,7 @@ static bool push_number(struct reader *in) {
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* Takes what the stack holds from `begin` on as the items of one value. */
+/* Makes one value of the stack's items from `begin` on. */
 static bool close_items(struct reader *in, size_t begin, enum chat_value_kind kind) {
     struct chat_value all = {0};
     const size_t n = in->n_stack - begin;
@@ -221,7 +222,7 @@ static bool read_array(struct reader *in, uint32_t depth) {
     return close_items(in, begin, CHAT_VALUE_LIST);
 }
 
-/* The key and the value after it. */
+/* Reads a key and its value. */
 static bool read_member(struct reader *in, size_t begin, uint32_t depth) {
     struct chat_string key;
     if (!accept_next(in, '"'))

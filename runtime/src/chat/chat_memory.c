@@ -1,5 +1,5 @@
-/* chat_memory.c - memory that dies at once, and strings in it: of chat templates, and of what else
- * reads JSON. */
+/* chat_memory.c - memory that is freed all at once, and strings in it; for chat templates and other
+ * readers of JSON. */
 #include <stdlib.h>
 #include <string.h>
 

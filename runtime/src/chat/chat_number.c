@@ -1,7 +1,7 @@
 /* chat_number.c - numbers of chat templates, as Python computes and prints them.
  *
- * Integers are of 64 bits and floats are finite: what leaves that range is refused by the caller.
- * The thread is in the C locale.
+ * Integers have 64 bits and floats are finite; the caller refuses results beyond. The thread is in
+ * the C locale.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 #include "chat_value.h"
 
-/* Integers up to here are floats, too. */
+/* A double represents all integers up to here exactly. */
 #define EXACT_INTEGERS (INT64_C(1) << 53)
 #define TWO_TO_63 9223372036854775808.0
 
@@ -144,8 +144,9 @@ bool chat_calculate(struct chat_string op, const struct chat_value *a, const str
 
 /* ---- Printing -------------------------------------------------------------------------------- */
 
-/* "d.ddde+XX" of n digits that is read back as the number; false if there is none. Beside a power
- * of two the nearest number of n digits may not be the one that is read back. */
+/* Finds "d.ddde+XX" with n digits that reads back as the number; false: there is none. Near a power
+ * of two, the nearest decimal of n digits may read back as another number while its neighbour does
+ * not. */
 static bool try_digits(double number, int n, char out[CHAT_FLOAT_BYTES]) {
     snprintf(out, CHAT_FLOAT_BYTES, "%.*e", n - 1, number);
     char *last = strchr(out, 'e') - 1;

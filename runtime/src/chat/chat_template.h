@@ -20,8 +20,8 @@ void rsr_chat_template_destroy(struct rsr_chat_template *chat);
 /* A rendered text and where its bytes come from; zero-initialised is empty. */
 struct rsr_chat_text {
     struct rsr_bytes text;
-    struct rsr_bytes marks; /* 1 for a byte that comes from a conversation, else 0; those after its
-                               end are 0 */
+    struct rsr_bytes marks; /* 1 for a byte that comes from a conversation, else 0; bytes past its
+                               end count as 0 */
 };
 
 void rsr_chat_text_free(struct rsr_chat_text *text);
@@ -33,20 +33,21 @@ struct rsr_chat_input {
     size_t conversation_bytes;
     bool add_generation_prompt;
     const char *bos_text, *eos_text; /* "": not defined in the template */
-    bool *raised; /* NULL, or set where the template itself refuses the messages */
+    bool *raised; /* NULL, or set to true if the template itself refuses the messages */
 };
 
-/* Renders to `out`, which is empty and stays so on failure. Bytes are marked where they come from
- * strings of `conversation`, but for the usual roles: what a template makes of them goes byte by
- * byte with its mark. Marks have the text's length, or none where nothing is marked. RSR_ERR_TEXT
+/* Renders to `out`, which is empty and stays so on failure. Bytes that come from strings of
+ * `conversation` are marked, except the usual roles; what a template makes of such bytes keeps
+ * their marks. There are as many marks as bytes of text, or none if nothing is marked. RSR_ERR_TEXT
  * if the template refuses the messages, uses something outside the subset, or exceeds the limits on
  * steps, memory and output; RSR_ERR_ARGUMENT if the conversation is not understood. */
 RSR_NODISCARD rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                                   const struct rsr_chat_input *input,
                                                   struct rsr_chat_text *out, rsr_error *err);
 
-/* Whether the template renders what rsr-run --chat asks of it: a turn and a second one, with a
- * system message and without. It may raise an exception about one of the two, as many do. */
+/* Checks that the template renders what rsr-run --chat needs: one turn and then a second one, with
+ * a system message or without. Many templates raise an exception in one of these two cases, so one
+ * may fail. */
 RSR_NODISCARD rsr_status rsr_chat_template_probe(const struct rsr_chat_template *chat,
                                                  const char *bos_text, const char *eos_text,
                                                  rsr_error *err);

@@ -14,7 +14,7 @@
 
 #include "chat_builtin.h"
 
-/* A longer set of characters to strip would be searched for each character of the text. */
+/* Limits the time of strip, which searches this set for every character of the text. */
 #define MAX_STRIPPED_BYTES 256u
 
 struct chat_value chat_wrong_type(const struct chat_call *c) {
@@ -36,7 +36,7 @@ bool chat_string_argument(const struct chat_call *c, uint32_t i, struct chat_str
 
 /* ---- Strings --------------------------------------------------------------------------------- */
 
-/* Whether a character goes: one of `set`, or white space if set.data is NULL. */
+/* Whether a character is stripped: one of `set`, or white space if set.data is NULL. */
 static bool strips(struct chat_string set, const char *at, size_t n, uint32_t code) {
     size_t where;
     return set.data ? chat_contains(set, (struct chat_string){at, n, NULL}, &where)
@@ -80,7 +80,7 @@ static struct chat_value rstrip(const struct chat_call *c) {
 
 typedef utf8proc_int32_t map_fn(utf8proc_int32_t);
 
-/* A case mapping takes at most 3/2 of the bytes; twice is room enough. */
+/* A case mapping makes a text at most 3/2 as long; twice the length is enough. */
 static struct chat_value map_case(const struct chat_call *c, map_fn *first, map_fn *rest) {
     struct chat_string s = c->value->string;
     const size_t capacity = 2 * s.size + 4;
@@ -128,7 +128,7 @@ static struct chat_value endswith(const struct chat_call *c) {
                      memcmp(s.data + s.size - part.size, part.data, part.size) == 0);
 }
 
-/* split() goes by runs of white space. */
+/* split() without arguments splits at runs of white space. */
 static struct chat_value split_words(const struct chat_call *c) {
     struct chat_value list = {0};
     struct chat_string s = c->value->string;
@@ -355,9 +355,10 @@ _Static_assert(MAX_PARAMETERS <= CHAT_MAX_ARGUMENTS, "arguments have room for al
 struct builtin {
     const char *name;
     chat_builtin_fn *fn;
-    bool on_strings; /* the value is a string; a filter prints other values first, as Jinja does */
+    bool on_strings; /* it works on a string; a filter prints other values to one first, as Jinja
+                        does */
     uint32_t max_arguments;
-    const char *parameters; /* names by which they may be given, in order; "-": none */
+    const char *parameters; /* names of the parameters, in order; "-": not by name */
 };
 
 static const struct builtin filters[] = {

@@ -1,7 +1,7 @@
 /* chat_template_call.c - calls in a chat template: functions, methods and macros.
  *
- * Functions: namespace(), raise_exception(), range(). A macro is as Jinja's: it sees what is set
- * outside of all loops and macros at the time of the call, and gives its text.
+ * Functions: namespace(), raise_exception(), range(). A macro works as in Jinja: it sees what is
+ * set outside of all loops and macros at the time of the call, and returns its text.
  */
 #include <string.h>
 
@@ -105,7 +105,7 @@ static void bind_parameters(struct chat_render *r, const struct chat_node *node,
             chat_find(r->variables, r->scope, p->text)->value = chat_evaluate(r, p->a);
 }
 
-/* What it prints goes to the end of the output and is taken from there. */
+/* The macro prints to the end of the output; its text is then taken from there. */
 static struct chat_value call_macro(struct chat_render *r, const struct chat_node *node,
                                     const struct chat_node *macro) {
     struct chat_arguments given;
@@ -150,7 +150,7 @@ static struct chat_value call_name(struct chat_render *r, const struct chat_node
     return chat_refuse(r, node->line, "calls the unsupported function", name);
 }
 
-/* loop.cycle(a, b, ...): one of them a round */
+/* loop.cycle(a, b, ...): gives the next one in each round */
 static struct chat_value cycle(struct chat_render *r, const struct chat_node *node,
                                const struct chat_loop *loop,
                                const struct chat_arguments *arguments) {

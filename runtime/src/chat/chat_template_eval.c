@@ -1,8 +1,7 @@
 /* chat_template_eval.c - renders a parsed chat template.
  *
- * What templates see is in chat_conversation.c, functions are in chat_template_call.c. The date
- * (strftime_now) is not defined: the library reads no clock for text, and templates have a fixed
- * date to fall back on.
+ * What templates see is in chat_conversation.c, functions are in chat_template_call.c. strftime_now
+ * is not defined: the library reads no clock for text, and templates fall back on a fixed date.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +10,13 @@
 #include "host/c_locale.h"
 #include "host/stack.h"
 
-#define MAX_BYTES ((size_t)256 << 20) /* of working memory, and of output */
+#define MAX_BYTES ((size_t)256 << 20) /* of working memory, and again of output */
 #define MAX_STEP 100000               /* of a slice */
 
-/* Kept of the stack for what a rendering calls last: printing a number takes the most. */
+/* Stack kept free for the innermost calls of a rendering; printing a number needs the most. */
 #define STACK_RESERVE ((size_t)16 << 10)
 
-/* A function whose locals are large, out of the frames that recurse through its caller. */
+/* Keeps a function's large locals out of the frames of its caller, which recurses. */
 #define LARGE_FRAME __attribute__((noinline))
 
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
@@ -85,7 +84,7 @@ static struct chat_value loop_attribute(struct chat_render *r, uint32_t line,
         {"first", chat_bool(index == 0)},
         {"last", chat_bool(index + 1 == n)},
         {"length", chat_integer(n)},
-        {"depth", chat_integer(1)}, /* of recursive loops, which there are none of */
+        {"depth", chat_integer(1)}, /* constant, because recursive loops are not supported */
         {"depth0", chat_integer(0)},
         {"previtem",
          index > 0 && index <= n ? loop->list.items[index - 1] : (struct chat_value){0}},
@@ -129,7 +128,7 @@ struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct c
     return chat_refuse(r, line, "takes for a value the method", name);
 }
 
-/* a.name, which is a mapping's method where that has one of the name. */
+/* a.name; of a mapping that has a method of this name, the method. */
 static struct chat_value attribute(struct chat_render *r, const struct chat_node *node) {
     const struct chat_value of = chat_evaluate(r, node->a);
     if (of.kind == CHAT_VALUE_MAPPING && chat_is_method_of_mapping(node->text))
@@ -137,7 +136,7 @@ static struct chat_value attribute(struct chat_render *r, const struct chat_node
     return chat_item(r, node->line, &of, node->text);
 }
 
-/* a[key]; what is not there is undefined. */
+/* a[key]; a missing item is undefined. */
 LARGE_FRAME static struct chat_value item(struct chat_render *r, const struct chat_node *node,
                                           const struct chat_value *of,
                                           const struct chat_value *key) {
@@ -409,7 +408,7 @@ static void print(struct chat_render *r, uint32_t line, struct chat_string text)
         chat_no_memory(r);
 }
 
-/* What a loop's one or two targets get of an item. */
+/* Assigns an item to a loop's one or two targets. */
 static void set_targets(struct chat_render *r, const struct chat_node *node,
                         const struct chat_value *item, struct chat_variable targets[2]) {
     const bool is_pair = item->kind == CHAT_VALUE_LIST && item->n_items == 2;
@@ -420,7 +419,7 @@ static void set_targets(struct chat_render *r, const struct chat_node *node,
     targets[0].value = is_pair && node->attribute.size > 0 ? item->items[0] : *item;
 }
 
-/* The targets in front of what is visible. */
+/* Puts the targets in front of the visible variables. */
 static void make_targets(const struct chat_node *node, struct chat_variable *visible,
                          struct chat_variable targets[2]) {
     targets[1] = (struct chat_variable){.name = node->attribute, .next = visible};
@@ -451,8 +450,8 @@ static struct chat_value loop_items(struct chat_render *r, const struct chat_nod
     return kept;
 }
 
-/* Each round has a scope of its own: what is set inside is gone after it. The else is for loops of
- * which no round came to its end. */
+/* Each round has a scope of its own: what is set inside is gone after it. The else runs if no round
+ * came to its end. */
 LARGE_FRAME static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
     struct chat_value list = loop_items(r, node);
     struct chat_scope before = chat_enter_scope(r);
@@ -500,8 +499,8 @@ LARGE_FRAME static void run_set(struct chat_render *r, const struct chat_node *n
 }
 
 static enum flow run_if(struct chat_render *r, const struct chat_node *node) {
-    /* An elif is an IF in the place of the else; a body of several statements is linked by next,
-     * and an elif has none after it. */
+    /* An elif is an IF in the place of the else. Statements of a body are linked by next, which is
+     * NULL in an elif. */
     struct chat_value condition = chat_evaluate(r, node->a);
     if (r->status != RSR_OK)
         return FLOW_NEXT;

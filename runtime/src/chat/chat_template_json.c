@@ -56,7 +56,7 @@ static void write_string(struct writer *w, struct chat_string s) {
     put(w, CHAT_STRING("\""));
 }
 
-/* What stands between values, and after the last one. */
+/* Writes the separator between values, or what comes after the last one. */
 static void separate(struct writer *w, bool more, uint32_t depth) {
     if (more)
         put(w, w->indent < 0 ? CHAT_STRING(", ") : CHAT_STRING(","));

@@ -1,8 +1,8 @@
 /* chat_template_lex.c - tokens of a chat template, with Jinja's white-space control.
  *
- * As Hugging Face sets it up: trim_blocks (a newline after a block tag goes) and lstrip_blocks
- * (blanks between the start of a line and a block tag go), one newline at the end of the source
- * dropped, and the signs of {%- -%} {%+ +%} honoured.
+ * The settings are Hugging Face's: trim_blocks removes a newline after a block tag, lstrip_blocks
+ * removes blanks between the start of a line and a block tag, and one newline at the end of the
+ * source is dropped. The signs of {%- -%} {%+ +%} are honoured.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -173,7 +173,7 @@ static const char *skip_digits(const char *at, const char *end) {
     return at;
 }
 
-/* Digits; of a float with a fraction, an exponent, or both. */
+/* Reads digits, for a float with a fraction, an exponent, or both. */
 static rsr_status lex_number(struct lexer *l) {
     struct chat_token token = {.kind = CHAT_INTEGER};
     const char *at = skip_digits(l->at, l->end), *whole_end = at;
@@ -222,7 +222,7 @@ static rsr_status lex_operator(struct lexer *l) {
     return refuse(l, "a character that is not part of the language");
 }
 
-/* After a tag or comment that ended with `sign` before its marker. */
+/* Handles white space after a tag or comment that ended with `sign` before its marker. */
 static void end_tag(struct lexer *l, char sign, bool trims_newline) {
     const char *to = l->at;
     if (sign == '-')
@@ -233,7 +233,7 @@ static void end_tag(struct lexer *l, char sign, bool trims_newline) {
     advance_to(l, to);
 }
 
-/* At a closing marker, with its sign: passes it and returns true. */
+/* Takes a closing marker with its sign, if it is next, and returns true. */
 static bool at_tag_end(struct lexer *l, const char *marker, bool is_output) {
     if (l->n_open > 0)
         return false;
@@ -331,7 +331,7 @@ static rsr_status lex_next(struct lexer *l) {
     return lex_tag(l, tag[1] == '{');
 }
 
-/* \r\n and \r become \n; one newline at the end goes. */
+/* Replaces \r\n and \r by \n and drops one newline at the end. */
 static bool normalize_newlines(struct lexer *l, struct chat_string source) {
     char *copy = chat_alloc(l->arena, source.size + 1);
     if (!copy)

@@ -6,7 +6,7 @@
 
 #include "chat_builtin.h"
 
-#define MAX_PRECISION 15     /* 10 to that is exact */
+#define MAX_PRECISION 15     /* 10 to this power is exact in a double */
 #define MAX_NUMBER_BYTES 512 /* of a text that is a number; 309 digits, sign, point, fraction */
 
 enum text_number {
@@ -48,7 +48,7 @@ static enum text_number read_number(struct chat_string s, int64_t *integer, doub
     return TEXT_IS_INTEGER;
 }
 
-/* What int and float give for a text that is no number, and for lists and the like. */
+/* The result of int and float for a text that is no number, and for lists and the like. */
 static struct chat_value otherwise(const struct chat_call *c, struct chat_value zero) {
     const struct chat_value *given = chat_argument(c, 0);
     if (c->value->kind == CHAT_VALUE_UNDEFINED)
@@ -92,7 +92,7 @@ struct chat_value chat_to_float(const struct chat_call *c) {
     return chat_wrong_type(c);
 }
 
-/* Python's round() to so many digits: the printed number, which ties round to even in. */
+/* Python's round() to `precision` digits: the printed number, in which ties are rounded to even. */
 static struct chat_value round_nearest(const struct chat_value *v, int precision) {
     char text[MAX_NUMBER_BYTES];
     if (v->kind != CHAT_VALUE_FLOAT)

@@ -5,8 +5,9 @@
  *   expressions  strings, numbers, true/false/none, names, [lists], (x), a.b, a[i], a[i:j:k],
  *                calls, a|filter, a is [not] test, not and or, == != < <= > >= in,
  *                + - * / // % ** ~, a if b else c
- * Filters, tests, functions and methods are looked up when they are reached: published templates
- * name many in branches for tools that plain chats never enter. Other syntax is refused here.
+ * Filters, tests, functions and methods are looked up only when they are reached: published
+ * templates name many in branches for tools, which plain chats never enter. Other syntax is refused
+ * here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +20,14 @@
 #define MAX_STATEMENT_DEPTH 64u
 #define MAX_SOURCE_BYTES (1u << 20)
 #define MAX_TREE_BYTES (256u << 20)
-#define STACK_RESERVE ((size_t)4 << 10) /* for what does not recurse */
+#define STACK_RESERVE ((size_t)4 << 10) /* for calls that do not recurse */
 
 struct parser {
     struct chat_arena *arena;
     const struct chat_token *at;
     uint32_t depth;        /* of recursion here */
     const char *stack_end; /* frames below are too deep */
-    uint32_t n_loops;      /* loops around this place, as far as break reaches */
+    uint32_t n_loops;      /* loops around this place that break can leave */
     uint32_t n_scopes;     /* loops, macros and generations around this place */
     bool in_macro;
     rsr_status status;
@@ -38,7 +39,8 @@ static struct chat_node *parse_unary(struct parser *p, bool with_filter);
 
 /* ---- Helpers --------------------------------------------------------------------------------- */
 
-/* Reports the first problem only. Names are of letters, digits and _: safe to print. */
+/* Reports only the first problem. Names consist of letters, digits and _, so they are safe to
+ * print. */
 static struct chat_node *refuse(struct parser *p, const char *what, struct chat_string name) {
     int n = name.size < 40 ? (int)name.size : 40;
     if (p->status == RSR_OK)
@@ -103,8 +105,8 @@ static uint32_t depth_of(const struct chat_node *node) {
     return node ? node->depth : 0;
 }
 
-/* An expression over others, of which some may be NULL. Evaluation recurses as deep as the tree
- * is. */
+/* An expression of other ones, some of which may be NULL. It tracks the depth of the tree, because
+ * evaluation recurses as deep. */
 static struct chat_node *join(struct parser *p, enum chat_node_kind kind, struct chat_node *a,
                               struct chat_node *b, struct chat_node *c) {
     struct chat_node *node = p->status == RSR_OK ? new_node(p, kind) : NULL;
@@ -155,7 +157,7 @@ static bool parse_arguments(struct parser *p, struct chat_node *owner, const cha
     return true;
 }
 
-/* What Jinja gives a macro that mentions them. */
+/* Variables that Jinja defines for a macro that mentions them. */
 static bool is_special_in_macros(struct chat_string name) {
     return chat_equals(name, "varargs") || chat_equals(name, "kwargs") ||
            chat_equals(name, "caller");
