@@ -1,25 +1,25 @@
-/* allow.c - which tokens may follow: the trie of the vocabulary, walked with each spot of a text.
+/* allow.c - finds the tokens that may follow, by walking the vocabulary's trie from each spot of a
+ * text.
  *
- * A token is allowed if it is from one of the spots, so each is walked alone. While a byte stays in
- * the spot's leaf a step is a look-up in its automaton. A byte that leaves it begins a walk of what
- * is below that byte from each spot after the leaf; one that was gone before from there is not
- * gone again.
+ * A token is allowed if it is allowed at one of the spots, so each spot is walked alone. While
+ * bytes stay in the spot's leaf, a step is a look-up in the leaf's automaton. A byte that leaves
+ * the leaf begins a walk of the trie's part below this byte, from each spot after the leaf. A walk
+ * that was made before is not repeated.
  *
- * At the beginning of a string's character, and of items like it, the tokens that stay inside are
- * known, and so are the few places where others leave (span_tokens.h).
+ * At the start of a string's character, or of a similar item, the tokens that stay inside the leaf
+ * are known beforehand, and so are the few places where others leave it (span_tokens.h).
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "constrained.h"
 
-/* Less than that takes some 100 us. */
+/* A walk of fewer nodes takes some 100 us, so its mask is not kept. */
 #define MIN_KEPT_VISITED 8192u
 /* Some 100 ms. A vocabulary of 128,256 tokens has a quarter of a million nodes. */
 #define MAX_VISITED (UINT64_C(1) << 24)
 
-/* What is after a leaf: exits from `begin` to `end` of text->exits, and the bytes that they begin
- * with. */
+/* The spots after a leaf: text->exits from `begin` to `end`, and the bytes that they begin with. */
 struct behind {
     bool is_known;
     uint32_t begin, end;
@@ -53,7 +53,7 @@ static void find_behind(struct rsr_constrained *text, const struct rsr_spot *spo
 
 static void walk(struct rsr_constrained *text, struct rsr_spot spot, uint32_t i, uint32_t end);
 
-/* Leaves a leaf by the byte of a node of the trie. */
+/* Leaves the leaf with the byte of trie node i. */
 static void leave(struct rsr_constrained *text, const struct behind *behind, uint32_t i) {
     const struct rsr_grammar *g = &text->constraint->grammar;
     const struct rsr_trie_node *node = &text->constraint->vocabulary->trie.nodes[i];
@@ -70,8 +70,8 @@ static void leave(struct rsr_constrained *text, const struct behind *behind, uin
     }
 }
 
-/* From a spot at the node above i, the nodes from i to end, which are all that is below it. Goes no
- * deeper than a token has bytes. */
+/* Walks the nodes from i to end, from a spot at the node above them. Recurses no deeper than a
+ * token has bytes. */
 static void walk(struct rsr_constrained *text, struct rsr_spot spot, uint32_t i, uint32_t end) {
     const struct rsr_grammar *g = &text->constraint->grammar;
     const struct rsr_trie_node *nodes = text->constraint->vocabulary->trie.nodes;
@@ -105,7 +105,7 @@ static void walk(struct rsr_constrained *text, struct rsr_spot spot, uint32_t i,
     text->exits.n = n_exits;
 }
 
-/* Whether what is after begins with a byte that an item begins with, too. */
+/* Whether a spot after the leaf and an item may begin with the same byte. */
 static bool overlaps(const struct rsr_grammar *g, uint32_t first, const struct behind *behind) {
     for (uint32_t byte = 0; byte < 256; byte++)
         if (has_bit(behind->bytes, byte) && rsr_grammar_target(g, first, (uint8_t)byte) != 0)
@@ -113,7 +113,7 @@ static bool overlaps(const struct rsr_grammar *g, uint32_t first, const struct b
     return false;
 }
 
-/* From the root, with what is known of the leaf's items. False: that does not help here. */
+/* Walks from the root with the known tokens of the leaf's items. False: they do not help here. */
 static bool walk_span(struct rsr_constrained *text, struct rsr_spot spot) {
     const struct rsr_grammar *g = &text->constraint->grammar;
     const struct rsr_grammar_node *leaf = &g->nodes[spot.leaf];
@@ -150,7 +150,7 @@ static const struct rsr_kept_mask *find_kept(const struct rsr_constrained *text)
     return NULL;
 }
 
-/* Without memory nothing is kept. */
+/* Keeps the mask; without memory it is not kept, which is no failure. */
 static void keep(struct rsr_constrained *text) {
     const size_t n_bytes = text->constraint->vocabulary->n_words * sizeof(*text->allowed);
     struct rsr_kept_mask *kept = &text->kept[text->next_kept++ % RSR_KEPT_MASKS];
@@ -176,8 +176,8 @@ static void walk_from_root(struct rsr_constrained *text, struct rsr_spot spot) {
         walk(text, spot, 1, text->constraint->vocabulary->trie.n_nodes);
 }
 
-/* A leaf that is done, as the quote in front of a string, is left at once: what is after it may
- * have spans. */
+/* A leaf that is complete, like the quote in front of a string, is left at once: the leaves after
+ * it may have spans. */
 static void walk_spot(struct rsr_constrained *text, struct rsr_spot spot) {
     const struct rsr_grammar_node *leaf = &text->constraint->grammar.nodes[spot.leaf];
     const uint32_t n_exits = text->exits.n;

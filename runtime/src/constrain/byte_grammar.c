@@ -29,7 +29,7 @@ uint32_t rsr_grammar_fail(struct rsr_grammar *g, rsr_status status, const char *
     return 0;
 }
 
-/* Room for one more element, zeroed, after n; false with the status set. */
+/* Makes room for one more element, zeroed, after n elements. False: the status is set. */
 static bool grow(struct rsr_grammar *g, void *data, size_t element_bytes, uint32_t n, uint32_t max,
                  uint32_t *capacity) {
     void *old;
@@ -173,8 +173,8 @@ static bool may_be_empty(const struct rsr_grammar *g, const struct rsr_grammar_n
     return false;
 }
 
-/* To the smallest numbers of levels that hold, there and back again: rules may come in either
- * order. False: a grammar needs more passes. */
+/* Computes the smallest numbers of levels, in passes forwards and backwards, because rules may come
+ * in either order. False: the grammar needs more passes. */
 static bool measure(struct rsr_grammar *g) {
     bool changed = true;
     for (uint32_t pass = 0; changed; pass++) {
@@ -193,7 +193,7 @@ static bool measure(struct rsr_grammar *g) {
     return true;
 }
 
-/* Nodes that come next without a byte; returns how many. */
+/* Finds the nodes that come next without a byte; returns how many. */
 static uint32_t followers(const struct rsr_grammar *g, const struct rsr_grammar_node *node,
                           uint32_t out[2]) {
     uint32_t n = 0;
@@ -222,7 +222,7 @@ static uint32_t followers(const struct rsr_grammar *g, const struct rsr_grammar_
     return n;
 }
 
-/* Finds a way round without a byte, depth first. `path` has a node and how many of its followers
+/* Finds a cycle without a byte, depth first. `path` holds nodes and how many of their followers
  * were seen. */
 static bool goes_round(struct rsr_grammar *g, uint32_t start, uint8_t *color, uint32_t (*path)[2],
                        uint32_t *at) {

@@ -12,7 +12,7 @@
  *     CALL   the rule, then `next`
  *     END    of a rule or of what a loop repeats
  *
- * LOOP, and a CALL with something after it, need a level each while they are open.
+ * An open LOOP needs a level, and so does an open CALL that something follows.
  */
 #ifndef RSR_BYTE_GRAMMAR_H
 #define RSR_BYTE_GRAMMAR_H
@@ -50,10 +50,11 @@ struct rsr_grammar_node {
     uint32_t next;
     uint32_t min, max; /* LEAF, LOOP; max is RSR_GRAMMAR_NO_MAX, or at least 1 */
     uint16_t
-        levels; /* to be opened at least from here to the end of the rule; one that has no end has
-                   more than RSR_GRAMMAR_MAX_LEVELS */
+        levels; /* levels that must at least be opened from here to the end of the rule; more than
+                   RSR_GRAMMAR_MAX_LEVELS: there is no end */
     bool may_be_empty; /* the end of the rule can be reached without a byte */
-    uint32_t span;     /* LEAF: 1 + what is known of its items in this vocabulary; 0: nothing */
+    uint32_t span;     /* LEAF: 1 + the index of its span in this vocabulary (span_tokens.h); 0:
+                          none */
     uint32_t line;     /* of the text, for refusals */
 };
 
@@ -96,11 +97,11 @@ static inline uint32_t rsr_grammar_target(const struct rsr_grammar *g, uint32_t 
     return 0;
 }
 
-/* Of byte automata with the first state `first`, 0: there was a problem. Items of a max above 1 go
- * on nowhere from where they may end. */
+/* A leaf of items that begin at the byte state `first` (0: a problem occurred). If max is above 1,
+ * no edge may leave a state in which an item may end. */
 uint32_t rsr_grammar_leaf(struct rsr_grammar *g, uint32_t first, uint32_t min, uint32_t max,
                           uint32_t next);
-/* Either may be 0: the other one. */
+/* If one is 0, returns the other one. */
 uint32_t rsr_grammar_split(struct rsr_grammar *g, uint32_t first, uint32_t second);
 uint32_t rsr_grammar_loop(struct rsr_grammar *g, uint32_t first, uint32_t second, uint32_t min,
                           uint32_t max, uint32_t next);
@@ -108,8 +109,8 @@ uint32_t rsr_grammar_call(struct rsr_grammar *g, uint32_t rule, uint32_t next);
 /* A new rule, whose first node is set later. */
 uint32_t rsr_grammar_rule(struct rsr_grammar *g);
 
-/* All is built: refuses what has no end and what goes round without a byte; fills `levels`,
- * `may_be_empty` and tables. */
+/* Completes a grammar: refuses rules without an end and cycles without a byte, and fills `levels`,
+ * `may_be_empty` and the tables. */
 RSR_NODISCARD rsr_status rsr_grammar_finish(struct rsr_grammar *g);
 
 /* ---- byte_items.c: automata of items --------------------------------------------------------- */
@@ -129,7 +130,7 @@ void rsr_byte_text_end(struct rsr_grammar *g, struct rsr_byte_text *text);
 struct rsr_code_range {
     uint32_t low, high;
 };
-/* From `state` to `target` by the UTF-8 of ranges that are sorted and lie apart. */
+/* Adds edges from `state` to `target` for the UTF-8 of sorted, disjoint ranges. */
 void rsr_byte_characters(struct rsr_grammar *g, uint32_t state, const struct rsr_code_range *ranges,
                          size_t n, uint32_t target);
 /* The first state of a character of a JSON string, as it is or escaped. */
@@ -153,10 +154,10 @@ struct rsr_number_bound {
 #define RSR_NUMBER_DIGITS 15
 #define RSR_BOUNDED_DECIMALS 9
 
-/* As printf prints integers, and Python's repr floats. */
+/* Reads a number as printf writes integers and Python's repr writes floats. */
 struct rsr_decimal rsr_decimal_read(const char *text);
-/* The digits that a number with these bounds may have after its point, which are less than a bound
- * itself has where *fits is false. */
+/* The number of digits after the point that a number with these bounds may have. *fits is false if
+ * a bound itself has more. */
 int rsr_number_decimals(const struct rsr_number_bound *min, const struct rsr_number_bound *max,
                         bool *fits);
 /* The first state of integers or numbers as rsr_constraint.h describes them; 0: no number is within

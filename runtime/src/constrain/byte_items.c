@@ -44,7 +44,8 @@ void rsr_byte_text_end(struct rsr_grammar *g, struct rsr_byte_text *text) {
 
 #define MAX_CODE 0x10ffffu
 
-/* The state after bytes low to high, which no other edge overlaps unless it is the same. */
+/* The state after one of the bytes low to high. Another edge has this range or does not overlap
+ * it. */
 static uint32_t follow_range(struct rsr_grammar *g, uint32_t state, uint8_t low, uint8_t high) {
     for (uint32_t i = g->states[state].edges; i != 0; i = g->edges[i].next)
         if (g->edges[i].low == low && g->edges[i].high == high)
@@ -54,7 +55,8 @@ static uint32_t follow_range(struct rsr_grammar *g, uint32_t state, uint8_t low,
     return target;
 }
 
-/* Code points of one length whose bytes after the first that differs take all values. */
+/* Adds code points of one UTF-8 length: after the first byte that differs, the bytes take all
+ * values. */
 static void add_block(struct rsr_grammar *g, uint32_t state, uint32_t low, uint32_t high,
                       uint32_t target) {
     char from[4], to[4];
@@ -80,7 +82,7 @@ static void add_range(struct rsr_grammar *g, uint32_t state, uint32_t low, uint3
         for (uint32_t low_bits = 6; low >= 0x80 && low_bits <= 18; low_bits += 6) {
             const uint32_t mask = (1u << low_bits) - 1;
             if ((low & ~mask) == (end & ~mask))
-                break; /* they differ in the bits below alone */
+                break; /* they differ only in the bits below */
             if ((low & mask) != 0)
                 end = low | mask;
             else if ((end & mask) != mask)
@@ -112,7 +114,7 @@ static void add_digits(struct rsr_grammar *g, uint32_t state, uint32_t low, uint
     }
 }
 
-/* After "\u": four digits, of which a high surrogate takes a low one after it. */
+/* Adds the four digits after "\u"; a high surrogate must be followed by a low one. */
 static void add_unit(struct rsr_grammar *g, uint32_t state, uint32_t target) {
     uint32_t after[8];
     for (size_t i = 0; i < 8; i++)

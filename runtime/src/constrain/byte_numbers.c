@@ -1,9 +1,9 @@
 /* byte_numbers.c - automata over the digits of numbers within bounds, exactly.
  *
  * Digits are read from the left. A state knows how many there were and how they compare with the
- * first digits of each bound. Two numbers without leading zeros compare by their lengths first, so
- * in front of the point equal lengths alone are compared by digits; after it digits decide until
- * they differ. States from which no number can end are not made.
+ * first digits of each bound. Before the point, numbers without leading zeros compare by length
+ * first, and digits count only between equal lengths. After the point, the first digit that differs
+ * decides. States from which no number can end are not made.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -68,15 +68,15 @@ int rsr_number_decimals(const struct rsr_number_bound *min, const struct rsr_num
 
 enum order { BELOW, EQUAL, ABOVE };
 
-/* Of a number without its sign; the low bound, and the high one. */
+/* Bounds of a number without its sign: the low one and the high one. */
 struct range {
     struct rsr_grammar *g;
     struct rsr_number_bound bounds[2];
     int max_digits, max_decimals;
     bool has_exponent;
     uint32_t exponent; /* where 'e' leads to */
-    /* State of n digits, in front of the point and after it, that compare so with the bounds: 1 +
-     * its index, 0 not made yet, 1 no number ends there. A lone 0 has n = 0. */
+    /* The state after n digits before or after the point, by their order relative to both bounds: 1
+     * + its index; 0: not made yet; 1: no number ends from there. A lone 0 has n = 0. */
     uint32_t made[2][RSR_INTEGER_DIGITS + 1][3][3];
 };
 
@@ -155,7 +155,7 @@ static bool add_point(struct range *r, struct place p, uint32_t state) {
     return true;
 }
 
-/* The state at a place, after at least one digit; 0: no number ends from there. Goes no deeper
+/* The state at a place, after at least one digit; 0: no number ends from there. Recurses no deeper
  * than there are digits. */
 static uint32_t make(struct range *r, struct place p) {
     uint32_t *known = &r->made[p.behind][p.n][p.order[0]][p.order[1]];
@@ -213,7 +213,7 @@ static uint32_t make_exponent(struct rsr_grammar *g) {
     return first;
 }
 
-/* A bound beyond all numbers of so many digits bounds nothing, or leaves none (false). */
+/* Drops a bound beyond all numbers of max_digits digits. False: it leaves no number. */
 static bool drop_far_bound(struct rsr_number_bound *bound, bool is_max, int max_digits) {
     if (!bound->is_set || digits_in_front(&bound->value) <= max_digits)
         return true;

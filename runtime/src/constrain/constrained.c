@@ -1,10 +1,10 @@
-/* constrained.c - where a constrained text is in its automaton, and how it goes on byte by byte. */
+/* constrained.c - the place of a constrained text in its automaton, and its steps byte by byte. */
 #include "constrained.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Of nodes, in one step without a byte; and of spots, while one mask is made. */
+/* Nodes visited in one step without a byte, and spots while one mask is made. */
 #define MAX_SEEN (1u << 20)
 
 static void fail(struct rsr_constrained *text, rsr_status status) {
@@ -12,7 +12,7 @@ static void fail(struct rsr_constrained *text, rsr_status status) {
         text->status = status;
 }
 
-/* Room after n elements; false with the status set. */
+/* Makes room after n elements. False: the status is set. */
 static bool reserve(struct rsr_constrained *text, void *data, size_t element_bytes, uint32_t n,
                     uint32_t *capacity) {
     void *old;
@@ -114,7 +114,7 @@ void rsr_levels_cut(struct rsr_levels *levels, uint32_t n) {
     }
 }
 
-/* Drops levels below which no spot is. A level stands after those that it is above. */
+/* Drops levels that no spot uses. A level has a higher number than the levels around it. */
 static void sort_out_levels(struct rsr_constrained *text) {
     struct rsr_levels *levels = &text->levels;
     if (levels->n < 2 * text->n_kept + 1024)
@@ -156,7 +156,7 @@ static void add_spot(struct rsr_constrained *text, struct rsr_spots *spots, stru
         spots->data[spots->n++] = spot;
 }
 
-/* A way that is still to be gone, if it is new and can end within the levels that there are. */
+/* Notes a node to visit, if it is new and can end within the available levels. */
 static void plan(struct rsr_constrained *text, uint32_t node, uint32_t level, uint32_t *n) {
     const struct rsr_grammar *g = &text->constraint->grammar;
     const uint32_t part[5] = {node, level};
@@ -169,7 +169,7 @@ static void plan(struct rsr_constrained *text, uint32_t node, uint32_t level, ui
     text->pending[2 * (*n)++ + 1] = level;
 }
 
-/* Inside a loop that has gone round so often. */
+/* Notes what is inside a loop, with its count of rounds. */
 static void plan_inside(struct rsr_constrained *text, struct rsr_level level, uint32_t first,
                         uint32_t *n) {
     const uint32_t inside = level_of(text, level);
@@ -177,7 +177,7 @@ static void plan_inside(struct rsr_constrained *text, struct rsr_level level, ui
         plan(text, first, inside, n);
 }
 
-/* What comes after the END of what a level has opened. */
+/* Notes what follows when the END of an open level is reached. */
 static void close_level(struct rsr_constrained *text, uint32_t closed, uint32_t *n) {
     const struct rsr_level level = text->levels.data[closed];
     const struct rsr_grammar_node *node = &text->constraint->grammar.nodes[level.node];
@@ -256,7 +256,7 @@ static void add_new_spot(struct rsr_constrained *text, struct rsr_spots *spots,
         fail(text, RSR_ERR_FULL);
 }
 
-/* What is after the leaf. */
+/* Adds the spots after the leaf. */
 static bool leave_leaf(struct rsr_constrained *text, const struct rsr_spot *spot,
                        struct rsr_spots *exits) {
     exits->n = 0;
@@ -264,7 +264,7 @@ static bool leave_leaf(struct rsr_constrained *text, const struct rsr_spot *spot
                                 exits);
 }
 
-/* All spots of `from` over a byte. */
+/* Moves all spots of `from` over a byte. */
 static void step_all(struct rsr_constrained *text, const struct rsr_spots *from, uint8_t byte,
                      struct rsr_spots *to) {
     const struct rsr_grammar *g = &text->constraint->grammar;
@@ -390,7 +390,8 @@ rsr_status rsr_constrained_advance(rsr_constrained *text, uint32_t token, rsr_er
                    end = token < v->n_tokens ? v->offsets[token + 1] : 0, n_levels = text->levels.n;
     if (begin == end)
         return refuse_token(token, err);
-    /* The spots at each byte's end, in two lists by turns; `spots` stays until all is well. */
+    /* Two lists take turns to hold the spots after each byte; text->spots changes only when all
+     * bytes are accepted. */
     struct rsr_spots lists[2] = {text->next, {0}};
     const struct rsr_spots *from = &text->spots;
     text->status = RSR_OK;

@@ -35,7 +35,7 @@ struct rsr_constraint {
 struct rsr_spot {
     uint32_t leaf;
     uint32_t state; /* of the item; the leaf's first one between items */
-    uint32_t count; /* of whole items, no more than it takes to know what may follow */
+    uint32_t count; /* whole items, counted only as far as it decides what may follow */
     uint32_t level;
 };
 
@@ -68,7 +68,7 @@ struct rsr_seen {
     uint32_t n, capacity, round;
 };
 
-/* A mask that took long: a text comes back to its spots, as after each word. */
+/* Masks that took long to make: a text returns to the same spots, for example after each word. */
 #define RSR_KEPT_MASKS 16u
 #define RSR_KEPT_SPOTS 8u
 struct rsr_kept_mask {
@@ -102,13 +102,14 @@ struct rsr_constrained {
 
 #define RSR_MAX_SPOTS 2048u
 
-/* vocabulary.c: of tokens by their ids, in which special ones are empty. */
+/* vocabulary.c. The tokens are in the order of ids; special ones are empty. */
 RSR_NODISCARD rsr_status rsr_vocabulary_make(const struct rsr_token_bytes *tokens,
                                              uint32_t n_tokens, const uint32_t *stop_tokens,
                                              uint32_t n_stop_tokens, rsr_vocabulary **vocabulary,
                                              rsr_error *err);
 
-/* A byte of an item, or the first one of the next. False: the leaf does not go on with it. */
+/* Takes a byte of the current item, or the first byte of the next item. False: the leaf does not
+ * accept it. */
 static inline bool rsr_spot_step(const struct rsr_grammar *g, struct rsr_spot *spot, uint8_t byte) {
     const struct rsr_grammar_node *leaf = &g->nodes[spot->leaf];
     if (spot->count == leaf->max)
@@ -126,8 +127,8 @@ static inline bool rsr_spot_step(const struct rsr_grammar *g, struct rsr_spot *s
     return true;
 }
 
-/* Whether the leaf may end here. One that may be empty is not entered alone, so that it counts from
- * its first item on. */
+/* Whether the leaf may end here. The empty case of a leaf is not a spot in it, so at least one byte
+ * of an item was read. */
 static inline bool rsr_spot_may_leave(const struct rsr_grammar *g, const struct rsr_spot *spot) {
     const struct rsr_grammar_node *leaf = &g->nodes[spot->leaf];
     if (spot->state != leaf->first)

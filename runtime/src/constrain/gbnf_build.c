@@ -4,8 +4,8 @@
  *
  *     [^"\\] | "\\" (["\\/bfnrt] | "u" [0-9a-f]{4})
  *
- * becomes one item: then its repetition is one leaf, whose tokens are known (span_tokens.h), in
- * place of a loop that every character goes round. JSON's strings are written so.
+ * becomes one item. Its repetition is then one leaf, whose tokens are known (span_tokens.h),
+ * instead of a loop with a round for every character. Grammars write JSON's strings in this way.
  */
 #include "gbnf.h"
 
@@ -14,7 +14,8 @@
 #define MAX_DEPTH 64u
 #define MAX_TIMES 16u
 #define MAX_COPIES 512u
-#define MAX_STATES (1u << 16) /* of all items: without them a grammar is as right, and slower */
+#define MAX_STATES                                                                                 \
+    (1u << 16) /* of all items; beyond it a grammar works without items, but slower */
 
 /* ---- Items ----------------------------------------------------------------------------------- */
 
@@ -22,8 +23,8 @@ struct copies {
     uint32_t from[MAX_COPIES], to[MAX_COPIES], n;
 };
 
-/* The item that begins at `state` with `target` where it ended; 0: it is too large. Goes no deeper
- * than there are copies. */
+/* Copies the item that begins at `state`; the copy continues at `target` where the item ended. 0:
+ * it is too large. Recurses no deeper than there are copies. */
 static uint32_t copy_item(struct rsr_grammar *g, uint32_t state, uint32_t target,
                           struct copies *copies) {
     if (g->states[state].accepts)
@@ -70,14 +71,15 @@ static uint32_t item_of_term(struct rsr_gbnf *in, const struct rsr_gbnf_term *te
     return 0;
 }
 
-/* A frame of its own: items nest in each other, and 64 lists of copies exceed a call's stack. */
+/* noinline, because items nest: 64 lists of copies in the callers' frames would exceed a call's
+ * stack. */
 __attribute__((noinline)) static uint32_t put_in_front(struct rsr_grammar *g, uint32_t item,
                                                        uint32_t first) {
     struct copies copies = {.n = 0};
     return copy_item(g, item, first, &copies);
 }
 
-/* Its terms one after the other, from the last one on. */
+/* Joins the terms of an alternative, beginning with the last. */
 static uint32_t item_of_alternative(struct rsr_gbnf *in, uint32_t last, uint32_t end,
                                     uint32_t depth) {
     uint32_t first = last != 0 ? end : 0;
@@ -93,8 +95,7 @@ static uint32_t item_of_alternative(struct rsr_gbnf *in, uint32_t last, uint32_t
     return first;
 }
 
-/* The byte state of an item that is this alternative or one of those before it; 0: they are
- * none. */
+/* The byte state of the item that this alternative and those before it form; 0: they form none. */
 static uint32_t item_of_group(struct rsr_gbnf *in, uint32_t alternative, uint32_t depth) {
     struct rsr_grammar *g = in->g;
     struct rsr_gbnf_alternative *group = rsr_gbnf_alternative_at(in, alternative);

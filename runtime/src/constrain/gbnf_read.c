@@ -34,7 +34,7 @@ static bool accept(struct rsr_gbnf *in, const char *text) {
     return found;
 }
 
-/* Over white space, lines and comments. */
+/* Skips white space, newlines and comments. */
 static void skip(struct rsr_gbnf *in) {
     while (in->at < in->end && strchr(" \t\r\n#", *in->at) && *in->at) {
         if (*in->at == '#')
@@ -54,7 +54,7 @@ static size_t name_size(const struct rsr_gbnf *in) {
     return n;
 }
 
-/* The rule of the name that stands here, which is passed over. */
+/* Reads a name and returns its rule. */
 static uint32_t take_name(struct rsr_gbnf *in) {
     const struct rsr_gbnf_name name = {
         .text = in->at, .size = name_size(in), .used_line = in->line};
@@ -130,7 +130,7 @@ static uint32_t read_code(struct rsr_gbnf *in) {
     return (uint8_t)to[known - from];
 }
 
-/* After the quote. The byte state, 0 of an empty text. */
+/* Reads a text after its quote. Returns its byte state, or 0 for an empty text. */
 static uint32_t read_text(struct rsr_gbnf *in) {
     const uint32_t first = rsr_grammar_state(in->g);
     struct rsr_byte_text text = {.state = first};
@@ -151,8 +151,8 @@ static int compare_ranges(const void *a, const void *b) {
     return (x->low > y->low) - (x->low < y->low);
 }
 
-/* Sorts ranges, joins those that touch, and takes what is not in them, if so wanted; returns how
- * many. */
+/* Sorts ranges and joins those that touch; with `negate`, takes the complement. Returns how many
+ * there are. */
 static size_t settle(struct rsr_code_range *ranges, size_t n, bool negate) {
     size_t joined = 0;
     uint32_t begin = 0;
@@ -187,7 +187,7 @@ static uint32_t class_of(struct rsr_gbnf *in, const struct rsr_code_range *range
     return in->g->states[first].edges != 0 ? first : refuse(in, "a class of no character");
 }
 
-/* After the bracket. */
+/* Reads a class after its bracket. */
 static uint32_t read_class(struct rsr_gbnf *in) {
     struct rsr_code_range *ranges = calloc(MAX_RANGES + 1, sizeof(*ranges));
     size_t n = 0;
@@ -229,7 +229,7 @@ static uint32_t read_count(struct rsr_gbnf *in) {
     return (uint32_t)n;
 }
 
-/* How often the term comes that stands before. */
+/* Reads how often the term before it is repeated. */
 static void read_repetition(struct rsr_gbnf *in, struct rsr_gbnf_term *term) {
     *term = (struct rsr_gbnf_term){term->kind, term->first, 1, 1, term->line, 0};
     if (is_at(in, "*") || is_at(in, "+")) {

@@ -6,7 +6,7 @@
 #include "constrained.h"
 #include "host/utf8.h"
 
-/* Appends what a token adds to a text; nothing for those that end or structure one. */
+/* Appends the bytes that a token adds to a text. Stop and special tokens add none. */
 static rsr_status append_token(const rsr_model *model, uint32_t token, struct rsr_bytes *bytes,
                                rsr_error *err) {
     rsr_token_info info = RSR_TOKEN_INFO_INIT;
@@ -16,7 +16,7 @@ static rsr_status append_token(const rsr_model *model, uint32_t token, struct rs
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a vocabulary");
     const rsr_status status = rsr_model_get_token(model, token, bytes->data + bytes->size,
                                                   RSR_TRIE_MAX_DEPTH, &n, &info, &failure);
-    if (status == RSR_ERR_FULL) /* longer than any that is kept: no failure, err is left alone */
+    if (status == RSR_ERR_FULL) /* longer than every token that is kept; this is no failure */
         return RSR_OK;
     if (status != RSR_OK)
         return rsr_fail(err, status, "%s", failure.message);

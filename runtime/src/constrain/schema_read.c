@@ -1,7 +1,8 @@
 /* schema_read.c - a JSON schema as a grammar over bytes: the subset of rsr_constraint.h.
  *
- * A schema has one form, which says what keywords may stand in it: `keywords` has them all. A
- * keyword that is not there, or that does not go with the form, is refused with its place.
+ * Every schema has one form, which decides the keywords that it may have. The table `keywords`
+ * lists them all. A keyword that is not in the table, or does not belong to the form, is refused
+ * with its place.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -54,7 +55,7 @@ static uint32_t refuse_plain(struct schema *s, const char *what) {
     return refuse(s, what, CHAT_STRING(""));
 }
 
-/* Goes into a member; returns what leave() takes. */
+/* Appends a member to the place; returns the argument for leave(). */
 static size_t enter(struct schema *s, struct chat_string name) {
     const size_t before = s->place.size;
     bool ok = rsr_bytes_append(&s->place, "/", 1);
@@ -97,7 +98,7 @@ static bool append_string(struct rsr_bytes *out, struct chat_string string) {
     return ok && append(out, "\"");
 }
 
-/* Python compares a float with an integer exactly, so that a large one has all its digits. */
+/* Python compares floats with integers exactly, so a large float is written with all its digits. */
 static bool append_number(struct rsr_bytes *out, const struct chat_value *v) {
     char text[CHAT_FLOAT_BYTES];
     int64_t whole;
@@ -131,7 +132,8 @@ static bool append_value(struct rsr_bytes *out, const struct chat_value *v) {
 
 /* ---- Pieces ---------------------------------------------------------------------------------- */
 
-/* The text of a string's JSON, if there is one, between two others, and perhaps a space. */
+/* A node for the text `before`, then a string's JSON (if any), then `after`, and perhaps a
+ * space. */
 static uint32_t text_node(struct schema *s, const char *before, const struct chat_string *string,
                           const char *after, bool space, uint32_t next) {
     struct rsr_bytes text = {0};
@@ -249,7 +251,7 @@ static unsigned listed_types(struct schema *s, const struct chat_value *v) {
     return forms != 0 ? forms : refuse_plain(s, "\"type\" is an empty array");
 }
 
-/* Its form; of one with types these, several bits. */
+/* The form of a schema; a schema with types has one bit for each type. */
 static unsigned form_of(struct schema *s, const struct chat_value *v) {
     const struct chat_value *values = member(v, "enum");
     if (member(v, "$ref"))
@@ -262,7 +264,7 @@ static unsigned form_of(struct schema *s, const struct chat_value *v) {
         return VALUES;
     if (member(v, "type"))
         return listed_types(s, v);
-    return 0; /* its keywords first: they may say what was meant */
+    return 0; /* refused later: an unknown keyword among them may say what was meant */
 }
 
 static void check_keyword(struct schema *s, const struct chat_value *v, unsigned form,
@@ -292,7 +294,7 @@ static unsigned check_form(struct schema *s, const struct chat_value *v) {
     return form;
 }
 
-/* A count from 0 on, 1.0 among them. */
+/* Reads a count, which is at least 0 and may be written 1.0. */
 static uint32_t count_of(struct schema *s, const struct chat_value *v, const char *name,
                          uint32_t otherwise) {
     const struct chat_value *count = member(v, name);
@@ -329,7 +331,7 @@ static uint32_t member_node(struct schema *s, const struct chat_value *v, struct
     return node;
 }
 
-/* A number bound; of two the narrower one. */
+/* A bound of a number; if both keywords are there, the narrower one. */
 static struct rsr_number_bound bound_of(struct schema *s, const struct chat_value *v,
                                         const char *name, const char *exclusive_name, int sign) {
     const struct chat_value *bound = member(v, name), *exclusive = member(v, exclusive_name);
@@ -419,8 +421,8 @@ static void read_required(struct schema *s, const struct chat_value *v,
     }
 }
 
-/* From the last property to the first: `none` is where no property came yet, `some` where one did,
- * so that a comma comes first. Both go on with the same value. */
+/* Builds from the last property to the first. In `none` no property came yet; in `some` one did, so
+ * a comma comes first. Both continue with the same node of the value. */
 static uint32_t properties_node(struct schema *s, const struct chat_value *properties,
                                 const bool *is_required, uint32_t next) {
     uint32_t some = fixed(s, "}", next), none = some;
@@ -490,7 +492,7 @@ static uint32_t type_node(struct schema *s, const struct chat_value *v, unsigned
 }
 
 static unsigned form_of_value(const struct chat_value *v) {
-    static const unsigned forms[] = {/* of what JSON has */
+    static const unsigned forms[] = {/* types of JSON */
                                      [CHAT_VALUE_NONE] = NOTHING,
                                      [CHAT_VALUE_BOOL] = BOOLEAN,
                                      [CHAT_VALUE_INTEGER] = NUMBER | INTEGER,
@@ -502,7 +504,7 @@ static unsigned form_of_value(const struct chat_value *v) {
     return forms[v->kind] | (is_whole ? INTEGER : 0);
 }
 
-/* The values of enum, or that of const, that have a type which is listed, as one automaton. */
+/* One automaton for the values of enum or const that have a listed type. */
 static uint32_t values_node(struct schema *s, const struct chat_value *v, uint32_t next) {
     const struct chat_value *list = member(v, "enum"), *one = member(v, "const");
     const unsigned forms = listed_types(s, v);
@@ -630,7 +632,7 @@ static uint32_t schema_node(struct schema *s, const struct chat_value *v, uint32
     return node;
 }
 
-/* The root is rule 0; each $ref may add one after those that are known. */
+/* The root is rule 0; reading a rule may append further rules for its $refs. */
 static void read_rules(struct schema *s) {
     s->named = calloc(1, sizeof(*s->named));
     if (!s->named) {

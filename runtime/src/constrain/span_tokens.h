@@ -1,8 +1,8 @@
-/* span_tokens.h - what is known of the items of a leaf and the tokens of a vocabulary: which tokens
- * consist of such items, and where other tokens leave them.
+/* span_tokens.h - for the items of a leaf and a vocabulary: which tokens consist of such items, and
+ * where other tokens leave them.
  *
- * Inside a string nearly all tokens are allowed, and to walk the whole trie for each of them would
- * take longer than all the rest. It is walked once.
+ * Inside a string nearly all tokens are allowed, and a walk of the whole trie for each mask would
+ * take longer than everything else. So the trie is walked once.
  */
 #ifndef RSR_SPAN_TOKENS_H
 #define RSR_SPAN_TOKENS_H
@@ -13,8 +13,8 @@
 #define RSR_SPAN_SETS 9u /* of tokens with at most 1, 2, 4, ... 256 items */
 
 struct rsr_span_exit {
-    uint32_t node;    /* whose byte does not begin an item, */
-    uint32_t n_items; /* after so many whole items */
+    uint32_t node;    /* its byte does not continue the items, */
+    uint32_t n_items; /* of which n_items are whole before it */
 };
 
 struct rsr_span_tokens {
@@ -26,7 +26,7 @@ struct rsr_span_tokens {
     uint32_t n_exits;
 };
 
-/* Adds what pays to `spans`, at most `capacity`, and sets `span` of the grammar's leaves. */
+/* Adds the spans that save time, at most `capacity`, and sets `span` of the grammar's leaves. */
 #define RSR_MAX_SPANS 8u
 RSR_NODISCARD rsr_status rsr_spans_create(struct rsr_grammar *g, const struct rsr_token_trie *trie,
                                           uint32_t n_words,

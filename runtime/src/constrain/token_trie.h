@@ -1,6 +1,5 @@
-/* token_trie.h - the bytes of a vocabulary's tokens as a tree of their beginnings, which an
- * automaton walks: where it cannot read a byte, all tokens that go on with it are ruled out at
- * once.
+/* token_trie.h - the bytes of a vocabulary's tokens as a prefix tree, which an automaton walks. If
+ * the automaton cannot read a byte, all tokens that continue with it are ruled out at once.
  *
  * Nodes lie in the order of a walk, the tokens of a node before those below it:
  *
@@ -30,7 +29,7 @@ struct rsr_token_trie {
     uint32_t n_tokens;
 };
 
-/* A token and its bytes, which the trie does not borrow. */
+/* A token and its bytes; the trie does not borrow them. */
 struct rsr_token_bytes {
     const char *bytes;
     size_t size;
