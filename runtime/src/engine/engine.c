@@ -1,4 +1,5 @@
-/* engine.c - makes and ends engines: options, what belongs to every backend, and the backend. */
+/* engine.c - creates and ends engines: options, the part that all backends share, and the
+ * backend. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -8,7 +9,7 @@
 #define LIMIT_BATCH 65536u
 #define LIMIT_KV_TOKENS (UINT32_MAX - RSR_PAGE_TOKENS + 1) /* whole pages, counted in 32 bits */
 
-/* What the options come to, whatever computes. */
+/* Resolves the options that do not depend on the backend. */
 static rsr_status resolve_options(const rsr_model *model, const rsr_engine_options *o,
                                   rsr_engine_info *info, rsr_error *err) {
     const uint32_t context = model->module->hyper.context;
@@ -123,7 +124,7 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
     if (status != RSR_OK)
         return status;
-    /* The lock is the one field of a const engine that a reader changes. */
+    /* Readers change only the lock of a const engine. */
     pthread_mutex_t *lock = (pthread_mutex_t *)&engine->lock;
     pthread_mutex_lock(lock);
     rsr_engine_info known = engine->info;

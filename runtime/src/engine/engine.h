@@ -1,5 +1,5 @@
-/* engine.h - what an engine is made of, whatever computes for it; shared by the files of engine/
- * and by backends. */
+/* engine.h - the parts of an engine, with any backend; for the files of engine/ and for
+ * backends. */
 #ifndef RSR_ENGINE_H
 #define RSR_ENGINE_H
 
@@ -31,26 +31,27 @@ struct rsr_chunk {
     uint32_t n_wanted;
     bool wants_states; /* outputs are hidden states after the last norm, whatever the model */
     float *outputs;    /* [n_wanted][rsr_output_size(), or hidden] */
-    const rsr_cancel *cancel; /* what may end its evaluation early; or NULL */
-    uint32_t *failed_ops; /* [n_tokens] what running it says of each: the first of step->ops that
-                             met NaN or infinity, or UINT32_MAX, which it is before */
+    const rsr_cancel *cancel; /* ends the evaluation early when it is set; or NULL */
+    uint32_t *failed_ops;     /* [n_tokens] set by run_chunk: the first of step->ops that met NaN or
+                                 infinity for the token; UINT32_MAX: none did */
 };
 
-/* What was counted and not yet reset. Rows: one an operation kind, LINEAR one a role. */
+/* What was counted since the last reset. There is one row for each kind of operation, and for
+ * LINEAR one for each role. */
 #define RSR_PROFILE_ROWS ((uint32_t)RSR_OP_KIND_COUNT + (uint32_t)RSR_ROLE_COUNT)
 struct rsr_profile {
-    bool wanted;  /* rows are, from the next chunk on */
-    bool enabled; /* of the chunk that runs; guarded by the turn */
+    bool wanted;  /* rows are wanted from the next chunk on */
+    bool enabled; /* rows are counted in the running chunk; guarded by the turn */
     rsr_profile_entry rows[RSR_PROFILE_ROWS];
     rsr_attention_stats attention;
     rsr_head_stats head;
 };
 
-/* What a file with keys and values says of them, besides the model and engine->info. */
+/* What a file of keys and values states about them, besides the model and engine->info. */
 struct rsr_kv_saved {
     uint64_t token_bytes;
-    char attention[96]; /* how it is computed, as far as keys and values depend on it */
-    bool has_index;     /* there is something for seal_pages */
+    char attention[96]; /* kind of attention, because keys and values depend on it */
+    bool has_index;     /* seal_pages has something to do */
 };
 
 struct rsr_engine {
@@ -63,25 +64,26 @@ struct rsr_engine {
     struct rsr_kv_saved saved;
     rsr_probe_fn *probe;
     void *probe_user;
-    uint64_t max_stall_ns; /* 0: any */
+    uint64_t max_stall_ns; /* 0: no limit */
 
-    /* Whose turn it is may use these and the backend. */
+    /* Only the caller that has the turn may use these and the backend. */
     struct rsr_turns turns;
     struct rsr_chunk chunk;
     struct rsr_picks picks;
-    uint64_t token_ns; /* what a token of many took last; 0: not known */
+    uint64_t token_ns; /* time for one token of a large chunk, measured last; 0: not known */
 
-    /* Taken after the turn where both are, and never held while a chunk runs. Guards these, and
-     * what sequences say of their pages. */
+    /* A caller that needs both takes the turn first, then the lock. The lock is never held while a
+     * chunk runs. It guards these, and the pages of sequences. */
     pthread_mutex_t lock;
     struct rsr_kv_pool kv;
-    uint32_t n_dropping;    /* pages that are free as soon as their memory is the system's, */
-    pthread_cond_t dropped; /* which is told here */
+    uint32_t n_dropping;    /* pages whose memory is on its way to the system; they are free
+                               afterwards */
+    pthread_cond_t dropped; /* signals that n_dropping fell */
     struct rsr_prefix_cache *caches; /* the first of them */
     struct rsr_profile profile;
 };
 
-/* rsr_engine_create, on a backend. */
+/* rsr_engine_create with a given backend. */
 RSR_NODISCARD rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *model,
                                               const rsr_engine_options *options,
                                               rsr_engine **engine, rsr_error *err);
@@ -90,7 +92,7 @@ struct rsr_sequence {
     const struct rsr_api *api; /* first, always */
     rsr_engine *engine;
     uint32_t length;
-    /* Of a batch that is not done. */
+    /* For a batch that is not done. */
     uint32_t pending;  /* its tokens; 0: the sequence is in none */
     rsr_status failed; /* why the sequence will not be extended */
     uint32_t n_pages;  /* ceil(length / 64), more while a batch runs */
@@ -102,31 +104,33 @@ static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
     return n_tokens / RSR_PAGE_TOKENS + (n_tokens % RSR_PAGE_TOKENS != 0);
 }
 
-/* False in a child that fork() made, which ends what it inherited: a thread that is not there may
- * hold the lock, and the pages are moot. */
+/* False in a child after fork(). There, ending an object must not take the lock, which a thread of
+ * the parent may hold, and need not give pages back. */
 RSR_NODISCARD bool rsr_engine_is_ours(const rsr_engine *engine);
 
-/* An empty one, which is nobody's yet; NULL after an error. */
+/* A new, empty sequence; NULL after an error. */
 struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err);
 void rsr_sequence_free(struct rsr_sequence *sequence);
-/* With the lock: what a batch still works on is left alone, whoever asks. */
+/* Refuses a sequence that a batch still works on. Called with the lock. */
 RSR_NODISCARD rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr_error *err);
 
-/* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock, which is
- * let go of while the last free page goes back to the system. */
+/* Takes a free page, or one that a prefix cache gives up; RSR_NO_PAGE: there is none. Called with
+ * the lock, and releases it for a while if it must wait for a page whose memory goes back to the
+ * system. */
 uint32_t rsr_engine_take_page(struct rsr_engine *engine);
 rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err);
-/* Gives memory of free pages back to the system. With the lock, which is let go of meanwhile. */
+/* Gives memory of free pages back to the system. Called with the lock, which it releases
+ * meanwhile. */
 void rsr_engine_drop_warm(struct rsr_engine *engine);
-/* A cache gives up its oldest page, which may be free then; false: there is nothing cached. With
- * the lock. */
+/* Makes a cache give up its oldest page, which may then be free. False: nothing is cached. Called
+ * with the lock. */
 RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
 
-/* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock,
- * which is let go of as by rsr_engine_take_page. False: no free page. */
+/* Makes the page of `position` exist and belong to this sequence alone. Called with the turn and
+ * the lock, which it may release as rsr_engine_take_page does. False: no page is free. */
 RSR_NODISCARD bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position);
-/* Gives back the pages that the first n_tokens do not need. With the lock, which is let go of while
- * memory goes back to the system. */
+/* Gives back the pages that the first n_tokens do not need. Called with the lock, which it releases
+ * while memory goes back to the system. */
 void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens);
 
 #endif

@@ -1,10 +1,9 @@
-/* eval.c - rsr_eval: check every entry and reserve its page, then walk the step table chunk by
- * chunk. What fails an entry fails those of its sequence, and the others where the caller has no
- * `statuses`.
+/* eval.c - rsr_eval: checks every entry, reserves its page, and then evaluates chunk by chunk. A
+ * failure of an entry fails all entries of its sequence, and without `statuses` the whole batch.
  *
- * Nothing of a sequence changes before the last chunk has succeeded, but for pages that are
- * reserved beyond its length; these are given back on failure. Between chunks others have their
- * turn: what a batch needs of them it has reserved, and a sequence that is in it is in no other.
+ * A sequence does not change before the last chunk has succeeded, except that pages are reserved
+ * beyond its length; these are given back on failure. Other callers have their turn between chunks.
+ * They cannot disturb the batch: its pages are reserved, and its sequences are in no other batch.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,22 +11,23 @@
 
 #include "engine.h"
 
-/* A call. */
+/* A call of rsr_eval. */
 struct evaluation {
     rsr_engine *engine;
     const rsr_batch *batch;
-    rsr_status status; /* the first failure of an entry, which err tells of */
+    rsr_status status; /* the first failure of an entry, which err explains */
     rsr_error *err;
-    size_t done, picked, logprobs; /* of its entries, picks and log-probabilities */
+    size_t done, picked, logprobs; /* how many of the batch's entries, picks and log-probabilities
+                                      are done */
     float *outputs;                /* for the next wanted one */
 };
 
-/* Whether what fails one sequence leaves the others alone. */
+/* Whether sequences fail independently of each other. */
 static bool fails_alone(const struct evaluation *e) {
     return e->batch->statuses != NULL;
 }
 
-/* The entry's sequence will not be extended. */
+/* Notes that the entry's sequence will not be extended, and why. */
 static void fail_entry(struct evaluation *e, size_t index, rsr_status status, const char *why) {
     e->batch->entries[index].sequence->failed = status;
     if (e->status == RSR_OK)
@@ -65,7 +65,7 @@ static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *e
     return RSR_OK;
 }
 
-/* Reserves what the entries need, in order; `pending` counts along. */
+/* Reserves the pages of the entries, in order, and counts each sequence's entries in `pending`. */
 static void admit_entries(struct evaluation *e) {
     for (size_t i = 0; i < e->batch->n_entries; i++)
         e->batch->entries[i].sequence->failed = RSR_OK;
@@ -81,7 +81,7 @@ static void admit_entries(struct evaluation *e) {
     }
 }
 
-/* Whether what needs logits has them. */
+/* Refuses picks and log-probabilities of a batch that computes no logits. */
 static rsr_status check_has_logits(const rsr_engine *engine, const rsr_batch *batch,
                                    const char *what, rsr_error *err) {
     if (engine->model->module->hyper.pooling == RSR_POOLING_NONE && !batch->want_states)
@@ -211,7 +211,7 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
     for (uint32_t t = 0; t < n_tokens; t++) {
         chunk->failed_ops[t] = UINT32_MAX;
         chunk->positions[t] = entries[t].position;
-        /* After the sequence's length until the batch has succeeded. */
+        /* Written past the sequence's length, which changes when the batch has succeeded. */
         entries[t].sequence->tokens[entries[t].position] = entries[t].token;
         if (entries[t].want_logits)
             chunk->wanted[chunk->n_wanted++] = t;
@@ -219,13 +219,14 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
     find_runs(chunk);
 }
 
-/* What a token of many takes. Of few, weights are most of it. */
+/* Measures the time for a token. Small chunks are left out: reading weights dominates their
+ * time. */
 static void keep_pace(rsr_engine *engine, uint64_t begin_ns) {
     if (engine->max_stall_ns != 0 && engine->chunk.n_tokens >= RSR_RUN_TOKENS)
         engine->token_ns = (rsr_now_ns() - begin_ns) / engine->chunk.n_tokens + 1;
 }
 
-/* What is wrong with the backend; of what is wrong with numbers chunk.failed_ops tells. */
+/* Returns failures of the backend; chunk.failed_ops tells which numbers are not finite. */
 static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
     pthread_mutex_lock(&engine->lock);
     engine->profile.enabled = engine->profile.wanted;
@@ -241,7 +242,7 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
     return status;
 }
 
-/* No more than take max_stall_ns, in whole runs. */
+/* The number of tokens, in whole runs, that take at most max_stall_ns. */
 static uint32_t most_tokens(const rsr_engine *engine) {
     const uint32_t most = engine->info.max_batch;
     if (engine->max_stall_ns == 0)
@@ -252,7 +253,7 @@ static uint32_t most_tokens(const rsr_engine *engine) {
     return in_runs < most ? (uint32_t)in_runs : most;
 }
 
-/* How many of the entries that are left may be a chunk. Those that have failed are in none. */
+/* How many of the next entries may form a chunk. Failed entries are in no chunk. */
 static uint32_t entries_left(const struct evaluation *e) {
     const size_t left = e->batch->n_entries - e->done;
     const uint32_t most = most_tokens(e->engine);
@@ -263,8 +264,8 @@ static uint32_t entries_left(const struct evaluation *e) {
     return n;
 }
 
-/* What is asked for after the next of those entries, which are a chunk: fewer where more is asked
- * for than a chunk can answer. */
+/* The size of the next chunk, and the picks and log-probabilities of its entries. The chunk is
+ * shorter if more is asked for than a chunk can answer. */
 static uint32_t chunk_size(const struct evaluation *e, struct rsr_asked *asked) {
     const rsr_batch *batch = e->batch;
     const uint32_t n = entries_left(e);
@@ -290,7 +291,7 @@ static uint32_t chunk_size(const struct evaluation *e, struct rsr_asked *asked) 
     return n;
 }
 
-/* Goes on after an entry that has failed. */
+/* Skips an entry that has failed. */
 static void pass_entry(struct evaluation *e) {
     const rsr_batch *batch = e->batch;
     if (batch->entries[e->done].want_logits)
@@ -310,7 +311,7 @@ static void fail_not_finite(struct evaluation *e, uint32_t token) {
     fail_entry(e, e->done + token, RSR_ERR_NUMERIC, why);
 }
 
-/* What the chunk's numbers come to. */
+/* Takes the chunk's outputs, picks and failures. */
 static void take_results(struct evaluation *e) {
     const struct rsr_chunk *chunk = &e->engine->chunk;
     for (uint32_t t = 0; t < chunk->n_tokens; t++)
@@ -351,7 +352,7 @@ static rsr_status run_next_chunk(struct evaluation *e) {
     return RSR_OK;
 }
 
-/* Others have their turn, and the caller hears of it. */
+/* Lets other callers have their turn, and calls the caller's progress function. */
 static rsr_status pause_batch(struct evaluation *e) {
     const rsr_batch *batch = e->batch;
     struct rsr_turns *turns = &e->engine->turns;
@@ -368,7 +369,7 @@ static rsr_status pause_batch(struct evaluation *e) {
                             e->done, batch->n_entries);
 }
 
-/* A status that is not that of an entry fails them all. */
+/* A status that belongs to no entry fails them all. */
 static rsr_status run_batch(struct evaluation *e) {
     rsr_status status = RSR_OK;
     while (status == RSR_OK && e->done < e->batch->n_entries &&
@@ -387,7 +388,8 @@ static rsr_status run_batch(struct evaluation *e) {
     return status;
 }
 
-/* The sequences have what was evaluated, or what they had; `status` fails all of them. */
+/* Ends the batch: extends the sequences that succeeded and restores the others. A `status` other
+ * than RSR_OK fails all of them. */
 static void end_batch(const struct evaluation *e, rsr_status status) {
     const rsr_batch *batch = e->batch;
     if (!fails_alone(e) && status == RSR_OK)
@@ -424,8 +426,8 @@ static rsr_status eval_in_turn(struct evaluation *e) {
 
 /* ---- Entries, picks and log-probabilities of callers with longer ones ---- */
 
-/* Makes *elements, given_bytes each (0: known_bytes), those of known_bytes: copies that the caller
- * frees, or what they are already. */
+/* Converts *elements from given_bytes each (0: known_bytes) to known_bytes each. If the sizes
+ * differ, *elements becomes a copy that the caller frees. */
 static rsr_status shorten(const void **elements, size_t n, size_t given_bytes, size_t known_bytes,
                           void **copies, rsr_error *err) {
     if (given_bytes == 0 || given_bytes == known_bytes || n == 0 || *elements == NULL)

@@ -1,8 +1,8 @@
 /* kv_file.c - saves sequences and loads them: kv_file.h has the format.
  *
- * A file may be anything: what is read is checked first. It is read and not mapped, because a
- * mapped file that somebody cuts ends the process. Pages are hashed where they were read to, before
- * they become keys and values, and the sequence is the caller's when all of it is there.
+ * A file may be anything, so everything is checked before it is used. The file is read, not mapped:
+ * if somebody truncates a mapped file, the process dies. Pages are read to a buffer and hashed
+ * there, before they become keys and values. The caller gets the sequence when all of it is loaded.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 _Static_assert(sizeof(struct rsr_kv_file_header) == 240, "no padding: files have it");
 
-/* Full pages that are sealed in one turn: 16 of a model of 8 G weights take some ms. */
+/* Full pages that are sealed in one turn: for a model of 8 G weights, 16 pages take some ms. */
 #define SEALED_PAGES 16u
 
 /* ---- Header ---- */
@@ -44,7 +44,7 @@ static void hash_tokens(const struct rsr_sequence *sequence, uint32_t n_tokens, 
     rsr_hash_final(&state, hash);
 }
 
-/* Zeros if there are none. */
+/* Hashes the kernels with float activations; zeros if there are none. */
 static void hash_float_kernels(const struct rsr_target *target, uint8_t hash[16]) {
     struct rsr_hash state;
     rsr_hash_init(&state);
@@ -69,7 +69,7 @@ static void put_text(char *to, size_t capacity, const char *text) {
     memcpy(to, text, strnlen(text, capacity - 1));
 }
 
-/* False: no file is so large. */
+/* Counts the bytes of a file; false: more than any file has. */
 static bool count_bytes(struct rsr_kv_file_header *header) {
     const uint64_t n = header->n_tokens, n_pages = rsr_pages_of(header->n_tokens);
     return !__builtin_mul_overflow(n, header->token_bytes, &header->file_bytes) &&
@@ -79,7 +79,7 @@ static bool count_bytes(struct rsr_kv_file_header *header) {
            header->file_bytes <= INT64_MAX;
 }
 
-/* What the engine writes in front of a sequence of n_tokens, without hashes. */
+/* The header that the engine writes for a sequence of n_tokens, without hashes. */
 static bool describe(const rsr_engine *engine, uint32_t n_tokens,
                      struct rsr_kv_file_header *header) {
     const struct rsr_module *module = engine->model->module;
@@ -101,7 +101,7 @@ static bool describe(const rsr_engine *engine, uint32_t n_tokens,
     return count_bytes(header);
 }
 
-/* Tokens of a page. */
+/* How many tokens page `number` has. */
 static uint32_t page_tokens(const struct rsr_kv_file_header *header, uint32_t number) {
     const uint32_t left = header->n_tokens - number * RSR_PAGE_TOKENS;
     return left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
@@ -124,7 +124,7 @@ static bool write_all(int fd, const void *bytes, uint64_t n_bytes) {
     return true;
 }
 
-/* `page` has room for a page. The system's word on a failure is in errno. */
+/* `page` has room for a page. On failure errno says why. */
 static bool write_sequence(const struct rsr_sequence *sequence,
                            const struct rsr_kv_file_header *header, void *page, int fd) {
     rsr_engine *engine = sequence->engine;
@@ -140,7 +140,7 @@ static bool write_sequence(const struct rsr_sequence *sequence,
     return ok && fsync(fd) == 0;
 }
 
-/* A new name is on the disk when its folder is. */
+/* Syncs the folder: only then is a new name on the disk. */
 static void sync_folder(char *path) {
     char *slash = strrchr(path, '/');
     if (slash != NULL)
@@ -152,7 +152,7 @@ static void sync_folder(char *path) {
     close(fd);
 }
 
-/* Into `temporary`, a template of mkstemp's beside the path, which becomes the path. */
+/* Writes to `temporary`, a mkstemp template in the path's folder, and renames it to the path. */
 static rsr_status write_file(const struct rsr_sequence *sequence,
                              const struct rsr_kv_file_header *header, void *page, const char *path,
                              char *temporary, rsr_error *err) {
@@ -209,7 +209,7 @@ rsr_status rsr_api_sequence_save(rsr_sequence *sequence, const char *path, rsr_e
 
 /* ---- Loading ---- */
 
-/* A file on its way to a sequence. */
+/* A file that is being loaded. */
 struct source {
     const char *path;
     int fd;
@@ -240,7 +240,8 @@ static rsr_status refuse_changed(const struct source *source, const char *part, 
                     source->path, part);
 }
 
-/* Members that must be what this engine would write, and who wrote it where one is not. */
+/* Members that must have the value that this engine would write, and who wrote the file if one has
+ * another. */
 #define FACT(member, is_text, saved_by)                                                            \
     {                                                                                              \
         offsetof(struct rsr_kv_file_header, member),                                               \
@@ -309,7 +310,7 @@ static rsr_status read_header(struct source *source, rsr_error *err) {
                : refuse_changed(source, "its header is damaged", err);
 }
 
-/* The header fits the engine and the file. */
+/* Checks that the header fits the engine and the file. */
 static rsr_status check_header(const struct source *source, const rsr_engine *engine,
                                rsr_error *err) {
     const uint32_t n_tokens = source->header.n_tokens;
@@ -349,7 +350,7 @@ static rsr_status read_tokens(struct source *source, struct rsr_sequence *sequen
     return RSR_OK;
 }
 
-/* The sequence has it, and no token of it, when it is there. */
+/* Adds a page without tokens to the sequence. */
 static rsr_status add_page(struct rsr_sequence *sequence, rsr_error *err) {
     rsr_engine *engine = sequence->engine;
     pthread_mutex_lock(&engine->lock);
@@ -383,7 +384,7 @@ static rsr_status read_page(struct source *source, struct rsr_sequence *sequence
     return refuse_changed(source, part, err);
 }
 
-/* What is derived from full pages, of some at a time: others have their turn in between. */
+/* Seals full pages, some at a time, so that other callers have their turn in between. */
 static rsr_status seal_pages(const struct rsr_sequence *sequence, uint32_t n_full, rsr_error *err) {
     rsr_engine *engine = sequence->engine;
     rsr_status status = RSR_OK;

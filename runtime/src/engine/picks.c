@@ -1,5 +1,4 @@
-/* picks.c - the picks of a chunk: what each needs to know of the head, and the choice once it is
- * known. */
+/* picks.c - the picks of a chunk: which logits each needs, and the choice once they are known. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -29,7 +28,7 @@ static enum rsr_pick_mode mode_of(const struct rsr_engine *engine,
     return s->min_p > 0.0f ? RSR_PICK_TOP : RSR_PICK_DRAW;
 }
 
-/* The logits of the chunk's token, which wants them. */
+/* The logits of a token of the chunk that wants them. */
 static const float *wanted_logits(const struct rsr_engine *engine, uint32_t token) {
     const struct rsr_chunk *chunk = &engine->chunk;
     uint32_t i = 0;

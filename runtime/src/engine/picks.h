@@ -1,5 +1,5 @@
-/* picks.h - the tokens that a batch wants picked, and the log-probabilities: asked for before a
- * chunk runs, answered by the backend, found in the answers afterwards. */
+/* picks.h - picks and log-probabilities of a batch. They are prepared before a chunk runs, the
+ * backend supplies the logits that they need, and then tokens and log-probabilities are found. */
 #ifndef RSR_PICKS_H
 #define RSR_PICKS_H
 
@@ -11,18 +11,18 @@ struct rsr_engine;
 #define RSR_MAX_PICKS 128u   /* of a chunk */
 #define RSR_MAX_LOGPROBS 64u /* of them; all logits are kept for each */
 
-/* Top-k of a larger part of the vocabulary asks for all logits, and so do logits of more tokens
- * that penalties and biases raise: bounds gain nothing there. An allowed set of a larger part is
- * not read row by row. */
+/* Bounds gain nothing if top_k, or the number of tokens whose logits are raised, exceeds 1/8 of the
+ * vocabulary: such a pick asks for all logits. A larger allowed set is not read row by row. */
 #define RSR_HEAD_TOP_PART 8u
 
-/* What a pick needs to know. */
+/* Which logits a pick needs. */
 enum rsr_pick_mode {
     RSR_PICK_ALL,     /* all logits */
     RSR_PICK_BEST,    /* the largest one */
-    RSR_PICK_TOP,     /* those that top-k, or without it min-p, may keep */
+    RSR_PICK_TOP,     /* those that top_k, or without it min_p, may keep */
     RSR_PICK_DRAW,    /* the largest sum of logit and noise */
-    RSR_PICK_NUCLEUS, /* the largest sum of those that top-p and min-p keep; or all logits */
+    RSR_PICK_NUCLEUS, /* the largest such sum among those that top_p and min_p keep; or all
+                         logits */
     RSR_PICK_LISTED   /* all allowed ones, which are few */
 };
 
@@ -33,19 +33,20 @@ struct rsr_head_row {
 };
 
 struct rsr_head_pick {
-    uint32_t *picked;             /* where the token goes; NULL: none is picked */
-    const rsr_logprobs *logprobs; /* asked for the same entry, of mode ALL; or NULL */
+    uint32_t *picked;             /* receives the token; NULL: none is picked */
+    const rsr_logprobs *logprobs; /* those of the same entry (mode is then ALL), or NULL */
     rsr_sampling sampling;
     enum rsr_pick_mode mode;
     uint32_t token;          /* of the chunk */
-    const uint32_t *history; /* the sequence's tokens up to and including this one, */
-    uint32_t n_history;      /* so many: the position that is picked for */
+    const uint32_t *history; /* the sequence's tokens up to and including this one */
+    uint32_t n_history;      /* their number, which is the position of the picked token */
     const struct rsr_edits *edits;
 
-    /* The answer, in memory of the backend until its next chunk. Either all logits as the head
-     * gives them: always a right answer, the only one to ALL, and there already where the batch
-     * wants them. Or, with logits NULL, allowed rows that are sure to hold what the options choose
-     * from (NUCLEUS: the one that they choose). */
+    /* The answer, in memory of the backend until its next chunk. It has one of two forms. Either
+     * `logits` are all logits as the head gives them; this is right for every mode, the only form
+     * for ALL, and set beforehand if the batch wants logits. Or `logits` is NULL, and `rows` are
+     * allowed rows that certainly include those that the options choose from (NUCLEUS: the chosen
+     * one). */
     const float *logits;
     const struct rsr_head_row *rows;
     uint32_t n_rows;
@@ -54,12 +55,13 @@ struct rsr_head_pick {
 struct rsr_picks {
     uint32_t n;
     struct rsr_head_pick picks[RSR_MAX_PICKS];
-    struct rsr_edits edits[RSR_MAX_PICKS]; /* theirs; the memory is kept from chunk to chunk */
+    struct rsr_edits edits[RSR_MAX_PICKS]; /* of each pick; their memory is reused by the next
+                                              chunk */
 };
 
 void rsr_picks_free(struct rsr_picks *picks);
 
-/* What a batch asks for after the entries of a chunk. */
+/* What a batch asks for at the entries of a chunk. */
 struct rsr_asked {
     const rsr_pick *picks;
     uint32_t *picked;
@@ -68,10 +70,10 @@ struct rsr_asked {
     uint32_t n_logprobs;
 };
 
-/* Picks of engine->chunk, whose first entry is the batch's entry `first`. */
+/* Prepares the picks of engine->chunk, whose first entry is the batch's entry `first`. */
 RSR_NODISCARD rsr_status rsr_picks_begin(struct rsr_engine *engine, const struct rsr_asked *asked,
                                          size_t first, rsr_error *err);
-/* The token and the log-probabilities of pick i, after the head. */
+/* Finds the token and the log-probabilities of pick i, after the head. */
 RSR_NODISCARD rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i,
                                          rsr_error *err);
 /* Adds them to the profile, with the engine's lock held. */

@@ -1,8 +1,9 @@
 /* prefix_cache.c - prefix caches: trees of KV pages (kv/prefix_tree.h) with a budget, which give
  * pages up to sequences that need them.
  *
- * The engine's lock guards them. Pages are shared as forks share them, the open one too: who writes
- * to it next gets a copy (rsr_sequence_reserve), so neither taking nor putting computes or copies.
+ * The engine's lock guards them. Caches share pages as forks do, and the open page, too: the
+ * sequence that writes to it next gets a copy (rsr_sequence_reserve). So neither take nor put
+ * computes or copies.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 struct rsr_prefix_cache {
     const struct rsr_api *api; /* first, always */
     rsr_engine *engine;
-    struct rsr_prefix_cache *next; /* of the engine's */
+    struct rsr_prefix_cache *next; /* the engine's next cache */
     struct rsr_prefix_tree tree;
     uint64_t page_bytes;
     uint32_t max_pages;
@@ -22,7 +23,7 @@ struct rsr_prefix_cache {
 
 /* ---- Pages ---- */
 
-/* Of those that rsr_prefix_tree_evict takes out; false: none. With the lock. */
+/* Evicts a page as rsr_prefix_tree_evict does; false: there was none. Called with the lock. */
 static bool evict(struct rsr_prefix_cache *cache, const struct rsr_prefix_node *last) {
     const uint32_t page = rsr_prefix_tree_evict(&cache->tree, last);
     if (page == RSR_NO_PAGE)
@@ -43,7 +44,7 @@ bool rsr_prefix_caches_yield(rsr_engine *engine) {
     return false;
 }
 
-/* With the lock, which is let go of. */
+/* Called with the lock, which it releases. */
 static void shrink_to(struct rsr_prefix_cache *cache, uint32_t n_pages) {
     while (cache->tree.n_pages > n_pages)
         (void)evict(cache, NULL);
@@ -143,7 +144,8 @@ rsr_status rsr_api_prefix_cache_take(rsr_prefix_cache *cache, const uint32_t *to
     return RSR_OK;
 }
 
-/* Adds the page that begins with token `begin` below *node, which it becomes. With the lock. */
+/* Adds the page that begins with token `begin` below *node; *node then is the page's node. Called
+ * with the lock. */
 static rsr_status put_page(struct rsr_prefix_cache *cache, const struct rsr_sequence *sequence,
                            uint32_t begin, struct rsr_prefix_node **node, rsr_error *err) {
     struct rsr_kv_pool *kv = &cache->engine->kv;
@@ -164,7 +166,7 @@ static rsr_status put_page(struct rsr_prefix_cache *cache, const struct rsr_sequ
     return RSR_OK;
 }
 
-/* Page by page, until what is above a page takes all of the budget. */
+/* Adds page by page until the budget is used up. */
 static rsr_status put_pages(struct rsr_prefix_cache *cache, const struct rsr_sequence *sequence,
                             rsr_error *err) {
     uint32_t n_pages;

@@ -1,5 +1,5 @@
-/* profile.c - what an engine counted, for those who ask: time and bytes by operation, and what
- * attention and picks read. */
+/* profile.c - hands out what an engine counted: time and bytes by operation, and what attention and
+ * picks read. */
 #include <string.h>
 
 #include "engine.h"
@@ -43,7 +43,7 @@ rsr_status rsr_api_engine_profile(rsr_engine *engine, bool enable, rsr_profile_e
     return status;
 }
 
-/* Gives out a total of the profile and, with `reset`, begins anew what is counted: all after
+/* Copies a total of the profile to the caller; with `reset`, clears its counters, which begin at
  * counts_at. */
 static rsr_status take_stats(rsr_engine *engine, void *total, size_t size_bytes, size_t counts_at,
                              bool reset, void *stats) {

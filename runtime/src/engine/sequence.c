@@ -1,6 +1,6 @@
-/* sequence.c - a sequence is its tokens and a list of the KV pages they filled. Full pages may be
- * shared with forks; the page that is written to never is: rsr_sequence_reserve copies it first if
- * need be. */
+/* sequence.c - a sequence is its tokens and a list of the KV pages they filled. Forks may share
+ * full pages. A page that is written to is never shared: rsr_sequence_reserve copies it first if
+ * necessary. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +27,7 @@ struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err) {
     return NULL;
 }
 
-/* Waits for pages on their way to the system where there is no other free one. */
+/* If no page is free, waits for pages whose memory is on its way to the system. */
 static uint32_t take_free_page(struct rsr_engine *engine) {
     while (engine->kv.n_free == 0 && engine->n_dropping > 0)
         pthread_cond_wait(&engine->dropped, &engine->lock);
@@ -52,7 +52,7 @@ rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err) {
 void rsr_engine_drop_warm(struct rsr_engine *engine) {
     struct rsr_kv_pool *kv = &engine->kv;
     while (kv->n_warm > RSR_WARM_PAGES) {
-        const uint32_t page = rsr_kv_page_take(kv); /* a warm one */
+        const uint32_t page = rsr_kv_page_take(kv); /* one that still has its memory */
         engine->n_dropping++;
         pthread_mutex_unlock(&engine->lock);
         engine->backend->drop_page(engine, page);
@@ -68,7 +68,7 @@ bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
     struct rsr_kv_pool *kv = &engine->kv;
     const uint32_t number = position / RSR_PAGE_TOKENS;
     uint32_t page;
-    do { /* what a cache gives up may be this very page */
+    do { /* the page that a cache gives up may be the shared one itself */
         if (number < sequence->n_pages && !rsr_kv_page_is_shared(kv, sequence->pages[number]))
             return true;
         page = take_free_page(engine);
