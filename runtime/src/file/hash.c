@@ -1,5 +1,5 @@
 /* hash.c - two 64-bit lanes over 16-byte words, multiply and fold (the construction of wyhash and
- * MUM hashes): several bytes a cycle, good dispersion, no claim against an adversary. */
+ * MUM hashes): several bytes per cycle, good dispersion, no protection against an adversary. */
 #include "rsr_hash.h"
 
 #include <string.h>

@@ -51,14 +51,14 @@ static bool note_is_whole(const struct rsr_note *note) {
     return whole;
 }
 
-/* Where the search is, over all segments. */
+/* State of the search, over all segments. */
 struct search {
     const char *path;
     uint32_t n_notes;
     bool found;
 };
 
-/* Takes the note of a segment that is ours. */
+/* Takes our note from a segment, if it is there. */
 static rsr_status search_segment(struct rsr_module_file *file, const Elf64_Phdr *segment,
                                  struct search *search, rsr_error *err) {
     static const char owner[] = RSR_NOTE_OWNER;
@@ -90,8 +90,8 @@ static rsr_status search_segment(struct rsr_module_file *file, const Elf64_Phdr 
     return RSR_OK;
 }
 
-/* dlopen maps what the program headers say without looking at the file's size, and reading past the
- * end of a file that was cut off is SIGBUS: every segment must be in the file. */
+/* Checks that every segment is within the file: dlopen maps segments without looking at the file's
+ * size, and reading past the end of a truncated file is SIGBUS. */
 static rsr_status visit_segments(struct rsr_module_file *file, struct search *search,
                                  rsr_error *err) {
     const uint64_t n_bytes = file_bytes(file);

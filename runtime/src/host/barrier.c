@@ -1,17 +1,19 @@
 /* barrier.c - see barrier.h.
  *
  * A decode step has some hundred barriers, 5 to 200 us apart, and its workers arrive up to 50 us
- * after each other, so spinning wins while all run: a sleeper comes back 10 us late. A worker that
- * lost its CPU to another program keeps the others burning theirs, and the scheduler makes a thread
- * that burned its share wait, while one that slept runs as soon as it is woken. So how long is spun
- * adapts. A spin that helped lengthens the next one; one in vain doubles it where the wait ended
- * soon after, and halves it where the wait was a scheduler's slice or where two threads share a
- * CPU, which is how threads end up that compete with other programs.
+ * after each other. While all workers run, spinning is better, because a sleeper wakes 10 us late.
+ * But if a worker loses its CPU to another program, the others waste theirs by spinning. The
+ * scheduler then makes these threads wait, because they used up their share, while a thread that
+ * slept runs as soon as it is woken. So the time of a spin adapts. A spin that helped lengthens the
+ * next one. A spin in vain doubles it if the wait ended soon afterwards. It halves it if the wait
+ * took a scheduler's slice, or if two threads share a CPU, as threads that compete with other
+ * programs often do.
  *
- * Measured on 2 CPUs, beside halving after every spin in vain. 8 layers of 2,560, barriers 10 to
- * 200 us apart: 11.3 ms a token (12.6), an eighth of the context switches; that run was without the
- * look at shared CPUs. The bundled model, barriers 5 us apart: alone 0.19-0.24 ms (0.20-0.21),
- * beside one busy thread 0.58-0.79 ms (0.64-0.76); without that look 3.2 ms.
+ * Measured on 2 CPUs; in brackets the simpler rule that halves after every spin in vain. 8 layers
+ * of 2,560 with barriers 10 to 200 us apart: 11.3 ms per token (12.6) and an eighth of the context
+ * switches (without the check for shared CPUs). The bundled model, with barriers 5 us apart: alone
+ * 0.19-0.24 ms (0.20-0.21); beside one busy thread 0.58-0.79 ms (0.64-0.76), without the check for
+ * shared CPUs 3.2 ms.
  */
 #include <limits.h>
 #include <sched.h>
@@ -33,7 +35,7 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-/* Some 50 ns, as a pause takes. */
+/* Takes some 50 ns, as long as a pause. */
 static inline void fetch_some(struct rsr_fetch *fetch) {
     enum { LINES = 8, LINE_BYTES = 64 };
     for (uint32_t n = 0; n < LINES && fetch->at != fetch->end; n += fetch->n_streams) {
@@ -83,8 +85,8 @@ void rsr_signal_set(struct rsr_signal *signal, uint32_t value) {
         syscall(SYS_futex, &signal->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-/* A wait that a longer spin would have covered ends before this; one for a thread that lost its CPU
- * takes a slice of the scheduler. */
+/* A wait that ends before this would have been covered by a longer spin. A wait for a thread that
+ * lost its CPU takes a scheduler's slice, which is longer. */
 #define CLOSE_NS 400000u
 
 /* Below this a spin is over before a neighbour's store has arrived. */
@@ -146,11 +148,13 @@ uint32_t rsr_barrier_spin(const struct rsr_barrier *barrier) {
     return spin_ns < most ? spin_ns : most;
 }
 
-/* True for the last to come: nobody is to be waited for. Else *phase ends when all have come. */
+/* Notes an arrival. True: the thread is the last one and need not wait. False: *phase ends when all
+ * have arrived. */
 static bool arrive(struct rsr_barrier *barrier, uint32_t thread, uint32_t *phase) {
     atomic_store_explicit(&barrier->places[thread].cpu, sched_getcpu(), memory_order_relaxed);
     *phase = atomic_load_explicit(&barrier->phase.value, memory_order_acquire);
-    /* Read before it has come: then all may go on, and resize the barrier. */
+    /* Read before the arrival is noted: after that, all threads may continue and resize the
+     * barrier. */
     const uint32_t count = get(&barrier->count);
     if (atomic_fetch_add(&barrier->arrived, 1) + 1 != count)
         return false;

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* A counter that threads wait on to change. On a cache line of its own. */
+/* A counter; threads wait until it changes. It has a cache line of its own. */
 struct rsr_signal {
     _Alignas(64) _Atomic uint32_t value;
     _Atomic uint32_t sleepers;
@@ -23,13 +23,13 @@ struct rsr_fetch {
     uint64_t stream_bytes; /* from one to the next */
 };
 
-/* Where a thread was when it last came to the barrier. On a cache line of its own. */
+/* The CPU on which a thread last arrived at the barrier. It has a cache line of its own. */
 struct rsr_place {
     _Alignas(64) _Atomic int cpu;
 };
 
-/* A barrier of `count` threads, reusable at once. Waiting threads spin for at most max_spin_ns; how
- * long they do adapts to whether it helped. */
+/* A barrier of `count` threads, reusable at once. Waiting threads spin for at most max_spin_ns; the
+ * time adapts to whether spinning helped. */
 struct rsr_barrier {
     struct rsr_signal phase;
     _Alignas(64) _Atomic uint32_t arrived;
@@ -40,14 +40,14 @@ struct rsr_barrier {
 };
 
 void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places);
-/* Before its first use, and while no thread is on its way to it. */
+/* Call it before the first use, or while no thread uses the barrier. */
 void rsr_barrier_resize(struct rsr_barrier *barrier, uint32_t count, uint32_t max_spin_ns);
-/* How long to spin for what the other threads do. */
+/* How long to spin, in ns, while waiting for something that other threads do. */
 uint32_t rsr_barrier_spin(const struct rsr_barrier *barrier);
-/* thread is 0 .. count-1, each once. While it spins it fetches, from fetch->at on, as long as
- * others do not come; fetch may be NULL. */
+/* Waits for all threads; `thread` is 0 .. count-1, each number once. A spinning thread prefetches
+ * memory from fetch->at on; fetch may be NULL. */
 void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread, struct rsr_fetch *fetch);
-/* In its place, for a thread that does not need the others. */
+/* Arrives without waiting, for a thread that does not need the others. */
 void rsr_barrier_arrive(struct rsr_barrier *barrier, uint32_t thread);
 
 #endif

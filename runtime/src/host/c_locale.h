@@ -1,12 +1,12 @@
-/* c_locale.h - numbers are read and written with a '.', whatever setlocale() the application has
- * called. */
+/* c_locale.h - makes numbers read and written with a '.', whatever locale the application has
+ * set. */
 #ifndef RSR_SRC_C_LOCALE_H
 #define RSR_SRC_C_LOCALE_H
 
 #include <locale.h>
 
-/* The calling thread is in the C locale until rsr_leave_c_locale(what this returned). (In the
- * unlikely case that there is no memory for it nothing changes.) */
+/* Puts the calling thread into the C locale until rsr_leave_c_locale(the returned value). (If there
+ * is no memory for a locale, which is unlikely, nothing changes.) */
 static inline locale_t rsr_enter_c_locale(void) {
     return uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
 }

@@ -23,7 +23,7 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
     return b == 0 || (a != 0 && a < b) ? a : b;
 }
 
-/* Of `group` and its ancestors below `root`. */
+/* The smallest limit of `group` and its ancestors below `root`. */
 static uint64_t limit_below(const char *root, const char *group,
                             uint64_t (*read_limit)(const char *folder)) {
     char folder[4160];

@@ -1,10 +1,11 @@
-/* cgroup.h - limits that the control groups of this process set, in either version of them. */
+/* cgroup.h - limits that control groups (v1 and v2) set for this process. */
 #ifndef RSR_CGROUP_H
 #define RSR_CGROUP_H
 
 #include <stdint.h>
 
-/* What limits one resource. Each reader tells the limit in a group's folder; 0: none. */
+/* Where the limits of one resource are. Each reader returns the limit in a group's folder; 0:
+ * none. */
 struct rsr_cgroup_resource {
     const char *controllers[2]; /* as /proc/self/cgroup names version 1's; may repeat */
     const char *v1_root;        /* where version 1 is mounted */
@@ -16,8 +17,8 @@ struct rsr_cgroup_resource {
  * read set none. */
 uint64_t rsr_cgroup_limit(const struct rsr_cgroup_resource *resource);
 
-/* The first number in FOLDER/NAME, and the second where two are wanted. Returns how many there are:
- * 0 of "max". */
+/* Reads the first number in FOLDER/NAME, and the second if two are wanted. Returns how many there
+ * are; "max" counts as 0 numbers. */
 int rsr_cgroup_read(const char *folder, const char *name, int64_t *first, int64_t *second);
 
 #endif

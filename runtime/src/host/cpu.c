@@ -1,4 +1,5 @@
-/* cpu.c - the host's CPU features: what there is, what must be asked for, and their names. */
+/* cpu.c - the host's CPU features: which exist, which must be requested from the kernel, and their
+ * names. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -11,8 +12,8 @@ uint64_t rsr_cpu_features(void) {
     return rsr_detect_cpu();
 }
 
-/* Since Linux 5.16 a process asks before its first AMX instruction; without, it gets SIGILL. Older
- * kernels do not save the tiles, so that the features are not there to begin with. */
+/* Since Linux 5.16 a process must ask before its first AMX instruction, or it gets SIGILL. Older
+ * kernels do not save the tiles, so they do not offer the features at all. */
 bool rsr_cpu_enable(uint64_t features) {
 #if defined(__x86_64__)
     const long arch_req_xcomp_perm = 0x1023, xfeature_xtiledata = 18;

@@ -21,20 +21,20 @@ bool rsr_cpu_enable(uint64_t features);
 /* "avx512f and avx512bw" into text; "" for no feature. */
 void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
 
-/* CPUs of the calling thread's affinity mask, or n_placed where these are more; cut by the cgroup's
- * CPU quota (rounded up); at least 1. */
+/* The larger of n_placed and the number of CPUs in the calling thread's affinity mask, limited by
+ * the cgroup's CPU quota (rounded up); at least 1. */
 uint32_t rsr_cpu_available(uint32_t n_placed);
 
-/* The same of cores: CPUs that share one are one, where `folder` tells
- * ("/sys/devices/system/cpu"). */
+/* Counts like rsr_cpu_available, but CPUs that share a core count once, if `folder`
+ * ("/sys/devices/system/cpu") says so. */
 uint32_t rsr_cpu_cores(uint32_t n_placed, const char *folder);
 #define RSR_CPU_FOLDER "/sys/devices/system/cpu"
 
-/* CPUs of OpenMP's places, 0 where it binds no threads or is not there: with OMP_PROC_BIND or
- * OMP_PLACES some implementations bind the program's first thread to one of them before main, and
- * its mask tells no more what there is. */
+/* CPUs in OpenMP's places; 0: OpenMP binds no threads or is not there. With OMP_PROC_BIND or
+ * OMP_PLACES some implementations bind the program's first thread to one place before main, so the
+ * thread's mask no longer shows all usable CPUs. */
 uint32_t rsr_cpu_placed(void);
-/* Lets the calling thread run on all of them, if there are any. */
+/* Lets the calling thread run on all CPUs of OpenMP's places, if there are any. */
 void rsr_cpu_take_places(void);
 
 /* Binds the calling thread to the n-th CPU (modulo their number) of its affinity mask. */

@@ -1,4 +1,4 @@
-/* error.c - errors as one sentence, and structs whose size tells their version. */
+/* error.c - errors as one sentence, and structs whose size identifies their version. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +45,7 @@ rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...) 
     return status;
 }
 
-/* Far above any struct of rsr.h: a larger size is an uninitialised one. */
+/* Far above any struct of rsr.h: a larger size means that the struct was not initialised. */
 #define LIMIT_STRUCT_BYTES 4096u
 
 /* The size that a caller's struct begins with. */
@@ -64,7 +64,7 @@ rsr_status rsr_check_info(const void *caller, rsr_error *err) {
     return struct_bytes(caller, &n_bytes, err);
 }
 
-/* Copies what both sides know, but for the size. */
+/* Copies the members that both sides know, except size_bytes. */
 static void copy_common(void *to, const void *from, size_t n_bytes) {
     memcpy((char *)to + sizeof(uint32_t), (const char *)from + sizeof(uint32_t),
            n_bytes - sizeof(uint32_t));

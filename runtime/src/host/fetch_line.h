@@ -1,15 +1,15 @@
-/* fetch_line.h - asking for memory that is read soon. */
+/* fetch_line.h - prefetching memory that is read soon. */
 #ifndef RSR_FETCH_LINE_H
 #define RSR_FETCH_LINE_H
 
 #include <stdbool.h>
 
-/* GCC takes a function that does nothing but fetch for one that does nothing, and drops its
- * calls. */
+/* GCC drops calls of functions that only prefetch, because to it they do nothing; inlining avoids
+ * this. */
 #define RSR_FETCHER static inline __attribute__((always_inline))
 
-/* Brings a line of memory near: to the second cache, or the first, too. `far` is what
- * rsr_detect_far_fetches() tells, or a constant. */
+/* Prefetches a cache line: `far` to the L2 cache only, otherwise to the L1 cache as well. `far` is
+ * the result of rsr_detect_far_fetches(), or a constant. */
 RSR_FETCHER void rsr_fetch_line(const void *line, bool far) {
     if (far)
         __builtin_prefetch(line, 0, 2);

@@ -1,5 +1,5 @@
 /* host_cpus.c - how many CPUs and cores this process may use: affinity mask and cgroup quota (v2
- * and v1). The compiler has it, too, and so it knows nothing of OpenMP. */
+ * and v1). The compiler uses this file, too, so it must not use OpenMP. */
 #include <errno.h>
 #include <sched.h>
 #include <stdint.h>
@@ -40,13 +40,14 @@ void rsr_cpu_pin(uint32_t n) {
             continue;
         CPU_ZERO_S(size, mask);
         CPU_SET_S(cpu, size, mask);
-        sched_setaffinity(0, size, mask); /* a wish: a failure costs speed only */
+        sched_setaffinity(0, size, mask); /* a failure only costs speed */
         break;
     }
     CPU_FREE(mask);
 }
 
-/* CPUs that a quota of `quota` microseconds in `period` is worth, rounded up; 0: no limit. */
+/* Number of CPUs that can run all the time with `quota` microseconds in each `period`, rounded up;
+ * 0: no limit. */
 static uint64_t quota_cpus(int64_t quota, int64_t period) {
     if (quota <= 0 || period <= 0)
         return 0;
@@ -82,8 +83,8 @@ uint32_t rsr_cpu_available(uint32_t n_placed) {
     return cut_by_quota(cpus < n_placed ? n_placed : cpus);
 }
 
-/* Of the CPUs of a core ("0,4" or "0-1"), those in the mask: how many, and the first one. All are
- * as many as a core has. */
+/* The CPUs of one core ("0,4" or "0-1"): how many there are, how many are in the mask, and the
+ * first of these. */
 struct siblings {
     size_t first, n, n_all;
 };
@@ -109,7 +110,7 @@ static struct siblings read_siblings(const char *folder, size_t cpu, const cpu_s
             n_chars += n_more;
         for (size_t i = begin; i <= end; i++) {
             s.n_all++;
-            if (CPU_ISSET_S(i, size, mask)) /* false beyond it */
+            if (CPU_ISSET_S(i, size, mask)) /* false for numbers beyond the mask */
                 s.first = s.n++ == 0 ? i : s.first;
         }
     }

@@ -36,7 +36,7 @@ static uint64_t find_in(const char *folder, const char *name, const char *word) 
     return found;
 }
 
-/* Of a limit; at least 1, since 0 is no limit. */
+/* What is left of a limit; at least 1, because 0 means no limit. */
 static uint64_t left_of(uint64_t limit, uint64_t used, uint64_t cached) {
     used = used > cached ? used - cached : 0;
     return limit == 0 ? 0 : limit > used ? limit - used : 1;

@@ -4,12 +4,13 @@
 
 #include <stdint.h>
 
-/* Bytes of the machine's memory and swap, cut by the memory limit of the cgroup (v2 and v1): what
- * is there at most, whoever uses it now. UINT64_MAX where the machine does not tell. */
+/* Bytes of the machine's memory and swap, or the cgroup's memory limit (v2 and v1) if that is less.
+ * Memory that is in use counts. UINT64_MAX: unknown. */
 uint64_t rsr_host_memory(void);
 
-/* Bytes that can be committed now: what the machine calls available and its free swap, cut by what
- * the cgroups have left, of which they give up cached files. Others take of it at the same time. */
+/* Bytes that can be committed now: available memory and free swap of the machine, or what the
+ * cgroups have left if that is less (their cached files count as free). Other processes may take
+ * some of it at any time. */
 uint64_t rsr_host_memory_left(void);
 
 #endif

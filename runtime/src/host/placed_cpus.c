@@ -1,14 +1,14 @@
-/* placed_cpus.c - the CPUs that OpenMP places threads on, where the application has OpenMP.
+/* placed_cpus.c - the CPUs on which OpenMP places threads, if the application uses OpenMP.
  *
- * With OMP_PROC_BIND or OMP_PLACES its library binds the program's first thread to one of them
- * before main, and threads inherit that. The runtime neither needs nor loads the library: its
- * functions are weak. */
+ * With OMP_PROC_BIND or OMP_PLACES the OpenMP library binds the program's first thread to one of
+ * these CPUs before main, and new threads inherit the binding. The runtime neither needs nor loads
+ * this library: its functions are weak. */
 #include <sched.h>
 #include <stdlib.h>
 
 #include "cpu.h"
 
-/* As omp.h has them, which may be missing. */
+/* Declared here, because omp.h may be missing. */
 extern int omp_get_proc_bind(void) __attribute__((weak));
 extern int omp_get_num_places(void) __attribute__((weak));
 extern int omp_get_place_num_procs(int place) __attribute__((weak));
@@ -39,7 +39,7 @@ void rsr_cpu_take_places(void) {
     cpu_set_t mask;
     CPU_ZERO(&mask);
     for (const int *id = ids; id < end; id++)
-        CPU_SET((size_t)*id, &mask); /* which ignores what it cannot hold */
+        CPU_SET((size_t)*id, &mask); /* ignores numbers beyond the set */
     free(ids);
     sched_setaffinity(0, sizeof(mask), &mask); /* a wish: a failure costs speed only */
 }

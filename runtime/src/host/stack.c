@@ -7,7 +7,8 @@
 
 #define UNKNOWN_STACK ((size_t)64 << 10)
 
-/* Where the calling thread's stack begins, above its guard; NULL: it runs on another one. */
+/* The lowest address of the calling thread's stack, above its guard; NULL: it runs on another
+ * stack. */
 static const char *find_begin(void) {
     const char *here = __builtin_frame_address(0), *begin = NULL;
     pthread_attr_t attributes;

@@ -7,24 +7,26 @@
 
 #include "runtime.h"
 
-/* The lowest address that frames of the calling thread may reach, with `reserve` bytes below it. Of
- * a stack that the thread library does not know, a coroutine's, it is 64 KiB below the caller. */
+/* The lowest address that frames of the calling thread may reach; `reserve` bytes stay free below
+ * it. On a stack that the thread library does not know (a coroutine's) it is 64 KiB below the
+ * caller. */
 const char *rsr_stack_end(size_t reserve);
 
-/* A stack that was found before: of the first thread that takes as long as reading /proc. The
- * thread's number is the kernel's: a pthread_t comes back with the next stack that ends at the same
- * address. Zeros are fine. */
+/* Caches the bounds of a stack: finding those of the first thread takes as long as reading /proc.
+ * The thread is identified by the kernel's number, because a new thread may get the pthread_t of
+ * one that ended. Zeros are an empty cache. */
 struct rsr_known_stack {
     const char *begin;
     long thread;
 };
 
-/* Whether the calling thread has so many bytes of stack left, as far as that is known;
- * RSR_ERR_MEMORY names who asks. `known` may be NULL, and is of one thread at a time. */
+/* Checks that the calling thread has n_bytes of stack left, if this is known. RSR_ERR_MEMORY: it
+ * has less; the message names the caller. `known` may be NULL, and belongs to one thread at a
+ * time. */
 RSR_NODISCARD rsr_status rsr_check_stack(struct rsr_known_stack *known, size_t n_bytes,
                                          const char *caller, rsr_error *err);
 
-/* Whether the caller's frame lies below. */
+/* Whether the caller's frame is below this address. */
 static inline bool rsr_is_below(const char *stack_end) {
     return (const char *)__builtin_frame_address(0) < stack_end;
 }

@@ -1,5 +1,5 @@
-/* turns.c - see turns.h. A turn is handed over, not put down: whoever comes meanwhile cannot take
- * it from those who waited, as one can with a mutex. */
+/* turns.c - see turns.h. A turn is handed directly to the next thread: unlike with a mutex, a
+ * newcomer cannot take it from a thread that waits. */
 #include "turns.h"
 
 #include <stddef.h>
@@ -44,7 +44,7 @@ static void give(struct rsr_turns *turns) {
     if (next == NULL)
         return;
     turns->first = next->next;
-    next->is_mine = true; /* its thread returns, and ends `next`, when it has the lock */
+    next->is_mine = true; /* once its thread gets the lock, it returns and ends `next` */
     pthread_cond_signal(&next->comes);
 }
 

@@ -36,7 +36,7 @@ struct rsr_utf8_step {
     uint32_t code;   /* VALID: the code point, else U+FFFD */
 };
 
-/* What stands at the front of text[0..n); n > 0. */
+/* Scans the front of text[0..n); n > 0. */
 struct rsr_utf8_step rsr_utf8_scan(const char *text, size_t n);
 
 bool rsr_utf8_is_valid(const char *text, size_t n);

@@ -1,5 +1,5 @@
-/* worker_pool.c - see worker_pool.h. The threads are POSIX threads: OpenMP's library ends the
- * process where the system refuses a thread, and takes stack sizes and limits from the
+/* worker_pool.c - see worker_pool.h. The threads are POSIX threads, because the OpenMP library ends
+ * the process if the system refuses a thread, and takes stack sizes and limits from the
  * environment. */
 #include <fenv.h>
 #include <pthread.h>
@@ -12,16 +12,17 @@
 #include "runtime.h"
 #include "worker_pool.h"
 
-/* How long a worker spins before it sleeps. A sleep and a wake-up cost some 5 us each and barriers
- * of a decode step are mostly less than 20 us apart: after twice that, spinning no longer pays. */
+/* How long a worker spins before it sleeps. A sleep and a wake-up take some 5 us each, and barriers
+ * of a decode step are mostly less than 20 us apart. After twice this time spinning no longer
+ * helps. */
 #define SPIN_NS 40000u
 
-/* Besides what jobs take: for the C library's own data of a thread. */
+/* In addition to the stack for jobs: room for the C library's data of a thread. */
 #define THREAD_STACK_BYTES ((size_t)256 << 10)
 
 /* One of the pool's threads. On cache lines of its own. */
 struct member {
-    struct rsr_signal posted; /* counts the jobs that it takes part in; it waits on it */
+    struct rsr_signal posted; /* counts the jobs of this thread, which waits on it */
     struct rsr_worker_pool *pool;
     uint32_t worker;
     pthread_t thread;
@@ -34,8 +35,8 @@ struct rsr_worker_pool {
     uint32_t n_threads; /* the caller's and members */
     uint32_t n_cpus;
     bool pin;
-    struct rsr_place *places; /* [n_threads]; of the barrier */
-    struct member members[];  /* [n_threads]; the first is the caller's, and no thread */
+    struct rsr_place *places; /* [n_threads]; for the barrier */
+    struct member members[];  /* [n_threads]; the first stands for the caller and has no thread */
 };
 
 static void *work(void *argument) {
@@ -58,7 +59,7 @@ static void post(struct member *member) {
     rsr_signal_set(&member->posted, atomic_load(&member->posted.value) + 1);
 }
 
-/* Ends the first n_started. */
+/* Ends the first n_started threads. */
 static void end(struct rsr_worker_pool *pool, uint32_t n_started) {
     pool->job = NULL;
     for (uint32_t i = 1; i < n_started; i++)
@@ -67,7 +68,7 @@ static void end(struct rsr_worker_pool *pool, uint32_t n_started) {
         pthread_join(pool->members[i].thread, NULL);
 }
 
-/* Returns how many there are then, the caller's among them. */
+/* Starts the threads. Returns how many there are then, the caller's included. */
 static uint32_t start(struct rsr_worker_pool *pool, size_t stack_bytes) {
     uint32_t n = 1;
     pthread_attr_t attributes;
@@ -135,7 +136,7 @@ void rsr_worker_pool_run(struct rsr_worker_pool *pool, uint32_t n, rsr_job_fn *j
     fesetenv(FE_DFL_ENV);
     pool->job = job;
     pool->argument = argument;
-    /* With more workers than CPUs, whoever spins keeps the one that is awaited from running. */
+    /* With more workers than CPUs, a spinning thread may keep the awaited one from running. */
     rsr_barrier_resize(&pool->barrier, n, n > pool->n_cpus ? 0 : SPIN_NS);
     for (uint32_t i = 1; i < n; i++)
         post(&pool->members[i]);

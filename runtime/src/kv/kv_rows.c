@@ -44,7 +44,7 @@ struct rsr_kv_format rsr_kv_format_of(enum rsr_kv_type type, uint32_t head_dim, 
     };
 }
 
-/* Rows of a page are a multiple of 64 bytes, and so are its losses. */
+/* The rows of a page take a multiple of 64 bytes, and so do its losses. */
 uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format) {
     const uint64_t losses = format->has_losses ? sizeof(struct rsr_kv_loss) : 0;
     return RSR_PAGE_TOKENS * (2 * (uint64_t)format->row_bytes + losses);

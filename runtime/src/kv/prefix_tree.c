@@ -11,7 +11,7 @@ static void unlink_node(struct rsr_prefix_tree *tree, struct rsr_prefix_node *no
     *(node->older != NULL ? &node->older->newer : &tree->oldest) = node->newer;
 }
 
-/* Right after `newer` in age; NULL: as the newest. */
+/* Links the node next to `newer` and older than it; NULL: as the newest. */
 static void link_node(struct rsr_prefix_tree *tree, struct rsr_prefix_node *node,
                       struct rsr_prefix_node *newer) {
     struct rsr_prefix_node *older = newer != NULL ? newer->older : tree->newest;
@@ -21,7 +21,8 @@ static void link_node(struct rsr_prefix_tree *tree, struct rsr_prefix_node *node
     *(older != NULL ? &older->newer : &tree->oldest) = node;
 }
 
-/* From the leaf up: in the end the one below the root is the newest. */
+/* Makes a node and those above it the newest, from the leaf up, so the one below the root is the
+ * newest of all. */
 static void use(struct rsr_prefix_tree *tree, struct rsr_prefix_node *node) {
     for (; node != &tree->root; node = node->parent) {
         unlink_node(tree, node);
@@ -40,8 +41,8 @@ static uint32_t count_common(const struct rsr_prefix_node *node, const uint32_t 
     return n;
 }
 
-/* Whether the node stands before the tokens: it differs in a smaller one, or is a beginning of
- * them. */
+/* Whether the node sorts before the tokens: its first different token is smaller, or it is a prefix
+ * of them. */
 static bool is_before(const struct rsr_prefix_node *node, const uint32_t *tokens,
                       uint32_t n_tokens) {
     const uint32_t n = count_common(node, tokens, n_tokens);
@@ -50,7 +51,7 @@ static bool is_before(const struct rsr_prefix_node *node, const uint32_t *tokens
     return node->tokens[n] < tokens[n];
 }
 
-/* Where the tokens would stand among the children. */
+/* The place of the tokens among the sorted children. */
 static uint32_t find_place(const struct rsr_prefix_node *node, const uint32_t *tokens,
                            uint32_t n_tokens) {
     uint32_t begin = 0, end = node->n_children;
@@ -64,7 +65,8 @@ static uint32_t find_place(const struct rsr_prefix_node *node, const uint32_t *t
     return begin;
 }
 
-/* The child that has most in common with the tokens, and how many they are; NULL: none has any. */
+/* The child with the longest common prefix with the tokens, and its length; NULL: no child has
+ * one. */
 static struct rsr_prefix_node *find_child(const struct rsr_prefix_node *node,
                                           const uint32_t *tokens, uint32_t n_tokens,
                                           uint32_t *n_common) {
@@ -131,7 +133,7 @@ uint32_t rsr_prefix_tree_find(struct rsr_prefix_tree *tree, const uint32_t *toke
     struct rsr_prefix_node *node = rsr_prefix_tree_descend(tree, tokens, n_tokens, &n_full);
     const uint32_t n = n_full * RSR_PAGE_TOKENS, n_left = n_tokens - n;
     struct rsr_prefix_node *last = NULL;
-    if (n_left == 0) /* the tokens may be NULL, and have no place after them */
+    if (n_left == 0) /* the tokens may be NULL here */
         n_common = 0;
     else
         last = find_child(node, tokens + n, n_left < RSR_PAGE_TOKENS ? n_left : RSR_PAGE_TOKENS,
@@ -173,7 +175,7 @@ bool rsr_prefix_tree_add(struct rsr_prefix_tree *tree, struct rsr_prefix_node **
         *unused = page;
         return true;
     }
-    if (child != NULL && n_common == child->n_tokens) { /* its place among the others is the same */
+    if (child != NULL && n_common == child->n_tokens) { /* the longer page replaces it */
         *unused = child->page;
         child->page = page;
         child->n_tokens = n_tokens;

@@ -1,13 +1,13 @@
 /* prefix_tree.h - which KV pages hold which tokens: a tree whose nodes are pages.
  *
- * A node is a page and its tokens, RSR_PAGE_TOKENS of them or, of a leaf, fewer; what stands on the
- * way from the root to it are the tokens before. Children are sorted by their tokens, and none
- * begins with all of another's: the child that has most in common with a text is a neighbour of the
- * text's place.
+ * A node is a page and its RSR_PAGE_TOKENS tokens; a leaf may have fewer. The nodes on the path
+ * from the root hold the tokens before. Children are sorted by their tokens, and no child's tokens
+ * are a prefix of another's. So the child with the longest common prefix with a text is a neighbour
+ * of the text's place.
  *
- * All nodes are in a list by their last use. A node is never newer than the one above it, so that
- * the oldest is a leaf. The tree owns a reference to each of its pages, which the caller gives and
- * takes (kvcache.h). Not thread-safe.
+ * A list holds all nodes by their last use. A node is never newer than its parent, so the oldest
+ * node is a leaf. The tree owns a reference to each of its pages; the caller adds and removes these
+ * references (kvcache.h). Not thread-safe.
  */
 #ifndef RSR_PREFIX_TREE_H
 #define RSR_PREFIX_TREE_H
@@ -28,28 +28,28 @@ struct rsr_prefix_tree {
     uint32_t n_pages;
 };
 
-/* The longest beginning of `tokens` that the tree has, whose pages become the newest: returns its
- * length, and its pages, ceil(length / RSR_PAGE_TOKENS) of them; of the last a beginning may be
- * meant. `pages` may be NULL. */
+/* Finds the longest prefix of `tokens` that the tree has; its pages become the newest. Returns its
+ * length and fills `pages` (or NULL) with its ceil(length / RSR_PAGE_TOKENS) pages. The last page
+ * may hold more tokens than the prefix needs. */
 uint32_t rsr_prefix_tree_find(struct rsr_prefix_tree *tree, const uint32_t *tokens,
                               uint32_t n_tokens, uint32_t *pages);
 
-/* The node of the longest beginning of `tokens` in full pages, which become the newest, and their
- * number: rsr_prefix_tree_add() goes on there. */
+/* Finds the node of the longest prefix of `tokens` in full pages, and the number of these pages,
+ * which become the newest. rsr_prefix_tree_add() continues from this node. */
 struct rsr_prefix_node *rsr_prefix_tree_descend(struct rsr_prefix_tree *tree,
                                                 const uint32_t *tokens, uint32_t n_tokens,
                                                 uint32_t *n_pages);
 
-/* Puts a page below a node that rsr_prefix_tree_descend or this function gave last. *node becomes
- * its node, and *unused the page that the tree has no use for: `page` itself where the tree has all
- * of its tokens already, one with fewer of them that it takes the place of, or RSR_NO_PAGE. False:
- * no memory, and nothing has changed. */
+/* Adds a page below *node, which rsr_prefix_tree_descend or this function returned last; *node
+ * becomes the page's node. *unused receives the page that the tree does not need: `page` itself, if
+ * the tree has all of its tokens already; a page with fewer of these tokens, which `page` replaces;
+ * or RSR_NO_PAGE. False: no memory, and nothing has changed. */
 RSR_NODISCARD bool rsr_prefix_tree_add(struct rsr_prefix_tree *tree, struct rsr_prefix_node **node,
                                        const uint32_t *tokens, uint32_t n_tokens, uint32_t page,
                                        uint32_t *unused);
 
-/* Takes the oldest page out; RSR_NO_PAGE: there is none but `last` and what is above it, which
- * stay. */
+/* Removes the oldest page and returns it. `last` and the nodes above it stay; RSR_NO_PAGE: there
+ * are no others. */
 uint32_t rsr_prefix_tree_evict(struct rsr_prefix_tree *tree, const struct rsr_prefix_node *last);
 
 #endif
