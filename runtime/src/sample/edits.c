@@ -1,5 +1,5 @@
-/* edits.c - counts tokens of the history and looks biases up, in time that grows with what there is
- * of them and not with the vocabulary. */
+/* edits.c - counts tokens of the history and looks up biases, in time that grows with their number
+ * and not with the vocabulary. */
 #include <stdlib.h>
 
 #include "edits.h"
@@ -8,7 +8,7 @@ static uint32_t place_of(const struct rsr_edits *edits, uint32_t token) {
     const uint32_t mask = rsr_edits_places(edits) - 1;
     uint32_t place = token * UINT32_C(0x9e3779b9) >> (32 - edits->bits);
     while (edits->places[place].token != token && edits->places[place].token != RSR_NO_EDIT)
-        place = (place + 1) & mask; /* half of the places are empty */
+        place = (place + 1) & mask; /* ends, because half of the places are empty */
     return place;
 }
 
@@ -25,7 +25,7 @@ static struct rsr_edit *edit_for(struct rsr_edits *edits, uint32_t token) {
     return edit;
 }
 
-/* Empty places, at least twice as many as n. */
+/* Makes empty places, at least 2 n. */
 static rsr_status reserve_places(struct rsr_edits *edits, size_t n, rsr_error *err) {
     for (edits->bits = 1; (size_t)1 << edits->bits < 2 * n;)
         edits->bits++;
@@ -55,7 +55,7 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* The last n of them. */
+/* The last n tokens of the history. */
 static const uint32_t *last_of(const uint32_t *history, size_t n_history, size_t n) {
     return n > 0 ? history + (n_history - n) : NULL;
 }

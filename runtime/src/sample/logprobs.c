@@ -35,7 +35,7 @@ static uint32_t rank_of(const float *logits, uint32_t vocab, uint32_t token) {
     return rank;
 }
 
-/* The likeliest n, in order. */
+/* Finds the n likeliest tokens, in order. */
 static void find_top(const float *logits, uint32_t vocab, rsr_logprob *top, uint32_t n) {
     uint32_t n_found = 0;
     for (uint32_t i = 0; i < vocab; i++) {

@@ -4,7 +4,8 @@
 
 #include "runtime.h"
 
-/* The token's and those of the n_top <= vocab likeliest ones, to results[1 + n_top]. */
+/* Writes the log-probability of the token and those of the n_top <= vocab likeliest tokens to
+ * results[1 + n_top]. */
 RSR_NODISCARD rsr_status rsr_find_logprobs(const struct rsr_ops *ops, const float *logits,
                                            uint32_t vocab, uint32_t token, uint32_t n_top,
                                            rsr_logprob *results, rsr_error *err);

@@ -1,10 +1,10 @@
 /* sample.c - greedy choice, filters and exact sampling.
  *
- * rsr_sampling in rsr.h has the order of what is done to logits; edits.h has what comes before the
- * temperature. What the filters leave is drawn from by Gumbel-max: the token whose logit plus
- * Gumbel noise is largest is a draw from the softmax. The noise of a token is a hash of (seed,
- * sequence, position, token), so a draw does not depend on batch, threads or what was drawn before.
- * All sums are taken in one documented order, in double.
+ * rsr_sampling in rsr.h states the order in which options apply; edits.h has those before the
+ * temperature. From the tokens that the filters leave, one is drawn by Gumbel-max: the token whose
+ * logit plus Gumbel noise is largest is a draw from the softmax. The noise of a token is a hash of
+ * (seed, sequence, position, token), so a draw does not depend on batch, threads or what was drawn
+ * before. All sums are taken in one documented order, in double.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
-#define LARGEST_CHANGE 1e6f /* of a logit by a bias or a penalty: no sum overflows */
+#define LARGEST_CHANGE 1e6f /* of a logit by a bias or a penalty; with it no sum overflows */
 
 static rsr_status check_penalty(const char *name, float penalty, rsr_error *err) {
     if (fabsf(penalty) <= LARGEST_CHANGE)
@@ -43,7 +43,7 @@ static rsr_status check_biases(const rsr_sampling *s, uint32_t vocab, rsr_error 
     return RSR_OK;
 }
 
-/* By shifts: a call of libgcc's would be another library that modules need. */
+/* By shifts: the builtin may call libgcc, and modules must not need another library. */
 static uint32_t count_bits(uint32_t word) {
     word -= word >> 1 & 0x55555555u;
     word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
@@ -134,8 +134,8 @@ static void sift_down(struct rsr_candidate *heap, size_t n, size_t i) {
     heap[i] = moved;
 }
 
-/* The candidates as a heap from which the best come out one after another: sorting all of a
- * vocabulary to keep a few of it would cost more than the rest of the sampler. */
+/* The candidates as a heap that gives the best ones in order. Sorting a whole vocabulary to keep a
+ * few tokens would take longer than the rest of the sampler. */
 struct best_first {
     struct rsr_candidate *heap;
     size_t n;
@@ -149,8 +149,9 @@ static struct rsr_candidate take_best(struct best_first *queue) {
     return best;
 }
 
-/* Keeps what top-k, top-p and min-p leave, best first, and returns how many. Ties at the k-th place
- * stay. Top-p keeps a token while those before it hold less than top_p of the total. */
+/* Keeps the tokens that top_k, top_p and min_p leave, best first, and returns how many. Tokens that
+ * tie with the k-th stay. top_p keeps a token if those before it hold less than top_p of the
+ * total. */
 static size_t filter(struct rsr_candidate *candidates, size_t n, const rsr_sampling *s,
                      struct rsr_candidate *kept) {
     struct best_first queue = {candidates, n};
@@ -243,7 +244,7 @@ static void edit_logits(const struct rsr_edits *edits, uint32_t vocab, const flo
             edited[i] = -INFINITY;
 }
 
-/* As the edits leave them. */
+/* Chooses from the logits after the edits. */
 static rsr_status choose_edited(const struct rsr_edits *edits, const float *logits, uint32_t vocab,
                                 size_t n_history, uint32_t *token, rsr_error *err) {
     if (edits->bits == 0 && edits->sampling->allowed == NULL)

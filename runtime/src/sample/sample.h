@@ -4,7 +4,7 @@
 
 #include "runtime.h"
 
-/* rsr_sample, of checked arguments. */
+/* rsr_sample with checked arguments. */
 RSR_NODISCARD rsr_status rsr_sample_token(uint32_t vocab, const rsr_sampling *sampling,
                                           const float *logits, const uint32_t *history,
                                           size_t n_history, uint32_t *token, rsr_error *err);
@@ -12,11 +12,11 @@ RSR_NODISCARD rsr_status rsr_sample_token(uint32_t vocab, const rsr_sampling *sa
 /* Whether the options are in range. */
 RSR_NODISCARD rsr_status rsr_check_sampling(const rsr_sampling *sampling, uint32_t vocab,
                                             rsr_error *err);
-/* Tokens that may be picked. */
+/* Number of tokens that may be picked. */
 uint32_t rsr_count_allowed(const rsr_sampling *sampling, uint32_t vocab);
 /* Whether the logit of a token is a number or -infinity, which rules the token out. */
 RSR_NODISCARD rsr_status rsr_check_logit(uint32_t token, float logit, rsr_error *err);
-/* That no token is left. */
+/* Fails because no token is left. */
 rsr_status rsr_fail_ruled_out(rsr_error *err);
 
 /* A token that may be drawn. */
@@ -34,20 +34,20 @@ static inline bool rsr_comes_before(const struct rsr_candidate *a, const struct 
 uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_candidate *kept,
                          const rsr_sampling *sampling, uint64_t position);
 
-/* Natural logarithm and exponential from additions and multiplications in one fixed order, so that
- * every host computes the same bits; within 2 ulp of the true value. x > 0 and finite for the
- * first, x <= 0 for the second, which is 0 below -708. */
+/* Natural logarithm and exponential, computed in one fixed order, so that every host gets the same
+ * bits; within 2 ulp of the true value. rsr_log: x > 0 and finite. rsr_exp_negative: x <= 0; 0
+ * below -708. */
 double rsr_log(double x);
 double rsr_exp_negative(double x);
 
-/* A uniform number in (0, 1), the same for the same arguments everywhere: of a token at the place
- * that the key stands for. */
+/* Uniform noise in (0, 1), equal on all hosts: the key stands for the position, the other argument
+ * is the token. */
 uint64_t rsr_noise_key(uint64_t seed, uint64_t sequence_id, uint64_t position);
 double rsr_noise(uint64_t key, uint32_t token);
 
-/* What the draw adds to a candidate's logit: Gumbel noise. */
+/* The Gumbel noise that a draw adds to a candidate's logit. */
 double rsr_gumbel(uint64_t key, uint32_t token);
-/* At least that, without logarithms. */
+/* An upper bound of rsr_gumbel, without logarithms. */
 double rsr_gumbel_bound(uint64_t key, uint32_t token);
 
 #endif

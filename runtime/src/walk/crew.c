@@ -1,4 +1,4 @@
-/* crew.c - the host's backend: makes and ends crews, and has them do what backend.h asks for. */
+/* crew.c - the host's backend: creates and ends crews, and implements backend.h with them. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +111,7 @@ static rsr_status choose(struct rsr_crew *crew, const rsr_engine_options *option
 static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *options,
                              rsr_error *err) {
     const struct rsr_hyper *hyper = &crew->model->module->hyper;
-    /* What storing loses is certified through sidecars. */
+    /* Errors of storing are certified with the help of sidecars. */
     const uint32_t sidecar_bytes = crew->attention->sidecar_bytes(crew);
     const struct rsr_kv_format format =
         rsr_kv_format_of(crew->kv_type, hyper->head_dim, sidecar_bytes != 0, crew->model->ops);
@@ -144,7 +144,7 @@ static void describe_saved(const struct rsr_crew *crew, struct rsr_kv_saved *sav
     if (saved->has_index)
         rsr_attention_describe(crew->attention, &crew->attention_options, saved->attention,
                                sizeof(saved->attention));
-    else /* which others are where they need no index */
+    else /* other kinds are dense where they need no index */
         strcpy(saved->attention, rsr_attention_dense.name);
 }
 
@@ -185,7 +185,7 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
 
 /* ---- Work ---- */
 
-/* How many workers steps with as many tokens as the chunk take. NULL: all. */
+/* The team size for steps with as many tokens as the chunk. NULL: all workers. */
 static struct rsr_team_size *size_of_step(struct rsr_crew *crew) {
     const uint32_t n_tokens = crew->chunk->n_tokens;
     uint32_t i = 0;
@@ -194,7 +194,8 @@ static struct rsr_team_size *size_of_step(struct rsr_crew *crew) {
     return crew->takes_all || i == RSR_TEAM_SIZES ? NULL : &crew->sizes[i];
 }
 
-/* Workers that had no part in earlier jobs have counted less calls. */
+/* Workers that took no part in earlier jobs have counted fewer calls; this makes their counts
+ * equal. */
 static void gather(struct rsr_crew *crew, uint32_t n_workers) {
     const uint32_t n_calls = crew->workers[0].n_shared_calls;
     for (uint32_t i = crew->n_workers; i < n_workers; i++) {

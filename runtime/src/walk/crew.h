@@ -23,7 +23,7 @@ struct rsr_attention_call {
     uint32_t block;
     uint32_t window; /* keys that a token sees, its own included; 0: all */
     uint32_t worker;
-    uint32_t share; /* whose share of the work it does, with that worker's scratch */
+    uint32_t share; /* worker whose share of the work it does, with that worker's scratch */
     const char *q;
     size_t q_row_bytes;
     char *out;
@@ -33,15 +33,15 @@ struct rsr_attention_call {
 /* How attention is computed. */
 struct rsr_attention {
     const char *name;
-    /* What rsr_attention_options have if they do not say; NULL: 0. */
+    /* The default of rsr_attention_options.min_keys; NULL: 0. */
     uint32_t (*min_keys)(const rsr_louver_threshold *threshold);
     /* Called first; sets what the others need. */
     RSR_NODISCARD rsr_status (*begin)(struct rsr_crew *crew, rsr_error *err);
-    /* Of a sidecar in the KV pages; 0: none. */
+    /* Size of a sidecar in the KV pages; 0: none. */
     uint32_t (*sidecar_bytes)(const struct rsr_crew *crew);
     /* Scratch of one worker; 0: too large. */
     uint64_t (*scratch_bytes)(const struct rsr_crew *crew);
-    size_t stack_bytes; /* that a step takes of a worker's stack at most */
+    size_t stack_bytes; /* largest stack that a worker needs in a step */
     /* This worker's part of one operation: (run, KV head) units. */
     void (*run)(struct rsr_crew *crew, const struct rsr_attention_call *call);
     /* Fills the sidecar of a full page; not to be called if there are none. */
@@ -49,17 +49,18 @@ struct rsr_attention {
 };
 extern const struct rsr_attention rsr_attention_dense, rsr_attention_louver;
 
-/* Of attention that is not dense. */
+/* Options of attention that is not dense. */
 struct rsr_attention_options {
     rsr_louver_threshold threshold;
     uint32_t min_keys; /* a token that sees fewer has dense attention; UINT32_MAX: every token */
 };
-/* What rsr_engine_options.attention says; NULL is dense. attention_choice.c */
+/* Parses rsr_engine_options.attention; NULL is dense. attention_choice.c */
 RSR_NODISCARD rsr_status rsr_attention_choose(const char *text,
                                               const struct rsr_attention **attention,
                                               struct rsr_attention_options *options,
                                               rsr_error *err);
-/* What results of one that has a threshold depend on, as rsr_attention_choose takes it. */
+/* Writes the kind and the options on which results depend, in the form that rsr_attention_choose
+ * takes. */
 void rsr_attention_describe(const struct rsr_attention *attention,
                             const struct rsr_attention_options *options, char *text,
                             size_t capacity);
@@ -69,7 +70,7 @@ static inline uint32_t rsr_first_seen(uint32_t position, uint32_t window) {
     return window != 0 && position >= window ? position - window + 1 : 0;
 }
 
-/* Dense attention, of one unit or of all, for kinds that leave it to that. */
+/* Dense attention of one unit or of all, for kinds that fall back on it. */
 void rsr_attention_dense_unit(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                               struct rsr_run run, uint32_t kv_head);
 void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *call);
@@ -77,24 +78,25 @@ void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_c
 /* One operation of a step, by one worker. */
 struct rsr_op_sample {
     uint64_t run_ns, wait_ns; /* wait: at its barrier */
-    uint64_t bytes;           /* of memory, as far as tables do not tell */
+    uint64_t bytes;           /* memory traffic that the tables do not tell */
 };
 
 /* Private to one worker. */
 struct rsr_worker_state {
     _Alignas(64) char *scratch;    /* for kernels and attention */
     struct rsr_op_sample *samples; /* [largest n_ops of the target's steps]; only while profiling */
-    const void *tables_of;         /* what the tables in scratch were made of, if tables is not 0 */
-    uint32_t tables;               /* rsr_kernel_desc.tables of them */
+    const void *tables_of;         /* the rows from which the tables in scratch were made, if
+                                      `tables` is not 0 */
+    uint32_t tables;               /* rsr_kernel_desc.tables of these tables */
     struct rsr_fetch fetch;        /* weights of operation fetch_op, while waiting for others */
     uint32_t fetch_op;
-    uint32_t n_shared_calls; /* counted by all workers of a job alike */
+    uint32_t n_shared_calls; /* equal for all workers of a job */
     uint64_t bytes;          /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
     rsr_head_stats head;
     _Alignas(64) struct rsr_tile_share tiles; /* other workers write these */
     _Atomic uint32_t
-        pages_done; /* of the unit of attention that this worker began and others go on with */
+        pages_done; /* of the unit of attention that this worker began and others help with */
 };
 
 /* Steps of more tokens take all workers: the work between two barriers is then long. */
@@ -105,11 +107,12 @@ struct rsr_crew {
     const rsr_model *model;        /* of the engine */
     const struct rsr_chunk *chunk; /* of the engine */
     struct rsr_worker_pool *pool;
-    uint32_t most_workers;                      /* that there are */
-    uint32_t n_workers;                         /* of the job that runs, the first ones */
-    bool takes_all;                             /* whatever steps take */
+    uint32_t most_workers;                      /* number of all workers */
+    uint32_t n_workers;                         /* number of workers of the running job: the first
+                                                   ones */
+    bool takes_all;                             /* every job takes all workers */
     struct rsr_team_size sizes[RSR_TEAM_SIZES]; /* of steps with 1, 2 and 3, 4 to 7, ... tokens */
-    struct rsr_known_stack stack;               /* of the thread that calls */
+    struct rsr_known_stack stack;               /* of the calling thread */
     enum rsr_kv_type kv_type;
     struct rsr_kv_memory kv;
     const struct rsr_attention *attention;
@@ -121,8 +124,9 @@ struct rsr_crew {
     char *scratch; /* of all workers */
     uint64_t scratch_bytes;
     struct rsr_worker_state *workers;
-    _Atomic uint32_t last_op; /* after whose barrier a cancelled walk ends; UINT32_MAX: none */
-    bool timed;               /* samples are of a chunk that the profile does not have yet */
+    _Atomic uint32_t last_op; /* a cancelled walk ends at the barrier after this operation;
+                                 UINT32_MAX: not cancelled */
+    bool timed;               /* samples are of a chunk that is not yet in the profile */
 };
 
 static inline struct rsr_crew *rsr_crew_of(const struct rsr_engine *engine) {

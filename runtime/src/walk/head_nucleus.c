@@ -1,26 +1,28 @@
 /* head_nucleus.c - decides which row top-p and min-p choose, from some of the logits and bounds of
  * the others.
  *
- * Rows are in order of decreasing logits, lower numbers first. A row that the filters of sample.c
- * keep is the first one, or its weight is at least min_p and the weights before it sum up to less
- * than top_p Z, Z the sum of all weights e^((logit - largest logit) / temperature). What they keep
- * begins the order; of that, the row with the best score is chosen.
+ * Rows are in order of decreasing logits, lower numbers first. A row has the weight e^((logit -
+ * largest logit) / temperature); Z is the sum of all weights. The filters of sample.c keep the
+ * first row, and every row whose weight is at least min_p and whose preceding weights sum up to
+ * less than top_p Z. The kept rows are a prefix of the order. Among them, the row with the best
+ * score is chosen.
  *
- * Listed are all rows up to the one with the best score of all, and others. So the weights before
- * that row are known, and Z is at least the sum of the listed weights, and at most that and bounds
- * of the others' weights. Where these say that the row is kept, it is chosen. Where they say that
- * it is not, no row after it is, and the best score before it is tried next. Else all logits are
- * read.
+ * All rows up to the one with the best score of all are listed, and some others. So the weights
+ * before that row are known. Z is at least the sum of the listed weights, and at most this sum plus
+ * bounds of the other weights. If these limits of Z prove that the row is kept, it is chosen. If
+ * they prove that it is not kept, no later row is kept either, and the row with the best score
+ * before it is tried next. Otherwise all logits are read.
  *
  * THEOREM. What is decided here is what sample.c decides from all logits.
- * PROOF. Weights of listed rows are the doubles that sample.c has, as the largest logit is listed.
- * A row that is not listed has a logit of at most `bound`, the lesser of the block's bound and the
- * threshold that all rows with larger logits are listed for; division, subtraction and the
- * conversions round monotonically, and rsr_exp_negative is within 2 ulp of a function that grows:
- * what it gives for `bound`, times 1 + 2^-48, is at least the row's weight. n non-negative doubles
- * added in any order are within n 2^-53 of their sum, relatively, and so are sample.c's sums and
- * those here; a sum that is compared is moved by `rounding`, more than both and the products'
- * roundings, to the side that decides less. min_p is compared as sample.c compares it. QED
+ * PROOF. Weights of listed rows are the doubles that sample.c has, because the largest logit is
+ * listed. A row that is not listed has a logit of at most `bound`: the smaller of its block's bound
+ * and the threshold above which all rows are listed. Division, subtraction and the conversions
+ * round monotonically, and rsr_exp_negative is within 2 ulp of an increasing function. So its value
+ * for `bound`, times 1 + 2^-48, is at least the row's weight. The sum of n non-negative doubles in
+ * any order has a relative error of at most n 2^-53; this holds for the sums of sample.c and for
+ * those here. `rounding` exceeds both errors and the roundings of the products together. Before a
+ * comparison, a sum is moved by `rounding` to the undecided side. min_p is compared as sample.c
+ * compares it. QED
  */
 #include <math.h>
 
@@ -33,8 +35,8 @@
 #endif
 enum { OMIT_TAIL = 1, OMIT_MIN_P };
 
-/* Of the listed weights' sum: all rows of a vocabulary with such weights add less than a
- * thousandth. */
+/* Relative to the sum of the listed weights: even if all rows of a vocabulary had such weights,
+ * they would add less than a thousandth. */
 #define NEGLIGIBLE 0x1p-28
 
 struct nucleus {
@@ -56,7 +58,7 @@ static double weight_of(const struct nucleus *z, double logit) {
     return rsr_exp_negative(logit - z->top.logit);
 }
 
-/* The sum of the weights before a row; with NULL of all. */
+/* The sum of the weights before a row; `end` NULL: of all rows. */
 static double sum_before(const struct nucleus *z, const struct rsr_candidate *end) {
     double sum = 0.0;
     for (uint32_t i = 0; i < z->n; i++) {
@@ -67,13 +69,14 @@ static double sum_before(const struct nucleus *z, const struct rsr_candidate *en
     return sum;
 }
 
-/* At least the weight of a row that is not listed, of whose block no logit is above `bound`. */
+/* An upper bound of the weight of a row that is not listed, if no logit of its block is above
+ * `bound`. */
 static double weight_bound(const struct nucleus *z, float bound) {
     return weight_of(z, fmin((double)bound, z->scan->threshold) / (double)z->sampling->temperature);
 }
 
-/* At least the weights of a block's rows that are not listed: by the block's bound where it is next
- * to nothing, else by their own. */
+/* An upper bound of the sum of the weights of a block's rows that are not listed. It uses the
+ * block's bound if that is negligible, otherwise the rows' own bounds. */
 static double block_bound(const struct nucleus *z, uint32_t first, uint32_t end) {
     const struct rsr_head_scan *scan = z->scan;
     const uint32_t block = first / RSR_SKETCH_VECTORS;
@@ -87,7 +90,7 @@ static double block_bound(const struct nucleus *z, uint32_t first, uint32_t end)
     return sum;
 }
 
-/* At least the weights of all rows that are not listed. */
+/* An upper bound of the sum of the weights of all rows that are not listed. */
 static double tail_bound(const struct nucleus *z) {
     const uint32_t rows = z->crew->model->target->head.rows;
     double sum = 0.0;
@@ -97,7 +100,7 @@ static double tail_bound(const struct nucleus *z) {
     return sum * (1.0 + 0x1p-48);
 }
 
-/* The best score before a row; with NULL of all. */
+/* The row with the best score before `end`; NULL: of all rows. */
 static struct rsr_candidate best_before(const struct nucleus *z, const struct rsr_candidate *end) {
     struct rsr_candidate best = {-INFINITY, UINT32_MAX}, found = best;
     for (uint32_t i = 0; i < z->n; i++) {
@@ -145,7 +148,7 @@ void rsr_head_nucleus_find(struct rsr_crew *crew, struct rsr_head_scan *scan) {
         if (rsr_comes_before(&row, &z.top))
             z.top = row;
     }
-    if (z.top.logit == -INFINITY) /* all are ruled out, as the row that is answered says */
+    if (z.top.logit == -INFINITY) /* all are ruled out; the answered row shows it */
         return;
     z.least = sum_before(&z, NULL);
     struct rsr_candidate row = best_before(&z, NULL);

@@ -1,32 +1,33 @@
-/* head_sketch.c - finds the rows of the head that may be chosen, and their exact logits.
+/* head_sketch.c - finds the rows of the head that may be chosen, with their exact logits.
  *
- * All workers: (1) bound all rows by the first plane, every block once for all picks, by whoever
- * comes to it. (2) The exact logits of the rows that seem the best give a threshold that the chosen
- * row reaches, or, of top-k, the k-th one. (3) Of the rows whose bound reaches it, those whose
- * bound by the second plane still does are read, in decreasing order of their bounds. Rows that are
- * never read have scores below the threshold, so what is chosen depends neither on the workers nor
- * on which rows were tried first.
+ * All workers go through three phases. (1) They bound all rows by the first plane; a block is read
+ * once for all picks, by any worker. (2) They compute the exact logits of the rows that seem best.
+ * These give a threshold that the chosen row reaches (with top_k: the k-th row). (3) Rows whose
+ * bound by the first plane reaches the threshold are bounded by the second plane, and those that
+ * still reach it are read, in decreasing order of their bounds. Rows that are never read have
+ * scores below the threshold, so the choice depends neither on the workers nor on the rows that
+ * were tried first.
  *
- * THEOREM. The logit that ops->head and ops->head_some compute for a row k is, where no pick is
+ * THEOREM. The logit that ops->head and ops->head_some compute for a row k is, unless the pick is
  * excluded, at most
  *     frame.offset[p] + frame.unit t[p].
  * PROOF. sketch.h bounds q . k over the reals. In the order of ops.h each product meets at most
  * m = ceil(n / 16) + 4 roundings, of which those that underflow are off by at most 2^-150 each; so
  * the logit is within (m + 2) 2^-24 sum |q_i k_i| + n 2^-149 of q . k, and sum |q_i k_i| <= |q| |k|
- * <= |q| (|mu| + radius). That is added to both offsets. Where |q| (|mu| + radius) may reach 2^126
- * no sum is known to be finite: such picks, and queries that are not finite, are excluded and see
- * all logits. QED
+ * <= |q| (|mu| + radius). This error is added to both offsets. If |q| (|mu| + radius) may reach
+ * 2^126, a sum might not be finite: such picks, and queries that are not finite, are excluded and
+ * get all logits. QED
  *
- * A score is the logit as the edits leave it. Rows whose logits edits may raise (sample/edits.h)
- * are read first of all, so that no bound stands for them; by the theorem there, edits lower the
- * logits of others or leave them, and what bounds a logit bounds them. With noise a score is
- * fl(fl(logit / temperature) + noise): rounding is monotonic, so bounds of both parts bound it.
+ * A score is the logit after the edits (sample/edits.h). Rows whose logits an edit may raise are
+ * read first, so no bound is needed for them. By the theorem in edits.h, edits never raise the
+ * other logits, so a bound of a logit bounds its score. With noise, a score is fl(fl(logit /
+ * temperature) + noise). Rounding is monotonic, so bounds of both parts bound the score.
  *
- * Rows that are not allowed have no key, so nothing lists them.
+ * Rows that are not allowed have no key, so they are never listed.
  *
- * NUCLEUS: the row of the best score of all is chosen if it is in the nucleus. Whether it is, the
- * logits tell that are at least its own; so (4) all of those are read, without noise, in phase 3
- * once more, and (5) head_nucleus.c decides, or leaves it to all logits.
+ * NUCLEUS: the row with the best score of all is chosen if it is in the nucleus. The logits that
+ * are at least its own decide this. So (4) all of these are read by repeating phase 3 without
+ * noise, and (5) head_nucleus.c decides, or asks for all logits.
  */
 #include <float.h>
 #include <math.h>
@@ -45,18 +46,17 @@
 enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE, OMIT_RAISED, OMIT_NOT_ALLOWED, OMIT_SECOND_READING };
 
 #define LARGEST_PRODUCT 0x1p126
-/* Rows beyond its share of those wanted that a worker tries for a threshold. Products by 4 bits
- * order rows well: few are enough. Bounds do not, for they favour rows whose codes lose much: where
- * the likeliest row is a short one, the best bounds are of others. */
+/* For the threshold, a worker tries this many rows more than its share of those wanted. Few are
+ * enough if rows are ordered by their products in 4 bits. Their bounds order them badly: they
+ * favour rows whose codes lose much, and the likeliest row may be a short one with a low bound. */
 #define MORE_SEEDS 8u
-/* Rows whose exact logits ops->head_some computes in the time of one. Four streams need no
- * prefetch: to fetch the next four rows meanwhile took 28 % longer. */
+/* ops->head_some computes the exact logits of this many rows in the time of one. Four streams need
+ * no prefetch: fetching the next four rows meanwhile took 28 % longer. */
 #define READ_TOGETHER 4u
-/* Blocks that a worker takes at a time, at least: each takes some microseconds, and calls nothing
- * anew. */
+/* A worker takes at least this many blocks at a time; a block takes some microseconds. */
 #define LEAST_BLOCKS 2u
 
-/* Where a part of all rows may be in a nucleus, or more, all logits are read. */
+/* All logits are read if 1 / NUCLEUS_PART of the rows or more may be in the nucleus. */
 #define NUCLEUS_PART 4u
 
 struct head_walk {
@@ -77,7 +77,7 @@ static const char *block_at(const struct head_walk *w, uint32_t block) {
     return (const char *)w->sketch->blocks + block * w->sketch->block_bytes;
 }
 
-/* The row after the block's last: the matrix may end before the block does. */
+/* The end of a block's rows: the matrix may end before the block does. */
 static uint32_t end_of_block(const struct head_walk *w, uint32_t block) {
     const uint32_t first = block * RSR_SKETCH_VECTORS, left = w->head->rows - first;
     return first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS);
@@ -129,14 +129,14 @@ static double score_of(const struct rsr_head_scan *pick, struct rsr_head_row row
            rsr_gumbel(pick->noise_key, row.row);
 }
 
-/* At least a row's noise. */
+/* An upper bound of a row's noise. */
 static inline double noise_bound(const struct rsr_head_scan *pick, uint32_t row) {
     return RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row);
 }
 
-/* A float that is at least the score of a row whose logit is at most offset + unit t, and whose
- * noise, where the pick draws, is at most so much. The last sum rounds once, so that a relative
- * 2^-50 covers it, as 2^-22 does the conversion, which must not end at -infinity. */
+/* An upper bound, as a float, of the score of a row whose logit is at most offset + unit t and
+ * whose noise (if the pick draws) is at most `noise`. A relative 2^-50 covers the rounding of the
+ * last sum, and 2^-22 that of the conversion, which must not give -infinity. */
 static inline float score_bound(const struct rsr_head_scan *pick, bool draws, double offset,
                                 double unit, float t, double noise) {
     double bound = offset + unit * (double)t;
@@ -156,7 +156,7 @@ static void prepare(const struct head_walk *w, struct rsr_head_scan *pick) {
         finite = finite && isfinite(q[i]);
     if (!finite)
         atomic_store(&pick->excluded, true);
-    /* An excluded pick is scanned with the others: any query will do. */
+    /* An excluded pick is scanned together with the others, so it needs some query. */
     rsr_sketch_prepare_flat(&w->slots->shape, finite ? q : centre, centre, pick->query_memory,
                             &pick->query);
 }
@@ -181,7 +181,7 @@ float rsr_head_bound(const struct rsr_head_scan *pick, uint32_t block, float t) 
     return score_bound(pick, false, frame->offset[0], frame->unit, t, 0.0);
 }
 
-/* Of a block's numbers; NaN counts as less than all. */
+/* The largest of a block's numbers; NaN counts as the smallest. */
 static float largest_of(const float *x) {
     enum { LANES = 16 };
     float lanes[LANES], largest = -INFINITY;
@@ -195,19 +195,19 @@ static float largest_of(const float *x) {
     return largest;
 }
 
-/* From the largest of the block's keys; none: no row of it is chosen. */
+/* Bounds the scores of a block by its largest key. Without a key no row of the block is chosen. */
 static void bound_keys(struct rsr_head_scan *pick, uint32_t block, float largest) {
     pick->block_bounds[block] =
         pick->draws || largest == -INFINITY ? largest : rsr_head_bound(pick, block, largest);
 }
 
-/* Without noise a row's bound is computed where it may count: it grows with t. */
+/* The bound of a row. Without noise it grows with t, so it is computed only where it is needed. */
 static float bound_of(const struct rsr_head_scan *pick, uint32_t row) {
     return pick->draws ? pick->keys[row]
                        : rsr_head_bound(pick, row / RSR_SKETCH_VECTORS, pick->keys[row]);
 }
 
-/* What a logit seems to be: it grows with the sum of products. */
+/* An estimate of a logit, which grows with the sum of products. */
 static float estimate_of(const struct rsr_head_scan *pick, double unit, float sum) {
     return (float)(pick->query.centre + unit * (double)sum);
 }
@@ -217,7 +217,7 @@ static void drop_not_allowed(const uint32_t *allowed, uint32_t first, uint32_t n
         t[j] = rsr_is_allowed(allowed, first + j) ? t[j] : NAN;
 }
 
-/* Where the pick draws, keys and estimates of the block's rows, from their t and sums. */
+/* For a pick that draws: makes keys and estimates of the block's rows from their t and sums. */
 static void score_block(const struct rsr_head_scan *pick, const struct rsr_head_frame *frame,
                         uint32_t first) {
     for (uint32_t row = first; row < first + RSR_SKETCH_VECTORS; row++) {
@@ -230,8 +230,8 @@ static void score_block(const struct rsr_head_scan *pick, const struct rsr_head_
     }
 }
 
-/* The best bound and the best estimate of a block, from t and sums of its rows, and of those after
- * the matrix's last, which mislead nobody. */
+/* Finds the best bound and the best estimate of a block from t and sums of its rows. Rows past the
+ * end of the matrix count, too, but do no harm. */
 static void bound_block(const struct head_walk *w, struct rsr_head_scan *pick, uint32_t block,
                         const struct rsr_sketch_frame *sketched) {
     const uint32_t first = block * RSR_SKETCH_VECTORS;
@@ -278,7 +278,7 @@ static void scan(const struct head_walk *w) {
 
 /* ---- Phase 2: a threshold ---- */
 
-/* All of this worker's rows. */
+/* Computes the logits of all of this worker's rows. */
 static void compute_all(const struct head_walk *w, const struct rsr_head_scan *pick) {
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
@@ -292,7 +292,7 @@ static uint32_t at_most(uint32_t n, uint32_t limit) {
     return n < limit ? n : limit;
 }
 
-/* The logits of n <= READ_TOGETHER rows. */
+/* Reads n <= READ_TOGETHER rows: computes and lists their logits. */
 static void read_rows(const struct head_walk *w, struct rsr_head_scan *pick,
                       struct rsr_head_row *rows, uint32_t n) {
     uint32_t numbers[READ_TOGETHER];
@@ -304,21 +304,21 @@ static void read_rows(const struct head_walk *w, struct rsr_head_scan *pick,
         const struct rsr_edit *edit = rsr_edit_of(pick->asked->edits, numbers[i]);
         rows[i].value =
             edit != NULL ? rsr_edited(edit, &pick->asked->sampling, logits[i]) : logits[i];
-        pick->keys[numbers[i]] = pick->t[numbers[i]] = NAN; /* reaches no threshold */
+        pick->keys[numbers[i]] = pick->t[numbers[i]] = NAN; /* NaN reaches no threshold */
     }
     w->crew->workers[w->worker].head.exact += n;
     w->crew->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
 }
 
-/* Of any number of rows. */
+/* Reads any number of rows. */
 static void read_all(const struct head_walk *w, struct rsr_head_scan *pick,
                      struct rsr_head_row *rows, uint32_t n) {
     for (uint32_t i = 0; i < n; i += READ_TOGETHER)
         read_rows(w, pick, rows + i, at_most(n - i, READ_TOGETHER));
 }
 
-/* A row of the block with a lower t by the plane has a bound below the floor, without noise: what
- * score_bound() adds to offset + unit t is less than the slack. */
+/* Rows of the block with a smaller t by this plane have bounds below the floor (without noise):
+ * score_bound() adds less than the slack to offset + unit t. */
 static float t_floor(const struct rsr_head_scan *pick, uint32_t block, uint32_t plane,
                      float floor) {
     if (floor <= -FLT_MAX)
@@ -338,7 +338,7 @@ static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_s
     const uint32_t end = end_of_block(w, block);
     uint32_t n_found = 0, n = 0;
     uint32_t found[RSR_SKETCH_VECTORS];
-    for (uint32_t row = block * RSR_SKETCH_VECTORS; row < end; row++) { /* which, nobody foresees */
+    for (uint32_t row = block * RSR_SKETCH_VECTORS; row < end; row++) { /* without a branch */
         found[n_found] = row;
         n_found += pick->keys[row] >= least;
     }
@@ -349,7 +349,7 @@ static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_s
     return n;
 }
 
-/* This worker's rows that no bound stands for. */
+/* This worker's rows whose logits an edit may raise. */
 static uint32_t find_raised(const struct head_walk *w, const struct rsr_head_scan *pick,
                             struct rsr_head_row *rows) {
     const struct rsr_edits *edits = pick->asked->edits;
@@ -366,7 +366,7 @@ static uint32_t find_raised(const struct head_walk *w, const struct rsr_head_sca
     return n;
 }
 
-/* The rows of this worker's blocks that seem the best, after those. */
+/* Reads the rows that an edit may raise, then those of this worker's blocks that seem best. */
 static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
     const uint32_t most = pick->n_wanted / w->n_workers + 1 + MORE_SEEDS;
     uint32_t *n_listed, n = 0;
@@ -392,14 +392,14 @@ static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
     *n_listed = n_raised + n;
 }
 
-/* A logit that min-p is sure to drop, and every lower one, if some token has the logit `top`:
- * weights are e^((logit - top) / temperature), rounded. */
+/* If some token has the logit `top`, min_p certainly drops this logit and every lower one: weights
+ * are e^((logit - top) / temperature), rounded. */
 static double min_p_floor(const rsr_sampling *s, double top) {
     const double distance = (0x1p-20 - rsr_log((double)s->min_p)) * (1.0 + 0x1p-30);
     return top - fabs(top) * 0x1p-30 - distance * (double)s->temperature;
 }
 
-/* What the rows read so far prove of those that are chosen. */
+/* The threshold that the rows read so far prove for the chosen ones. */
 static double threshold_of(const struct head_walk *w, const struct rsr_head_scan *pick) {
     double top = -INFINITY;
     uint32_t n_best = 0;
@@ -416,7 +416,7 @@ static double threshold_of(const struct head_walk *w, const struct rsr_head_scan
     const rsr_sampling *s = &pick->asked->sampling;
     const double last =
         s->top_k > 0 && n_best == s->top_k ? (double)pick->best[0].value : -INFINITY;
-    /* Top-p comes before min-p, and sums up all that top-k leaves. */
+    /* top_p comes before min_p and needs the sum over all rows that top_k leaves. */
     return s->min_p > 0.0f && s->top_p == 1.0f ? fmax(last, min_p_floor(s, top)) : last;
 }
 
@@ -434,10 +434,11 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_scan 
 /* Rows that are sharpened by one call. */
 #define SHARPENED 64u
 
-/* A third of the second plane drops most of what the whole of it drops. */
+/* The first third of the second plane drops most rows that the whole plane drops. */
 #define FIRST_PART 3u
 
-/* What the second plane has of n rows, from a team of slices on; after the last, NULL. */
+/* Finds the second plane's bytes of n rows, from a team of slices on; entries past the last are
+ * NULL. */
 static void find_gains(const struct head_walk *w, const struct rsr_head_row *rows, uint32_t n,
                        uint32_t team, const struct rsr_sketch_gain **gains) {
     const struct rsr_sketch_shape *shape = &w->slots->shape;
@@ -456,7 +457,7 @@ static float sharp_bound(const struct rsr_head_scan *pick, struct rsr_head_row r
                        pick->draws ? noise_bound(pick, row.row) : 0.0);
 }
 
-/* Of n <= SHARPENED rows, whose t are given, writes those that these do not drop to `kept`. */
+/* Writes to `kept` those of n <= SHARPENED rows whose given t does not drop them. */
 static uint32_t keep_rows(const struct rsr_head_scan *pick, float floor,
                           const struct rsr_head_row *rows, const float *t, uint32_t n,
                           struct rsr_head_row *kept) {
@@ -479,7 +480,7 @@ static uint32_t keep_rows(const struct rsr_head_scan *pick, float floor,
     return n_kept;
 }
 
-/* Adds teams of slices to the rows' t, which are their values, and keeps those that these do not
+/* Adds teams of slices to the rows' t (their values), and keeps the rows that the new t do not
  * drop. */
 static uint32_t sharpen_by(const struct head_walk *w, const struct rsr_head_scan *pick, float floor,
                            struct rsr_sketch_teams teams, struct rsr_head_row *rows, uint32_t n) {
@@ -499,7 +500,7 @@ static uint32_t sharpen_by(const struct head_walk *w, const struct rsr_head_scan
     return n_kept;
 }
 
-/* Keeps those that the second plane does not drop. */
+/* Keeps the rows that the second plane does not drop. */
 static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_scan *pick,
                              float floor, struct rsr_head_row *rows, uint32_t n) {
     const uint32_t n_teams = rsr_sketch_teams_of(&w->slots->shape);
@@ -550,7 +551,8 @@ static void read_survivors(const struct head_walk *w, struct rsr_head_scan *pick
 
 /* ---- A nucleus ---- */
 
-/* From scores to logits: the best score's logit is the threshold of what is read next. */
+/* Switches from scores to logits: the logit of the best score is the threshold for the rows that
+ * are read next. */
 static void begin_nucleus(const struct head_walk *w, struct rsr_head_scan *pick) {
     struct rsr_candidate best = {-INFINITY, UINT32_MAX};
     double threshold = -INFINITY;
@@ -570,8 +572,8 @@ static void begin_nucleus(const struct head_walk *w, struct rsr_head_scan *pick)
     pick->keys = pick->t;
 }
 
-/* This worker's rows whose logits reach the threshold; where those are many, all logits are read
- * sooner. */
+/* Reads this worker's rows whose logits may reach the threshold. If there are many, reading all
+ * logits is faster. */
 static void read_nucleus(const struct head_walk *w, struct rsr_head_scan *pick) {
     uint32_t *n_listed;
     struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
@@ -612,7 +614,7 @@ static void find_nuclei(const struct head_walk *w) {
 
 /* ---- All of it ---- */
 
-/* All of this worker's rows that are allowed. */
+/* Reads all of this worker's rows that are allowed. */
 static void read_allowed(const struct head_walk *w, struct rsr_head_scan *pick) {
     uint32_t *n;
     struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n);

@@ -1,5 +1,5 @@
-/* head_slots.c - where the picks of a chunk are worked on: a slot each, made ready before the head
- * and answered from after it. head_sketch.c says how the rows are found. */
+/* head_slots.c - working memory of the picks of a chunk: a slot for each, prepared before the head
+ * and read after it. head_sketch.c finds the rows. */
 #include <string.h>
 #include <sys/mman.h>
 
@@ -8,8 +8,8 @@
 
 /* ---- Memory ---- */
 
-/* A slot, in bytes: a pick's arrays. Most of a slot is not touched, so it is mapped and not
- * filled. */
+/* Byte offsets of a pick's arrays in its slot. Most of a slot is never touched, so its memory is
+ * mapped and not cleared. */
 struct slot_layout {
     uint64_t all, n_listed, listed, t, estimates, block_bounds, block_estimates, frames, best,
         query, bytes;

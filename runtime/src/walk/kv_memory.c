@@ -1,6 +1,6 @@
-/* kv_memory.c - see kv_memory.h. Memory comes from one lazily committed mapping, so that a long
- * context costs nothing before it is used, unless it is to be committed at once. Elements from
- * head_dim on are never written and stay the zeros that the kernel gave. */
+/* kv_memory.c - see kv_memory.h. Memory comes from one lazily committed mapping, so a long context
+ * costs nothing before it is used (unless kv_commit asks for all of it at once). Elements from
+ * head_dim on are never written and keep the kernel's zeros. */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,13 +8,14 @@
 #include "host/host_memory.h"
 #include "kv_memory.h"
 
-/* Sidecars lie after all keys and values, in groups of pages: of a (layer, KV head), those of 8
- * pages follow each other. A scan thus reads runs of 75 KB and more, which the processor fetches
- * ahead. One run for the whole pool would commit a huge page for every layer and head as soon as
- * the first page is written. */
+/* Sidecars are stored after all keys and values, in groups of 8 pages: in a group, the sidecars of
+ * one (layer, KV head) follow each other. So a scan reads runs of 75 KB and more, which the
+ * processor prefetches. A single run for the whole pool would commit a huge page for every layer
+ * and head as soon as the first page is written. */
 #define SIDECAR_PAGES 8u
 #define COMMIT_BYTES 4096u /* no page of a kernel is smaller */
-/* What committing leaves: for page tables, arenas and what the application allocates next. */
+/* Memory that is left uncommitted, for page tables, arenas and the application's next
+ * allocations. */
 #define COMMIT_RESERVE ((uint64_t)32 << 20)
 
 struct rsr_kv_rows rsr_kv_memory_rows(const struct rsr_kv_memory *kv, uint32_t page, uint32_t layer,
@@ -71,7 +72,7 @@ void rsr_kv_memory_save(const struct rsr_kv_memory *kv, uint32_t page, uint32_t 
     }
 }
 
-/* Whether rows are zero from head_dim on, as those of this memory always are. */
+/* Whether rows are zero from head_dim on; rows of this memory always are. */
 static bool are_padded(const struct rsr_kv_format *format, const char *rows, uint32_t n) {
     const uint32_t element_bytes = rsr_kv_element_bytes(format->type);
     for (uint32_t j = 0; j < n; j++)
@@ -142,8 +143,9 @@ uint64_t rsr_kv_memory_left(void) {
     return left > COMMIT_RESERVE ? left - COMMIT_RESERVE : 0;
 }
 
-/* Where memory runs out the kernel ends the process, so there is more each time before some is
- * touched; others may take of it meanwhile, but not a step's worth in the time of one. */
+/* Commits memory in steps. If memory ran out, the kernel would end the process, so each step first
+ * checks that more than the step is left. Other processes may take memory meanwhile, but hardly as
+ * much as the reserve during one step. */
 static bool commit(char *memory, uint64_t bytes) {
     const uint64_t step = (uint64_t)64 << 20;
     for (uint64_t at = 0; at < bytes; at += step) {
@@ -180,7 +182,8 @@ rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv, const struct rsr_kv_fo
         return rsr_fail(err, RSR_ERR_MEMORY,
                         "no address space for %llu bytes of KV pages; ask for a smaller context",
                         (unsigned long long)bytes);
-    if (made.page_bytes >= (uint64_t)2 << 20) /* else a huge page would commit several KV pages */
+    if (made.page_bytes >= (uint64_t)2 << 20) /* in smaller ones, a huge page would commit several
+                                                 KV pages */
         madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
     if (size->commits && !commit(memory, bytes)) {
         munmap(memory, (size_t)bytes);

@@ -1,7 +1,7 @@
 /* list.c - lists after activation rows. See list.h.
  *
- * Every element is stored and the end moves on past those that count: no branch depends on data,
- * and a list of 6912 takes some 3 us, of the 300 that reading a matrix of as many columns takes.
+ * Every element is stored, and the end moves past it only if it counts. So no branch depends on
+ * data. A list of 6912 elements takes some 3 us; reading a matrix with as many columns takes 300.
  */
 #include "list.h"
 

@@ -1,4 +1,5 @@
-/* list.h - lists after activation rows: what counts for one token. rsr_abi.h has their layout. */
+/* list.h - lists after activation rows: the elements that count for a token. rsr_abi.h has their
+ * layout. */
 #ifndef RSR_LIST_H
 #define RSR_LIST_H
 
@@ -8,7 +9,7 @@
 void rsr_list_positive(void *row, uint32_t cols, const float *x, uint32_t n);
 /* Lists the row's own elements that are not 0, with their values. */
 void rsr_list_nonzero(void *row, uint32_t cols);
-/* Elements of the list after a row of cols activations, of n. */
+/* Number of listed elements, of n, after a row of cols activations. */
 uint32_t rsr_list_count(const void *row, uint32_t cols, uint32_t n);
 
 #endif

@@ -1,9 +1,9 @@
-/* step_run.c - the workers' walk over a step table: one function an operation kind.
+/* step_run.c - the workers' walk over a step table: one function for each kind of operation.
  *
- * Operations marked T below split the tokens into contiguous shares, so that one worker owns a
- * token through all of them and no barrier is needed in between. A single token every worker takes
- * through them, in rows of its own, rather than wait for one that does. A row that holds NaN is
- * computed to the end all the same: the chunk finishes, then rsr_eval reports the first operation
+ * Operations marked T below split the tokens into contiguous shares. One worker owns a token
+ * through all of them, so no barrier is needed in between. If there is a single token, every worker
+ * computes it in rows of its own, which is faster than waiting for one worker. A row that holds NaN
+ * is computed to the end as well: the chunk finishes, then rsr_eval reports the first operation
  * that saw it.
  */
 #include <fenv.h>
@@ -20,7 +20,7 @@ struct walk {
     const struct rsr_hyper *hyper;
     uint32_t worker, n_workers;
     uint32_t token_begin, token_end; /* this worker's share in T operations */
-    uint64_t own_rows; /* a bit a buffer: every worker has a row of its own of the only token */
+    uint64_t own_rows; /* one bit for each buffer: every worker has its own row of the only token */
     uint32_t op_index;
 };
 
@@ -92,7 +92,8 @@ static void run_pad(const struct walk *w, const struct rsr_step_op *op) { /* T *
         memset((char *)row_of(w, op->dst, t) + used, 0, buffer->row_bytes - used);
 }
 
-/* After act rows: the elements of src0 that the activation does not make 0, NaN among them. */
+/* Writes, after act rows, the list of src0's elements that the activation does not make 0; NaN is
+ * one of them. */
 static void run_list_rows(const struct walk *w, const struct rsr_step_op *op) { /* T */
     const uint32_t cols = buffer_of(w, op->dst)->cols, n = buffer_of(w, op->src[0])->cols;
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
@@ -113,8 +114,8 @@ struct kernel_rows {
     uint32_t n_tokens;
 };
 
-/* Weights that lists of the tokens name: those of several tokens once, as far as they can be the
- * same. */
+/* Upper bound of the weights that the tokens' lists name; weights that several tokens may share
+ * count once. */
 static uint64_t listed_bytes(const struct rsr_kernel_desc *kernel, const struct kernel_rows *rows) {
     const uint32_t n = kernel->list == RSR_LIST_ROWS ? kernel->rows : kernel->cols;
     uint64_t count = 0;
@@ -123,8 +124,8 @@ static uint64_t listed_bytes(const struct rsr_kernel_desc *kernel, const struct 
     return kernel->weight_bytes / n * (count < n ? count : n);
 }
 
-/* Tiles [begin, end). The worker's scratch still has the kernel's tables where the call before made
- * them of the same rows. (A probe may have changed those.) */
+/* Runs tiles [begin, end). The worker's scratch may still hold the kernel's tables, if the call
+ * before made them from the same rows. (A probe may have changed the rows.) */
 static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
                       const struct kernel_rows *rows, uint32_t begin, uint32_t end) {
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
@@ -142,10 +143,10 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
     state->tables_of = rows->x;
 }
 
-/* Every piece is a call, and a late worker costs the others one, so pieces are no less than this
- * part of a share. Against pieces of a third, a 2B model at two threads waits a third less (0.6 to
- * 0.4 ms of 32 ms a token), and takes 1.0 to 1.6 % less time. A kernel that does not find its
- * tables again begins anew with every piece. */
+/* A piece is at least a LEAST_PARTS-th of a share: every piece is a call, and a late worker delays
+ * the others by one piece. Compared with pieces of a third, a 2B model with two threads waits a
+ * third less (0.4 instead of 0.6 ms of the 32 ms per token) and takes 1.0 to 1.6 % less time. A
+ * kernel whose tables are not in scratch makes them anew for every piece. */
 #define LEAST_PARTS 8u
 #define LEAST_PARTS_ANEW 4u
 
@@ -153,8 +154,8 @@ static struct rsr_pieces share_out(const struct walk *w, uint32_t n, uint32_t n_
     return rsr_pieces_begin(w->crew, w->worker, n, rsr_pieces_part(w->crew, n, n_parts));
 }
 
-/* A worker that reads or multiplies less in a call does so in a microsecond or two: sharing that
- * out takes some 3 % of a token of the bundled model, with two threads. */
+/* A worker that reads or multiplies less than this in a call needs one or two microseconds. Sharing
+ * such calls out takes some 3 % of the time per token (bundled model, two threads). */
 #define BYTES_TO_SHARE (32u << 10)
 
 static struct rsr_pieces share_out_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
@@ -188,11 +189,11 @@ static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
     run_kernel(w, op->arg, &rows);
 }
 
-/* Rows in blocks that stay in the cache while all tokens pass over them. A multiple of 16 keeps
- * workers off each other's cache lines. */
+/* A block of rows stays in the cache while all tokens are multiplied with it. With a multiple of 16
+ * no two workers write to one cache line. */
 #define DENSE_BLOCK_ROWS 16u
 
-/* Rows of a dense matrix times rows of src: of n tokens, those listed or the first n.
+/* Multiplies rows of a dense matrix with the src rows of n tokens: those listed, or the first n.
  * Results are ldy elements apart. */
 static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *matrix, uint16_t src,
                            const uint32_t *tokens, uint32_t n, float *y, size_t ldy) {
@@ -216,7 +217,7 @@ static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
                    buffer_of(w, op->dst)->row_bytes / sizeof(float));
 }
 
-/* A head's rotation in place, after its norm if there is one. */
+/* Norms a head, if it has a norm, and rotates it, in place. */
 static void rotate_head(const struct walk *w, uint32_t token, float *x, const float *table,
                         const struct rsr_norm *norm) {
     const uint32_t head_dim = w->hyper->head_dim;
@@ -225,7 +226,8 @@ static void rotate_head(const struct walk *w, uint32_t token, float *x, const fl
     w->ops->rope(x, x, table, head_dim);
 }
 
-/* The group's query heads and the new key in place; key and value into their page. */
+/* Norms and rotates the group's query heads and the new key in place, and stores key and value in
+ * their page. */
 static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint32_t token,
                         uint32_t head) {
     const struct rsr_kv_memory *kv = &w->crew->kv;
@@ -248,7 +250,7 @@ static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint
     rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
 }
 
-/* Of few tokens less time goes by than sharing them out takes. */
+/* A few tokens take less time than sharing them out. */
 static struct rsr_pieces share_out_tokens(const struct walk *w, uint32_t n) {
     return w->chunk->n_tokens < RSR_RUN_TOKENS ? rsr_pieces_own(w->crew, w->worker, n)
                                                : share_out(w, n, LEAST_PARTS);
@@ -275,7 +277,7 @@ static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
     w->crew->attention->run(w->crew, &call);
 }
 
-/* Tokens whose logits are asked for, and where they go: ld elements apart. */
+/* Tokens whose logits are wanted, and where the logits go: ld elements apart. */
 struct head_rows {
     const uint32_t *tokens;
     uint32_t n;
@@ -283,7 +285,7 @@ struct head_rows {
     size_t ld;
 };
 
-/* Tokens that follow each other are one batch of the kernel. */
+/* Consecutive tokens are one batch of the kernel. */
 static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op,
                             const struct head_rows *asked) {
     for (uint32_t i = 0, n; i < asked->n; i += n) {
@@ -300,7 +302,7 @@ static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op,
     }
 }
 
-/* Of the worker's tokens that are wanted, rows of a buffer. */
+/* Copies the buffer's rows of the worker's wanted tokens. */
 static void copy_states(const struct walk *w, uint16_t buffer) {
     const uint32_t begin = rsr_share_of(w->chunk->n_tokens, w->worker, w->n_workers),
                    end = rsr_share_of(w->chunk->n_tokens, w->worker + 1, w->n_workers);
@@ -312,7 +314,7 @@ static void copy_states(const struct walk *w, uint16_t buffer) {
     }
 }
 
-/* What the last norm made, which the head reads as it is or quantised from there. */
+/* The buffer that the last norm wrote. The head reads it, or its quantised form. */
 static uint16_t states_buffer(const struct walk *w) {
     uint32_t op = w->op_index;
     while (w->chunk->step->ops[op].kind != RSR_OP_NORM)
@@ -380,7 +382,8 @@ static const struct probe_row {
     [RSR_OP_OUTPUT] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
 };
 
-/* Elements of a probed row: of the layer or norm, else of the heads or the hidden state. */
+/* Elements of a probed row: those of the layer or norm, otherwise of the heads or the hidden
+ * state. */
 static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, bool before) {
     const struct rsr_target *target = w->crew->model->target;
     if (op->kind == RSR_OP_LINEAR)
@@ -392,7 +395,7 @@ static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, b
     return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
 }
 
-/* A ternary head that reads int8 rows is a linear layer to a probe. */
+/* Probes see a ternary head that reads int8 rows as a linear layer. */
 static bool is_quantised_head(const struct walk *w, const struct rsr_step_op *op) {
     return op->arg != RSR_NO_KERNEL &&
            w->crew->model->target->kernels[op->arg].input == RSR_INPUT_I8;
@@ -437,7 +440,8 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
         if (op->kind == RSR_OP_HEAD && is_quantised_head(w, op))
             point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
-        /* The worker's, which bounds and sums rely on, whatever a probe left. */
+        /* Restores the environment that bounds and sums need, because a probe may have changed
+         * it. */
         fesetenv(FE_DFL_ENV);
         if (before && op->kind == RSR_OP_LINEAR &&
             w->crew->model->target->kernels[op->arg].list == RSR_LIST_COLS)
@@ -448,21 +452,21 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
 
 /* ---- The walk ---- */
 
-/* How much of the next operation's weights a worker fetches while it waits: a part of the
- * second-level cache that leaves room for tables. Memory is idle then, while one worker has a
- * single token's norms. */
+/* How much of the next operation's weights a waiting worker prefetches: a part of the L2 cache that
+ * leaves room for tables. Otherwise memory would be idle, for example while one worker computes
+ * norms. */
 #define FETCH_BYTES (128u << 10)
 
-/* Weights in parts of one size that workers share out. */
+/* Weights that are shared out among workers in parts of equal size. */
 struct weight_parts {
     const void *memory;
     uint32_t n;
-    uint64_t part_bytes; /* of every stream */
+    uint64_t part_bytes; /* of each stream */
     uint32_t n_streams;
     uint64_t stream_bytes; /* from one stream to the next */
 };
 
-/* The beginning of this worker's share of the parts, no more than `most` bytes in all. */
+/* The beginning of this worker's share of the parts, at most `most` bytes in total. */
 static struct rsr_fetch begin_of_share(const struct walk *w, const struct weight_parts *parts,
                                        uint64_t most) {
     const uint32_t begin = rsr_share_of(parts->n, w->worker, w->n_workers),
@@ -476,7 +480,7 @@ static struct rsr_fetch begin_of_share(const struct walk *w, const struct weight
                               .stream_bytes = parts->stream_bytes};
 }
 
-/* What this worker reads first of an operation's weights, if that is known. */
+/* The weights of an operation that this worker reads first, if they are known. */
 static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_step_op *op) {
     const struct rsr_target *target = w->crew->model->target;
     const struct rsr_head_slots *slots = &w->crew->slots;
@@ -500,17 +504,17 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
     return (struct rsr_fetch){.at = NULL};
 }
 
-/* Ends a cancelled walk at the barrier that is ahead of worker 0. Its number is known before any
- * worker leaves that barrier, so that all end after the same; who is still at an earlier one sees
- * a later number, and goes on. */
+/* Ends a cancelled walk at the next barrier of worker 0. All workers know the number of this
+ * barrier before any of them leaves it, so all end there. A worker at an earlier barrier sees a
+ * later number, and goes on. */
 static void end_if_cancelled(const struct walk *w) {
     if (w->worker == 0 && rsr_is_cancelled(w->chunk->cancel) &&
         atomic_load_explicit(&w->crew->last_op, memory_order_relaxed) == UINT32_MAX)
         atomic_store(&w->crew->last_op, w->op_index);
 }
 
-/* After op_index. Several barriers may stand before the next weights: each goes on where the last
- * left off. */
+/* Waits after op_index. Several barriers may come before the next weights: each continues
+ * prefetching where the last one stopped. */
 static void wait_for_all(const struct walk *w) {
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
     const struct rsr_step_table *step = w->chunk->step;
@@ -545,9 +549,10 @@ static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
         .run_ns = end - begin, .wait_ns = rsr_now_ns() - end, .bytes = state->bytes};
 }
 
-/* What T operations write, where a single token allows it: in rows that the batch leaves free, and
- * without a probe, which reads the first. With 2 threads a token of a 2B model takes 0.99 of the
- * time: what waiting cost is mostly won back, for those who wait fetch weights. */
+/* The buffers of which every worker gets its own row of a single token: those that T operations
+ * write. The rows are free, because the batch has one token. A probe prevents this, because it
+ * reads only the first row. With 2 threads a token of a 2B model takes 0.99 of the time; the gain
+ * is small because waiting workers prefetch weights. */
 static uint64_t find_own_rows(const struct rsr_crew *crew) {
     const struct rsr_step_table *step = crew->chunk->step;
     uint64_t written = 0;
@@ -586,7 +591,8 @@ void rsr_step_run(void *argument, uint32_t worker) {
     for (; w.op_index < chunk->step->n_ops; w.op_index++) {
         const struct rsr_step_op *op = &chunk->step->ops[w.op_index];
         call_probe(&w, op, true);
-        if (op->kind != RSR_OP_LINEAR) /* it may use scratch, or write what tables were made of */
+        if (op->kind != RSR_OP_LINEAR) /* it may use scratch, or write the rows of which tables were
+                                          made */
             crew->workers[worker].tables = 0;
         if (crew->engine->profile.enabled) {
             run_profiled(&w, op);

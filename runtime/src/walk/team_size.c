@@ -3,23 +3,26 @@
 
 #include "team_size.h"
 
-/* A window has two steps at least, and spans several slices of the scheduler, which are 3 to 4 ms:
- * a worker that lost its CPU delays a step by one. */
+/* A window has at least two steps and spans several slices of the scheduler, which are 3 to 4 ms
+ * long: a worker that loses its CPU delays a step by a slice. */
 #define WINDOW_NS UINT64_C(20000000)
 
-/* Windows of a trial, usual and other in turn: the other size is taken if it wins every pair. One
- * that loses ends the trial. What else runs for a moment seldom slows three windows of a size, and
- * none of the other. */
+/* Windows of a trial, alternately with the usual and the other size. The other size is taken if it
+ * wins every pair; a lost pair ends the trial. A short disturbance rarely slows three windows of
+ * one size and none of the other. */
 #define TRIAL_WINDOWS 6u
 
-/* Between trials: at first, and at last. A trial whose steps take twice as long then costs 1 %. */
+/* Time between trials, at first and at most. With the longest time, a trial whose steps take twice
+ * as long costs 1 %. */
 #define LEAST_REST_NS (2 * WINDOW_NS)
 #define MOST_REST_NS (100 * WINDOW_NS)
 
-/* Steps this much slower than after the last trial say that the machine has changed. */
+/* Steps that are this much slower than after the last trial mean that the load of the machine has
+ * changed. */
 #define SLOWER_PERCENT 150u
-/* It wins where its steps take at most so much of the usual ones. Less decides for more workers:
- * what disturbs a step delays it the more, the more workers wait for each other. */
+/* The other size wins if its steps take at most this percentage of the usual time. For more workers
+ * the limit is higher, because a disturbance delays a step the more, the more workers wait for each
+ * other. */
 #define MORE_PERCENT 97u
 #define FEWER_PERCENT 93u
 
@@ -38,7 +41,8 @@ uint32_t rsr_team_size_next(const struct rsr_team_size *size) {
     return is_other_turn(size) ? size->other : size->usual;
 }
 
-/* Half, one more, twice and one less, in turn, as far as there are. */
+/* Tries half as many workers, one more, twice as many and one less, in turn, if there are such
+ * sizes. */
 static uint32_t choose_other(struct rsr_team_size *size) {
     const uint32_t usual = size->usual;
     const uint32_t others[] = {(usual + 1) / 2, usual + 1, 2 * usual, usual - 1};
@@ -59,7 +63,7 @@ static void rest(struct rsr_team_size *size, uint64_t ns, uint64_t usual_ns) {
     size->other = 0;
 }
 
-/* Where the machine has changed, what is next waits as little as at first. */
+/* If the machine has changed, the time until the next trial is as short as at first. */
 static void begin_trial(struct rsr_team_size *size, bool has_changed) {
     if (has_changed)
         size->rest_ns = LEAST_REST_NS / 2;

@@ -1,13 +1,13 @@
 /* tile_share.h - the tiles of one kernel call, shared out among workers that help each other.
  *
- * Every worker has a share: a range of tiles, of which it takes pieces from the front. Whoever has
- * none left takes pieces from the back of another's. A worker that the system keeps waiting so
- * delays a call by a piece, not by its whole share. Which worker computes a tile changes no result.
+ * Every worker has a share, a range of tiles, and takes pieces from its front. A worker whose share
+ * is used up takes pieces from the back of another share. So a worker that loses its CPU delays a
+ * call by one piece, not by its whole share. No result depends on which worker computes a tile.
  *
- * Calls are numbered, and all workers count them alike. A share begins with whoever needs it first,
- * its owner or a helper. A worker goes on to the next call only when every piece of this one is
- * taken: what a share holds may then be overwritten, though its owner still computes pieces that it
- * took before.
+ * Calls are numbered, and all workers count them in the same way. The first worker that needs a
+ * share begins it, its owner or a helper. A worker continues with the next call only when every
+ * piece of this call is taken. Then a share may be overwritten, even if its owner still computes
+ * pieces that it took before.
  */
 #ifndef RSR_TILE_SHARE_H
 #define RSR_TILE_SHARE_H
@@ -22,10 +22,10 @@
 #define RSR_SHARE_CALL_BITS (64 - 2 * RSR_SHARE_TILE_BITS)
 
 struct rsr_tile_share {
-    _Atomic uint64_t state; /* 0: of call 0, with no tiles */
+    _Atomic uint64_t state; /* 0: belongs to call 0 and has no tiles */
 };
 
-/* Where the worker's part of n begins; that of the last ends at n. */
+/* The beginning of a worker's part of n; the last part ends at n. */
 static inline uint32_t rsr_share_of(uint64_t n, uint32_t worker, uint32_t n_workers) {
     return (uint32_t)(n * worker / n_workers);
 }
@@ -35,8 +35,8 @@ static inline uint64_t rsr_share_pack(uint32_t call, uint32_t front, uint32_t ba
            back;
 }
 
-/* Calls from `a` on to `b`; below 0 if b was before a. Workers are never half of all numbers
- * apart. */
+/* How many calls `b` is after `a`; negative if it is before. Two workers are never half of all
+ * numbers apart. */
 static inline int32_t rsr_share_calls_between(uint32_t a, uint32_t b) {
     const int spare = 32 - RSR_SHARE_CALL_BITS;
     return (int32_t)((b - a) << spare) >> spare;
@@ -46,7 +46,8 @@ static inline uint32_t rsr_share_call_of(uint64_t state) {
     return (uint32_t)(state >> (2 * RSR_SHARE_TILE_BITS));
 }
 
-/* Makes the share that of tiles [begin, end) of `call`, unless it is of this or of a later call. */
+/* Sets the share to tiles [begin, end) of `call`, unless it already belongs to this or a later
+ * call. */
 static inline void rsr_share_begin(struct rsr_tile_share *share, uint32_t call, uint32_t begin,
                                    uint32_t end) {
     uint64_t old = atomic_load_explicit(&share->state, memory_order_acquire);
@@ -57,8 +58,8 @@ static inline void rsr_share_begin(struct rsr_tile_share *share, uint32_t call, 
         ;
 }
 
-/* Takes half of what is left of `call`, but at least n tiles if there are as many, for the owner
- * from the front, else from the back. False: none is left. */
+/* Takes half of the share's remaining tiles of `call`, but at least n if there are as many. The
+ * owner takes them from the front, others from the back. False: none is left. */
 static inline bool rsr_share_take(struct rsr_tile_share *share, uint32_t call, uint32_t n,
                                   bool is_owner, uint32_t *begin, uint32_t *end) {
     uint64_t old = atomic_load_explicit(&share->state, memory_order_acquire);

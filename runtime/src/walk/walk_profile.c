@@ -1,6 +1,6 @@
-/* walk_profile.c - time and bytes by operation. Workers note every operation of a chunk; the last
- * worker's time is added to the row of its kind or role: barriers make its times add up to the
- * step, and a single token is its own. */
+/* walk_profile.c - time and bytes by operation. Workers note every operation of a chunk. The last
+ * worker's time is added to the row of the operation's kind or role: because of the barriers, its
+ * times add up to the time of the step. */
 #include "crew.h"
 
 static const char *const kind_names[RSR_OP_KIND_COUNT] = {
@@ -13,7 +13,7 @@ static uint64_t scale_bytes(const struct rsr_kernel_desc *kernel) {
     return kernel->weights.n_scales * sizeof(float);
 }
 
-/* Of one execution, as far as the tables tell; the workers count the rest. */
+/* Bytes of one execution that follow from the tables; the workers count the rest. */
 static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_op *op) {
     const struct rsr_target *target = crew->model->target;
     const uint64_t n_tokens = crew->chunk->n_tokens;
