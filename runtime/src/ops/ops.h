@@ -1,11 +1,11 @@
 /* ops.h - every float operation of the runtime, in ONE order.
  *
- * The files of this folder are compiled once per instruction-set level (RSR_OPS_LEVEL);
+ * The files of this folder are compiled once for each instruction-set level (RSR_OPS_LEVEL);
  * rsr_ops_get() returns the table of a level. All levels, compilers and hosts give the same bits,
- * because every operation below is a fixed sequence of IEEE float32 operations: no reassociation,
- * round to nearest even, and a multiply-add is fused where it is written fma(a, b, c) = a b + c,
- * rounded once, and nowhere else. Order version 2; version 1 fused nothing and summed squares in 16
- * parts.
+ * because every operation below is a fixed sequence of IEEE float32 operations. Nothing is
+ * reassociated, rounding is to nearest even, and a multiply-add is fused (rounded once) exactly
+ * where it is written as fma(a, b, c) = a b + c. Order version 2; version 1 fused nothing and
+ * summed squares in 16 parts.
  *
  *   dot(a, b, n)   16 partial sums: part[l] = fma(a[l+16], b[l+16], fma(a[l], b[l], +0)) and so on,
  *                  where a tail of fewer than 16 elements is filled up with zeros; then
@@ -50,14 +50,14 @@
 
 #include "rsr_abi.h"
 
-/* A build of the files of this folder. GENERIC needs what the architecture's baseline has. */
+/* A build of the files of this folder. GENERIC needs only the architecture's baseline. */
 enum rsr_ops_level { RSR_OPS_GENERIC, RSR_OPS_AVX2, RSR_OPS_AVX512, RSR_OPS_LEVEL_COUNT };
 
 /* Keys of one KV page; part of the float order above. */
 #define RSR_PAGE_TOKENS 64u
 
-/* How a row of a key or value is stored. What is stored IS the key: every type widens to float32
- * without rounding, and all that is said above is of those numbers, whatever the type.
+/* How a row of a key or value is stored. The stored row IS the key: every type widens to float32
+ * without rounding, and the operations above refer to the widened numbers.
  *
  *   F32    as it is.
  *   BF16   rounded to nearest, ties to even. A finite number beyond the largest becomes the
@@ -70,20 +70,20 @@ enum rsr_ops_level { RSR_OPS_GENERIC, RSR_OPS_AVX2, RSR_OPS_AVX512, RSR_OPS_LEVE
 enum rsr_kv_type { RSR_KV_F32, RSR_KV_BF16, RSR_KV_F16, RSR_KV_INT8 };
 #define RSR_KV_TYPES 4u
 
-/* Of one element. */
+/* Bytes of one element. */
 static inline uint32_t rsr_kv_element_bytes(enum rsr_kv_type type) {
     return type == RSR_KV_F32 ? 4 : type == RSR_KV_INT8 ? 1 : 2;
 }
 
-/* A row is row_floats elements, and of INT8 the scale after them, a float32. */
+/* A row is row_floats elements; with INT8 their scale, a float32, follows. */
 static inline uint32_t rsr_kv_row_bytes(enum rsr_kv_type type, uint32_t row_floats) {
     return row_floats * rsr_kv_element_bytes(type) + (type == RSR_KV_INT8 ? 4 : 0);
 }
 
-/* What attention over some pages gave so far, for one query head. */
+/* Intermediate state of attention over some pages, for one query head. */
 struct rsr_attend_state {
     float max;
-    float sum; /* 0: no page came yet; else at least 1, or NaN */
+    float sum; /* 0: no page yet; else at least 1, or NaN */
 };
 
 /* One query head, at one token. */
@@ -97,9 +97,9 @@ struct rsr_attend_head {
  * here as in the query. Up to three rows after the last key are read. */
 struct rsr_attend_page {
     const void *keys, *values; /* n_keys stored rows */
-    const void *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
+    const void *next_keys;     /* used next, so they may be prefetched; NULL: unknown */
     uint32_t row_floats, n_keys;
-    bool far; /* fetched to the second cache, not the first: rsr_detect_far_fetches() */
+    bool far; /* prefetch only to the L2 cache: rsr_detect_far_fetches() */
 };
 
 /* Products of float32 in float64, where each is exact: 16 partial sums, ascending, then sum16. */
@@ -107,17 +107,17 @@ struct rsr_exact_dot {
     double sum, size; /* of a[d] b[d], and of |a[d] b[d]| */
 };
 
-/* What is done with stored rows of one type. */
+/* Operations on stored rows of one type. */
 struct rsr_kv_ops {
-    /* The first n elements of the row become x; its scale, too. */
+    /* Stores x as the first n elements of the row, and the row's scale. */
     void (*store)(void *row, uint32_t row_floats, const float *x, uint32_t n);
     /* x[row_floats] = the row */
     void (*load)(float *x, const void *row, uint32_t row_floats);
     /* y[j] = dot(row j, x, row_floats) for begin <= j < end */
     void (*dots)(float *y, const void *rows, uint32_t row_floats, uint32_t begin, uint32_t end,
                  const float *x);
-    /* The largest dot(row j, row j, row_floats) of the first n rows; infinite if one is or is
-     * NaN */
+    /* The largest dot(row j, row j, row_floats) of the first n rows; infinite if one of them is
+     * infinite or NaN */
     float (*largest_square)(const void *rows, uint32_t row_floats, uint32_t n);
     /* row . x, row_floats of both */
     struct rsr_exact_dot (*exact)(const void *row, uint32_t row_floats, const float *x);
@@ -125,7 +125,7 @@ struct rsr_kv_ops {
      * are in the mask */
     void (*add)(float *out, const void *rows, uint32_t row_floats, const float *p, uint64_t mask);
     /* All heads attend to all keys of the page; the result is merged into their states and outputs.
-     * No head's depends on the other heads. */
+     * A head's result does not depend on the other heads. */
     void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
                         const struct rsr_attend_page *page, float scale);
 };
@@ -142,8 +142,8 @@ struct rsr_ops {
     /* dst may be src */
     void (*rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
     void (*add)(float *dst, const float *src, uint32_t n);
-    /* norm and quantize return false if x holds a NaN or infinity (or, norm, its square does); dst
-     * is then safe to go on with but meaningless. norm: dst may be src. */
+    /* norm and quantize return false if x has a NaN or infinity (norm: also if a square is
+     * infinite). dst is then meaningless, but safe to compute with. norm: dst may be src. */
     bool (*norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);
     /* dst is followed by n int8 values, which are zero-padded to a multiple of RSR_ACT_PAD */
     bool (*quantize)(struct rsr_act_row *dst, const float *src, uint32_t n);
@@ -156,10 +156,10 @@ struct rsr_ops {
     void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                       uint32_t n, const float *x);
     const struct rsr_kv_ops *kv; /* [RSR_KV_TYPES] */
-    /* Of a page's 64 numbers; one that is NaN may be passed over. */
+    /* The largest of a page's 64 numbers; a NaN may be ignored. */
     float (*largest_score)(const float *z);
-    /* Merges into states and outputs of heads that some pages came to already those of the page
-     * after them, to which no other page came. */
+    /* Merges the states and outputs of one page into those of heads that have seen some pages. The
+     * page is the next one after these. */
     void (*attend_merge)(const struct rsr_attend_head *heads, const struct rsr_attend_head *pages,
                          uint32_t n_heads, uint32_t row_floats);
     /* dst[n] = out[n] / state.sum */

@@ -61,11 +61,12 @@ RSR_INLINE void head_rows(float *y, const struct rsr_matrix_data *matrix, enum r
         rsr_v4f result = dot4(rows + r * row_bytes, row_bytes, dtype, x, matrix->cols);
         memcpy(y + r, &result, sizeof(result));
     }
-    for (; r < row_end; r++) /* the same row four times: the same order without a second function */
+    for (; r < row_end; r++) /* one row four times: this has the same order and needs no second
+                                function */
         y[r] = dot4(rows + r * row_bytes, 0, dtype, x, matrix->cols)[0];
 }
 
-/* dot4 of rows that lie anywhere. head_rows, which reads all of a head, keeps its one address and
+/* dot4 of rows at any addresses. head_rows reads consecutive rows and needs only one address and a
  * stride. */
 RSR_INLINE rsr_v4f dot4_apart(const char *const rows[4], enum rsr_dtype dtype, const float *x,
                               uint32_t cols) {
@@ -93,14 +94,14 @@ RSR_INLINE void head_rows_apart(float *y, const struct rsr_matrix_data *matrix,
     for (uint32_t first = 0; first < n; first += 4) {
         const uint32_t n_rows = n - first < 4 ? n - first : 4;
         const char *at[4];
-        for (uint32_t r = 0; r < 4; r++) /* what is missing of four repeats the first */
+        for (uint32_t r = 0; r < 4; r++) /* missing rows repeat the first */
             at[r] = (const char *)matrix->data + rows[first + (r < n_rows ? r : 0)] * row_bytes;
         const rsr_v4f result = dot4_apart(at, dtype, x, matrix->cols);
         memcpy(y + first, &result, n_rows * sizeof(float));
     }
 }
 
-/* Every dtype has copies of its own, in which it is a constant. */
+/* Every dtype has its own copies of the functions, in which it is a constant. */
 struct dense_ops {
     void (*embed)(float *dst, const char *row, uint32_t cols);
     void (*head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,

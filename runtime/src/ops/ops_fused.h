@@ -1,17 +1,18 @@
 /* ops_fused.h - a * b + c of float32, rounded once, on x86-64 without FMA.
  *
- * The product of two float32 is exact in double. Its sum with c, rounded to double, mostly rounds
- * on to the right float32: the nearest double never lies on the other side of a midpoint of two
- * float32 than the exact sum does, so only a double that IS such a midpoint may mislead. Then, and
- * where the result may be denormal (its midpoints lie elsewhere), the sum is rounded to odd
- * instead: of the two doubles around a sum that is not one, the one whose last bit is 1. No float32
- * and no midpoint has that bit, so the odd double lies between the same two as the exact sum and
- * rounds as that would (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008; 53
- * bits are more than the 24 + 2 that it takes).
+ * The product of two float32 is exact in double. Its sum with c, rounded to double, usually rounds
+ * to the right float32 in a second step. The nearest double is never on the other side of a
+ * midpoint between two float32 than the exact sum, so only a double that IS a midpoint can mislead.
+ * In this case, and if the result may be denormal (denormals have other midpoints), the sum is
+ * rounded to odd instead: if the sum is no double, the neighbour whose last bit is 1 is taken. No
+ * float32 and no midpoint has this bit, so the odd double is between the same two of these numbers
+ * as the exact sum, and rounds as the exact sum does (Boldo and Melquiond, Emulation of FMA and
+ * correctly rounded sums, 2008; a double has 53 bits, and 24 + 2 are needed).
  *
- * tests/unit/test_fused.c compares it with fmaf(). On a Zen 4, from the cache, attention over
- * float32 takes 9 times as long as by a product and a sum (1.6 GMAC/s of 14.5), the rows of a
- * bfloat16 head 3.4 times; an fmaf() without the instruction would take 300 times as long.
+ * tests/unit/test_fused.c compares it with fmaf(). On a Zen 4, with data in the cache, attention
+ * over float32 takes 9 times as long as with separate product and sum (1.6 instead of 14.5 GMAC/s),
+ * and the rows of a bfloat16 head take 3.4 times as long. libm's fmaf() without the instruction
+ * would take 300 times as long.
  */
 #ifndef RSR_OPS_FUSED_H
 #define RSR_OPS_FUSED_H
@@ -21,10 +22,10 @@
 
 typedef uint64_t rsr_fused_bits __attribute__((vector_size(16)));
 
-/* product + c, rounded to odd. The error of `sum` is exact (Knuth's two-sum; nothing overflows or
- * underflows here); a NaN, of infinities, is none. The nearest double is the odd one, or its
- * neighbour towards the exact sum is: one unit of its bits away from zero where error and sum have
- * one sign, else towards zero. */
+/* product + c, rounded to odd. `error` is the exact error of `sum` (Knuth's two-sum; nothing
+ * overflows or underflows here); NaN, which infinities give, counts as no error. Either the nearest
+ * double is odd, or its neighbour towards the exact sum is. This neighbour is one unit in the last
+ * place away from zero if error and sum have the same sign, otherwise towards zero. */
 static inline __m128d rsr_fused_odd_sum(__m128d product, __m128d c) {
     const __m128d sum = product + c, back = sum - product;
     const __m128d error = (product - (sum - back)) + (c - back);
@@ -36,8 +37,8 @@ static inline __m128d rsr_fused_odd_sum(__m128d product, __m128d c) {
     return (__m128d)(bits + step - (inwards << 1));
 }
 
-/* May rounding these four on to float32 mislead? Looks at midpoints, 1 and 28 zeros in the 29 bits
- * that float32 lacks, and at numbers other than 0 below 2^-126, by the upper halves of their
+/* Whether rounding these four to float32 may mislead. Finds midpoints (1 and 28 zeros in the 29
+ * bits that float32 lacks), and numbers other than 0 below 2^-126 by the upper halves of their
  * bits. */
 static inline int rsr_fused_doubtful(__m128d low, __m128d high) {
     const __m128 a = _mm_castpd_ps(low), b = _mm_castpd_ps(high);

@@ -1,5 +1,4 @@
-/* ops_merge.c - merging what query heads got of one more page, kept apart till now. Order:
- * ops.h. */
+/* ops_merge.c - merges the results of one more page into those of query heads. Order: ops.h. */
 #include "ops_functions.h"
 
 #define BLOCK_HEADS 8u /* whose factors are one vector */

@@ -35,8 +35,8 @@ bool RSR_OPS(norm)(float *dst, const float *src, const float *weight, float eps,
     return isfinite(sum);
 }
 
-/* The largest |x| as bits: those of non-negative floats order like the floats, with infinity and
- * NaN above all numbers, so nothing that is not finite gets lost. */
+/* The bits of the largest |x|. Bits of non-negative floats order like the floats, with infinity and
+ * NaN above all numbers, so every infinity and NaN is found. */
 static uint32_t largest_magnitude_bits(const float *x, uint32_t n) {
     rsr_vi largest[RSR_PARTS] = {{0}};
     for (uint32_t i = 0; i < n; i += 16) {

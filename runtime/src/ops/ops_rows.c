@@ -1,5 +1,5 @@
-/* ops_rows.c - single rows of keys and values: storing, reading and scoring them. What a type keeps
- * is said in ops.h. */
+/* ops_rows.c - single rows of keys and values: storing, reading and scoring them. ops.h describes
+ * the types. */
 #include <math.h>
 
 #include "host/fetch_line.h"
@@ -21,8 +21,8 @@ static float float_of(uint32_t bits) {
 
 #define INFINITE_BITS 0x7f800000u
 
-/* The low 16 bits are rounded off: half of the last bit kept, less one where that bit is even,
- * carries. */
+/* Rounds off the low 16 bits: adds half of the last kept bit, less one if that bit is 0 (ties to
+ * even). */
 static uint16_t bf16_of(float x) {
     const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;
     uint32_t rounded = (magnitude + 0x7fffu + (magnitude >> 16 & 1u)) >> 16;
@@ -32,8 +32,8 @@ static uint16_t bf16_of(float x) {
     return (uint16_t)(rounded | (bits >> 16 & 0x8000u));
 }
 
-/* Likewise 13 bits, and the exponent's bias changes by 112. Denormals are multiples of 2^-24, which
- * is what float32 rounds to at 0.5. */
+/* Rounds off 13 bits in this way; the exponent's bias changes by 112. Denormals are multiples of
+ * 2^-24, the spacing of float32 near 0.5. */
 static uint16_t f16_of(float x) {
     const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;
     uint32_t rounded = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - (112u << 23)) >> 13;
@@ -57,10 +57,10 @@ static float largest_finite(const float *x, uint32_t n) {
     return not_finite != 0 ? NAN : largest;
 }
 
-/* Of a row whose largest element is finite: about largest / 127, with at most 16 significant bits.
- * They are rounded down, so that 127 * scale never overflows; the largest element is then 127 of
- * them to within 2^-8 of one. Scales below float32's normal numbers are powers of two: as many bits
- * are not to be had there. */
+/* The scale of a row whose largest element is finite: about largest / 127, with at most 16
+ * significant bits. It is rounded down, so 127 * scale never overflows; the largest element is then
+ * 127 scales to within 2^-8 of a scale. Scales below float32's normal numbers are powers of two,
+ * because they have too few bits. */
 static float int8_scale(float largest) {
     float scale = float_of(bits_of(largest / 127.0f) & 0xffffff00u);
     if (scale < 0x1p-126f && largest > 0.0f)
@@ -69,7 +69,7 @@ static float int8_scale(float largest) {
     return scale;
 }
 
-/* x / scale to the nearest integer, ties to even; scale 0 is that of zeros. */
+/* x / scale as the nearest integer, ties to even. A row of zeros has scale 0. */
 static int8_t int8_of(float x, float scale) {
     const float nearest = (scale > 0.0f ? x / scale : 0.0f) + RSR_ROUND_MAGIC;
     const int32_t q = (int32_t)(bits_of(nearest) - bits_of(RSR_ROUND_MAGIC));
@@ -101,8 +101,8 @@ RSR_INLINE void load_row(float *x, const void *row, enum rsr_kv_type type, uint3
         rsr_store16(x + d, rsr_load_row16(row, type, d, scale));
 }
 
-/* Up to four of n rows from `first` on; what is missing of four repeats the first. Returns how
- * many. */
+/* Takes up to four of n rows from `first` on; missing ones repeat the first. Returns how many there
+ * are. */
 RSR_INLINE uint32_t four_rows(const char **at, const void *rows, size_t row_bytes, uint32_t first,
                               uint32_t n) {
     const uint32_t n_here = n < 4 ? n : 4;
@@ -111,7 +111,7 @@ RSR_INLINE uint32_t four_rows(const char **at, const void *rows, size_t row_byte
     return n_here;
 }
 
-/* Four rows times x, or, where x is NULL, times themselves: at once, which hides the adder's
+/* Products of four rows with x, or, if x is NULL, with themselves. Four at once hide the adder's
  * latency. */
 RSR_INLINE rsr_v4f dot4(const char *const *at, enum rsr_kv_type type, uint32_t row_floats,
                         const float *x) {
@@ -141,8 +141,8 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     }
 }
 
-/* Rows are fetched that far ahead, to the second cache: without, sealing a page takes 1.15 times as
- * long. */
+/* Rows are prefetched this far ahead, to the L2 cache; without it, sealing a page takes 1.15 times
+ * as long. */
 #define SQUARES_AHEAD 8192
 
 RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint32_t row_floats,
@@ -192,7 +192,7 @@ RSR_INLINE struct rsr_exact_dot exact_dot(const void *row, enum rsr_kv_type type
     return (struct rsr_exact_dot){sum_lanes(lanes[0]), sum_lanes(lanes[1])};
 }
 
-/* Vectors of 16 elements that are summed at once. */
+/* Groups of 16 elements that are summed at once. */
 #define ADDED_VECTORS (RSR_NATIVE == 4 ? 2u : RSR_NATIVE == 8 ? 4u : 8u)
 
 RSR_INLINE void add_rows_at(float *out, const char *rows, enum rsr_kv_type type,

@@ -1,8 +1,9 @@
 /* ops_vector.h - 16 float lanes on any instruction set, for the files of this folder.
  *
  * A value of 16 lanes is an array of native vectors: 1 of 16 (AVX-512), 2 of 8 (AVX2) or 4 of 4.
- * One GNU vector of 16 would read better, but GCC keeps vectors wider than the machine's in memory.
- * The lane a number lives in never changes its value, so all widths give the same bits.
+ * A single GNU vector of 16 would be simpler, but GCC keeps vectors that are wider than the
+ * machine's in memory. A number's value does not depend on its lane, so all widths give the same
+ * bits.
  */
 #ifndef RSR_OPS_VECTOR_H
 #define RSR_OPS_VECTOR_H
@@ -136,8 +137,9 @@ RSR_INLINE rsr_vf rsr_from_bf16(rsr_vh h) {
     return (rsr_vf)(rsr_widen_bits(h) << 16);
 }
 
-/* Without an instruction: exponent and mantissa move in place and a multiplication by 2^112
- * rebiases, which also normalises denormals exactly; infinity and NaN get the largest exponent. */
+/* Without an instruction for it: exponent and mantissa are shifted into place, and a multiplication
+ * by 2^112 corrects the bias, which also normalises denormals exactly. Infinity and NaN get the
+ * largest exponent. */
 RSR_INLINE rsr_vf rsr_from_f16(rsr_vh h) {
 #if RSR_NATIVE == 16
     return (rsr_vf)_mm512_cvtph_ps((__m256i)h);
@@ -196,7 +198,7 @@ RSR_INLINE struct rsr_f16 rsr_load16_f16(const void *p) {
     return r;
 }
 
-/* Compilers widen 4 and 8 bytes one by one. */
+/* By hand, because compilers widen 4 and 8 bytes one by one. */
 RSR_INLINE struct rsr_f16 rsr_load16_int8(const void *p) {
     struct rsr_f16 r;
 #if RSR_NATIVE == 16
@@ -294,7 +296,7 @@ RSR_INLINE struct rsr_f16 rsr_add_scaled(struct rsr_f16 acc, float a, struct rsr
     return acc;
 }
 
-/* Lanes of half 0 or 1 of x in double. GCC 12 takes the half by way of memory. */
+/* Half 0 or 1 of x as doubles. GCC 12 would take the half through memory. */
 RSR_INLINE rsr_vd rsr_widen_half(rsr_vf x, int half) {
 #if RSR_NATIVE == 16
     return (rsr_vd)_mm512_cvtps_pd(half == 0 ? _mm512_castps512_ps256((__m512)x)
@@ -330,7 +332,7 @@ RSR_INLINE float rsr_sum16(struct rsr_f16 x) {
     return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
-/* The largest lane; one that is NaN may be passed over. */
+/* The largest lane; a NaN may be ignored. */
 RSR_INLINE float rsr_max16(struct rsr_f16 x) {
 #if RSR_NATIVE == 16
     return _mm512_reduce_max_ps((__m512)x.part[0]);

@@ -1,5 +1,5 @@
-/* sketch.c - makes queries, and the part of a bound that all vectors of a block share. The
- * steps named in comments are those of the proof in sketch.h. */
+/* sketch.c - prepares queries, and computes the part of a bound that all vectors of a block share.
+ * The steps named in comments are those of the proof in sketch.h. */
 #include <assert.h>
 #include <string.h>
 
@@ -64,15 +64,17 @@ struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes) {
 
 #if defined(__x86_64__)
 bool rsr_sketch_float_mode(void) {
-    /* Of the control register: how to round, flushing results and operands that are denormal. */
+    /* These bits of the control register: rounding mode, flushing of denormal results and
+     * operands. */
     return (_mm_getcsr() & 0xe040u) == 0;
 }
 #else
 bool rsr_sketch_float_mode(void) {
-    /* Halfway between two numbers: all but round to nearest err in one of the three. */
+    /* Three sums halfway between two floats: every mode but round to nearest fails one of them. */
     volatile float one = 1.0f, half_step = 0x1p-24f;
     volatile float up = one + half_step, down = -one - half_step, below = one - half_step / 2.0f;
-    /* Denormals made, then used: compared as normal numbers, for flushing hits comparisons, too. */
+    /* Denormals are made and used, but compared as normal numbers, because flushing affects
+     * comparisons, too. */
     volatile float small = 0x1p-70f, denormal = small * small, used = denormal * 0x1p100f;
     volatile double small2 = 0x1p-535, denormal2 = small2 * small2, used2 = denormal2 * 0x1p1000;
     return up == 1.0f && down == -1.0f && below == 1.0f && used == 0x1p-40f && used2 == 0x1p-70;
@@ -81,7 +83,7 @@ bool rsr_sketch_float_mode(void) {
 
 /* ---- Queries ---- */
 
-/* Where things are in the memory of a query. */
+/* Byte offsets in the memory of a query. */
 struct query_layout {
     size_t slack, codes, teams, floats, slices, box, bytes; /* fine codes are first */
 };
@@ -106,18 +108,18 @@ size_t rsr_sketch_query_bytes(const struct rsr_sketch_shape *shape) {
     return query_layout_of(shape).bytes;
 }
 
-/* Not below 2^-60 unless 0: step 3. */
+/* Either 0 or at least 2^-60: step 3. */
 static float scaled_norm(double squares) {
     const double norm = rsr_sum_up(sqrt(squares));
     return squares == 0.0 ? 0.0f : rsr_float_up(norm > SMALLEST_SCALE ? norm : SMALLEST_SCALE);
 }
 
-/* The next integer, ties to even, of magnitudes below 2^51. */
+/* The nearest integer, ties to even; for magnitudes below 2^51. */
 static double nearest(double x) {
     return x + 0x1.8p52 - 0x1.8p52;
 }
 
-/* Here and below 4 partial results, which need not wait for each other. */
+/* Here and below, 4 partial results are independent, so they need not wait for each other. */
 static double largest_of(const double *x) {
     double largest[4] = {0.0};
     for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i += 4)
@@ -136,8 +138,8 @@ static double squares_of(const double *x) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-/* Codes of a slice with scale a, places as in the query; what they lose. Returns their sum. One
- * thing at a time, in loops that compilers vectorise. */
+/* Computes the codes of a slice with scale a, in the query's order, and what they lose. Returns the
+ * sum of the codes. Each loop does one thing, so that compilers vectorise it. */
 static int32_t quantise_query(const double *x, double a, int8_t *codes, double *lost) {
     const double inverse = a > 0.0 ? 1.0 / a : 0.0;
     int32_t code[RSR_SKETCH_SLICE], sum = 0;
@@ -158,8 +160,8 @@ static int32_t quantise_query(const double *x, double a, int8_t *codes, double *
     return sum;
 }
 
-/* The same of elements up to 1 with scale 2^-14, places as they are; returns the sum of squares of
- * what is lost. */
+/* Computes codes of elements up to 1 with scale 2^-14, in their own order. Returns the sum of
+ * squares of what the codes lose. */
 static double quantise_fine(const double *x, int16_t *codes) {
     double lost[RSR_SKETCH_SLICE];
     int32_t code[RSR_SKETCH_SLICE];
@@ -190,7 +192,7 @@ static void fill_slices(const struct rsr_sketch_query *query, uint32_t n,
     }
 }
 
-/* |x[i]| / unit, rounded up: a hair is added for the rounding of the quotient. */
+/* Codes |x[i]| / unit, rounded up; a small margin covers the rounding of the quotient. */
 static void round_magnitudes_up(const double *x, double unit, int8_t *codes) {
     const double inverse = unit > 0.0 ? (1.0 + 0x1p-40) / unit : 0.0;
     int32_t code[RSR_SKETCH_SLICE];

@@ -1,17 +1,17 @@
 /* sketch.h - low-bit copies of vectors that bound inner products from above, with proof.
  *
- * 64 vectors are a block. A block keeps their common centre and, per vector and slice of 32
+ * A block holds 64 vectors. It keeps their common centre and, for each vector and slice of 32
  * dimensions, 4-bit codes with an 8-bit scale, optionally more bits (a second plane), and the norm
  * of what the codes lost, rounded up. For a query q the block gives numbers ub[j] with q . k[j] <=
- * ub[j], read from 4 (or more) bits a dimension. Whoever drops k[j] because ub[j] < T never drops a
- * vector with q . k[j] >= T, whatever the data.
+ * ub[j], by reading 4 (or more) bits per dimension. So a caller that drops k[j] because ub[j] < T
+ * never drops a vector with q . k[j] >= T, for any data.
  *
  * There are two shapes of blocks:
- *   own    for vectors that come and go in blocks (the KV index): each block has a centre and a box
- *          of its own, and a second plane of 4 bits, read while the first is in the cache.
- *   flat   for a matrix whose bytes are counted (the head): one centre for all blocks, given by the
- *          caller, no box, and a second plane of one bit, which lies apart and adds to t of the
- *          first.
+ *   own    for vectors that come and go in blocks (the KV index). Each block has its own centre and
+ *          box, and a second plane of 4 bits, which is read while the first plane is in the cache.
+ *   flat   for a matrix that must stay small (the head). All blocks have one centre, given by the
+ *          caller, and no box. The second plane has one bit; it is stored separately and adds to t
+ *          of the first plane.
  *
  * THEOREM. Let k be a vector of finite float32, q a query of finite float32, both of at most
  * RSR_SKETCH_MAX_DIM dimensions; rounding to nearest, no flushing of denormals
@@ -95,10 +95,10 @@
 #define RSR_SKETCH_MAX_DIM 8192u
 #define RSR_SKETCH_LARGEST_CENTRE 0x1p102f /* see the proof: no difference overflows */
 
-/* Where things are in a block. A slice's codes are 4 words of 4 bytes; byte b of word w has
- * dimension 8w + b in its low bits and 8w + 4 + b in its high bits, each plus 8. The first plane is
- * read whole, by lanes: [16 vectors a group][slice][word][lane]. The second is read for single
- * vectors: [vector][slice][word], or, flat, [vector][16 slices] of struct rsr_sketch_gain. */
+/* The layout of a block. A slice's codes are 4 words of 4 bytes; byte b of word w has dimension 8w
+ * + b in its low bits and 8w + 4 + b in its high bits, each plus 8. The first plane is read whole,
+ * by lanes: [16 vectors a group][slice][word][lane]. The second is read for single vectors:
+ * [vector][slice][word], or, flat, [vector][16 slices] of struct rsr_sketch_gain. */
 struct rsr_sketch_shape {
     uint32_t dim;
     uint32_t n_slices; /* dim is filled up with zeros to n_slices * 32 */
@@ -114,7 +114,7 @@ struct rsr_sketch_shape {
     uint32_t block_bytes; /* a multiple of 64 */
 };
 
-/* What a block begins with. */
+/* The header of a block. */
 struct rsr_sketch_header {
     int16_t unit_exponent;                           /* unit = 2^this */
     uint8_t largest_residual[RSR_SKETCH_MAX_PLANES]; /* R, coded */
@@ -122,10 +122,10 @@ struct rsr_sketch_header {
     double centre_norm, radius; /* rounded up */
 };
 
-/* Flat, what the second plane has of 16 slices of a vector: all that it needs, in one place. */
+/* Flat shape: all data of the second plane for 16 slices of a vector, in one place. */
 #define RSR_SKETCH_TEAM 16u /* slices */
 struct rsr_sketch_gain {
-    /* Bit 4 l + b of word w: dimension 4w + b of slice l lost a number below 0 (0) or not (1). */
+    /* Bit 4 l + b of word w: 0 if dimension 4w + b of slice l lost a negative number, else 1. */
     uint64_t signs[8];
     uint8_t scales[RSR_SKETCH_TEAM]; /* S_s, coded */
     uint8_t gains[RSR_SKETCH_TEAM];  /* G_s, coded, rounded down */
@@ -135,14 +135,14 @@ struct rsr_sketch_gain {
  * divided by this. */
 #define RSR_SKETCH_HALF 0x1p18f
 
-/* What a scan needs of a slice of a query, side by side. */
+/* The data of a query's slice that a scan needs, next to each other. */
 struct rsr_sketch_slice {
     int8_t codes[RSR_SKETCH_SLICE]; /* i: what meets low bits, then high bits */
     float scale, norm;              /* a, by the first plane, and M, times RSR_SKETCH_HALF */
     int32_t centre;                 /* -8 times the sum of the codes */
 };
 
-/* A query made ready: points into the memory that rsr_sketch_prepare got, and to q. */
+/* A prepared query. It points into the memory that rsr_sketch_prepare got, and to q. */
 struct rsr_sketch_query {
     const float *q;
     double norm;         /* |q|, rounded up */
@@ -150,7 +150,7 @@ struct rsr_sketch_query {
     const int16_t *fine; /* own: i', [n_slices * 32] */
     double fine_unit;    /* 2^(E - 14) */
     double centre;       /* flat: q . mu */
-    double centre_error; /* times |mu|: of q . mu, at most */
+    double centre_error; /* times |mu|: largest error of q . mu */
     double box_unit;
     const int8_t *box; /* g_i in units of box_unit, [n_slices * 32] */
     /* The arrays are filled up with zeros to whole teams of slices. */
@@ -172,7 +172,7 @@ struct rsr_sketch_frame {
     double unit;
 };
 
-/* Memory that is read after a block was made, so it is fetched meanwhile. It need not be there. */
+/* Memory that will be read after a block is made; it is prefetched meanwhile. It need not exist. */
 struct rsr_sketch_next {
     const void *at;
     size_t bytes;
@@ -187,36 +187,36 @@ typedef void rsr_sketch_build_fn(const struct rsr_sketch_shape *shape, void *blo
 /* The theorem's t by the first plane, of vectors 16 group .. 16 group + 15. */
 typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void *block,
                                 const struct rsr_sketch_query *query, uint32_t group, float *t);
-/* The theorem's t by both planes, of the vectors whose bits are set: of the first one t[0], of the
- * next t[1]. */
+/* The theorem's t by both planes for the vectors whose bits are set: t[0] of the first such vector,
+ * t[1] of the next. */
 typedef void rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *query, uint64_t vectors, float *t);
 
-/* rsr_sketch_frame_of() of n queries. */
+/* rsr_sketch_frame_of() for n queries. */
 typedef void rsr_sketch_frames_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
                                   struct rsr_sketch_frame *frames);
 #define RSR_SKETCH_REST_BYTES 960u /* 768 and 1152 gain less */
 
-/* For n queries at once: bit j of vectors[i] is whether t of vector j by the first plane is not
- * below floors[i]. `next`, if not NULL, is a block that will be asked for soon: it is fetched to
- * the caches, all but the last RSR_SKETCH_REST_BYTES of what a sieve reads. Those the caller
- * fetches in the time between, lest memory idle then and sieves wait for it. */
+/* For n queries at once: sets bit j of vectors[i] unless t of vector j by the first plane is below
+ * floors[i]. `next`, if not NULL, is a block that will soon be sieved: it is prefetched, except the
+ * last RSR_SKETCH_REST_BYTES that a sieve reads. The caller prefetches those between two sieves,
+ * when memory would otherwise be idle. */
 typedef void rsr_sketch_sieve_fn(const struct rsr_sketch_shape *shape, const void *block,
                                  const struct rsr_sketch_query *const *queries, uint32_t n,
                                  const float *floors, uint64_t *vectors, const void *next);
 
 /* For n queries at once: t[i * stride + j] = the theorem's t of vector j by the first plane, and
- * estimates[..] the sum of its terms without residuals: q . mu + frame.unit * that is about q . k,
- * and bounds nothing. `next` as above. */
+ * estimates[..] = the sum of its terms without residuals. q . mu + frame.unit * estimate is close
+ * to q . k, but is no bound. `next` as above. */
 typedef void rsr_sketch_bounds_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
                                   float *t, float *estimates, size_t stride, const void *next);
 
-/* Of a flat shape and n vectors, of any blocks: to t[i], the theorem's by the first plane or
- * already by the second in some teams of slices, adds what the second plane has of more teams.
- * gains[i] is of the vector's first of those, and there are n + RSR_SKETCH_AHEAD: the last ones are
- * of vectors that will be asked for next, and are fetched; NULL: of none. */
+/* Flat shape: adds the second plane's terms of some teams of slices to t[i] of n vectors from any
+ * blocks. t[i] is the theorem's t by the first plane, perhaps with earlier teams added. gains[i] is
+ * the vector's first team to add. gains has n + RSR_SKETCH_AHEAD entries: the last ones belong to
+ * vectors that come next, and are prefetched; NULL: none. */
 #define RSR_SKETCH_AHEAD 16u
 struct rsr_sketch_teams {
     uint32_t first, end;
@@ -226,12 +226,13 @@ typedef void rsr_sketch_sharpen_fn(const struct rsr_sketch_query *query,
                                    const struct rsr_sketch_gain *const *gains, uint32_t n,
                                    float *t);
 
-/* All rows give the same bits. frames and refine are for shapes of their own centre, sharpen for
- * flat ones. */
+/* All kernels give the same bits. `frames` and `refine` are for own shapes, `sharpen` is for flat
+ * ones. */
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
-    bool far; /* sieve and bounds fetch to the second cache, as rsr_detect_far_fetches() wants */
+    bool far; /* sieve and bounds prefetch to the L2 cache only, as rsr_detect_far_fetches()
+                 wants */
     rsr_sketch_build_fn *build;
     rsr_sketch_frames_fn *frames;
     rsr_sketch_sieve_fn *sieve;
@@ -243,7 +244,7 @@ struct rsr_sketch_kernel {
 
 /* Kernels of this build, best first; the last needs no feature. NULL past the end. */
 const struct rsr_sketch_kernel *rsr_sketch_kernel_at(uint32_t index);
-/* The first one that runs with these features and fetches to where this CPU's kernels should. */
+/* The first kernel that runs with these features and prefetches to the right cache for this CPU. */
 const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features);
 
 /* dim 1 .. RSR_SKETCH_MAX_DIM, n_planes 1 .. 2. */
@@ -253,23 +254,24 @@ struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes);
 /* Whether the calling thread rounds to nearest and keeps denormals, as the theorem needs. */
 bool rsr_sketch_float_mode(void);
 
-/* What every kernel's `build` does. */
+/* The `build` of every kernel gives the result of this function. */
 rsr_sketch_build_fn rsr_sketch_build;
 
 /* `memory` has rsr_sketch_query_bytes(), 64-byte aligned. q is finite and outlives the query. */
 size_t rsr_sketch_query_bytes(const struct rsr_sketch_shape *shape);
 void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, void *memory,
                         struct rsr_sketch_query *query);
-/* The same for blocks of a flat shape around `centre`. */
+/* Prepares a query for blocks of a flat shape around `centre`. */
 void rsr_sketch_prepare_flat(const struct rsr_sketch_shape *shape, const float *q,
                              const float *centre, void *memory, struct rsr_sketch_query *query);
 
 struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
                                             const struct rsr_sketch_query *query);
 
-/* A float such that t < floor proves offset + unit t < threshold. Never NaN unless threshold is.
- * The difference rounds by 2^-53 of itself; dividing it by a power of two is exact unless it gets
- * denormal, and float32 rounds by 2^-24: the step down is more than all three. */
+/* A float such that t < floor proves offset + unit t < threshold. It is NaN only if threshold is.
+ * The difference has a relative rounding error of 2^-53; division by a power of two is exact unless
+ * the result is denormal; conversion to float32 has an error of 2^-24. The step down is larger than
+ * all three errors. */
 static inline float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint32_t plane,
                                      double threshold) {
     const double largest = 0x1.fffffep127;
@@ -297,7 +299,7 @@ static inline bool rsr_sketch_is_flat(const struct rsr_sketch_shape *shape) {
     return shape->centre_at == 0;
 }
 
-/* What a scan reads of a block, from its beginning on. */
+/* Bytes of a block, from its beginning on, that a scan reads. */
 static inline uint32_t rsr_sketch_first_bytes(const struct rsr_sketch_shape *shape) {
     return shape->n_planes > 1 ? shape->plane_at[1] : shape->block_bytes;
 }

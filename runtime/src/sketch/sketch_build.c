@@ -1,5 +1,5 @@
-/* sketch_build.c - makes blocks of 4 vectors at a time, which every machine can (SSE2 and NEON in
- * hardware), and what is done once for all widths. Steps are those of sketch.h. */
+/* sketch_build.c - makes blocks, 4 vectors at a time, which every machine can do (SSE2 and NEON in
+ * hardware); and the code that all widths share. Steps are those of sketch.h. */
 #include <math.h>
 #include <string.h>
 
@@ -102,7 +102,8 @@ static double centre_norm(const struct rsr_sketch_making *making) {
     return rsr_sum_up(sqrt(sum));
 }
 
-/* Codes are up to 127. Means below 2^-100 count as 0: what codes say is a normal number. */
+/* Codes are at most 127. Means below 2^-100 count as 0, so that decoded centres are normal
+ * numbers. */
 void rsr_sketch_set_centre_unit(struct rsr_sketch_making *making, float largest) {
     float unit = largest / 127.0f;
     uint32_t bits;
@@ -125,8 +126,8 @@ void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest) {
     making->inverse_unit = ldexpf(1.0f, -header->unit_exponent);
     if (rsr_sketch_is_flat(shape))
         return;
-    /* A hair more than 1 / 255 of the largest, so that no code exceeds 255 although the quotients
-     * are rounded up by another. */
+    /* Slightly more than 1 / 255 of the largest, so that no code exceeds 255 although quotients are
+     * rounded up with a margin. */
     header->box_unit = rsr_float_up((double)largest / 255.0 * (1.0 + 0x1p-18));
     const double units = (double)header->box_unit * (double)making->inverse_unit;
     making->inverse_box = units > 0.0 ? (float)((1.0 + 0x1p-20) / units) : 0.0f;

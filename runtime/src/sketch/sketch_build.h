@@ -1,5 +1,5 @@
-/* sketch_build.h - what making a block does once, whatever the width of its vectors:
- * sketch_build_lanes.h does the rest, compiled once per instruction set. */
+/* sketch_build.h - the steps of making a block that do not depend on the width of vectors.
+ * sketch_build_lanes.h has the others, compiled once for each instruction set. */
 #ifndef RSR_SKETCH_BUILD_H
 #define RSR_SKETCH_BUILD_H
 
@@ -10,11 +10,11 @@
 #define RSR_SKETCH_UNIT_BITS 18
 #define RSR_SKETCH_SMALLEST_UNIT (-126)
 
-/* 7 and 7 16ths of the scale are the largest element; a hair less, so that vectors of 8-bit
- * integers keep their scale although the product is rounded. First digits stay below 7.5. */
+/* The largest element is 7 7/16 times the scale. The factor is slightly smaller, so that vectors of
+ * 8-bit integers keep their scale although the product is rounded. First digits stay below 7.5. */
 #define RSR_SKETCH_SCALE_OF_LARGEST (16.0f / 119.0f * (1.0f - 0x1p-20f))
 
-/* A block on its way. Arrays are filled up with zeros to whole slices. */
+/* A block that is being made. Arrays are filled up with zeros to whole slices. */
 struct rsr_sketch_making {
     const struct rsr_sketch_shape *shape;
     char *block;
@@ -38,11 +38,11 @@ static inline const float *rsr_sketch_slice_rows(const struct rsr_sketch_making 
 
 void rsr_sketch_begin(struct rsr_sketch_making *making, const struct rsr_sketch_shape *shape,
                       void *block, const float *vectors, size_t stride, const float *centre);
-/* Once the means are known, of which none is larger than `largest`: w. */
+/* Sets w, when the means are known; none is larger than `largest`. */
 void rsr_sketch_set_centre_unit(struct rsr_sketch_making *making, float largest);
-/* Once the centre is known and the largest |fl(k - mu)| of all: units. */
+/* Sets the units, when the centre and the largest |fl(k - mu)| are known. */
 void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest);
-/* largest_square: of the |fl(k - mu)| in units, the largest sum of squares. */
+/* largest_square: the largest sum of squares of a vector's |fl(k - mu)|, in units. */
 void rsr_sketch_set_radius(struct rsr_sketch_making *making, float largest_square);
 
 #if defined(__x86_64__)

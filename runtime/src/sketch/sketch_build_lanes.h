@@ -1,9 +1,9 @@
 /* sketch_build_lanes.h - makes blocks, a vector a lane: included by one file per instruction set.
  *
- * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and
- * what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_less_exact, lanes_push,
- * load4, transpose4 and store_rows. Lanes never meet, so every width gives the same bits. Steps are
- * those of sketch.h.
+ * Each of these files defines LANES (4, 8 or 16), TARGET (the attribute of its functions),
+ * BUILD_NAME, and the operations that GNU vectors lack: lanes_max, lanes_min, lanes_sqrt,
+ * lanes_less_exact, lanes_push, load4, transpose4 and store_rows. Lanes never mix, so every width
+ * gives the same bits. Steps are those of sketch.h.
  */
 #include <math.h>
 #include <string.h>
@@ -45,8 +45,8 @@ INLINE float largest_lane(lanes_f x) {
     return largest;
 }
 
-/* Adding it rounds a float of magnitude below 2^21 to an integer, ties to even, whose low 4 bits
- * plus 8 are those of the sum. */
+/* Adding it rounds a float of magnitude below 2^21 to an integer, ties to even. The low 4 bits of
+ * the sum are those of the integer plus 8. */
 #define ROUND_MAGIC 12582920.0f /* 1.5 * 2^23 + 8 */
 
 /* The smallest integer >= x; 0 <= x < 2^21. */
@@ -91,8 +91,8 @@ INLINE lanes_f measure(const float *rows, size_t stride, float *low, float *high
     return (lanes_f)((lanes_i)mean & fits);
 }
 
-/* Means stand in for the centre until it is made of them; a flat shape's is given. Returns the
- * largest mean. */
+/* Stores the means as the centre for now; the centre is made from them later. A flat shape's centre
+ * is given. Returns the largest mean. */
 TARGET static float measure_all(struct rsr_sketch_making *making) {
     lanes_f largest = splat(0.0f);
     for (uint32_t slice = 0; slice < making->shape->n_slices; slice++) {
@@ -110,7 +110,7 @@ TARGET static float measure_all(struct rsr_sketch_making *making) {
     return largest_lane(largest);
 }
 
-/* Means become codes, and what these say. */
+/* Turns means into codes, and stores what the codes decode to as the centre. */
 TARGET static void store_centre(struct rsr_sketch_making *making) {
     int8_t *codes = (int8_t *)making->block + making->shape->centre_at + sizeof(float);
     for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES) {
@@ -142,7 +142,7 @@ TARGET static void store_box(const struct rsr_sketch_making *making) {
     for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES) {
         const lanes_f extent = extents(making, d);
         const lanes_f code = extent * splat(making->inverse_unit) * splat(making->inverse_box);
-        /* What the products lost, were they rounded or flushed to zero. */
+        /* Covers what the products lost by rounding or underflow. */
         const lanes_f any = (lanes_f)((lanes_i)(extent > splat(0.0f)) & (lanes_i)splat(0x1p-20f));
         const lanes_i codes = ceiling(code + any);
         for (uint32_t i = 0; i < LANES; i++)
@@ -217,8 +217,8 @@ INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
     out->lost[1] = lost2_squares;
 }
 
-/* A flat shape's second plane: bit d of the signs is of dimension d; returns the sum of squares of
- * what both planes lose. */
+/* A flat shape's second plane: bit d of the signs belongs to dimension d. Returns the sum of
+ * squares of what both planes lose. */
 INLINE lanes_f take_signs(const lanes_f *x, lanes_f scale, lanes_i *signs) {
     const lanes_f inverse = inverse_of(scale), magic = splat(ROUND_MAGIC);
     const lanes_i quarter = (lanes_i)(scale * splat(0.25f));
@@ -265,7 +265,7 @@ INLINE lanes_i encode_down(lanes_f x) {
     return code + (lanes_i)(decode(code) > x); /* a true comparison is -1 */
 }
 
-/* What a flat shape's second plane has of a slice, whose first plane's residuals and scales are
+/* Makes a slice of a flat shape's second plane; the first plane's residuals and scales are
  * given. */
 INLINE void build_gains(const struct rsr_sketch_making *making, uint32_t vector, uint32_t slice,
                         const lanes_f *x, lanes_f fuzz, lanes_i residual, lanes_i scale) {
@@ -282,12 +282,12 @@ INLINE void build_gains(const struct rsr_sketch_making *making, uint32_t vector,
         const uint32_t place = slice % RSR_SKETCH_TEAM, bits = (uint32_t)signs[i];
         for (uint32_t w = 0; w < 8; w++)
             to->signs[w] |= (uint64_t)(bits >> 4 * w & 15) << 4 * place;
-        to->scales[place] = (uint8_t)(codes[i] > 0 ? scale[i] : 0); /* else signs lose more */
+        to->scales[place] = (uint8_t)(codes[i] > 0 ? scale[i] : 0); /* 0: signs would lose more */
         to->gains[place] = (uint8_t)codes[i];
     }
 }
 
-/* LANES vectors, one slice. Returns N_s of these vectors. */
+/* Makes one slice of LANES vectors. Returns N_s of these vectors. */
 TARGET static lanes_f build_slice(const struct rsr_sketch_making *making, uint32_t vector,
                                   uint32_t slice, struct row_results *results) {
     const struct rsr_sketch_shape *shape = making->shape;
@@ -318,7 +318,7 @@ TARGET static lanes_f build_slice(const struct rsr_sketch_making *making, uint32
     return norm * splat(1.0f + 0x1p-17f) + splat(0x1p-60f);
 }
 
-/* Share number i of n, to the second cache. */
+/* Prefetches share i of n to the L2 cache. */
 INLINE void fetch_share(const struct rsr_sketch_next *next, uint32_t i, uint32_t n) {
     const size_t n_lines = (next->bytes + 63) / 64;
     for (size_t line = n_lines * i / n; line < n_lines * (i + 1) / n; line++)

@@ -25,7 +25,7 @@ static inline double rsr_round_down(double x) {
     return -rsr_round_up(-x);
 }
 
-/* At least that, without branches: so kernels round. -infinity becomes NaN. */
+/* At least as large as rsr_round_up(x), without branches; kernels use it. -infinity becomes NaN. */
 static inline double rsr_step_up(double x) {
     const double step = fabs(x) * 0x1p-52;
     return x + (step > 0x1p-1022 ? step : 0x1p-1022);
@@ -51,8 +51,8 @@ static inline float rsr_float_down(double x) {
     return -rsr_float_up(-x);
 }
 
-/* "UP" of sketch.h: what fewer than 2^14 operations on non-negative doubles computed, made at least
- * the exact value. */
+/* "UP" of sketch.h: raises a result of fewer than 2^14 operations on non-negative doubles to at
+ * least the exact value. */
 static inline double rsr_sum_up(double sum) {
     return sum * (1.0 + 0x1p-36);
 }

@@ -91,7 +91,7 @@ static void refine_portable(const struct rsr_sketch_shape *shape, const void *bl
     rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
 }
 
-/* What the teams add to t of one vector. */
+/* Returns what the teams add to t of one vector. */
 static float sharpen_one(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_query *query,
                          struct rsr_sketch_teams teams, const struct rsr_sketch_gain *gains) {
     float part[RSR_SKETCH_TEAM] = {0.0f};
@@ -223,6 +223,6 @@ const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features) {
     const bool far = rsr_detect_far_fetches();
     uint32_t i = 0;
     while ((kernels[i].features & ~cpu_features) != 0 || (kernels[i].far && !far))
-        i++; /* the last one needs nothing */
+        i++; /* ends at the last kernel, which needs no feature */
     return &kernels[i];
 }

@@ -1,5 +1,4 @@
-/* sketch_scan.h - how codes lie in a block, and the kernels that are rows of the table in
- * sketch_scan.c. */
+/* sketch_scan.h - the places of codes in a block, and the kernels in the table of sketch_scan.c. */
 #ifndef RSR_SKETCH_SCAN_H
 #define RSR_SKETCH_SCAN_H
 
@@ -62,13 +61,13 @@ struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *sha
                                               const struct rsr_sketch_query *query,
                                               struct rsr_sketch_dots dots);
 
-/* frames and sieve from one query and 16 vectors at a time. */
+/* `frames` and `sieve`, one query and 16 vectors at a time. */
 rsr_sketch_frames_fn rsr_sketch_frames_each;
 void rsr_sketch_sieve_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
                          const void *block, const struct rsr_sketch_query *const *queries,
                          uint32_t n, const float *floors, uint64_t *vectors);
 
-/* refine by one vector at a time. */
+/* `refine`, one vector at a time. */
 typedef float rsr_sketch_refine_one_fn(const struct rsr_sketch_shape *shape, const void *block,
                                        const struct rsr_sketch_query *query, uint32_t vector);
 void rsr_sketch_refine_by(rsr_sketch_refine_one_fn *one, const struct rsr_sketch_shape *shape,
@@ -81,9 +80,9 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block
                          const struct rsr_sketch_query *query, uint32_t vector,
                          const int32_t *dots);
 
-/* Of 16 slices: the sum of the query's codes where the sign is 1. */
+/* For each of 16 slices: the sum of the query's codes where the sign is 1. */
 typedef void rsr_sketch_team_fn(const uint64_t *signs, const int8_t *q, int32_t *dots);
-/* sharpen by one vector at a time: the float operations of every sharpen kernel. */
+/* `sharpen`, one vector at a time: the float operations of every sharpen kernel. */
 void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_query *query,
                            struct rsr_sketch_teams teams,
                            const struct rsr_sketch_gain *const *gains, uint32_t n, float *t);
@@ -92,7 +91,7 @@ void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketc
 typedef void rsr_sketch_estimate_fn(const struct rsr_sketch_shape *shape, const void *block,
                                     const struct rsr_sketch_query *query, uint32_t group, float *t,
                                     float *estimates);
-/* bounds from one query and 16 vectors at a time. */
+/* `bounds`, one query and 16 vectors at a time. */
 void rsr_sketch_bounds_by(rsr_sketch_estimate_fn *scan, const struct rsr_sketch_shape *shape,
                           const void *block, const struct rsr_sketch_query *const *queries,
                           uint32_t n, float *t, float *estimates, size_t stride, const void *next);

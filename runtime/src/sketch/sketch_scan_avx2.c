@@ -44,8 +44,8 @@ TARGET static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/* t of a group, and estimates unless they are NULL. Fetches `ahead` bytes ahead in its codes,
- * unless that is zero. */
+/* Computes t of a group, and estimates unless they are NULL. Prefetches the group's codes `ahead`
+ * bytes ahead, unless `ahead` is 0. */
 TARGET static inline __attribute__((always_inline)) void
 scan_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
            const struct rsr_sketch_query *query, uint32_t group, uint32_t ahead, float *t,
@@ -93,9 +93,9 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
     rsr_sketch_sieve_by(rsr_sketch_scan_avx2, shape, block, queries, n, floors, vectors);
 }
 
-/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread
- * on Cascade Lake, ms for 2004 blocks of dimension 2560: the whole next block ahead 32, nothing 25,
- * 2 KiB 23. */
+/* A scan of consecutive blocks prefetches this many bytes ahead in each group. 2004 blocks of
+ * dimension 2560 from memory, one thread on Cascade Lake: with the whole next block ahead 32 ms,
+ * nothing 25, 2 KiB 23. */
 #define AHEAD 2048u
 
 TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
@@ -103,7 +103,7 @@ TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const v
                                    float *t, float *estimates, size_t stride, const void *next) {
     (void)next;
     for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++)
-        for (uint32_t i = 0; i < n; i++) { /* the first one fetches for all */
+        for (uint32_t i = 0; i < n; i++) { /* the first query prefetches for all */
             const size_t at = i * stride + group * RSR_SKETCH_LANES;
             scan_group(shape, block, queries[i], group, i == 0 ? AHEAD : 0, t + at, estimates + at);
         }

@@ -1,6 +1,6 @@
 /* sketch_scan_avx512.c - the kernels with AVX-512 VNNI: integers are exact and every lane does what
- * the portable kernel does, so the bits are the same. Up to 4 queries share what a block's bytes
- * are unpacked to. */
+ * the portable kernel does, so the bits are the same. Up to 4 queries share the unpacked bytes of a
+ * block. */
 #include "sketch_scan.h"
 
 #include "host/fetch_line.h"
@@ -13,8 +13,8 @@
 #define INLINE TARGET static inline __attribute__((always_inline))
 #define TOGETHER 4u /* queries */
 
-/* Walks what lies in registers, of which there is a number known at compile time. GCC keeps such
- * arrays in memory unless it is told to unroll the loops over them. */
+/* A loop over an array in registers, whose length is a constant. GCC keeps such arrays in memory
+ * unless it must unroll the loop. */
 #if defined(__clang__)
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
 #else
@@ -39,7 +39,7 @@ INLINE __m512 decode_bytes(const uint8_t *codes) {
     return decode16(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes)));
 }
 
-/* The same divided by RSR_SKETCH_HALF, in fewer steps. */
+/* Decoded codes divided by RSR_SKETCH_HALF, in fewer steps. */
 INLINE __m512 decode_halves(const uint8_t *codes) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)codes);
     return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 6));
@@ -47,13 +47,13 @@ INLINE __m512 decode_halves(const uint8_t *codes) {
 
 /* ---- The first plane ---- */
 
-/* Groups of 16 vectors that are scanned at once: with 4 queries that makes 8 sums, enough to keep
- * two multipliers busy, and two sets of them fit the registers. */
+/* Groups of 16 vectors that are scanned at once. With 4 queries this gives 8 sums, enough to keep
+ * two multipliers busy; two sets of them fit the registers. */
 #define GROUPS 2u
 #define MOST_GROUPS 4u
 
-/* What one slice adds to t, and to estimates unless they are NULL, of `n_groups` times 16 vectors,
- * for up to TOGETHER queries. */
+/* Adds one slice to t (and to estimates unless they are NULL) of `n_groups` times 16 vectors, for
+ * up to TOGETHER queries. */
 INLINE void scan_slice(const struct rsr_sketch_shape *shape, const uint8_t *block,
                        const struct rsr_sketch_slice *const *q, uint32_t n, uint32_t group,
                        uint32_t n_groups, uint32_t slice, __m512 t[TOGETHER][MOST_GROUPS],
@@ -111,8 +111,8 @@ TARGET void rsr_sketch_scan_avx512vnni(const struct rsr_sketch_shape *shape, con
     _mm512_storeu_ps(t, sums[0][0]);
 }
 
-/* t of GROUPS groups. Slice by slice, an equal part is fetched of what a scan of a block like
- * `next` will read, but for what the caller fetches. */
+/* Computes t of GROUPS groups. Each slice prefetches an equal part of what a scan of `next` will
+ * read, except the part that the caller prefetches. */
 INLINE void scan_groups(const struct rsr_sketch_shape *shape, const uint8_t *block,
                         const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
                         const uint8_t *next, bool far, __m512 t[TOGETHER][MOST_GROUPS]) {
@@ -137,7 +137,7 @@ INLINE void scan_groups(const struct rsr_sketch_shape *shape, const uint8_t *blo
     }
 }
 
-/* What refining the vectors of a group will read of the second plane. */
+/* Prefetches the second plane's data that refining a group's vectors will read. */
 INLINE void fetch_second(const struct rsr_sketch_shape *shape, const uint8_t *block, uint32_t group,
                          uint32_t vectors, bool far) {
     const uint32_t row = shape->n_slices * (RSR_SKETCH_SLICE / 2);
@@ -200,19 +200,19 @@ TARGET void rsr_sketch_sieve_avx512vnni_far(const struct rsr_sketch_shape *shape
     sieve(shape, block, queries, n, floors, vectors, next, true);
 }
 
-/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread
- * on Cascade Lake, GB/s where reading alone has 12.1: the whole next block ahead 9.4, 1 KiB 10.9, 2
- * KiB 11.0, 4 KiB 10.8, nothing 7.6 to 9.7. To the second cache, one thread on Zen 4, times of a
- * head: 2 KiB 0.87 of what 2 KiB to the first take, 4 KiB 0.79, 8 KiB 0.79. Every line is fetched:
- * with every second one, whose pair then comes by itself, one to four queries took 8.6, 11.6, 15,
- * 13.8 ms there for 2004 blocks of dimension 2560, and with all 7.6, 7.5, 7.6, 9.4; Zen 5 misses
- * the lines that are left out. */
+/* A scan of consecutive blocks prefetches this many bytes ahead in each group. From memory, one
+ * thread on Cascade Lake, where reading alone reaches 12.1 GB/s: with the whole next block ahead
+ * 9.4, 1 KiB 10.9, 2 KiB 11.0, 4 KiB 10.8, nothing 7.6 to 9.7. With prefetches to L2, one thread on
+ * Zen 4, a head took 0.87 (2 KiB), 0.79 (4 KiB) and 0.79 (8 KiB) of the time with 2 KiB to L1.
+ * Every line is prefetched. On Zen 4, 2004 blocks of dimension 2560 took one to four queries 7.6,
+ * 7.5, 7.6 and 9.4 ms; with every second line (its neighbour then comes by itself) 8.6, 11.6, 15
+ * and 13.8 ms. Zen 5 does not fetch the neighbours. */
 #define AHEAD 2048u
 #define FAR_AHEAD 4096u
 
-/* t and estimates of all vectors of the block, n_groups at a time, by up to TOGETHER queries. Codes
- * are fetched in the order of reading, on into the next groups and the next block, whose scales are
- * fetched with the last groups. */
+/* Computes t and estimates of all vectors of the block for up to TOGETHER queries, n_groups at a
+ * time. Codes are prefetched in the order of reading, on into the next groups and the next block.
+ * The next block's scales are prefetched with the last groups. */
 INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
                    const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t n_groups,
                    float *t, float *estimates, size_t stride, const uint8_t *next, bool far) {
@@ -255,7 +255,7 @@ INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
     }
 }
 
-/* One query scans a whole block at once on Zen 4: 0.93 of the time of two halves. */
+/* One query scans a whole block at once: on Zen 4 this takes 0.93 of the time of two halves. */
 INLINE void bounds_all(const struct rsr_sketch_shape *shape, const void *block,
                        const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
                        float *estimates, size_t stride, const void *next, bool far) {
@@ -292,8 +292,8 @@ TARGET void rsr_sketch_bounds_avx512vnni_far(const struct rsr_sketch_shape *shap
 
 /* ---- Both planes, one vector ---- */
 
-/* What the second plane adds to t of up to TOGETHER vectors, as lanes to be summed: a slice a lane.
- * Meanwhile vectors that will be asked for are fetched. */
+/* What the second plane adds to t of up to TOGETHER vectors, as lanes that must be summed, one lane
+ * for each slice. Meanwhile later vectors are prefetched. */
 INLINE void sharpen_parts(const struct rsr_sketch_query *query, struct rsr_sketch_teams teams,
                           const struct rsr_sketch_gain *const *gains, uint32_t n, __m512 *parts) {
     const __m512i ones = _mm512_set1_epi8(1);
@@ -382,8 +382,8 @@ INLINE __m128i load_words(const uint8_t *first) {
                           load_word((const int8_t *)first + 3 * next));
 }
 
-/* The same of 4 slices, one a quarter. Gathering them, which Zen 4 does in microcode, refining took
- * 20 ns instead of 15. */
+/* Loads the words of 4 slices, one in each quarter. With gathers, which are microcode on Zen 4,
+ * refining took 20 ns instead of 15. */
 INLINE __m512i load_slices(const uint8_t *first, __mmask16 valid) {
     const size_t next = 4 * RSR_SKETCH_LANES * sizeof(int32_t);
     __m512i words = _mm512_zextsi128_si512(load_words(first));
@@ -396,9 +396,9 @@ INLINE __m512i load_slices(const uint8_t *first, __mmask16 valid) {
     return words;
 }
 
-/* The products of 4 slices of 8-bit codes; of fewer, where `valid` has 4 bits for each. The query's
- * codes of a slice are those that meet low bits and then those that meet high bits; all low ones
- * are brought together, and all high ones. */
+/* The products of up to 4 slices of 8-bit codes; `valid` has 4 bits for each slice. In a slice, the
+ * query's codes for low bits come before those for high bits; here all low ones are brought
+ * together, and all high ones. */
 INLINE __m128i dot_slices(const uint8_t *first, const uint8_t *second, const int8_t *q,
                           __mmask16 valid) {
     const __m512i pick_low =
@@ -470,7 +470,7 @@ INLINE __m128i dot_vector(const struct rsr_sketch_shape *shape, const uint8_t *b
                       query->codes + (size_t)s * RSR_SKETCH_SLICE, valid);
 }
 
-/* Where the last slices are fewer than 4. */
+/* For shapes whose number of slices is not a multiple of 4. */
 TARGET static float refine_any(const struct rsr_sketch_shape *shape, const void *block,
                                const struct rsr_sketch_query *query, uint32_t vector) {
     int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE + 4];
@@ -499,7 +499,7 @@ TARGET void rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, c
                                          const struct rsr_sketch_query *query, uint64_t vectors,
                                          float *t) {
     struct rsr_sketch_shape usual = *shape;
-    usual.n_slices = 4; /* what does not change is then kept in registers */
+    usual.n_slices = 4; /* a constant, so that the compiler keeps everything in registers */
     if (shape->n_slices == 4)
         refine_fours(&usual, block, query, vectors, t);
     else if (shape->n_slices % 4 == 0)
@@ -592,7 +592,7 @@ INLINE void store_frames(__m256d bounds, __m256d offsets, __m256d offsets2, __m2
     _mm256_storeu_pd(&frames[3].bound, _mm256_permute2f128_pd(b, d, 0x31));
 }
 
-/* The lesser bound of x . q, of a shape of its own by the box or by the ball. */
+/* The smaller bound of x . q: by the ball, or for an own shape by the box. */
 INLINE __m256d ball_or_box(const struct rsr_sketch_shape *shape, const uint8_t *block,
                            const struct rsr_sketch_query *const *queries) {
     const struct rsr_sketch_header *header = rsr_sketch_header_of(block);

@@ -6,7 +6,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
-/* Compilers take the instructions of a machine that has them from its architecture's version on. */
+/* Compilers accept these instructions from this version of the architecture on. */
 #define TARGET_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
 #define QUADS (RSR_SKETCH_LANES / 4)
 
@@ -67,8 +67,7 @@ TARGET_DOT static int32x4_t dot_quad_dotprod(const uint8_t *codes, const int8_t 
     return vaddq_s32(low, high);
 }
 
-/* t and estimates of 16 vectors grow by what a slice adds; dots are those of its codes, each plus
- * 8. */
+/* Adds a slice to t and estimates of 16 vectors; `dots` are those of its codes, each plus 8. */
 static void add_slice(const struct rsr_sketch_shape *shape, const uint8_t *block,
                       const struct rsr_sketch_query *query, uint32_t group, uint32_t slice,
                       const int32x4_t *dots, float32x4_t *t, float32x4_t *estimates) {
@@ -166,7 +165,7 @@ void rsr_sketch_bounds_dotprod(const struct rsr_sketch_shape *shape, const void 
 
 /* ---- Both planes, one vector ---- */
 
-/* 16 slices, 4 of them a vector. */
+/* Dots of 16 slices, 4 slices in a SIMD vector. */
 static void team_dots_neon(const uint64_t *signs, const int8_t *q, int32_t *dots) {
     const uint8x16_t own =
         vcombine_u8(vcreate_u8(0x8040201008040201), vcreate_u8(0x8040201008040201));
