@@ -1,4 +1,4 @@
-/* louver.c - the index as an object: creating, growing, cutting and forking it. */
+/* louver.c - the index as an object: creates, extends, truncates and forks it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 /* ---- Pages ---- */
 
-/* The first n_keys rows of a page in a new one; NULL if there is no memory. */
+/* Copies the first n_keys rows of a page to a new page; NULL: no memory. */
 static struct louver_block *copy_block(rsr_louver *index, const struct louver_block *from,
                                        uint32_t n_keys) {
     struct louver_block *block = louver_take_block(index);
@@ -151,7 +151,7 @@ rsr_status rsr_louver_truncate(rsr_louver *index, uint32_t length, rsr_error *er
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the index has %u keys; it cannot be cut to %u",
                         index->n_keys, length);
     const uint32_t open_keys = length % RSR_PAGE_TOKENS, last = length / RSR_PAGE_TOKENS;
-    /* A page that becomes the open one must be this index's own. */
+    /* The open page must not be shared, so it is copied if it was. */
     if (open_keys != 0 &&
         atomic_load_explicit(&index->blocks[last]->references, memory_order_acquire) > 1) {
         struct louver_block *own = copy_block(index, index->blocks[last], open_keys);

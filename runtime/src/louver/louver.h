@@ -1,9 +1,9 @@
-/* louver.h - what the files of the KV index share. rsr_louver.h says what it does.
+/* louver.h - declarations that the files of the KV index share. rsr_louver.h describes the index.
  *
- * A query works on views of pages: 64 keys and values as they lie in the KV cache, and a sidecar
- * with the page's sketches and bounds. The same code thus serves the pages of rsr_louver.h and
- * those of an engine; no key is copied. A page without a sidecar (the open one, or one that a
- * window cuts) is scored key by key.
+ * A query works on views of pages: 64 keys and values in place, and a sidecar with the page's
+ * sketches and bounds. So this code serves both the pages of rsr_louver.h and those of an engine,
+ * without copying keys. A page without a sidecar (the open one, or one that a window cuts) is
+ * scored key by key.
  *
  *     louver_pass_begin   views, thresholds and queries; scratch is cut
  *     louver_pass_run     masks of the keys that each head attends to, then attention over them
@@ -30,7 +30,7 @@ _Static_assert(LOUVER_MAX_DIM <= RSR_KV_MAX_LOSS_DIM, "losses are kept of all ke
 _Static_assert(RSR_PAGE_TOKENS == RSR_SKETCH_VECTORS && RSR_PAGE_TOKENS == 64,
                "a page is a block, and a mask has a bit for each key");
 
-/* What all pages of an index have in common. */
+/* Properties that all pages of an index share. */
 struct louver_setup {
     uint32_t head_dim, row_floats; /* as in kv */
     struct rsr_kv_format kv;
@@ -40,11 +40,11 @@ struct louver_setup {
     const struct rsr_ops *ops;
 };
 
-/* What sealing a page makes of it; the sketch block follows at LOUVER_SKETCH_AT. Norms are rounded
- * up. */
+/* The norms that sealing a page computes; the sketch block follows at LOUVER_SKETCH_AT. Norms are
+ * rounded up. */
 struct louver_norms {
     double key, value;       /* largest |k| and |v| */
-    struct rsr_kv_loss loss; /* largest of what storing lost */
+    struct rsr_kv_loss loss; /* largest errors of storing */
 };
 struct louver_sidecar {
     struct louver_norms norms;
@@ -59,14 +59,14 @@ struct louver_page {
     const struct louver_sidecar *sidecar; /* of 64 keys; NULL: none */
 };
 
-/* The K largest of the numbers it was given, the least first. */
+/* The K largest of the numbers added so far, the smallest first. */
 struct louver_best {
     double *heap;
-    uint32_t *keys; /* whose numbers they are; NULL: that is not kept */
+    uint32_t *keys; /* the keys of these numbers; NULL: not kept */
     uint32_t n, k;
 };
 
-/* One query head on its way. Arrays [keys] have 64 elements a page. */
+/* The state of one query head. Arrays [keys] have 64 elements for each page. */
 struct louver_head_state {
     struct rsr_sketch_query sketch;
     double threshold; /* a key whose bound is below it is left out */
@@ -77,24 +77,24 @@ struct louver_head_state {
     struct rsr_attend_state state;
     /* topk and budget */
     double *uppers;            /* [keys]: of products of keys in the masks; NULL: not wanted */
-    struct louver_best best;   /* of lower bounds, [keys] */
-    struct louver_best sample; /* of those of a sample of pages, [keys] */
+    struct louver_best best;   /* by lower bounds, [keys] */
+    struct louver_best sample; /* by lower bounds of a sample of pages, [keys] */
     double *joined;            /* [keys]: a heap of what all members found */
-    /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower
-     * bound of that over keys attended to */
+    /* mass: with w = exp(scale q.k - reference), an upper bound of the sum of w over keys left out,
+     * and a lower bound of it over keys attended to */
     float *x;                        /* [keys] */
     struct rsr_sketch_frame *frames; /* [pages], of those with a sidecar */
     double skipped, attended;
     float reference;
-    bool gave_up;       /* nothing more is left out */
-    uint32_t best_page; /* attended to, whatever happens; n_pages: there is none with a sidecar */
+    bool gave_up;       /* no more keys are left out */
+    uint32_t best_page; /* always attended to; n_pages: no page has a sidecar */
     double least_bound; /* of a page */
-    double budget;      /* what may be left out in all */
-    double cut;         /* everything left out has x below it */
+    double budget;      /* weight that may be left out in total */
+    double cut;         /* all keys left out have x below it */
 };
 
-/* A page whose second plane is about to be read: the heads for which something of it may be
- * relevant, and the keys. */
+/* A page whose second plane will be read next: the heads for which some of its keys may count, and
+ * these keys. */
 struct louver_candidates {
     uint32_t page;
     uint64_t forced; /* louver_forced_keys() */
@@ -103,8 +103,8 @@ struct louver_candidates {
     uint64_t keys[LOUVER_MAX_HEADS];
 };
 
-/* Keys that the sketches left to a head, to be scored together. Their rows lie far apart, and
- * whoever asks for one waits until its address is translated: the waits for a batch are one. */
+/* Keys that the sketches could not drop, scored in batches. Their rows are far apart in memory, so
+ * each access first waits for the translation of its address; in a batch these waits overlap. */
 struct louver_survivor {
     uint32_t page;
     uint8_t head, key;
@@ -115,12 +115,12 @@ struct louver_batch {
     struct louver_survivor keys[LOUVER_BATCH];
 };
 
-/* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages
- * and some of the heads: arrays of pages are shared, and what is of a whole head is in the first
- * member's pass. What the pass finds does not depend on how many they are. */
+/* Threads that run one pass together. Each member has its own struct louver_pass, a span of the
+ * pages and some of the heads. Arrays of pages are shared; data of a whole head is in the first
+ * member's pass. The result does not depend on the number of members. */
 struct louver_team {
-    uint32_t n, number; /* of members; this one's */
-    /* Returns when all members are here; what they wrote before can be read then. */
+    uint32_t n, number; /* number of members; this member's number */
+    /* Returns when all members have called it; what they wrote before is then visible. */
     void (*meet)(void *user);
     struct louver_pass *(*member)(void *user, uint32_t number);
     void *user;
@@ -129,27 +129,27 @@ struct louver_team {
 struct louver_pass {
     const struct louver_setup *setup;
     struct louver_team team;
-    struct louver_pass *first; /* the first member's; itself, where there is one member */
+    struct louver_pass *first; /* the first member's pass; this pass, if there is one member */
     uint32_t begin, end;       /* this member's span of the pages */
     struct louver_page *pages;
-    struct louver_norms *norms; /* [pages]: of pages with a sidecar, its own; of others, |k| */
+    struct louver_norms *norms; /* [pages]: with a sidecar, its norms; without one, only |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
     const double *values;                                     /* as in louver_pass_begin */
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
     float *page_out;                                          /* [row_floats] */
-    /* Of a member that is not the first: what heads got of each page, [end - begin][n_heads] */
+    /* In members other than the first: results of each page, [end - begin][n_heads] */
     float *kept_out; /* ... [row_floats] */
     struct rsr_attend_state *kept_states;
-    double *sampled; /* [LOUVER_SAMPLE_KEYS], thresholds from a sample: products of one head */
-    uint64_t closed; /* heads that are not visited now: a bit each */
-    struct louver_candidates sieved[2]; /* of the last two pages that were visited, in turn */
+    double *sampled; /* [LOUVER_SAMPLE_KEYS]: products of one head with the sample */
+    uint64_t closed; /* heads that are not visited now, one bit each */
+    struct louver_candidates sieved[2]; /* of the last two visited pages, alternating */
     uint32_t n_visits;
     struct louver_batch found,
-        fetched; /* survivors, and those before them, whose keys were asked for */
+        fetched; /* survivors, and the batch before them, whose keys are being prefetched */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
-    struct louver_norms storage; /* largest of all keys that are seen; zeros for RSR_KV_F32 */
+    struct louver_norms storage; /* largest norms of all keys that are seen; zeros for RSR_KV_F32 */
 };
 
 /* The number of a page's first key; a window may cut the first page. */
@@ -161,8 +161,8 @@ static inline uint64_t louver_all_keys(uint32_t n_keys) {
     return n_keys < 64 ? (UINT64_C(1) << n_keys) - 1 : UINT64_MAX;
 }
 
-/* How many; without the processor's instruction compilers call their own library, which modules do
- * without. */
+/* The number of keys in a mask. Not the builtin: without the CPU's instruction it calls the
+ * compiler's library, which modules must not need. */
 static inline uint32_t louver_count_keys(uint64_t mask) {
     mask -= mask >> 1 & UINT64_C(0x5555555555555555);
     mask = (mask & UINT64_C(0x3333333333333333)) + (mask >> 2 & UINT64_C(0x3333333333333333));
@@ -170,7 +170,7 @@ static inline uint32_t louver_count_keys(uint64_t mask) {
     return (uint32_t)(mask * UINT64_C(0x0101010101010101) >> 56);
 }
 
-/* Row number j of keys or values is read soon. */
+/* Prefetches row j of keys or values. */
 RSR_FETCHER void louver_fetch_row(const struct louver_setup *setup, const void *rows, uint32_t j) {
     const char *row = (const char *)rows + j * setup->kv.row_bytes;
     for (size_t at = 0; at < setup->kv.row_bytes; at += 64)
@@ -187,7 +187,7 @@ static inline void louver_meet(const struct louver_pass *pass) {
         pass->team.meet(pass->team.user);
 }
 
-/* Whether this member does what is to be done once for head h. */
+/* Whether this member does the work of head h that is done once. */
 static inline bool louver_has_head(const struct louver_pass *pass, uint32_t h) {
     return h % pass->team.n == pass->team.number;
 }
@@ -202,12 +202,12 @@ static inline const void *louver_sketch(const struct louver_page *page) {
 struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, uint32_t n_planes,
                                     float scale, const struct rsr_ops *ops, uint64_t cpu_features);
 
-/* Of one sidecar, a multiple of 64; its memory is aligned to 64 bytes. */
+/* Bytes of a sidecar, a multiple of 64; its memory is aligned to 64 bytes. */
 uint32_t louver_sidecar_bytes(const struct louver_setup *setup);
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                  const struct rsr_kv_rows *rows);
 
-/* Row number j of keys or values as float32: itself, or what it widens to in `buffer`,
+/* Row j of keys or values as float32: the row itself, or its widened copy in `buffer`,
  * [row_floats]. */
 const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
                         float *buffer);
@@ -217,21 +217,21 @@ static inline double louver_larger(double x, double largest) {
     return x <= largest || isnan(largest) ? largest : x;
 }
 
-/* Raises *most to *loss where that is larger, and norms->loss to what storing n rows lost. A NaN
- * stays. */
+/* Raises the members of *most to those of *loss where these are larger. A NaN stays.
+ * louver_add_losses raises norms->loss to the errors of storing n rows. */
 void louver_raise_loss(struct rsr_kv_loss *most, const struct rsr_kv_loss *loss);
 void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n);
 
 /* |v| of a row, rounded up. */
 double louver_row_norm(const float *row, uint32_t n);
-/* The largest of n stored rows: at least that, and hardly more; NaN if one is. */
+/* An upper bound of the largest norm of n stored rows, hardly larger than it; NaN if one is NaN. */
 double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n);
 
-/* z[j] = scale * dot(q, k[j]) for the keys in the mask: the float operations of attention. Others
- * are left alone. */
+/* z[j] = scale * dot(q, k[j]) for the keys in the mask, with the float operations of attention.
+ * Other elements do not change. */
 void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
                    uint64_t mask, float *z);
-/* How far such a z is from the real number, at most. */
+/* Upper bound of the error of such a z. */
 double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm);
 
 /* ---- louver_threshold.c ---- */
@@ -239,12 +239,13 @@ double louver_score_error(const struct louver_setup *setup, double q_norm, doubl
 /* Refuses kinds and numbers that rsr_louver.h does not allow. */
 RSR_NODISCARD rsr_status louver_check_threshold(const rsr_louver_threshold *threshold,
                                                 rsr_error *err);
-/* The other way round, to the last bit; in at most 41 bytes. */
+/* Writes a rule as text that parses to the same bits, in at most 41 bytes. */
 void louver_write_rule(const rsr_louver_threshold *threshold, char *text, size_t capacity);
-/* RULE of rsr_louver_threshold_parse; *text moves after it. */
+/* Parses the rule of rsr_louver_threshold_parse and moves *text past it. */
 RSR_NODISCARD rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
                                            rsr_error *err);
-/* What follows it. min_keys: where N of ,min=N goes; NULL: there is no such option. */
+/* Parses the options after the rule. min_keys receives N of ,min=N; NULL: there is no such
+ * option. */
 RSR_NODISCARD rsr_status louver_parse_options(const char *text, rsr_louver_threshold *threshold,
                                               uint32_t *min_keys, rsr_error *err);
 
@@ -253,28 +254,29 @@ RSR_NODISCARD rsr_status louver_parse_options(const char *text, rsr_louver_thres
 /* Memory of each member's pass, 64-byte aligned; UINT64_MAX: too large. */
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages, uint32_t n_members);
-/* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows
- * q_stride floats apart; `values`, if not NULL, has a T a head. team NULL: the pass is run by
- * one thread; else by a team, of which this is the first member's. */
+/* Fills *pass. Removes unusable sidecars from `pages`. q is finite: [n_heads] rows, q_stride floats
+ * apart. `values`, if not NULL, has T of each head. team NULL: one thread runs the pass; otherwise
+ * a team does, and this is the first member's pass. */
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
                        struct louver_page *pages, uint32_t n_pages,
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
                        size_t q_stride, uint32_t n_heads, const struct louver_team *team,
                        void *memory);
-/* The pass of another member of the team, after the first one's has begun; it may run already. */
+/* Fills the pass of another member, after the first member's pass has begun; that may be running
+ * already. */
 void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                       const struct louver_team *team, void *memory);
-/* All members call it. What heads got is in the first's pass, for who has the head
- * (louver_has_head) to read; statistics are each member's own. */
+/* Called by all members. Results of heads are in the first member's pass; the member that has the
+ * head (louver_has_head) may read them. Each member has its own statistics. */
 void louver_pass_run(struct louver_pass *pass);
-/* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in
- * memory: a run looks at one when it is about to read the sketch after it; where it reads no
- * sketch, certificates need the norms all the same. */
+/* Notes the norms of a page. Returns whether it has a usable sidecar. Sidecars are far apart in
+ * memory, so a run opens one just before it reads the sketch after it. Certificates need the norms
+ * even if no sketch is read. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
-/* The same of all of the member's pages. */
+/* Opens the sidecars of all of the member's pages. */
 void louver_open_sidecars(struct louver_pass *pass);
-/* Of one of them with a sidecar that was opened, and of all, opening them: the frames of all
- * heads. */
+/* Computes the frames of all heads: louver_find_frame for a page with an open sidecar, the other
+ * for all pages, whose sidecars it opens. */
 void louver_find_frame(struct louver_pass *pass, uint32_t page);
 void louver_find_frames(struct louver_pass *pass);
 /* Keys of a page that are attended to whatever their products. */
@@ -282,19 +284,19 @@ uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page);
 
 /* ---- louver_visit.c ---- */
 
-/* q . k lies between `lower` and `upper`; `value` is what float64 says. */
+/* q . k is between `lower` and `upper`; `value` is the float64 result. */
 struct louver_product {
     double value, lower, upper;
 };
 struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
                                            const struct louver_page *page, uint32_t key);
 
-/* Into the masks of the heads that are not closed: keys of page p whose products can reach the
- * thresholds. `next`, if not NULL, is visited next. They are there after some more visits, or after
- * louver_end_visits(). */
+/* Finds the keys of page p whose products can reach the thresholds, for heads that are not closed.
+ * `next`, if not NULL, is the page of the next visit. The masks are complete only after some more
+ * visits, or after louver_end_visits(). */
 void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next);
 void louver_end_visits(struct louver_pass *pass);
-/* All keys of the page for all heads. */
+/* Puts all keys of the page into the masks of all heads. */
 void louver_take_page(struct louver_pass *pass, uint32_t p);
 
 /* ---- louver_sample.c: the threshold of a head from a sample ---- */
@@ -303,17 +305,18 @@ double louver_sample_threshold(const struct louver_pass *pass,
 
 /* ---- louver_topk.c: the K best keys ---- */
 
-/* How many topk and budget ask for. */
+/* How many keys topk or budget asks for. */
 uint32_t louver_best_keys(const struct louver_pass *pass);
 void louver_run_topk(struct louver_pass *pass);
-/* A key that a visit found has at least this product. */
+/* Notes a lower bound of the product of a key that a visit found. */
 void louver_note_lower(struct louver_head_state *head, double lower);
 void louver_sort_descending(double *x, uint32_t n);
 
-/* ---- louver_mass.c: every head leaves out what may carry at most EPS of its softmax ---- */
+/* ---- louver_mass.c: every head leaves out keys that have at most EPS of its softmax ---- */
 void louver_run_mass(struct louver_pass *pass);
 
-/* ---- louver_attend.c: attention over the keys in the masks, which it counts; all members ---- */
+/* ---- louver_attend.c: attention over the keys in the masks, which it counts; called by all
+ * members ---- */
 void louver_attend(struct louver_pass *pass);
 
 /* ---- louver_error.c ---- */
@@ -321,13 +324,14 @@ void louver_attend(struct louver_pass *pass);
 /* Notes pass->storage. */
 void louver_note_losses(struct louver_pass *pass);
 
-/* What a head got, after louver_pass_run. `out` is its final output. */
+/* Certifies the result of a head, after louver_pass_run. `out` is its final output. */
 void louver_certify(const struct louver_pass *pass, const struct louver_head_state *state,
                     const float *out, rsr_louver_head *head);
 
 /* Upper bounds of exp: y[i] >= exp(x[i]). At most 64 at once. */
 void louver_exp_upper(const struct rsr_ops *ops, float *y, const float *x, uint32_t n);
-/* At most the sum of exp of n real numbers that are within `error` of z[i] - reference. n <= 64. */
+/* A lower bound of the sum of exp of n real numbers that are within `error` of z[i] - reference. n
+ * <= 64. */
 double louver_exp_sum_lower(const struct rsr_ops *ops, const float *z, uint32_t n, float reference,
                             double error);
 /* scale * product - reference, rounded up. */
@@ -335,14 +339,14 @@ float louver_exponent_up(const struct louver_setup *setup, double product, doubl
 
 /* ---- louver.c ---- */
 
-/* Refuse n rows of which one is not finite ("key 3 is not finite ..."), and a thread whose
- * floating-point environment would break the bounds. */
+/* Two checks. The first refuses n rows of which one is not finite ("key 3 is not finite ..."), the
+ * second a thread whose floating-point environment would break the bounds. */
 RSR_NODISCARD rsr_status louver_check_finite(const float *rows, size_t n, uint32_t head_dim,
                                              const char *what, rsr_error *err);
 RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 
-/* What sealing a page takes of a stack: its keys widened, 64 KiB, and the sketch in the making, 110
- * KiB. A query takes 40. */
+/* Stack that sealing a page needs: 64 KiB for widened keys, and 110 KiB for the sketch that is
+ * being made. A query needs 40 KiB. */
 #define LOUVER_STACK_BYTES ((size_t)224 << 10)
 
 /* A page that indexes own, shared by forks. */
@@ -353,7 +357,7 @@ struct louver_block {
     struct louver_sidecar *sidecar;
 };
 
-/* Memory of up to 64 pages: sidecars side by side, for scans to stream. */
+/* Memory of up to 64 pages; their sidecars are next to each other, so that scans read a stream. */
 struct louver_shelf {
     atomic_uint references;       /* blocks that are in use, and the index that takes from it */
     atomic_uint_least64_t in_use; /* a bit for each block */
@@ -366,10 +370,10 @@ struct rsr_louver {
     struct louver_setup setup;
     struct louver_block **blocks;
     uint32_t n_blocks, capacity_blocks, n_keys;
-    struct louver_shelf *shelf;   /* that new blocks come from; NULL: none yet */
-    uint32_t n_taken;             /* from shelves, over its life */
+    struct louver_shelf *shelf;   /* source of new blocks; NULL: none yet */
+    uint32_t n_taken;             /* blocks taken from shelves so far */
     struct rsr_known_stack stack; /* of the thread that uses it */
-    void *scratch;                /* of queries, kept for the next one */
+    void *scratch;                /* memory of queries, kept for the next one */
     uint64_t scratch_bytes;
 };
 
@@ -379,7 +383,7 @@ struct rsr_louver {
 struct louver_block *louver_take_block(struct rsr_louver *index);
 /* May run while another thread takes from the same shelf. NULL is fine. */
 void louver_release_block(struct louver_block *block);
-/* When the index no longer takes from it. NULL is fine. */
+/* Called when the index no longer takes from the shelf. NULL is fine. */
 void louver_release_shelf(struct louver_shelf *shelf);
 
 #endif

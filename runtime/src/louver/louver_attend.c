@@ -1,8 +1,8 @@
 /* louver_attend.c - attention over the keys in the masks.
  *
- * The float order is that of ops.h, in which a key that is left out has z = -infinity: it weighs
- * nothing, changes no lane, and a page without any key is passed over. Over all keys the bits are
- * thus those of dense attention. (Adding 0 v to a sum changes nothing: a sum that began at +0 is
+ * The float order is that of ops.h, where a key that is left out has z = -infinity. Such a key has
+ * weight 0 and changes no lane, and a page without keys is skipped. So the bits over all keys are
+ * those of dense attention. (Adding 0 v to a sum changes nothing, because a sum that began at +0 is
  * never -0.)
  */
 #include <math.h>
@@ -10,7 +10,8 @@
 
 #include "louver.h"
 
-/* Keys of a page that are asked for before its turn; more lie side by side. */
+/* Up to this many keys of a page are prefetched before its turn. More keys are close together and
+ * need no prefetch. */
 #define FEW_KEYS 24u
 
 static float sum16(const float *part) {
@@ -22,7 +23,7 @@ static float sum16(const float *part) {
     return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
-/* z becomes p = exp(z - max), 0 outside the mask; returns (max, sum of p). */
+/* Replaces z by p = exp(z - max), 0 outside the mask. Returns (max, sum of p). */
 static struct rsr_attend_state masked_softmax(const struct rsr_ops *ops, float *z, uint64_t mask) {
     float p[RSR_PAGE_TOKENS] = {0.0f}, lanes[16] = {0.0f};
     struct rsr_attend_state state = {.max = -INFINITY};
@@ -61,7 +62,8 @@ static void attend_masked(const struct louver_pass *pass, struct louver_head_sta
     setup->ops->attend_merge(&so_far, &more, 1, setup->row_floats);
 }
 
-/* Keys of a page of which some head wants all, for they may be fetched early; NULL: of none. */
+/* The keys of a page if some head wants all of them, because then they may be prefetched; otherwise
+ * NULL. */
 static const void *whole_keys(const struct louver_pass *pass, uint32_t p) {
     for (uint32_t h = 0; p < pass->n_pages && h < pass->n_heads; h++)
         if (pass->heads[h].masks[p] == louver_all_keys(pass->pages[p].n_keys))
@@ -76,8 +78,8 @@ static uint64_t any_keys(const struct louver_pass *pass, uint32_t p) {
     return any;
 }
 
-/* The member's first page from p on of which some head wants keys; of a few, their rows are asked
- * for. */
+/* The member's first page from p on of which some head wants keys. If these are few, prefetches
+ * their rows. */
 static uint32_t approach_page(const struct louver_pass *pass, uint32_t p) {
     uint64_t left = 0;
     while (p < pass->end && (left = any_keys(pass, p)) == 0)
@@ -92,7 +94,8 @@ static uint32_t approach_page(const struct louver_pass *pass, uint32_t p) {
     return p;
 }
 
-/* Keys without a gap take one vectorised walk: a whole page that of all its heads together. */
+/* Keys without a gap are computed in one vectorised walk; a whole page in one walk for all its
+ * heads. */
 static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     const struct louver_setup *setup = pass->setup;
     const struct louver_page *view = &pass->pages[p];
@@ -127,7 +130,7 @@ static void attend_pages(struct louver_pass *pass) {
     }
 }
 
-/* Each page by itself, for the first member to merge. */
+/* Keeps the results of each page separately, so that the first member can merge them. */
 static void keep_pages(struct louver_pass *pass) {
     uint32_t next = approach_page(pass, pass->begin);
     for (uint32_t p = pass->begin; p < pass->end; p++) {
@@ -145,7 +148,7 @@ static void keep_pages(struct louver_pass *pass) {
     }
 }
 
-/* Into what the first member has of a head, what another one kept. */
+/* Merges a head's results that another member kept into those of the first member. */
 static void merge_kept(const struct louver_setup *setup, struct louver_head_state *head, uint32_t h,
                        const struct louver_pass *kept) {
     for (uint32_t p = kept->begin; p < kept->end; p++) {
@@ -166,7 +169,7 @@ static void merge_kept(const struct louver_setup *setup, struct louver_head_stat
 }
 
 void louver_attend(struct louver_pass *pass) {
-    louver_meet(pass); /* all masks are known, and which sidecars are usable */
+    louver_meet(pass); /* now all masks and all usable sidecars are known */
     if (pass == pass->first) {
         louver_note_losses(pass);
         attend_pages(pass);

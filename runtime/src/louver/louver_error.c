@@ -1,9 +1,9 @@
-/* louver_error.c - how much of the softmax was left out, and how far the output may be from
- * attention over all keys. Everything is rounded towards the larger error.
+/* louver_error.c - bounds the part of the softmax that was left out, and the output's difference
+ * from attention over all keys. Everything is rounded towards the larger error.
  *
- * With o the output over the keys attended and p the part of the softmax that the others have,
- * attention over all is (1 - p) o + p w, w a mean of the values left out: it is off by p |o - w| <=
- * p (|o| + |w|).
+ * Let o be the output over the keys attended to, p the part of the softmax that the other keys
+ * have, and w the weighted mean of their values. Attention over all keys is (1 - p) o + p w, so o
+ * is off by p |o - w| <= p (|o| + |w|).
  */
 #include <float.h>
 #include <math.h>
@@ -11,19 +11,19 @@
 #include "louver.h"
 #include "sketch/sketch_round.h"
 
-/* A test compiles this file with a term of what storing lost left out, and must break what is
- * certified. */
+/* A test compiles this file without a term of the storage error, and must find errors above the
+ * certified ones. */
 #ifndef RSR_LOUVER_OMIT
 #define RSR_LOUVER_OMIT 0
 #endif
 
-/* Sums of up to 2^31 non-negative terms are off by less than 2^-21 relatively. */
+/* The relative error of a sum of up to 2^31 non-negative terms is less than 2^-21. */
 #define SUM_UP (1.0 + 0x1p-20)
 
-/* Lower bounds of exp above this are not told apart: float32 ends at exp(88.7). */
+/* Lower bounds of exp are capped at exp of this: float32 ends at exp(88.7). */
 #define LARGEST_EXPONENT 80.0f
 
-/* exp of ops.h is within 2 ulp: 2^-22 relatively where the result is normal. */
+/* exp of ops.h is within 2 ulp, a relative error of 2^-22 if the result is normal. */
 void louver_exp_upper(const struct rsr_ops *ops, float *y, const float *x, uint32_t n) {
     ops->exp(y, x, n);
     for (uint32_t i = 0; i < n; i++)
@@ -81,9 +81,9 @@ static double largest_attended(const struct louver_pass *pass,
     return largest;
 }
 
-/* At most the sum of exp(scale q.k - state.max) over the keys attended to, of pages whose longest
- * key is key_norm. Attention's own sum has it with scores off by `error`; each merge of a page
- * rounds exp of a difference (2^-17, as above) and a sum. */
+/* A lower bound of the sum of exp(scale q.k - state.max) over the keys attended to, in pages whose
+ * longest key is key_norm. The sum of attention has scores that are off by at most `error`; each
+ * merge of a page rounds exp of a difference (2^-17, as above) and a sum. */
 static double attended_mass(const struct louver_pass *pass, const struct louver_head_state *state,
                             double key_norm) {
     const double error = louver_score_error(pass->setup, state->sketch.norm, key_norm);
@@ -93,7 +93,7 @@ static double attended_mass(const struct louver_pass *pass, const struct louver_
     return (double)state->state.sum * (1.0 - merges) * (1.0 - error);
 }
 
-/* The same relative to another reference. */
+/* The bound of attended_mass, for another reference. */
 static double attended_mass_from(const struct louver_pass *pass,
                                  const struct louver_head_state *state, double key_norm,
                                  float reference) {
@@ -113,7 +113,7 @@ static double left_out_mass(const struct louver_pass *pass, const struct louver_
         skipped = state->skipped;
         attended =
             fmax(state->attended, attended_mass_from(pass, state, key_norm, state->reference));
-    } else { /* each has a product below the threshold */
+    } else { /* each key left out has a product below the threshold */
         const float x = louver_exponent_up(pass->setup, state->threshold, (double)state->state.max);
         float y;
         louver_exp_upper(pass->setup->ops, &y, &x, 1);
@@ -122,7 +122,7 @@ static double left_out_mass(const struct louver_pass *pass, const struct louver_
     }
     skipped *= SUM_UP;
     const double mass = skipped / (skipped + attended) * SUM_UP;
-    return mass < 1.0 ? mass : 1.0; /* NaN of infinities, too */
+    return mass < 1.0 ? mass : 1.0; /* this covers NaN, which infinities give */
 }
 
 /* ---- What storing lost ---- */
@@ -147,18 +147,19 @@ void louver_note_losses(struct louver_pass *pass) {
     }
 }
 
-/* How far attention over what is stored is from attention over what came, at most.
+/* Bounds the difference between attention over stored rows and attention over the rows that were
+ * appended.
  *
- * Let k, v be a key and value as they came, k', v' as stored, |k - k'| <= L and |v - v'| <= M for
- * all keys seen, and |v'| <= V. No score is further than d = scale |q| L from that of the stored
- * key, so the one softmax's weights w are the other's, w', times numbers of e^-d .. e^d, made to
- * sum to 1 again. A set of keys that had the part p of w' has at most p e^d / (p e^d + (1 - p)
- * e^-d) of w, which is more than p by at most tanh(d / 2): that is where p = 1 / (1 + e^d). So |w -
- * w'| sums to 2 tanh(d / 2) at most, and
+ * Let k, v be a key and value as appended and k', v' as stored, with |k - k'| <= L and |v - v'| <=
+ * M for all keys seen, and |v'| <= V. A score differs by at most d = scale |q| L from that of the
+ * stored key. So the weights w of the appended keys are the weights w' of the stored ones, times
+ * factors in e^-d .. e^d, normalised to sum 1. A set of keys with the part p of w' has at most p
+ * e^d / (p e^d + (1 - p) e^-d) of w. This exceeds p by at most tanh(d / 2), which it reaches at p =
+ * 1 / (1 + e^d). So |w - w'| sums to at most 2 tanh(d / 2), and
  *
  *     |sum w v - sum w' v'| <= sum w |v - v'| + sum |w - w'| |v'| <= M + min(d, 2) V.
  *
- * Five operations on non-negative doubles compute it, of which none underflows; L, M, V and |q| are
+ * Five operations on non-negative doubles compute this bound; none underflows. L, M, V and |q| are
  * rounded up already. */
 static double storage_error(const struct louver_pass *pass, const struct louver_head_state *state) {
     const struct louver_norms *most = &pass->storage;
@@ -167,23 +168,24 @@ static double storage_error(const struct louver_pass *pass, const struct louver_
                                                     (double)most->loss.key;
     const double lost = RSR_LOUVER_OMIT == 3 ? 0.0 : (double)most->loss.value;
     const double error = rsr_sum_up(lost + (moved < 2.0 ? moved : 2.0) * most->value);
-    return isnan(moved) || isnan(error) ? INFINITY : error; /* of what is not finite */
+    return isnan(moved) || isnan(error) ? INFINITY : error; /* something is not finite */
 }
 
 /* ---- What a head got ---- */
 
-/* Whether every score was a finite number. The output does not tell: a sum that overflows to
- * -infinity gives a key no weight, even if its product is the largest of all. No part of the sum
- * exceeds |q| |k|, but for roundings of 2^-18, whatever its order; the scale may be above 1. (A key
- * that is not finite counts here: its product has no bound, so some such key is attended to.) */
+/* Whether every score was finite. The output does not show this: a sum that overflows to -infinity
+ * gives a key no weight, even if its product is the largest of all. In any order, partial sums do
+ * not exceed |q| |k|, apart from roundings of 2^-18; the scale may be above 1. (Keys that are not
+ * finite are found here, too: their products have no bound, so at least one of them is attended
+ * to.) */
 static bool scores_fit(const struct louver_pass *pass, const struct louver_head_state *state,
                        double key_norm) {
     const double largest = state->sketch.norm * key_norm * (1.0 + 0x1p-17);
     return largest <= (double)FLT_MAX && largest * (double)pass->setup->scale <= (double)FLT_MAX;
 }
 
-/* An error is certified only of finite numbers: the scores, the output (which the sum of weights
- * divides), the values left out. That holds where nothing was left out, too. */
+/* An error is certified only if all numbers are finite: the scores, the output (which is divided by
+ * the sum of weights) and the values left out. This applies even if nothing was left out. */
 static double certified_error(const struct louver_pass *pass, const struct louver_head_state *state,
                               double key_norm, const float *out, double mass) {
     const double size = louver_row_norm(out, pass->setup->head_dim);

@@ -1,18 +1,20 @@
-/* louver_mass.c - leaves out keys in increasing order of their bounds, as long as what is left out
- * may carry at most EPS of the softmax.
+/* louver_mass.c - leaves out keys in increasing order of their bounds, while they can have at most
+ * EPS of the softmax.
  *
- * With x[i] >= scale q . k[i] - r for a reference r, and Z at most the sum of exp(scale q . k[i] -
- * r) over all keys, the keys left out carry at most S / Z of the softmax, S the sum of their
- * exp(x[i]). Z comes from pages that are attended to in any case: those without a sidecar, with
- * sinks or keys of the window, and the one with the highest bound. S may reach EPS Z: a quarter of
- * it with whole pages, which then are not read at all, three quarters by the first plane, all of it
- * by the second. Keys are taken in order of x through a histogram; within a bin none is preferred.
- * Thresholds need no exact products here: what no sketch drops is attended to.
+ * Let x[i] >= scale q . k[i] - r for a reference r, let Z be a lower bound of the sum of exp(scale
+ * q . k[i] - r) over all keys, and S the sum of exp(x[i]) over the keys left out. Then these keys
+ * have at most S / Z of the softmax. Z comes from pages that are attended to in any case: pages
+ * without a sidecar, pages with sinks or keys of the window, and the page with the highest bound. S
+ * may reach EPS Z: a quarter of this is spent on whole pages, which are then not read at all; up to
+ * three quarters by the first plane; all of it by the second. A histogram orders the keys by x;
+ * within a bin there is no order. No exact products are needed: keys that no sketch drops are
+ * attended to.
  *
- * Where attention is flat, hardly a key can be left out, and bounds only cost time. So a head gives
- * up, and attends to all that is left: before it looks at all bounds, if few keys of a sample of
- * pages could go even beside a key as heavy as the longest one may be; with its Z, if few could go
- * beside that; and if the first plane left most. Whoever gives up has nothing to prove.
+ * If attention is flat, hardly any key can be left out, and bounds only cost time. So a head may
+ * give up and attend to all remaining keys. It does so at three points: before it looks at all
+ * bounds, if few keys of a sample of pages could be left out even if the longest key had the
+ * largest possible weight; when it knows Z, if few could be left out with it; and if the first
+ * plane left most keys. A head that gives up needs no proof.
  */
 #include <math.h>
 
@@ -28,14 +30,14 @@
 #define SHARE_PAGES 0.25
 #define SHARE_PLANE1 0.75
 
-/* A page of which this many keys stay is attended to as a whole: one vectorised walk takes the time
- * of about so many single keys. */
+/* If at least this many keys of a page stay, the whole page is attended to: one vectorised walk
+ * takes about as long as this many single keys. */
 #define WHOLE_PAGE_KEYS 24u
 
-/* Every 8th page is in the sample, but not many more than 8: 512 keys tell a quarter from a half,
- * and where a head gives up they were read for nothing. A head goes on if a quarter of its keys
- * have x below log(budget / n_keys), "light" ones: that many can be left out together, whatever the
- * others are. */
+/* Every 8th page is in the sample, but hardly more than 8 pages: 512 keys suffice to distinguish a
+ * quarter from a half, and they are read in vain if the head gives up. A head continues if a
+ * quarter of its keys are light: x below log(budget / n_keys). Light keys can all be left out
+ * together. */
 #define LEAST_STRIDE 8u
 #define SAMPLE_PAGES 8u
 #define SAMPLE_SHARE 0.25
@@ -45,7 +47,7 @@
 
 /* ---- The histogram ---- */
 
-/* Of the 64 numbers at x; a NaN gets the lowest. */
+/* Finds the bins of the 64 numbers at x; a NaN gets the lowest bin. */
 static void find_bins(uint32_t *bin, const float *x) {
     for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
         float at = (x[i] - LOWEST_X) * BINS_PER_UNIT;
@@ -55,7 +57,7 @@ static void find_bins(uint32_t *bin, const float *x) {
     }
 }
 
-/* Adds what those of the 64 numbers at x may weigh that are in the mask. */
+/* Adds upper bounds of the weights of the 64 numbers at x that are in the mask. */
 static void add_to_bins(const struct rsr_ops *ops, double *bins, const float *x, uint64_t mask) {
     float y[RSR_PAGE_TOKENS];
     uint32_t bin[RSR_PAGE_TOKENS];
@@ -67,7 +69,7 @@ static void add_to_bins(const struct rsr_ops *ops, double *bins, const float *x,
     }
 }
 
-/* Those of the 64 numbers at x that are in one of the lowest n_bins. */
+/* A mask of the 64 numbers at x that are in one of the lowest n_bins bins. */
 static uint64_t in_bins(const float *x, uint32_t n_bins) {
     uint32_t bin[RSR_PAGE_TOKENS];
     uint64_t mask = 0;
@@ -77,7 +79,8 @@ static uint64_t in_bins(const float *x, uint32_t n_bins) {
     return mask;
 }
 
-/* Leaves out as many of the lowest bins as `share` of the budget has left; returns how many. */
+/* Spends what is left of `share` of the budget on the lowest bins; returns how many bins are left
+ * out. */
 static uint32_t spend(struct louver_head_state *head, const double *bins, double share) {
     const double limit = share * head->budget;
     uint32_t n_bins = 0;
@@ -88,8 +91,8 @@ static uint32_t spend(struct louver_head_state *head, const double *bins, double
     return n_bins;
 }
 
-/* Whether the page is one that is attended to whatever happens: without a sidecar, with the highest
- * bound, or with sinks or keys of the window. */
+/* Whether the page is always attended to: it has no sidecar, the highest bound, sinks, or keys of
+ * the window. */
 static bool is_given(const struct louver_pass *pass, const struct louver_head_state *head,
                      uint32_t page) {
     const bool has_forced = pass->threshold.sinks > 0 || pass->threshold.window > 0;
@@ -131,8 +134,7 @@ static void find_best_page(const struct louver_pass *pass, struct louver_head_st
     head->least_bound = least;
 }
 
-/* Adds a page to what is attended to in any case; the reference becomes the largest score of
- * all. */
+/* Adds a page that is attended to in any case. The reference becomes the largest score so far. */
 static void add_weight(const struct louver_pass *pass, struct louver_head_state *state,
                        uint32_t page) {
     const struct rsr_ops *ops = pass->setup->ops;
@@ -154,18 +156,18 @@ static void start_head(const struct louver_pass *pass, struct louver_head_state 
     for (uint32_t p = 0; p < pass->n_pages; p++)
         if (!is_open(pass, head, p))
             add_weight(pass, head, p);
-    /* Less a little for what is rounded up when the masses are certified. */
+    /* Slightly less, because certifying the masses rounds up. */
     head->budget = pass->threshold.value * head->attended * (1.0 - 0x1p-16);
 }
 
 /* ---- The three cuts ---- */
 
-/* A page weighs as its 64 keys would at its bound. head->x has a number for each page meanwhile:
- * there is room for 64 times as many. */
+/* A page counts as 64 keys at the page's bound. Here head->x has one number for each page; it has
+ * room for 64 times as many. */
 static void drop_pages(const struct louver_pass *pass, struct louver_head_state *head) {
     double bins[N_BINS] = {0.0};
     const double reference = rsr_round_down((double)head->reference - LOG_PAGE);
-    /* Mostly not even the page with the least bound may go. */
+    /* Usually not even the page with the lowest bound can be left out. */
     if ((double)louver_exponent_up(pass->setup, head->least_bound, reference) >
         log(SHARE_PAGES * head->budget))
         return;
@@ -203,9 +205,9 @@ static void drop_keys(const struct louver_pass *pass, struct louver_head_state *
 
 /* ---- Bounds as x ---- */
 
-/* x >= base + slope t, in float32: both are off by at most 2^-24 of themselves, of which four are
- * added (for the additions here, too), and by what is denormal. NaN, of infinities, drops
- * nothing. */
+/* An upper bound x = base + slope t in float32. `base` and `slope` have relative errors of 2^-24;
+ * four times this is added, which covers the additions here, too, and a term for denormals. NaN,
+ * which infinities give, drops nothing. */
 struct line {
     float base, slope;
     bool exact; /* slope is a normal float32 */
@@ -278,7 +280,7 @@ static float light_limit(const struct louver_pass *pass, double budget) {
     return each > 0.0 ? (float)log(each) : -INFINITY;
 }
 
-/* About the sum of exp(x) over a page; x of keys without a sketch is that of their scores. */
+/* Approximates the sum of exp(x) over a page; keys without a sketch have x from their scores. */
 static double rough_weight(const struct louver_pass *pass, struct louver_head_state *head,
                            uint32_t page) {
     const struct rsr_ops *ops = pass->setup->ops;
@@ -298,8 +300,8 @@ static double rough_weight(const struct louver_pass *pass, struct louver_head_st
     return sum;
 }
 
-/* Pages of the sample, and how many these are; then, as heavy keys are often the first or the last
- * ones, the pages at both ends. */
+/* The pages of the sample and their number, and the pages at both ends, because heavy keys are
+ * often the first or the last ones. */
 struct tried {
     uint32_t n_sampled, n, pages[SAMPLE_PAGES + 3];
 };
@@ -317,8 +319,8 @@ static struct tried list_tried(const struct louver_pass *pass) {
     return tried;
 }
 
-/* Z is taken for what the sample and the pages at both ends say, and one key more that weighs as
- * much as the longest one can. */
+/* Estimates Z from the sample and the pages at both ends, plus one key of the largest weight that
+ * the longest key can have. */
 static void try_early(const struct louver_pass *pass, struct louver_head_state *head,
                       const struct tried *tried, double longest) {
     double sampled = 0.0, ends = 0.0;
@@ -372,7 +374,7 @@ static double longest_key(const struct louver_pass *pass) {
     return longest;
 }
 
-/* Of what is tried early, each member makes its own pages ready and judges its own heads. */
+/* In the early trial, each member prepares its own pages and decides for its own heads. */
 static void try_heads_early(struct louver_pass *pass, struct louver_head_state *heads) {
     const struct tried tried = list_tried(pass);
     louver_open_sidecars(pass);
@@ -395,7 +397,8 @@ static void try_heads_early(struct louver_pass *pass, struct louver_head_state *
     louver_meet(pass);
 }
 
-/* One pass over the first plane, all heads at a page. What was tried is counted already. */
+/* One pass over the first plane, all heads together at each page. Pages of the early trial are
+ * counted already. */
 static void scan_pages(struct louver_pass *pass, struct louver_head_state *heads) {
     const uint32_t stride = sample_stride(pass), last = pass->n_pages - 1;
     for (uint32_t p = pass->begin; p < pass->end; p++) {
@@ -414,7 +417,7 @@ static void scan_pages(struct louver_pass *pass, struct louver_head_state *heads
     }
 }
 
-/* The same over the second plane, of the keys that are still in. */
+/* A pass over the second plane, for the keys that are still in. */
 static void refine_pages(struct louver_pass *pass, struct louver_head_state *heads) {
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         uint64_t read = 0;
@@ -429,7 +432,7 @@ static void refine_pages(struct louver_pass *pass, struct louver_head_state *hea
     }
 }
 
-/* Rounds pages up that are nearly whole, and counts. */
+/* Completes pages of which most keys stay, and counts keys. */
 static void finish_pages(struct louver_pass *pass, struct louver_head_state *heads) {
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         uint64_t read = 0;
@@ -484,8 +487,8 @@ static void note_threshold(const struct louver_pass *pass, struct louver_head_st
     head->threshold = rsr_round_up(x / (double)pass->setup->scale);
 }
 
-/* Members work on the heads of the first; what some do by pages others read by heads, and the other
- * way. */
+/* All members work on the heads of the first member's pass. Steps alternate between a split by
+ * pages and a split by heads. */
 static void leave_keys_out(struct louver_pass *pass, struct louver_head_state *heads) {
     const bool two_planes = pass->setup->shape.n_planes > 1;
     louver_find_frames(pass);

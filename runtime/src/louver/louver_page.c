@@ -37,7 +37,7 @@ const float *louver_row(const struct louver_setup *setup, const void *rows, uint
 
 /* ---- Norms ---- */
 
-/* In 8 partial sums, which compilers put into vector lanes. */
+/* 8 partial sums, which compilers put into vector lanes. */
 double louver_row_norm(const float *row, uint32_t n) {
     double sums[8] = {0.0}, sum = 0.0;
     uint32_t d = 0;
@@ -51,8 +51,8 @@ double louver_row_norm(const float *row, uint32_t n) {
     return rsr_sum_up(sqrt(sum));
 }
 
-/* A float32 square of a row of LOUVER_MAX_DIM meets 20 roundings at most, less than 2^-19 of it,
- * and loses less than 2^-141 where sums underflow. One that overflows says nothing, unlike its row
+/* A row's sum of squares in float32 (LOUVER_MAX_DIM elements) has at most 20 roundings, a relative
+ * error below 2^-19, and loses less than 2^-141 by underflow. If it overflows, the row is computed
  * in double. */
 double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n) {
     const double square = (double)setup->kv.ops->largest_square(rows, setup->row_floats, n);
@@ -79,7 +79,7 @@ void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *row
 
 /* ---- Sealing ---- */
 
-/* Keys of a page, [64][row_floats]: themselves, or what they widen to in `buffer`. */
+/* Keys of a page, [64][row_floats]: the stored keys, or their widened copies in `buffer`. */
 static const float *page_keys(const struct louver_setup *setup, const struct rsr_kv_rows *rows,
                               float *buffer) {
     const float *first = louver_row(setup, rows->keys, 0, buffer);
@@ -92,7 +92,7 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
                  const struct rsr_kv_rows *rows) {
     float buffer[RSR_PAGE_TOKENS * LOUVER_MAX_DIM];
     struct louver_norms norms = {.key = louver_rows_norm(setup, rows->keys, RSR_PAGE_TOKENS)};
-    /* Values, and after them the next KV head's keys, which most often are sealed next. */
+    /* The values, and after them the next KV head's keys, which are usually sealed next. */
     const struct rsr_sketch_next next = {rows->values, rsr_kv_rows_bytes(&setup->kv)};
     if (isfinite(norms.key)) /* so are those of all finite float32 rows */
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,
@@ -119,8 +119,8 @@ void louver_scores(const struct louver_setup *setup, const struct louver_page *p
     }
 }
 
-/* row_floats / 16 fused sums, 4 of the tree and the scale: each within 2^-24 relatively, of sums
- * that are at most |q| |k|; those that underflow add less than 2^-140. */
+/* A score has row_floats / 16 fused sums, 4 sums of the tree and the scale. Each has a relative
+ * error of 2^-24, of sums that are at most |q| |k|; underflows add less than 2^-140. */
 double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm) {
     const double roundings = (setup->row_floats / 16 + 8) * 0x1p-24;
     return (double)setup->scale * (roundings * q_norm * key_norm + 0x1p-140) * (1.0 + 0x1p-9) +

@@ -1,11 +1,12 @@
-/* louver_pass.c - a query on its way: its scratch, its beginning, and which rule finds the keys
- * that each head attends to. */
+/* louver_pass.c - runs a query: its scratch memory, its beginning, and the choice of the rule that
+ * finds the keys for each head. */
 #include <math.h>
 #include <string.h>
 
 #include "louver.h"
 
-#define SIDECARS_AHEAD 8u /* whose first line is fetched, where no more is read */
+#define SIDECARS_AHEAD                                                                             \
+    8u /* first lines of this many sidecars are prefetched, if nothing else is read of them */
 
 /* ---- Scratch ---- */
 
@@ -45,7 +46,7 @@ static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_lo
     return cut(c, 1, rsr_sketch_query_bytes(&setup->shape));
 }
 
-/* Rows of what a member keeps: there are some if it is not alone. */
+/* Rows that a member keeps for the first one to merge; none if it is alone. */
 static uint64_t kept_rows(uint32_t n_heads, uint64_t n_pages, uint32_t n_members) {
     return n_members > 1 ? (n_pages / n_members + 1) * n_heads : 0;
 }
@@ -62,8 +63,8 @@ static void cut_shared(struct cutter *c, const struct louver_setup *setup, uint3
 
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages, uint32_t n_members) {
-    /* Counts are of 32 bits, elements of less than 128 bytes, heads at most 64 of at most 256
-     * dimensions: no sum overflows. */
+    /* No sum overflows: counts have 32 bits, elements less than 128 bytes, and there are at most 64
+     * heads of at most 256 dimensions. */
     struct cutter counter = {0};
     struct louver_head_state unused;
     (void)cut_head(&counter, setup, kind, n_pages, &unused);
@@ -90,7 +91,7 @@ uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page) {
     const uint32_t first = louver_first_key(pass, page), n = pass->pages[page].n_keys;
     const uint32_t sinks = pass->threshold.sinks, window = pass->threshold.window;
     const uint32_t n_sinks = sinks > first ? sinks - first : 0;
-    /* Keys of the page before those of the window. */
+    /* Number of keys before the window. */
     const uint32_t before = window < pass->n_keys ? pass->n_keys - window : 0;
     const uint32_t n_before = before > first ? before - first : 0;
     return louver_all_keys(n_sinks < n ? n_sinks : n) |
@@ -110,7 +111,8 @@ bool louver_open_sidecar(struct louver_pass *pass, uint32_t page) {
     return view->sidecar != NULL;
 }
 
-/* What members' passes have alike, each its own memory and span. team NULL: there is one member. */
+/* Fills the part that all members' passes share, with each member's memory and span. team NULL:
+ * there is one member. */
 static void start_pass(struct louver_pass *pass, const struct louver_setup *setup,
                        struct louver_page *pages, uint32_t n_pages, uint32_t n_keys,
                        const rsr_louver_threshold *threshold, const double *values,
@@ -128,7 +130,7 @@ static void start_pass(struct louver_pass *pass, const struct louver_setup *setu
     pass->values = values;
     pass->closed = 0;
     pass->n_visits = 0;
-    for (uint32_t i = 0; i < 2; i++) { /* no page is on its way */
+    for (uint32_t i = 0; i < 2; i++) { /* no page is pending */
         pass->sieved[i].n = 0;
         pass->sieved[i].forced = 0;
     }
@@ -161,7 +163,7 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
     }
 }
 
-/* Takes over what does not change while the first runs, and no more. */
+/* Copies only what does not change while the first member's pass runs. */
 void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                       const struct louver_team *team, void *memory) {
     struct cutter cutter = {.memory = memory};
@@ -184,7 +186,7 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
     }
 }
 
-/* The first bytes of a sidecar; those of the next page's are far away in memory. */
+/* Prefetches the first bytes of a sidecar, which is far away from the previous one in memory. */
 static void fetch_sidecar(const struct louver_pass *pass, uint32_t page, uint32_t bytes) {
     const char *at = page < pass->end ? (const char *)pass->pages[page].sidecar : NULL;
     for (uint32_t i = 0; at != NULL && i < bytes; i += 64)
@@ -233,7 +235,7 @@ static void run_threshold(struct louver_pass *pass) {
     louver_end_visits(pass);
 }
 
-/* Thresholds of samples: each head's is found by one member. */
+/* Finds thresholds from samples; one member does this for each head. */
 static void find_sample_thresholds(struct louver_pass *pass) {
     for (uint32_t h = 0; h < pass->n_heads; h++)
         if (louver_has_head(pass, h))

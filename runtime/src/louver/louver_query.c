@@ -1,12 +1,11 @@
-/* louver_query.c - rsr_louver_attend: checks a query, lets a pass answer it, hands out what was
- * asked for. */
+/* louver_query.c - rsr_louver_attend: checks a query, runs a pass, and hands out the results. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "louver.h"
 #include "runtime.h"
 
-#define QUERY_STACK_BYTES ((size_t)56 << 10) /* the pass itself is 28 of them */
+#define QUERY_STACK_BYTES ((size_t)56 << 10) /* the struct louver_pass takes 28 KiB of it */
 
 static rsr_status check_threshold(const rsr_louver_query *query, rsr_error *err) {
     if (query->threshold.kind != RSR_LOUVER_VALUE || query->values == NULL)
@@ -30,7 +29,7 @@ static rsr_status check_query(const rsr_louver *index, const rsr_louver_query *q
     return status == RSR_OK ? louver_check_float_mode(err) : status;
 }
 
-/* The views of n_blocks pages, then the memory of a pass; NULL if there is not enough. */
+/* Memory for the views of n_blocks pages, then for a pass; NULL: no memory. */
 static char *reserve_scratch(rsr_louver *index, rsr_louver_kind kind, uint32_t n_heads,
                              uint64_t *views_bytes) {
     const struct louver_setup *setup = &index->setup;
@@ -41,7 +40,7 @@ static char *reserve_scratch(rsr_louver *index, rsr_louver_kind kind, uint32_t n
     const uint64_t bytes = pass_bytes + *views_bytes;
     if (bytes <= index->scratch_bytes)
         return index->scratch;
-    /* Half as much again, so that a growing index seldom comes here. */
+    /* Half as much again, so that a growing index rarely reallocates. */
     const uint64_t capacity = (bytes + bytes / 2 + 63u) & ~UINT64_C(63);
     void *scratch = aligned_alloc(64, (size_t)capacity);
     if (scratch == NULL)
@@ -64,7 +63,7 @@ static void fill_views(const rsr_louver *index, struct louver_page *views) {
     }
 }
 
-/* Returns how many there are, though it writes `capacity` at most. */
+/* Writes at most `capacity` indices; returns how many there are. */
 static uint32_t list_indices(const struct louver_pass *pass, const struct louver_head_state *head,
                              uint32_t *indices, size_t capacity) {
     uint32_t n = 0;

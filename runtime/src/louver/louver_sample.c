@@ -1,15 +1,15 @@
 /* louver_sample.c - thresholds from the products of a few keys, by the rules of rsr_louver.h.
  *
- * n keys are cut into M = min(n, 512) stretches that are equal but for a key, and the sample has
- * one key of each. Which one, a hash of the stretch's number says: the sample depends on n alone,
- * never on how keys came, where they are stored or who asks; and queries of one step, whatever head
- * and layer, have the same.
+ * n keys are cut into M = min(n, 512) parts whose lengths differ by at most one key, and the sample
+ * has one key of each part. A hash of the part's number chooses the key. So the sample depends only
+ * on n, not on how keys were appended, where they are stored or who asks. All heads and layers of a
+ * step have the same sample.
  */
 #include <math.h>
 
 #include "louver.h"
 
-/* Rows of keys that are fetched ahead: each is elsewhere in memory. */
+/* Rows of keys are prefetched this far ahead, because each is elsewhere in memory. */
 #define AHEAD 4u
 
 static uint32_t sample_size(const struct louver_pass *pass) {
@@ -23,14 +23,14 @@ static uint32_t mix(uint32_t x) {
     return x ^ x >> 16;
 }
 
-/* The number of the key that the sample has of stretch i. */
+/* The number of the key that the sample takes from part i. */
 static uint32_t sampled_key(uint32_t i, uint32_t n_sampled, uint32_t n_keys) {
     const uint64_t begin = (uint64_t)i * n_keys / n_sampled;
     const uint64_t end = (uint64_t)(i + 1) * n_keys / n_sampled;
     return (uint32_t)(begin + ((uint64_t)mix(i + 1) * (end - begin) >> 32));
 }
 
-/* Where key number `key` is: *j in the page that is returned. */
+/* Finds a key: row *j of the returned page. */
 static const struct louver_page *find_key(const struct louver_pass *pass, uint32_t key,
                                           uint32_t *j) {
     const uint32_t n_first = pass->pages[0].n_keys;
@@ -64,8 +64,8 @@ static double score_sample(const struct louver_pass *pass, const struct louver_h
     return sum / n_sampled;
 }
 
-/* s[0] >= s[1] >= ...: the product below the first of the `widest` widest gaps among the first
- * n. */
+/* s[0] >= s[1] >= ...: returns the product just below the first of the `widest` widest gaps among
+ * the first n products. */
 static double below_gap(const double *s, uint32_t n, uint32_t widest) {
     double gaps[LOUVER_SAMPLE_KEYS];
     if (n < 2)
@@ -86,7 +86,7 @@ static double threshold_of(const struct louver_pass *pass, double mean) {
     const uint32_t n = sample_size(pass);
     double *s = pass->sampled;
     louver_sort_descending(s, n);
-    mean = fmin(fmax(mean, s[n - 1]), s[0]); /* rounding may have moved it out */
+    mean = fmin(fmax(mean, s[n - 1]), s[0]); /* rounding may have moved it out of their range */
     switch (rule->kind) {
     case RSR_LOUVER_SAMPLE_MAX:
         return s[0] + (rule->value - 1.0) * (s[0] - mean);
@@ -98,7 +98,7 @@ static double threshold_of(const struct louver_pass *pass, double mean) {
         const uint32_t among = (uint32_t)(rule->value * n), least = n < 2 ? n : 2;
         return below_gap(s, among > least ? among : least, rule->k);
     }
-    case RSR_LOUVER_VALUE: /* those have no sample */
+    case RSR_LOUVER_VALUE: /* these have no sample */
     case RSR_LOUVER_TOPK:
     case RSR_LOUVER_MASS:
     case RSR_LOUVER_BUDGET:

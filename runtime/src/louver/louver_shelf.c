@@ -1,8 +1,8 @@
 /* louver_shelf.c - memory of the pages that an index owns.
  *
- * A shelf is a mapping with sidecars first and then keys and values. An index takes pages from the
- * one it made last; forks share pages, and whoever lets go of a page last gives it back to its
- * shelf, whichever thread that is. A shelf ends with its last page once no index takes from it.
+ * A shelf is a mapping: sidecars first, then keys and values. An index takes pages from the shelf
+ * that it made last. Forks share pages; the last owner of a page gives it back to its shelf, on any
+ * thread. A shelf ends with its last page once no index takes from it.
  */
 #include <sys/mman.h>
 
@@ -16,7 +16,8 @@ static size_t round_up(size_t n, size_t unit) {
     return (n + unit - 1) / unit * unit;
 }
 
-/* Zeros, in huge pages if they can be had and fill some; NULL: none. */
+/* Maps zeroed memory, in huge pages if these are available and the size fills one; NULL: no
+ * memory. */
 static void *map_zeros(size_t bytes) {
     const size_t extra = bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
     char *memory =
@@ -25,7 +26,7 @@ static void *map_zeros(size_t bytes) {
         return NULL;
     if (extra == 0)
         return memory;
-    /* Cut off what lies before the first huge page, and the rest of the extra after. */
+    /* Unmap what is before the first huge page, and the rest of the extra memory after the end. */
     const size_t before = (HUGE_PAGE - (uintptr_t)memory % HUGE_PAGE) % HUGE_PAGE;
     if (before > 0)
         munmap(memory, before);
@@ -35,7 +36,7 @@ static void *map_zeros(size_t bytes) {
     return memory + before;
 }
 
-/* Where things are in the memory of a shelf: whole pages, of which munmap takes the end. */
+/* The layout of a shelf's memory; it is rounded to whole pages, as munmap needs. */
 struct layout {
     size_t sidecars_at, rows_at, bytes;
 };
@@ -50,8 +51,8 @@ static struct layout layout_of(const struct louver_setup *setup, uint32_t n_bloc
     return layout;
 }
 
-/* Not more blocks than fill whole huge pages: the rest would lie in small ones, from which all keys
- * are read more slowly. */
+/* At most as many blocks as fill whole huge pages: the rest would be in small pages, which are
+ * slower to read. */
 static uint32_t fit_huge_pages(const struct louver_setup *setup, uint32_t n_blocks) {
     const size_t whole = layout_of(setup, n_blocks).bytes / HUGE_PAGE * HUGE_PAGE;
     while (whole != 0 && layout_of(setup, n_blocks).bytes > whole)
@@ -106,8 +107,8 @@ static struct louver_block *take_from(struct louver_shelf *shelf) {
 struct louver_block *louver_take_block(struct rsr_louver *index) {
     struct louver_block *block = index->shelf == NULL ? NULL : take_from(index->shelf);
     if (block == NULL) {
-        /* As many as were taken, so that few keys, or a fork's few of its own, take little
-         * memory. */
+        /* As many blocks as were taken so far, so that an index, or a fork, with few keys takes
+         * little memory. */
         uint32_t n_blocks = index->n_taken < MAX_BLOCKS ? index->n_taken : MAX_BLOCKS;
         n_blocks = n_blocks < 1 ? 1 : n_blocks;
         struct louver_shelf *shelf = create_shelf(&index->setup, n_blocks);

@@ -1,4 +1,4 @@
-/* louver_threshold.c - thresholds as text, and what they may be. */
+/* louver_threshold.c - thresholds as text, and their allowed values. */
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -21,7 +21,7 @@ struct rule {
     const char *form;
 };
 
-/* The numbers next to 0 and 1 stand where those two themselves are not allowed. */
+/* The neighbours of 0 and 1 are the limits where 0 and 1 are not allowed. */
 #define ABOVE_0 0x1p-1074
 #define BELOW_1 (1.0 - 0x1p-53)
 
@@ -66,11 +66,11 @@ static bool ends_item(char c) {
     return c == ',' || c == '\0';
 }
 
-/* Each takes what stands at *text and moves on to the ',' or the end after it. */
+/* These functions read from *text and move it to the ',' or the end after what they read. */
 
 static bool take_number(const char **text, double *value) {
     char *end;
-    if (strspn(*text, "+-.0123456789inINF") == 0) /* strtod would pass over white space */
+    if (strspn(*text, "+-.0123456789inINF") == 0) /* strtod would skip white space */
         return false;
     const locale_t before = rsr_enter_c_locale();
     *value = strtod(*text, &end);
@@ -130,7 +130,7 @@ rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
 
 void louver_write_rule(const rsr_louver_threshold *threshold, char *text, size_t capacity) {
     const struct rule *rule = rules;
-    while (rule->kind != threshold->kind) /* one that was parsed has a rule */
+    while (rule->kind != threshold->kind) /* ends, because every checked kind has a row */
         rule++;
     char value[32] = "", k[16] = "";
     if (rule->has_value)

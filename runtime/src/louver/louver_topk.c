@@ -1,17 +1,17 @@
 /* louver_topk.c - the K best keys of each head.
  *
- * T is the K-th largest lower bound of all keys, whatever the order in which they come; but the
- * sooner a high bar is known, the fewer keys need more than the first plane. K products are at
- * least the K-th largest of any of their lower bounds, so that may serve as the bar while keys are
- * still coming. It starts higher with a sample: few more than K / 16 of the K best keys are
- * expected in every 16th page, so a product a little further down its ranking is likely to be below
- * T. The first plane ranks the sample, and of those that it puts on top the products are computed;
- * the least of them becomes the bar, without proof.
+ * T is the K-th largest lower bound of all keys, in whatever order they are visited. But the sooner
+ * a high bar is known, the fewer keys need more than the first plane. The K-th largest lower bound
+ * so far never exceeds T, so it is a valid bar while more keys are visited. A sample gives a higher
+ * bar at the start. In every 16th page about K / 16 of the K best keys are expected, so a product a
+ * little further down the sample's ranking is probably below T. The first plane ranks the sample,
+ * and the products of its top keys are computed; the smallest of them becomes the bar, without
+ * proof.
  *
- * Members of a team look at pages of their own each; after the sample they have a bar in common.
+ * Each member of a team visits its own pages; after the sample all members have a common bar.
  *
- * A head of which fewer than K keys turn out to reach its bar goes over all pages again, with the
- * bar that its K best keys do prove.
+ * If fewer than K keys of a head reach its bar, the head visits all pages again, with the bar that
+ * its K best keys prove.
  */
 #include <math.h>
 
@@ -20,12 +20,12 @@
 
 #define SAMPLE_STRIDE 16u
 #define SAMPLE_PAGE 7u
-/* A sample of fewer pages says too little. */
+/* A sample of fewer pages is too small. */
 #define LEAST_SAMPLE_PAGES 2u
-/* Heads that are ranked at once: as many as bounds share what they read. */
+/* Heads that are ranked at once: `bounds` shares its reads among this many queries. */
 #define RANKED_HEADS 4u
 
-/* ---- The K best, the least first ---- */
+/* ---- The K best, the smallest first ---- */
 
 static void swap(const struct louver_best *best, uint32_t a, uint32_t b) {
     const double x = best->heap[a];
@@ -83,7 +83,7 @@ void louver_sort_descending(double *x, uint32_t n) {
     struct louver_best all = {.heap = x, .n = n};
     for (uint32_t at = n / 2; at-- > 0;)
         sink(&all, at);
-    for (; all.n > 1; sink(&all, 0)) /* the least to the end */
+    for (; all.n > 1; sink(&all, 0)) /* move the smallest to the end */
         swap(&all, 0, --all.n);
 }
 
@@ -105,17 +105,17 @@ static bool is_sampled(uint32_t page) {
     return page % SAMPLE_STRIDE == SAMPLE_PAGE;
 }
 
-/* How far down the sample's ranking its bar lies: of the K best keys K / 16 are expected in it, so
- * many that are chosen at random three deviations more at most, but for one time in a thousand. 0:
- * there is no bar, for K best keys of the sample alone would be as many. */
+/* The rank in the sample that gives the bar. K / 16 of the K best keys are expected in the sample;
+ * with randomly chosen pages, at most three standard deviations more, except once in a thousand
+ * times. 0: no bar, because the sample would need K keys or more. */
 static uint32_t bar_rank(uint32_t k, uint32_t n_pages) {
     const double expected = (double)k / SAMPLE_STRIDE;
     const double rank = ceil(expected + 3.0 * sqrt(expected) + 1.0);
     return n_pages >= LEAST_SAMPLE_PAGES && rank < (double)k ? (uint32_t)rank : 0;
 }
 
-/* Notes the n largest of a page's estimates, which are emptied; they are of unit `unit` and from
- * `base` on. */
+/* Notes the n largest of a page's estimates, which it overwrites; an estimate counts in `unit`,
+ * from `base` on. */
 static void rank_estimates(const struct rsr_ops *ops, struct louver_best *sample, float *estimates,
                            uint32_t n, double base, double unit, uint32_t first_key) {
     for (uint32_t i = 0; i < n; i++) {
@@ -133,7 +133,7 @@ static void rank_estimates(const struct rsr_ops *ops, struct louver_best *sample
     }
 }
 
-/* The frame's offset is more than q . mu, by about as much everywhere. */
+/* The frame's offset exceeds q . mu by nearly the same amount in every page. */
 static void rank_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next,
                       uint32_t most) {
     const struct louver_setup *setup = pass->setup;
@@ -153,7 +153,7 @@ static void rank_page(struct louver_pass *pass, uint32_t p, const struct louver_
     }
 }
 
-/* Lower bounds of the products take the place of estimates. */
+/* Replaces estimates by lower bounds of the products. */
 static void score_sample(const struct louver_pass *pass, struct louver_head_state *head) {
     struct louver_best *sample = &head->sample;
     struct louver_best scored = {.heap = sample->heap, .k = sample->k};
@@ -169,8 +169,8 @@ static void score_sample(const struct louver_pass *pass, struct louver_head_stat
     *sample = scored;
 }
 
-/* Keys that are alike lie side by side: many of the K best may be in one page, which says nothing
- * about the others. So of each page only twice its share counts, and two more. */
+/* Similar keys are often neighbours, so many of the K best may be in one page. Such a page does not
+ * represent the others. So each page contributes at most twice its share plus two keys. */
 static void rank_sample(struct louver_pass *pass, uint32_t k) {
     const uint32_t n_sampled = (pass->n_pages + SAMPLE_STRIDE - 1 - SAMPLE_PAGE) / SAMPLE_STRIDE;
     const uint32_t rank = bar_rank(k, n_sampled);
@@ -186,7 +186,7 @@ static void rank_sample(struct louver_pass *pass, uint32_t k) {
         score_sample(pass, &pass->heads[h]);
 }
 
-/* The member's pages. */
+/* Visits the member's pages. */
 static void visit_pages(struct louver_pass *pass) {
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         (void)louver_open_sidecar(pass, p);
@@ -197,12 +197,12 @@ static void visit_pages(struct louver_pass *pass) {
 
 /* ---- What all members found ---- */
 
-/* The K-th largest of what all members ranked, of a sample's lower bounds or of all. Every member
- * finds it for itself: that takes less than to wait until one has told the others. */
+/* The K-th largest of the lower bounds that all members ranked, for the sample or for all keys.
+ * Every member computes it, which is faster than waiting for one member. */
 static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sample) {
     const struct louver_head_state *own = &pass->heads[h];
     struct louver_best all = {.heap = own->joined, .k = of_sample ? own->sample.k : own->best.k};
-    if (pass->team.n == 1 || all.k == 0) /* no bar: others may not even have joined */
+    if (pass->team.n == 1 || all.k == 0) /* no bar: other members may not have joined yet */
         return kth(of_sample ? &own->sample : &own->best);
     for (uint32_t i = 0; i < pass->team.n; i++) {
         const struct louver_head_state *head = &louver_member(pass, i)->heads[h];
@@ -214,7 +214,7 @@ static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sam
 }
 
 static void raise_to_bar(struct louver_pass *pass) {
-    if (pass->heads[0].sample.k > 0) /* that is of all heads and members */
+    if (pass->heads[0].sample.k > 0) /* equal for all heads and members */
         louver_meet(pass);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
@@ -230,8 +230,8 @@ static void find_proven(struct louver_pass *pass, double *proven) {
 
 /* ---- All of it ---- */
 
-/* Heads whose bar was too high start anew. Members agree on which these are: what a member found by
- * itself never is above what all found. */
+/* Heads whose bar was too high start again. All members agree on these heads, because a bar from
+ * one member's keys never exceeds the bar from all keys. */
 static void repeat_failed(struct louver_pass *pass, double *proven) {
     pass->closed = 0;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
@@ -241,7 +241,7 @@ static void repeat_failed(struct louver_pass *pass, double *proven) {
         head->threshold = proven[h];
     }
     if (pass->closed != louver_all_keys(pass->n_heads)) {
-        louver_meet(pass); /* all have read what is counted anew */
+        louver_meet(pass); /* all have read the counts that are reset now */
         for (uint32_t h = 0; h < pass->n_heads; h++)
             if ((pass->closed >> h & 1) == 0)
                 pass->heads[h].best.n = 0;
@@ -251,7 +251,7 @@ static void repeat_failed(struct louver_pass *pass, double *proven) {
     pass->closed = 0;
 }
 
-/* Leaves out what was taken before the threshold rose. */
+/* Leaves out keys that were taken before the threshold rose above them. */
 static void drop_risen(const struct louver_pass *pass, struct louver_head_state *head) {
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         for (uint64_t left = head->masks[p]; left != 0; left &= left - 1) {
@@ -262,8 +262,8 @@ static void drop_risen(const struct louver_pass *pass, struct louver_head_state 
     }
 }
 
-/* Leaves out all but the K keys of all pages with the largest upper bounds, and of those that tie
- * with the last the first ones. A NaN is kept, if there is room. */
+/* Keeps the K keys with the largest upper bounds of all pages and leaves out the others. Of keys
+ * that tie with the K-th, the first ones are kept. A NaN is kept if there is room. */
 static void drop_ties(const struct louver_pass *pass, struct louver_head_state *head, uint32_t k) {
     uint32_t n_kept = 0, n_above = 0;
     head->best.n = 0;

@@ -1,6 +1,6 @@
-/* louver_visit.c - one page and the heads whose thresholds are products: its bound, the first
- * plane, the second plane, exact products. Every step drops a key only if an upper bound of its
- * product is below the threshold. */
+/* louver_visit.c - visits a page for the heads whose thresholds are products. Steps: the page's
+ * bound, the first plane, the second plane, exact products. A step drops a key only if an upper
+ * bound of its product is below the threshold. */
 #include <math.h>
 
 #include "louver.h"
@@ -11,8 +11,8 @@
 #define RSR_LOUVER_OMIT 0
 #endif
 
-/* Products of float32 are exact in double; the sum of m of them, in any order, is off by at most
- * m 2^-52 sum |q_i k_i|, which leaves room for the rounding of that sum and of the product with
+/* Products of float32 are exact in double. A sum of m of them, in any order, is off by at most m
+ * 2^-52 sum |q_i k_i|; this bound also covers the rounding of sum |q_i k_i| and of its product with
  * m. */
 struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
                                            const struct louver_page *page, uint32_t key) {
@@ -29,8 +29,8 @@ static bool is_closed(const struct louver_pass *pass, uint32_t head) {
 
 /* ---- Three steps ---- */
 
-/* All heads whose page bound reaches their threshold, and the keys that the first plane cannot
- * drop. */
+/* Finds the heads whose page bound reaches their threshold, and the keys that the first plane
+ * cannot drop. */
 static void sieve_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next,
                        struct louver_candidates *c) {
     const struct louver_setup *setup = pass->setup;
@@ -73,7 +73,7 @@ static void keep_key(struct louver_head_state *head, uint32_t page, uint32_t key
     }
 }
 
-/* The batch that was asked for gets scored: what reaches its threshold is kept. */
+/* Scores the batch that was prefetched and keeps the keys that reach their threshold. */
 static void score_fetched(struct louver_pass *pass) {
     for (uint32_t i = 0; i < pass->fetched.n; i++) {
         const struct louver_survivor at = pass->fetched.keys[i];
@@ -102,7 +102,7 @@ static void add_survivor(struct louver_pass *pass, struct louver_survivor key) {
     pass->found.keys[pass->found.n++] = key;
 }
 
-/* Those of the keys that the second plane cannot drop either. */
+/* The keys that the second plane cannot drop either. */
 static uint64_t refine_keys(const struct louver_setup *setup, const void *sketch,
                             const struct louver_head_state *head,
                             const struct rsr_sketch_frame *frame, uint64_t keys) {
@@ -135,7 +135,7 @@ static void refine_page(struct louver_pass *pass, const struct louver_candidates
     pass->stats.exact += louver_count_keys(left);
 }
 
-/* One without a sidecar. */
+/* Visits a page without a sidecar. */
 static void visit_open_page(struct louver_pass *pass, uint32_t p) {
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
@@ -156,7 +156,7 @@ static void visit_open_page(struct louver_pass *pass, uint32_t p) {
 
 #define REST_LINES (RSR_SKETCH_REST_BYTES / 64)
 
-/* Lines first .. end - 1 of what the sieve has not fetched of the next page. */
+/* Prefetches lines first .. end - 1 of the part of the next page that the sieve left out. */
 RSR_FETCHER void fetch_rest(const struct louver_setup *setup, const struct louver_page *next,
                             uint32_t first, uint32_t end) {
     if (next == NULL || next->sidecar == NULL)
@@ -188,8 +188,8 @@ void louver_end_visits(struct louver_pass *pass) {
     refine_page(pass, last);
     last->n = 0;
     last->forced = 0;
-    next_batch(pass); /* those before */
-    next_batch(pass); /* and those that were found */
+    next_batch(pass); /* the batch before */
+    next_batch(pass); /* and the last one */
 }
 
 void louver_take_page(struct louver_pass *pass, uint32_t p) {

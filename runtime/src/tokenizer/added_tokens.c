@@ -1,8 +1,8 @@
 /* added_tokens.c - matching of added tokens, as AddedVocabulary of Hugging Face tokenizers does it.
  *
- * Tokens are sorted by content, so that the candidates at a place form a range that narrows with
- * each byte read: n bytes of text cost n x the longest common prefix, whatever the number of
- * tokens.
+ * Tokens are sorted by content, so the candidates at a place form a range that narrows with each
+ * byte. The time is proportional to the bytes of text times the longest common prefix, for any
+ * number of tokens.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +115,7 @@ static bool word_begins_at(const char *text, size_t n) {
     return n > 0 && is_word(rsr_utf8_scan(text, n).code);
 }
 
-/* Where the white space that ends at text + n begins, not before `floor`. */
+/* The beginning of the white space that ends at text + n, but not before `floor`. */
 static size_t skip_spaces_back(const char *text, size_t floor, size_t n) {
     while (n > floor) {
         size_t begin = rsr_utf8_previous(text, n);
@@ -149,7 +149,8 @@ rsr_status rsr_added_tokens_split(const struct rsr_added_tokens *set, const char
                                   const uint8_t *marks, size_t n_bytes, bool parse_special,
                                   rsr_segment_fn *segment, void *user, rsr_error *err) {
     size_t covered = 0;
-    size_t spaces_begin = 0, spaces_end = 0; /* white space that was skipped, and may be again */
+    size_t spaces_begin = 0, spaces_end = 0; /* white space that was skipped last, and may be
+                                                skipped again */
     rsr_status status = RSR_OK;
     for (size_t at = 0; at < n_bytes && set->n_tokens > 0;) {
         const struct rsr_added_token *token =

@@ -1,12 +1,12 @@
 /* bpe.c - pair merging with a linked list of symbols and a heap of candidate merges.
  *
- * The lowest rank merges first, and of equal ranks the leftmost. A candidate whose symbols have
- * changed since it was queued is dropped when it comes up: its pair then merges to something else
- * or to nothing.
+ * The lowest rank merges first; of equal ranks, the leftmost pair. A candidate whose symbols have
+ * changed since it was queued is dropped when it reaches the top: its pair now merges to another
+ * token or not at all.
  *
- * SentencePiece's pieces may be a whole text. They are cut where no merge can join, between words
- * most of all, which changes nothing but keeps list and heap in the cache: 1 MB of English takes a
- * quarter of the time.
+ * With SentencePiece, a piece may be a whole text. It is cut where no merge can join, which is
+ * mostly between words. This does not change the result, but keeps list and heap in the cache: 1 MB
+ * of English takes a quarter of the time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -138,9 +138,9 @@ static bool has_bytes(const struct rsr_encoder *encoder, const char *text, size_
     return true;
 }
 
-/* Adds the tokens of single characters. An unknown one waits for the next character that is a
- * token or unknown itself, so that it comes after bytes that follow it: that is the library's
- * order. */
+/* Adds the tokens of single characters. An unknown character waits for the next character that is a
+ * token or unknown, too. So it comes after byte tokens that follow it in the text, which is the
+ * library's order. */
 static bool add_characters(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
                            const char *piece, size_t n_bytes) {
     const struct rsr_tokenizer_header *header = encoder->header;

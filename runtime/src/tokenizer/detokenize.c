@@ -1,8 +1,9 @@
 /* detokenize.c - tokens to text: see detokenize.h.
  *
- * Byte level: tokens are bytes, repaired where they are no UTF-8. Text: literals are replaced in
- * every token; then tokens <0xNN> are bytes; then characters go from the front. In one thing the
- * library is not followed: it forgets that a token is special if normalisation changes its text.
+ * Byte level: tokens are bytes; invalid UTF-8 is repaired. Text: literals are replaced in every
+ * token, then tokens <0xNN> become bytes, then characters are removed from the front. One
+ * difference from the library is intended: the library forgets that a token is special if
+ * normalisation changes its text.
  */
 #include <string.h>
 
@@ -90,7 +91,7 @@ static int byte_of_token(const char *text, size_t n) {
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/* Appends text without what is to go from the front of all text. */
+/* Appends text, without characters that must be removed from the front of the whole text. */
 static bool append_stripped(struct rsr_text_stream *s, const char *text, size_t n,
                             struct rsr_bytes *out) {
     while (s->strip_left > 0 && n > 0) {
@@ -106,7 +107,7 @@ static bool append_stripped(struct rsr_text_stream *s, const char *text, size_t 
     return rsr_utf8_append_repaired(out, text, n);
 }
 
-/* The run of byte tokens is over. */
+/* Ends a run of byte tokens. */
 static bool end_run(struct rsr_text_stream *s, struct rsr_bytes *out) {
     size_t n = s->held.size;
     bool ok = true;
@@ -213,7 +214,7 @@ rsr_status rsr_text_stream_continue(struct rsr_text_stream *s, const uint32_t *t
                                     size_t n_tokens, rsr_error *err) {
     struct rsr_bytes unwanted = {0};
     rsr_status status = RSR_OK;
-    /* No token after the front of the text matters to what follows. */
+    /* Only tokens at the front of the text change how later text is written. */
     for (size_t i = 0; status == RSR_OK && i < n_tokens && (!s->started || s->strip_left > 0); i++)
         status = rsr_text_stream_push(s, tokens[i], &unwanted, err);
     if (status == RSR_OK)

@@ -2,8 +2,8 @@
  *
  * The text of a token may depend on its neighbours: bytes of one character lie in several tokens, a
  * run of byte tokens is text only as a whole, and the first space of a text may be the tokenizer's
- * own. So bytes are held back until it is certain what they are; all pieces together are what the
- * `tokenizers` library makes of all tokens at once.
+ * own. So bytes are held back until their text is certain. All pieces together are the text that
+ * the `tokenizers` library makes of all tokens at once.
  */
 #ifndef RSR_DETOKENIZE_H
 #define RSR_DETOKENIZE_H
@@ -16,12 +16,12 @@ struct rsr_text_stream {
     bool started;             /* a token has come */
     uint32_t strip_left;      /* characters that may still go from the front */
     struct rsr_bytes held;    /* bytes that later tokens decide about */
-    struct rsr_bytes work[2]; /* a token on its way, */
-    struct rsr_bytes bytes;   /* and what it stands for */
+    struct rsr_bytes work[2]; /* a token that is being changed */
+    struct rsr_bytes bytes;   /* the bytes that a token stands for */
 };
 
-/* For a model with a tokenizer, at the begin of a text; with `continues`, after one of which
- * nothing is known. */
+/* Begins a text, for a model with a tokenizer; with `continues`, the text continues another,
+ * unknown text. */
 void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special,
                            bool continues);
 void rsr_text_stream_free(struct rsr_text_stream *s);
@@ -30,8 +30,8 @@ void rsr_text_stream_free(struct rsr_text_stream *s);
 RSR_NODISCARD rsr_status rsr_text_stream_continue(struct rsr_text_stream *s, const uint32_t *tokens,
                                                   size_t n_tokens, rsr_error *err);
 
-/* s->bytes become those that the token stands for, before they are repaired or stripped; none, of
- * one that has no text. *is_byte: it is one of those that stand for a byte. RSR_ERR_ARGUMENT for a
+/* Sets s->bytes to the bytes that the token stands for, before they are repaired or stripped; a
+ * token without text has none. *is_byte: the token stands for a single byte. RSR_ERR_ARGUMENT for a
  * token outside the vocabulary. */
 RSR_NODISCARD rsr_status rsr_text_stream_find(struct rsr_text_stream *s, uint32_t token,
                                               bool *is_byte, rsr_error *err);

@@ -4,8 +4,8 @@
  * in a run of marks, and loses U+11A7 after a Hangul syllable. Here each character is decomposed,
  * runs of marks are ordered by a stable counting sort, and pairs are composed one by one.
  *
- * The `tokenizers` library normalises by the tables of Unicode 9.0. What is newer is inert to it,
- * and so it is here, whichever version utf8proc has.
+ * The `tokenizers` library uses the tables of Unicode 9.0 and leaves newer characters unchanged. So
+ * does this file, with every version of utf8proc.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +134,7 @@ static bool order_all_marks(struct code_points *codes) {
     return true;
 }
 
-/* What the two characters are one of, or 0. */
+/* The character composed of these two, or 0. */
 static int32_t compose_pair(int32_t first, int32_t second) {
     if (second < 0x300 || second == HANGUL_NO_CONSONANT || is_newer(first) || is_newer(second))
         return 0;

@@ -1,4 +1,4 @@
-/* normalize.h - what the tokenizer's normalizers make of text, and replacement of literals. */
+/* normalize.h - the tokenizer's normalizers, and replacement of literals. */
 #ifndef RSR_NORMALIZE_H
 #define RSR_NORMALIZE_H
 

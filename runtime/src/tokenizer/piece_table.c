@@ -1,7 +1,7 @@
 /* piece_table.c - hash buckets, each sorted by text.
  *
- * A bucket has one piece on average. A vocabulary made to fill a single one costs a binary search,
- * not a walk through all of it, and no secret has to be drawn to keep it from that.
+ * A bucket has one piece on average. Even if a hostile vocabulary fills a single bucket, a look-up
+ * is a binary search, not a walk through all pieces. So the hash needs no secret.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -14,7 +14,7 @@ struct rsr_piece {
 
 struct rsr_piece_table;
 
-/* Of pieces with equal texts the lowest id is found. Sorts `pieces`, which need not outlive the
+/* If pieces have equal texts, the lowest id is found. Sorts `pieces`, which need not outlive the
  * call; their texts must outlive the table. NULL when memory is out. */
 struct rsr_piece_table *rsr_piece_table_create(struct rsr_piece *pieces, uint32_t n);
 void rsr_piece_table_destroy(struct rsr_piece_table *table);

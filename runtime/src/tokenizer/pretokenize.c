@@ -28,9 +28,9 @@
 const char rsr_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* No pattern in use comes near these; they keep a hostile one from taking all time and memory. The
- * match limit grows with the text because one long run of white space is backtracked through
- * once. */
+/* No pattern in use comes near these limits; they keep a hostile pattern from taking all time and
+ * memory. The match limit grows with the text, because a long run of white space is backtracked
+ * through once. */
 #define MATCH_LIMIT_BASE 1000000u
 #define MATCH_LIMIT_PER_BYTE 16u
 #define HEAP_LIMIT_KIB (256u * 1024u)
@@ -186,9 +186,9 @@ static bool read_interval(const struct rewriter *w, struct interval *out) {
     return true;
 }
 
-/* Of one character x, x{1,m}+ matches what x+ does, and in the same order. Of x+ PCRE2 keeps no
- * place to come back to for every m characters: a long run of digits would fill its heap with
- * those. */
+/* If x is one character, x{1,m}+ matches what x+ matches, in the same order. With x+, PCRE2 stores
+ * no backtracking point for every m characters; a long run of digits would fill its heap with
+ * them. */
 static bool is_plain_repetition(const struct rewriter *w, const struct interval *interval,
                                 bool is_group) {
     const size_t n_left = (size_t)(w->end - w->at);
@@ -210,7 +210,7 @@ static bool rewrite_brace(struct rewriter *w) {
     const char next = w->at < w->end ? *w->at : '\0';
     const bool is_repeated =
         next == '+' || next == '*' || next == '{' || (next == '?' && !interval.has_comma);
-    /* Oniguruma forgets the group then: (?:ab){1}+ is ab+ */
+    /* Oniguruma drops the group in this case: (?:ab){1}+ is ab+ */
     if (is_repeated && is_group && interval.least == 1 && interval.most == 1)
         return false;
     return put(w, interval.begin[0] == ',' ? "{0" : "{") &&
@@ -295,7 +295,8 @@ static bool rewrite(struct rewriter *w) {
 
 /* ---- Compiling ------------------------------------------------------------------------------- */
 
-/* PCRE2 10.42 takes [ab]+(?:xy)?+b for [ab]++(?:xy)?+b where it may make quantifiers possessive. */
+/* PCRE2 10.42 wrongly turns [ab]+(?:xy)?+b into [ab]++(?:xy)?+b if it may make quantifiers
+ * possessive. */
 #define OPTIONS                                                                                    \
     (PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_POSSESS)
 

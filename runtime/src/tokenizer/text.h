@@ -26,18 +26,18 @@ RSR_NODISCARD rsr_status rsr_tokenize_all(const rsr_model *model, const char *te
                                           size_t text_bytes, uint32_t flags, uint32_t **tokens,
                                           size_t *n_tokens, rsr_error *err);
 
-/* The same for a rendered text, of a model with a tokenizer: special tokens are parsed, but not
- * where a byte is marked, and what the tokenizer puts in front of texts of a model with
- * a BOS is added if the text does not begin with it. */
+/* Tokenises a rendered chat, for a model with a tokenizer. Special tokens are parsed, unless one of
+ * their bytes is marked. If the model has a BOS, the tokenizer's prefix is added unless the text
+ * begins with it. */
 RSR_NODISCARD rsr_status rsr_tokenize_chat(const rsr_model *model, const struct rsr_chat_text *chat,
                                            uint32_t **tokens, size_t *n_tokens, rsr_error *err);
 
-/* Copies what fits of n tokens to the caller, tells how many there are and frees them: the rule of
+/* Copies the tokens that fit to the caller, reports their number n and frees them: the rule of
  * rsr.h for tokens. */
 RSR_NODISCARD rsr_status rsr_tokens_deliver(uint32_t *all, size_t n, uint32_t *tokens,
                                             size_t capacity, size_t *n_tokens, rsr_error *err);
 
-/* Copies what fits of `bytes` to the caller and tells the full length: the rule of rsr.h for
+/* Copies the bytes that fit to the caller and reports the full length: the rule of rsr.h for
  * text. */
 RSR_NODISCARD rsr_status rsr_text_deliver(const struct rsr_bytes *bytes, char *text,
                                           size_t capacity, size_t *text_bytes, rsr_error *err);

@@ -1,8 +1,8 @@
-/* text_bound.c - how many bytes of text a token stands for at most: what bounds a text by its
- * tokens.
+/* text_bound.c - the largest number of bytes of text that one token stands for, which bounds a text
+ * by its tokens.
  *
- * Every byte of a text gets into some token, unless the tokenizer passes over it (is_passed_over),
- * and then there is no bound. On its way it is changed:
+ * Every byte of a text becomes part of a token, unless the tokenizer skips it (is_passed_over);
+ * then there is no bound. Before that, the text is changed:
  *   repair        an ill-formed part of 1 to 3 bytes becomes U+FFFD, of 3: no text gets shorter
  *   NFC           each part of a character's canonical decomposition comes from one character of
  *                 the text. Of all characters the longest that their parts can come from have at

@@ -1,9 +1,9 @@
 /* tokenizer.c - text to tokens: see tokenizer.h.
  *
- * Repair UTF-8; cut out added tokens; normalise what lies between; cut out the added tokens that
- * are matched in normalised text; split the rest by the pre-tokenizers; merge byte pairs in every
- * piece; put the post-processor's tokens around it. Text of a chat has marks on the bytes that are
- * from messages, and no special token is found in these.
+ * Steps: repair UTF-8; cut out added tokens; normalise the text between them; cut out the added
+ * tokens that are matched in normalised text; split the rest by the pre-tokenizers; merge byte
+ * pairs in every piece; put the post-processor's tokens around the result. The text of a chat has
+ * marks on bytes that come from messages; no special token is found there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +19,16 @@ struct encoding {
     uint32_t flags;       /* of rsr_tokenize */
     const char *text;     /* the whole text */
     const uint8_t *marks; /* of its bytes, or NULL: see added_tokens.h */
-    const char *first;    /* its begin in normal form; NULL in stretches that do not begin it */
+    const char *first;    /* the beginning of the normalised text; NULL in later stretches */
     struct rsr_bpe_scratch scratch;
     struct rsr_ids ids;
 };
 
-/* A piece on its way through the pre-tokenizers from number `next` on. */
+/* A piece that the pre-tokenizers from number `next` on still have to process. */
 struct stage {
     struct encoding *encoding;
     uint32_t next;
-    bool begins_text; /* told to the first pre-tokenizer alone */
+    bool begins_text; /* set only for the first pre-tokenizer */
     bool is_mapped;   /* the piece is in the byte-level alphabet */
 };
 
@@ -44,9 +44,9 @@ static bool begins_with(const char *text, size_t n_bytes, struct rsr_literal pre
     return n_bytes >= prefix.n_bytes && memcmp(text, prefix.bytes, prefix.n_bytes) == 0;
 }
 
-/* What ByteLevel and Metaspace do before they split: Metaspace writes spaces as its own
- * character, and a piece that does not begin with the prefix gets it. Points *piece to the
- * result, in `out` if it differs. */
+/* The step of ByteLevel and Metaspace before they split: Metaspace replaces spaces by its own
+ * character, and a piece that does not begin with the prefix gets it. Points *piece to the result,
+ * in `out` if it differs. */
 static rsr_status mark_spaces(const struct stage *stage, const struct rsr_pretokenizer *p,
                               struct rsr_bytes *out, const char **piece, size_t *n_bytes,
                               rsr_error *err) {
@@ -92,7 +92,7 @@ static rsr_status merge_pairs(const struct stage *stage, const char *piece, size
 
 static rsr_status pretokenize(void *user, const char *piece, size_t n_bytes, rsr_error *err);
 
-/* A piece that ByteLevel has cut, where others cut on: they see its bytes as the alphabet. */
+/* Maps a piece of ByteLevel to the byte-level alphabet, in which later pre-tokenizers see it. */
 static rsr_status map_bytes(void *user, const char *piece, size_t n_bytes, rsr_error *err) {
     struct rsr_bytes mapped = {0};
     rsr_status status = rsr_alphabet_append(&mapped, piece, n_bytes)
@@ -149,7 +149,7 @@ static rsr_status encode_raw(void *user, uint32_t id, const char *text, size_t n
     rsr_status status = rsr_normalize(
         encoder, work, begins_text && has(encoding, RSR_TOKENIZE_CONTINUES), &text, &n_bytes, err);
     encoding->first = begins_text ? text : NULL;
-    /* Marks are those of the text as given. Where it changed, one mark stands for all bytes. */
+    /* Marks belong to the text as given. If the text changed, one mark stands for all bytes. */
     const bool is_same =
         n_bytes == given.n_bytes && (n_bytes == 0 || memcmp(text, given.bytes, n_bytes) == 0);
     const bool parse_special = has(encoding, RSR_TOKENIZE_PARSE_SPECIAL) &&

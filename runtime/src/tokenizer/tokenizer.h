@@ -2,8 +2,7 @@
  * section made by the compiler.
  *
  * struct rsr_tokenizer_header (rsr_abi.h) describes the section. rsr_encoder_create checks every
- * offset and id in it once, so that nothing else has to. An encoder is immutable and shared by
- * threads.
+ * offset and id in it, so later code need not. An encoder is immutable and shared by threads.
  */
 #ifndef RSR_TOKENIZER_H
 #define RSR_TOKENIZER_H
@@ -23,9 +22,9 @@ struct rsr_encoder {
     const struct rsr_pretokenizer *pretokenizers;
     const uint32_t *prefix, *suffix;
     uint32_t *merge_begin;          /* [n_tokens + 1]: first merge of each left token */
-    struct rsr_piece_table *pieces; /* NULL where nothing looks tokens up by text: bytes without
+    struct rsr_piece_table *pieces; /* NULL if nothing looks up tokens by text: bytes without
                                        ignore_merges */
-    uint8_t *joints; /* CHARACTERS: a bit for each pair of characters that a merge may join */
+    uint8_t *joints; /* CHARACTERS: one bit for each pair of characters that a merge may join */
     struct rsr_splitter **splitters;    /* [n_pretokenizers]; NULL where nothing is split */
     struct rsr_added_tokens raw;        /* matched in the text as given */
     struct rsr_added_tokens normalized; /* matched in normalised text */
@@ -37,8 +36,8 @@ RSR_NODISCARD rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *s
                                             struct rsr_encoder **encoder, rsr_error *err);
 void rsr_encoder_destroy(struct rsr_encoder *encoder);
 
-/* text_bound.c: bytes of text that one token stands for at most, where special tokens are not
- * parsed; 0: nothing is known. */
+/* text_bound.c: the largest number of bytes of text that one token stands for, where special tokens
+ * are not parsed; 0: no bound. */
 uint64_t rsr_encoder_text_bytes(const struct rsr_encoder *encoder);
 
 /* The token of the vocabulary with this text, if the tokenizer looks for such; else
@@ -46,8 +45,8 @@ uint64_t rsr_encoder_text_bytes(const struct rsr_encoder *encoder);
 uint32_t rsr_encoder_find_piece(const struct rsr_encoder *encoder, const char *piece,
                                 size_t n_bytes);
 
-/* Whether a merge may ever join what ends with the one token to what begins with the other;
- * false is certain. */
+/* Whether a merge may join a symbol that ends with token `left` and one that begins with token
+ * `right`. False is certain. */
 bool rsr_encoder_may_join(const struct rsr_encoder *encoder, uint32_t left, uint32_t right);
 
 #endif

@@ -146,7 +146,7 @@ uint32_t rsr_encoder_find_piece(const struct rsr_encoder *e, const char *piece, 
     return e->pieces ? rsr_piece_table_find(e->pieces, piece, n_bytes) : RSR_NO_TOKEN;
 }
 
-/* What the model's own vocabulary lacks must not be found. */
+/* Look-ups must not find tokens that are not in the model's own vocabulary. */
 static bool is_piece(uint8_t flags) {
     return !(flags & RSR_TOKEN_UNUSED) &&
            (!(flags & RSR_TOKEN_ADDED) || (flags & RSR_TOKEN_IN_VOCABULARY));
@@ -170,7 +170,7 @@ static rsr_status index_pieces(struct rsr_encoder *e, rsr_error *err) {
     return e->pieces ? RSR_OK : no_memory(err);
 }
 
-/* Pairs are hashed to bits; that some share one only costs time. */
+/* Pairs are hashed to bits; pairs that share a bit only cost time. */
 #define JOINT_BITS (1u << 19)
 
 /* The bit of the characters on both sides of the place where two tokens meet. */
@@ -227,7 +227,7 @@ static rsr_status normalize_contents(struct rsr_encoder *e, rsr_error *err) {
     return status;
 }
 
-/* Tokens of which normalisation leaves nothing match nothing. */
+/* Drops tokens that are empty after normalisation, because they match nothing. */
 static void drop_empty(struct rsr_added_tokens *set) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < set->n_tokens; i++)
@@ -277,7 +277,7 @@ static bool is_in_place(const struct rsr_tokenizer_header *header, const struct 
             is_literal(header, p->pattern_at, p->pattern_bytes));
 }
 
-/* Bytes are made by one ByteLevel. */
+/* Whether there is one ByteLevel if pairs merge from bytes, and otherwise none. */
 static bool makes_alphabet(const struct rsr_encoder *e) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < e->header->n_pretokenizers; i++)
