@@ -21,7 +21,7 @@ struct serve_access {
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
 
-/* A line without the white space around it; lines that begin with # are none. */
+/* Adds the key on a line, without white space around it. Lines that begin with # are comments. */
 static bool add_key(struct serve_access *access, char *line) {
     line += strspn(line, " \t\r\n");
     size_t n = strlen(line);
@@ -66,7 +66,7 @@ bool serve_access_needs_key(const struct serve_access *access) {
     return access->settings->key_file != NULL;
 }
 
-/* All bytes are looked at, whatever the first ones are. */
+/* Compares all bytes, so the time does not depend on the first difference. */
 static bool is_same(const char *key, const char *given, size_t n) {
     unsigned difference = strlen(key) != n;
     for (size_t i = 0; key[i] != '\0'; i++)
@@ -94,7 +94,7 @@ static bool is_address(const char *name) {
     return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
 }
 
-/* Whether names, with commas between them, have one. */
+/* Whether `name` is one of the names, which are separated by commas. */
 static bool lists(const char *names, const char *name) {
     const size_t length = strlen(name);
     while (names && *names) {
@@ -109,7 +109,7 @@ static bool lists(const char *names, const char *name) {
 bool serve_access_knows_host(const struct serve_access *access, const char *host) {
     char name[256];
     const struct serve_settings *settings = access->settings;
-    if (!host || settings->unix_path) /* no page reaches such a socket */
+    if (!host || settings->unix_path) /* web pages cannot reach such a socket */
         return true;
     const bool in_brackets = host[0] == '[';
     const size_t n = strcspn(host += in_brackets, in_brackets ? "]" : ":");

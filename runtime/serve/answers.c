@@ -11,7 +11,7 @@
 #include "rsr_hash.h"
 #include "settings.h"
 
-/* An event is no longer begun after so many bytes: the connection sends them first. */
+/* No further event begins after this many bytes: the connection sends them first. */
 #define FULL_BYTES ((size_t)64 << 10)
 
 void serve_random_id(char id[48], const char *prefix) {
@@ -35,12 +35,13 @@ json_t *serve_finish_json(enum serve_finish finish) {
 }
 
 json_t *serve_logprob_json(double logprob) {
-    return json_real(logprob > -9999 ? logprob : -9999); /* OpenAI's value for what cannot come */
+    return json_real(logprob > -9999 ? logprob : -9999); /* OpenAI's value for tokens that are ruled
+                                                            out */
 }
 
 /* ---- Parts of JSON --------------------------------------------------------------------------- */
 
-/* All but the choices and the usage; new. */
+/* The answer's JSON without choices and usage; new. */
 static json_t *envelope(const struct serve_answer *answer, const char *object) {
     return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", answer->id, "object", object, "created",
                      (json_int_t)answer->created, "model", answer->job->model->name,
@@ -61,7 +62,7 @@ static json_t *usage(const struct serve_job *job) {
                      (json_int_t)cached);
 }
 
-/* All of a job that is done and has choices; new. */
+/* The whole answer of a job that is done and has choices; new. */
 static json_t *whole(struct serve_answer *answer) {
     const struct serve_job *job = answer->job;
     json_t *json = envelope(answer, answer->kind->object), *choices = json_array();
@@ -80,7 +81,7 @@ static json_t *whole(struct serve_answer *answer) {
     return NULL;
 }
 
-/* Why there is no answer, of a job that is done; status 0: there is one. */
+/* Why a job that is done has no answer; status 0: it has one. */
 static struct serve_error job_error(const struct serve_job *job) {
     const size_t n_choices = job->n_prompts * job->n_choices;
     struct serve_error error = job->error;
@@ -141,7 +142,7 @@ static bool add_part(struct serve_answer *answer, size_t i, size_t n_tokens, boo
     return part == NULL || add_event(answer, part, json_null(), out);
 }
 
-/* What is new of a choice, a token an event. */
+/* Adds the new part of a choice, one event for each token. */
 static bool add_choice(struct serve_answer *answer, size_t i, size_t before,
                        struct rsr_bytes *out) {
     const struct serve_choice *choice = &answer->job->choices[i];
@@ -170,8 +171,8 @@ static bool add_end(struct serve_answer *answer, struct rsr_bytes *out) {
 
 /* ---- A plain answer in pieces ---------------------------------------------------------------- */
 
-/* Rows of log-probabilities take some us each: those of many choices are not written at once, which
- * would keep all streams waiting. Of a job that is done. */
+/* Writes the next choice of a job that is done. A row of log-probabilities takes some us; writing
+ * those of many choices at once would keep all streams waiting. */
 static bool add_plain_choice(struct serve_answer *answer, struct rsr_bytes *out) {
     struct serve_cursor cursor = {0};
     json_t *part = NULL;
@@ -180,7 +181,7 @@ static bool add_plain_choice(struct serve_answer *answer, struct rsr_bytes *out)
            (i == 0 || append(out, ",")) && append_json(out, part);
 }
 
-/* The next piece; a client sees that the answer breaks off where memory is out. */
+/* Writes the next piece. If memory is out the answer breaks off, which the client sees. */
 static enum serve_progress more_plain(struct serve_answer *answer, struct rsr_bytes *out) {
     const struct serve_job *job = answer->job;
     const size_t before = out->size, n = job->n_prompts * job->n_choices;
@@ -195,7 +196,7 @@ static enum serve_progress more_plain(struct serve_answer *answer, struct rsr_by
     return SERVE_DONE;
 }
 
-/* ---- The reply as a job goes on -------------------------------------------------------------- */
+/* ---- Replies while a job runs -------------------------------------------------------------- */
 
 static void destroy(struct serve_answer *answer) {
     for (size_t p = 0; answer->echo != NULL && p < answer->job->n_prompts; p++)
@@ -302,7 +303,7 @@ static bool check_verdict(enum serve_verdict verdict, struct serve_error *error)
     return true;
 }
 
-/* A few bytes of a request ask for no more than a server can keep. */
+/* Refuses a small request whose answer would be larger than a server can keep. */
 static bool check_size(const struct serve_job *job, struct serve_error *error) {
     const size_t n_texts = job->n_prompts * job->n_choices;
     return n_texts <= SERVE_MAX_TEXTS ||

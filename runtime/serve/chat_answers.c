@@ -33,7 +33,7 @@ static json_t *row_json(const struct serve_job *job, const rsr_logprob *row) {
     return NULL;
 }
 
-/* A token that ends the text has no part in it. */
+/* Whether a token only ends the text. */
 static bool is_stop(const struct serve_model *model, uint32_t token) {
     for (uint32_t i = 0; i < model->info.n_stop_tokens; i++)
         if (model->info.stop_tokens[i] == token)
@@ -41,7 +41,7 @@ static bool is_stop(const struct serve_model *model, uint32_t token) {
     return false;
 }
 
-/* Of tokens from `begin` to `end`; new. */
+/* Log-probabilities of the tokens from `begin` to `end`; new. */
 static json_t *logprobs_json(const struct serve_job *job, const struct serve_choice *choice,
                              size_t begin, size_t end) {
     json_t *rows = json_array();
@@ -59,13 +59,13 @@ static json_t *logprobs_json(const struct serve_job *job, const struct serve_cho
 
 /* ---- Messages -------------------------------------------------------------------------------- */
 
-/* What a part of a message has. */
+/* The content of a part of a message. */
 struct said {
     struct rsr_bytes content;
     json_t *calls; /* NULL: none */
 };
 
-/* Takes `call`. An index is what deltas have. */
+/* Takes `call`. Only deltas have an index. */
 static bool add_call(struct said *said, json_t *call, bool streams, struct serve_cursor *cursor) {
     char id[48];
     serve_random_id(id, "call_");
@@ -85,7 +85,7 @@ static bool add_call(struct said *said, json_t *call, bool streams, struct serve
     return ok;
 }
 
-/* What the text has from the cursor up to n_text. */
+/* Reads the text from the cursor up to n_text. */
 static bool read_text(const struct serve_answer *answer, const struct serve_choice *choice,
                       size_t n_text, bool ends, struct serve_cursor *cursor, struct said *said) {
     const char *text = choice->text.data ? choice->text.data : "";
@@ -101,7 +101,7 @@ static bool read_text(const struct serve_answer *answer, const struct serve_choi
     }
 }
 
-/* A message or a delta; new. A message without a text has a null, a delta nothing. */
+/* A message or a delta; new. Without a text a message has null, and a delta has no member. */
 static json_t *message_json(const struct said *said, bool streams, bool begins) {
     json_t *content = NULL;
     if (said->content.size > 0 || (!streams && said->calls == NULL) || (streams && begins))
@@ -129,8 +129,8 @@ static bool part(struct serve_answer *answer, size_t index, struct serve_cursor 
     const bool has_rows = job->logprobs && (n_tokens > cursor->n_tokens || !answer->streams);
     struct said said = {{0}, NULL};
     bool ok = read_text(answer, choice, n_text, ends, cursor, &said);
-    /* Calls come before the part that ends: openai-python's helper for streams misses those that
-     * come with it. */
+    /* Calls are sent before the part that ends the choice: openai-python's helper for streams
+     * misses calls in the last part. */
     const bool is_last = ends && !(answer->streams && said.calls != NULL);
     if (ok && (begins || ends || has_rows || said.content.size > 0 || said.calls != NULL)) {
         const bool calls = is_last && choice->finish == SERVE_STOP && cursor->n_calls > 0;

@@ -1,5 +1,5 @@
 /* completion_answers.c - the choices of /v1/completions: texts, and log-probabilities of prompt and
- * text as lists beside one another. */
+ * text as parallel lists. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@ struct lists {
     json_t *tokens, *token_logprobs, *top_logprobs, *text_offset;
 };
 
-/* Of text[begin .. end), which may be NULL if it is empty. */
+/* Characters in text[begin .. end); `text` may be NULL if the range is empty. */
 static size_t count_chars(const char *text, size_t begin, size_t end) {
     size_t n = 0;
     for (size_t i = begin; i < end; i++)
@@ -19,8 +19,8 @@ static size_t count_chars(const char *text, size_t begin, size_t end) {
     return n;
 }
 
-/* A token's text, or "bytes:\xe2\x80" where it is a part of a character, or a zero, which is no key
- * for many readers. */
+/* A token's text. A part of a character becomes "bytes:\xe2\x80", and so does a zero byte, which
+ * many readers do not accept in a key. */
 static json_t *token_json(const struct serve_model *model, uint32_t token) {
     struct rsr_bytes bytes = {0}, shown = {0};
     json_t *json = NULL;
@@ -41,8 +41,8 @@ static json_t *token_json(const struct serve_model *model, uint32_t token) {
     return json;
 }
 
-/* Texts of the likeliest tokens, and of the token itself if it is none of them. Of tokens with one
- * text the likeliest counts. */
+/* Texts of the likeliest tokens, and of the token itself if it is not one of them. If tokens have
+ * equal texts, the likeliest one counts. */
 static json_t *top_json(const struct serve_model *model, const rsr_logprob *row, uint32_t n_top) {
     json_t *top = json_object();
     for (uint32_t i = 1; top != NULL && i <= n_top + 1; i++) {
@@ -60,7 +60,7 @@ static json_t *top_json(const struct serve_model *model, const rsr_logprob *row,
     return top;
 }
 
-/* `row` NULL: nothing is known of the token, as of a prompt's first. */
+/* `row` NULL: the token has no log-probability, like the first token of a prompt. */
 static bool add_row(const struct lists *lists, const struct serve_job *job, uint32_t token,
                     const rsr_logprob *row, size_t offset) {
     return json_array_append_new(lists->tokens, token_json(job->model, token)) == 0 &&
@@ -109,7 +109,7 @@ static bool add_token_rows(const struct lists *lists, const struct serve_job *jo
     return ok;
 }
 
-/* "logprobs" of what is from the cursor to n_tokens; new. */
+/* "logprobs" of the tokens from the cursor to n_tokens; new. */
 static json_t *logprobs_json(const struct serve_answer *answer, size_t index,
                              const struct serve_cursor *cursor, size_t n_tokens) {
     const struct lists lists = {json_array(), json_array(), json_array(), json_array()};
@@ -129,7 +129,7 @@ static json_t *logprobs_json(const struct serve_answer *answer, size_t index,
     return NULL;
 }
 
-/* The text between the cursor and `n_text`, after the prompt's if that is wanted; new. */
+/* The text between the cursor and `n_text`, after the prompt's text if "echo" wants it; new. */
 static json_t *text_json(const struct serve_answer *answer, size_t index,
                          const struct serve_cursor *cursor, size_t n_text, size_t *n_chars) {
     const struct rsr_bytes *echo =

@@ -1,4 +1,4 @@
-/* completions.c - POST /v1/completions: texts that go on from texts or tokens. */
+/* completions.c - POST /v1/completions: texts that continue texts or tokens. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +32,7 @@ static const struct serve_field rows[] = {
 static const struct serve_fields fields = {rows, sizeof(rows) / sizeof(rows[0]),
                                            &serve_text_fields};
 
-/* The text of a prompt, as it was sent or of its tokens. */
+/* The text of a prompt, as it was sent, or the text of its tokens. */
 static bool echo_prompt(const struct serve_model *model, const struct serve_prompt *prompt,
                         const json_t *sent, struct rsr_bytes *text, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;

@@ -6,8 +6,8 @@
 #include "fields.h"
 #include "replies.h"
 
-/* What json_object means: any JSON object, with a little white space. Without a bound a model may
- * go on with it for ever. */
+/* The grammar of json_object: any JSON object, with a little white space. Without a bound a model
+ * might write white space for ever. */
 static const char any_object[] =
     "root ::= object\n"
     "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"
@@ -26,7 +26,7 @@ static const char any_object[] =
 char *serve_dump_json(const json_t *json) {
     char *text = NULL;
     bool is_same = false;
-    /* 15 digits are what people write, 17 what every double needs. */
+    /* 15 digits suffice for numbers that people write; every double needs at most 17. */
     for (size_t digits = 15; digits <= 17 && !is_same; digits++) {
         free(text);
         text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
@@ -78,8 +78,8 @@ static const struct serve_field format_rows[] = {FIELD(format, type, STRING),
 static const struct serve_field schema_rows[] = {
     FIELD(schema, name, STRING),
     FIELD(schema, schema, OBJECT),
-    {"description", SERVE_FIELD_INERT, 0, 0, 0, NULL},   /* of a schema that is enforced */
-    {"strict", SERVE_FIELD_ONLY, 0, 0, 0, "true false"}, /* it always is */
+    {"description", SERVE_FIELD_INERT, 0, 0, 0, NULL},   /* has no effect on what is enforced */
+    {"strict", SERVE_FIELD_ONLY, 0, 0, 0, "true false"}, /* schemas are always enforced */
 };
 static const struct serve_fields format_fields = {format_rows, 2, NULL};
 static const struct serve_fields schema_fields = {schema_rows, 4, NULL};

@@ -1,4 +1,4 @@
-/* constraints.h - what a chat's text must follow: "response_format", or the schema of calls. */
+/* constraints.h - constraints of a chat's text: "response_format", or the schema of calls. */
 #ifndef RSR_SERVE_CONSTRAINTS_H
 #define RSR_SERVE_CONSTRAINTS_H
 
@@ -10,11 +10,11 @@
 bool serve_apply_response_format(const json_t *format, struct serve_job *job,
                                  struct serve_error *error);
 
-/* The job's text follows the JSON schema, which the field `param` gives. */
+/* Makes the job's text follow a JSON schema, which came in the field `param`. */
 bool serve_apply_schema(const json_t *schema, const char *param, struct serve_job *job,
                         struct serve_error *error);
 
-/* As JSON, with numbers as short as they can be; the caller frees it. NULL: no memory. */
+/* JSON as text, with numbers as short as possible; the caller frees it. NULL: no memory. */
 char *serve_dump_json(const json_t *json);
 
 #endif

@@ -9,7 +9,7 @@
 #include "replies.h"
 #include "settings.h"
 
-/* More texts at once fill no larger batch. */
+/* More texts at once would not fill a larger batch. */
 enum { MOST_TEXTS = 64 };
 
 struct serve_embedder {
@@ -18,12 +18,12 @@ struct serve_embedder {
     pthread_cond_t changed; /* a job has come, or `ends` */
     struct serve_waiting *waiting;
     struct serve_queue queue;
-    struct serve_job *current; /* that is computed, a reference; NULL: none */
+    struct serve_job *current; /* the job that is being computed, a reference; NULL: none */
     bool ends;
     pthread_t thread;
 };
 
-/* A language model keeps at least half of its pages for texts that are generated. */
+/* In a language model, generated texts keep at least half of the pages. */
 uint32_t serve_embedder_max_tokens(const struct serve_model *m) {
     const bool shares = m->info.pooling == NULL;
     const uint32_t page = m->engine_info.kv_page_tokens;
@@ -37,8 +37,8 @@ uint32_t serve_max_tokens(const struct serve_model *m) {
 
 /* ---- The thread ------------------------------------------------------------------------------ */
 
-/* How many texts from `first` on go together: their pages are no more than those of the longest
- * that may come. */
+/* How many texts, from `first` on, are computed together: they take no more pages than the longest
+ * allowed text. */
 static size_t group_size(const struct serve_job *job, size_t first) {
     const uint32_t page = job->model->engine_info.kv_page_tokens;
     const size_t most = (serve_embedder_max_tokens(job->model) + page - 1) / page;

@@ -1,4 +1,4 @@
-/* embeddings.c - POST /v1/embeddings: a vector a text. */
+/* embeddings.c - POST /v1/embeddings: one vector for each text. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #include "prompts.h"
 #include "routes.h"
 
-/* Numbers of an answer, which is written at once: as JSON's in some 0.3 us each, as base64 in
+/* Numbers in an answer, which is written at once: JSON takes some 0.3 us for a number, base64
  * less. */
 #define MAX_NUMBERS ((size_t)1 << 20)
 #define MAX_BASE64_NUMBERS ((size_t)1 << 22)
@@ -31,7 +31,7 @@ static const struct serve_fields fields = {rows, sizeof(rows) / sizeof(rows[0]),
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
-/* Floats as they lie in memory, which is little-endian on every target; new. */
+/* The bytes of floats in memory, which are little-endian on every target; new. */
 static json_t *base64_json(const float *row, size_t n) {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -7,7 +7,8 @@
 #include "models.h"
 #include "replies.h"
 
-#define MAX_DEPTH 40 /* of objects and lists; templates take 48 with what is put around messages */
+#define MAX_DEPTH                                                                                  \
+    40 /* of objects and lists; templates allow 48 levels, of which some are put around messages */
 
 void serve_place(char place[128], const char *where, const char *name) {
     snprintf(place, 128, "%s%s%s", where, where[0] && name[0] ? "." : "", name);
@@ -150,14 +151,14 @@ bool serve_read_fields(const json_t *object, const char *where, const struct ser
 
 /* ---- The body -------------------------------------------------------------------------------- */
 
-/* The parser calls itself for every level. */
+/* Checks the depth first, because the parser recurses for every level. */
 static bool is_shallow(const char *text, size_t n_bytes) {
     bool in_string = false;
     int depth = 0;
     for (size_t i = 0; i < n_bytes; i++) {
         if (in_string) {
             if (text[i] == '\\')
-                i++; /* a quote there does not end it */
+                i++; /* an escaped quote does not end the string */
             else
                 in_string = text[i] != '"';
         } else if (text[i] == '"') {

@@ -1,9 +1,10 @@
 /* http.c - see http.h.
  *
  * libmicrohttpd's thread calls on_request() for every part of a request, on_peer() and
- * on_completed() for what begins and ends, and read_stream() for what is sent. A reply that waits
- * suspends its connection; wake() resumes it. libmicrohttpd neither looks at a suspended connection
- * nor closes one that is slow but not idle: watch() does, on a thread of its own.
+ * on_completed() when connections and requests begin and end, and read_stream() for data to send. A
+ * reply that waits suspends its connection; wake() resumes it. libmicrohttpd does not notice that
+ * the client of a suspended connection has gone, and does not close a connection that is slow but
+ * not idle. watch() does both, on a thread of its own.
  */
 #include <errno.h>
 #include <microhttpd.h>
@@ -28,11 +29,11 @@
 
 enum {
     WATCH_MS = 100,
-    CONNECTION_BYTES = 32 << 10, /* headers and what is being sent; longer headers get 431 */
-    BLOCK_BYTES = 16 << 10,      /* of a stream, at once */
-    SPARE_CONNECTIONS = 64,      /* accepted beyond the limit, to be told so */
-    OTHER_FILES = 64,            /* that the process has open */
-    MAX_BODIES = 64,             /* of --max-body, that are kept at once */
+    CONNECTION_BYTES = 32 << 10, /* for headers and data to send; longer headers get 431 */
+    BLOCK_BYTES = 16 << 10,      /* of a stream, sent at once */
+    SPARE_CONNECTIONS = 64,      /* accepted beyond the limit, to send them a refusal */
+    OTHER_FILES = 64,            /* other open files of the process */
+    MAX_BODIES = 64,             /* bodies of --max-body bytes that are kept at once */
     DROPPED_BYTES = 64 << 20     /* of a body that is too long: read, and not kept */
 };
 #define SECOND_NS INT64_C(1000000000)
@@ -43,9 +44,10 @@ struct peer {
     struct MHD_Connection *connection;
     int fd;
     struct peer *next, **link;
-    int64_t silent_ns; /* since when it waits for a request, or its stream has sent nothing */
+    int64_t silent_ns; /* when it began to wait for a request, or when its stream last sent
+                          something */
     bool is_asking;    /* a whole request is there, and not answered in full */
-    /* Of the request; the HTTP thread's alone. */
+    /* The request; used only by the HTTP thread. */
     struct serve_error refusal;
     struct rsr_bytes body;
     size_t body_seen;
@@ -66,14 +68,14 @@ struct serve_http {
     int fd; /* -1: closed */
     char address[320];
     char *tls_cert, *tls_key;
-    size_t kept_bytes; /* of bodies; the HTTP thread's alone */
+    size_t kept_bytes; /* of bodies; used only by the HTTP thread */
     uint32_t max_peers;
     atomic_uint n_requests;
     pthread_t watcher;
     bool has_watcher;
-    /* Guards what follows and the end of struct peer, from when a peer is in the list. */
+    /* Guards the members below, and the end of struct peer while a peer is in the list. */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* there is a first peer, or the end */
+    pthread_cond_t changed; /* the first peer has come, or the server ends */
     struct peer *peers;
     uint32_t n_peers;
     struct pollfd *polled; /* of watch() */
@@ -99,11 +101,11 @@ static void wake(void *waiter) {
     pthread_mutex_unlock(&peer->http->lock);
 }
 
-/* Why a reply that waits is looked at. */
+/* Why a waiting reply is asked. */
 enum news { NEWS_NONE, NEWS_SOME, NEWS_COMMENT, NEWS_GONE };
 
-/* NEWS_NONE: the connection is suspended until there are some. A wake that came since the reply was
- * asked last is not lost: it has left is_woken. */
+/* NEWS_NONE: the connection is suspended until there is news. A wake since the reply was last asked
+ * is not lost, because it has set is_woken. */
 static enum news wait_for_news(struct peer *peer) {
     enum news news = NEWS_NONE;
     pthread_mutex_lock(&peer->http->lock);
@@ -131,12 +133,14 @@ static void set_silent(struct peer *peer, bool is_asking) {
 
 /* ---- Watching -------------------------------------------------------------------------------- */
 
-/* With the lock. libmicrohttpd sees the end of what it reads and closes the connection. */
+/* Called with the lock. Shuts the socket down; libmicrohttpd then reads an end and closes the
+ * connection. */
 static void drop(const struct peer *peer) {
     shutdown(peer->fd, SHUT_RDWR);
 }
 
-/* With the lock. Whoever closed a connection that is suspended is found by asking the socket. */
+/* Called with the lock. Asks the sockets of suspended connections whether their clients have closed
+ * them. */
 static void find_gone(struct serve_http *http) {
     size_t n = 0;
     if (http->n_peers > http->polled_capacity) {
@@ -221,7 +225,7 @@ static ssize_t read_stream(void *user, uint64_t position, char *out, size_t capa
     }
 }
 
-/* Takes the body. NULL: no memory. */
+/* Takes the reply's body. NULL: no memory. */
 static struct MHD_Response *make_response(struct peer *peer) {
     struct serve_reply *reply = &peer->reply;
     if (peer->later && !peer->is_done) {
@@ -230,7 +234,7 @@ static struct MHD_Response *make_response(struct peer *peer) {
                                                  NULL);
     }
     if (reply->static_body) {
-        char *text = (char *)(uintptr_t)reply->static_body; /* is read only */
+        char *text = (char *)(uintptr_t)reply->static_body; /* is only read */
         return MHD_create_response_from_buffer(reply->static_bytes, text, MHD_RESPMEM_PERSISTENT);
     }
     struct MHD_Response *response =
@@ -253,8 +257,8 @@ static bool add_headers(const struct peer *peer, struct MHD_Response *response) 
     char seconds[16];
     snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
     const bool cors = has_known_origin(peer), stream = peer->is_streaming;
-    /* Clients send headers of their own, as openai-node's X-Stainless-Lang; none does anything
-     * here. */
+    /* Clients send their own headers, such as openai-node's X-Stainless-Lang; they have no effect
+     * here, so all are allowed. */
     const char *asked = header(peer, "Access-Control-Request-Headers");
     const char *const headers[][2] = {
         {"Content-Type", reply->content_type},
@@ -293,7 +297,7 @@ static enum MHD_Result send_reply(struct peer *peer) {
     return result;
 }
 
-/* Asks a reply that comes later; MHD_NO closes the connection. */
+/* Asks for more of a reply that comes later; MHD_NO closes the connection. */
 static enum MHD_Result go_on(struct peer *peer) {
     enum serve_progress progress;
     while (peer->later && (progress = peer->later->begin(peer->user, &peer->reply)) != SERVE_MORE) {
@@ -328,21 +332,21 @@ static void refuse_long(struct peer *peer) {
                peer->http->server->settings->max_body);
 }
 
-/* How much of a body is read, though it is refused: a client that sends all before it listens loses
- * a reply that comes with the end of the connection. */
+/* How much of a refused body is read. A client that sends everything before it reads would lose the
+ * reply if the connection were closed earlier. */
 static size_t most_read(const struct peer *peer) {
     const size_t most = 2 * peer->http->server->settings->max_body;
     return header(peer, "Content-Length") && most < DROPPED_BYTES ? DROPPED_BYTES : most;
 }
 
-/* Whether the refusal comes before the body: to a client that waits for it, or would send for
- * long. */
+/* Whether to refuse before the body comes: if the client waits for a reply (Expect), or its body is
+ * too long to be read. */
 static bool refuses_early(const struct peer *peer) {
     return peer->refusal.status == 413 &&
            (header(peer, "Expect") || is_longer(peer, most_read(peer)));
 }
 
-/* By its headers. */
+/* Checks a request by its headers. */
 static void check_request(struct peer *peer, const char *method) {
     const char *host = header(peer, "Host");
     struct serve_error *error = &peer->refusal;
@@ -360,14 +364,14 @@ static void check_request(struct peer *peer, const char *method) {
                    "The request must say \"Content-Type: application/json\".");
 }
 
-/* What is refused, or is not allowed, is read but not kept. */
+/* Keeps a part of the body. A body that is refused is read but not kept. */
 static enum MHD_Result take_body(struct peer *peer, const char *data, size_t n) {
     struct serve_http *http = peer->http;
     const size_t max = http->server->settings->max_body;
     peer->body_seen += n;
     if (peer->body_seen > max && peer->refusal.status == 0)
         refuse_long(peer);
-    if (peer->body_seen > most_read(peer)) /* it did not tell its length */
+    if (peer->body_seen > most_read(peer)) /* a body that did not state its length */
         return MHD_NO;
     if (peer->refusal.status != 0 || !peer->has_key)
         return MHD_YES;
@@ -391,11 +395,11 @@ static bool is_preflight(const struct peer *peer, const char *method) {
            header(peer, "Access-Control-Request-Method");
 }
 
-/* The request is there. */
+/* Answers a request that is complete. */
 static enum MHD_Result answer(struct peer *peer, const char *path, const char *method) {
     struct serve_http *http = peer->http;
     struct serve_reply *reply = &peer->reply;
-    const size_t n_bytes = peer->body.size; /* that were kept: a zero comes after them */
+    const size_t n_bytes = peer->body.size; /* bytes that were kept, before the terminating zero */
     atomic_fetch_add(&http->n_requests, 1);
     set_silent(peer, true);
     if (peer->refusal.status == 0 && !rsr_bytes_append(&peer->body, "", 1))
@@ -472,8 +476,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
 
 /* ---- Connections ----------------------------------------------------------------------------- */
 
-/* With the lock. Where there are too many: drops the one that has been without a request for
- * longest, which may be the new one. */
+/* Called with the lock. If there are too many connections, drops the one that has been without a
+ * request for longest, which may be the new one. */
 static void make_room(struct serve_http *http, struct peer *newest) {
     static const char busy[] =
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -486,7 +490,7 @@ static void make_room(struct serve_http *http, struct peer *newest) {
         const ssize_t sent = send(newest->fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)sent;
     }
-    slowest->silent_ns = INT64_MAX; /* is not found again */
+    slowest->silent_ns = INT64_MAX; /* so it is not found again */
     drop(slowest);
 }
 
@@ -532,7 +536,8 @@ static void on_peer(void *user, struct MHD_Connection *connection, void **contex
 
 /* ---- Begin and end --------------------------------------------------------------------------- */
 
-/* libmicrohttpd says why it does not begin; later it would speak of every client's mistakes. */
+/* Prints libmicrohttpd's reason if it does not start; its later messages, about clients' mistakes,
+ * are dropped. */
 static void on_message(void *user, const char *format, va_list arguments) {
     const struct serve_http *http = user;
     char message[400];
@@ -543,7 +548,7 @@ static void on_message(void *user, const char *format, va_list arguments) {
     serve_log("libmicrohttpd: %s", message);
 }
 
-/* As many as there may be files. */
+/* The number of connections that the limit of open files allows. */
 static uint32_t count_connections(void) {
     struct rlimit files;
     const rlim_t wanted = SERVE_MAX_CONNECTIONS + SPARE_CONNECTIONS + OTHER_FILES;
@@ -591,7 +596,7 @@ static bool start_daemon(struct serve_http *http) {
         tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, http->tls_key};
         tls[2] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     }
-    /* The logger first: it hears of the others. */
+    /* The logger comes first, so that it reports problems with the other options. */
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_message, http,
         MHD_OPTION_LISTEN_SOCKET, http->fd, MHD_OPTION_NOTIFY_CONNECTION, on_peer, http,
@@ -642,8 +647,8 @@ void serve_http_close(struct serve_http *http) {
     http->fd = -1;
 }
 
-/* libmicrohttpd cannot be stopped while connections are suspended: none is any more once is_ending
- * is set. */
+/* libmicrohttpd cannot be stopped while connections are suspended; once is_ending is set, none
+ * is. */
 void serve_http_destroy(struct serve_http *http) {
     if (!http)
         return;

@@ -1,13 +1,13 @@
-/* http.h - connections over libmicrohttpd, which this file alone knows: requests come to one
- * handler whole, and replies go out at once, or as a job goes on.
+/* http.h - connections, by libmicrohttpd, which only http.c uses. Whole requests go to one handler;
+ * replies go out at once, or in parts while a job runs.
  *
- * Checked here, before a handler sees a request: the Host header, the body's size, that JSON says
- * so (Content-Type); of the key a handler is told. All of it runs on one thread, but for what wakes
- * a reply.
+ * http.c checks the Host header, the body's size and the Content-Type of JSON before a handler sees
+ * a request; it tells the handler whether the key is right. Everything runs on one thread, except
+ * waking a reply.
  *
- * A connection that has brought no whole request for SERVE_RECEIVE_S is closed, and so is the one
- * of them that is slowest where there are too many. A client that closes its connection, or its
- * half of it, has gone.
+ * A connection without a whole request for SERVE_RECEIVE_S is closed. If there are too many
+ * connections, the slowest of these is closed. A client that closes its connection, or its half of
+ * it, counts as gone.
  */
 #ifndef RSR_SERVE_HTTP_H
 #define RSR_SERVE_HTTP_H
@@ -17,36 +17,36 @@
 struct serve_request {
     const char *method; /* "GET" */
     const char *path;   /* "/v1/models/tiny", decoded, without the query */
-    const char *body;   /* NUL-terminated, may have more of them */
+    const char *body;   /* NUL-terminated; may contain further NULs */
     size_t body_bytes;
-    bool has_key; /* or there are none. Without it no body was kept */
+    bool has_key; /* the key is right, or the server has none. Otherwise no body was kept */
 };
 
 enum {
     SERVE_MAX_CONNECTIONS = 4096,
     SERVE_RECEIVE_S = 60,
-    SERVE_COMMENT_S = 15 /* a stream that is silent for so long gets a comment */
+    SERVE_COMMENT_S = 15 /* a stream that is silent for this long gets a comment */
 };
 
 enum serve_progress {
     SERVE_WAIT, /* nothing new: ask again when woken */
-    SERVE_MORE, /* something was added, and more will come */
-    SERVE_DONE  /* something or nothing was added, and that was all */
+    SERVE_MORE, /* something was added, more will come */
+    SERVE_DONE  /* the reply is complete, with or without an addition */
 };
 
 struct serve_reply;
 
-/* A reply that comes as a job goes on. Called on the HTTP thread. */
+/* A reply that comes while a job runs. Its functions are called on the HTTP thread. */
 struct serve_later {
-    /* Once: whoever waits is woken by wake(waiter), from any thread, as often as one likes; NULL:
-     * not any more, also not later. */
+    /* Called once with a function: call wake(waiter) when there is news, from any thread, any
+     * number of times. Then called with NULL: after this returns, wake must not be called again. */
     void (*wait)(void *user, void (*wake)(void *waiter), void *waiter);
-    /* SERVE_WAIT; or fills status and content_type: with SERVE_DONE also the body, which is then
-     * all of the reply; with SERVE_MORE it comes by more(). */
+    /* Returns SERVE_WAIT, or fills status and content_type. With SERVE_DONE it fills the body, too,
+     * and the reply is complete; with SERVE_MORE the body comes by more(). */
     enum serve_progress (*begin)(void *user, struct serve_reply *reply);
     /* Appends to the body. */
     enum serve_progress (*more)(void *user, struct rsr_bytes *body);
-    /* The client has gone, before SERVE_DONE. */
+    /* The client has gone before SERVE_DONE. */
     void (*abandon)(void *user);
     /* The last call. */
     void (*end)(void *user);
@@ -60,7 +60,7 @@ struct serve_reply {
     size_t static_bytes;
     unsigned retry_after_s; /* 0: no such header */
     const char *allow;      /* the header of 405; static, NULL: none */
-    const char *policy;     /* Content-Security-Policy; static, NULL: nothing may be loaded */
+    const char *policy;     /* Content-Security-Policy; static; NULL: a page may load nothing */
     const struct serve_later *later; /* NULL: the reply is complete */
     void *user;                      /* of later */
 };
@@ -70,7 +70,7 @@ typedef void serve_handler(struct serve_server *server, const struct serve_reque
                            struct serve_reply *reply);
 
 struct serve_http;
-/* Listens where the settings say, and answers until it is destroyed. NULL after a sentence on
+/* Listens as the settings say, and answers until it is destroyed. NULL after a message on
  * stderr. */
 struct serve_http *serve_http_create(struct serve_server *server, serve_handler *handler);
 /* "http://127.0.0.1:8080" */
@@ -79,7 +79,7 @@ const char *serve_http_address(const struct serve_http *http);
 void serve_http_close(struct serve_http *http);
 /* Ends all connections. */
 void serve_http_destroy(struct serve_http *http); /* may be NULL */
-/* Requests that came whole and are not answered in full yet. */
+/* Number of whole requests that are not completely answered yet. */
 uint32_t serve_http_requests(const struct serve_http *http);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "job_queue.h"
 
-/* Tokens of prompts that wait, of all jobs but one: 64 MiB. */
+/* Tokens of all waiting prompts, except those of one job: 64 MiB. */
 #define MOST_TOKENS (UINT64_C(1) << 24)
 
 static uint64_t count_tokens(const struct serve_job *job) {

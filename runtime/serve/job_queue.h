@@ -1,33 +1,33 @@
-/* job_queue.h - jobs that wait, in the order in which they came, and how many may. Its owner's lock
- * guards all of it. */
+/* job_queue.h - waiting jobs in the order in which they came, and limits on their number. The
+ * owner's lock guards everything here. */
 #ifndef RSR_SERVE_JOB_QUEUE_H
 #define RSR_SERVE_JOB_QUEUE_H
 
 #include "scheduler.h"
 
-/* A job some choices of which have not begun. */
+/* A job of which some choices have not begun. */
 struct serve_waiting {
     struct serve_job *job; /* a reference */
     size_t n_begun;        /* choices */
-    uint64_t n_tokens;     /* of its prompts */
+    uint64_t n_tokens;     /* tokens of its prompts */
     struct serve_waiting *next;
 };
 
-/* Of one list, or of several together. */
+/* The limits of one list, or of several lists together. */
 struct serve_queue {
-    uint32_t most;     /* jobs of which nothing has begun */
-    uint32_t n_jobs;   /* that wait; of these */
-    uint32_t n_new;    /* nothing has begun */
-    uint64_t n_tokens; /* of the prompts of all that wait */
+    uint32_t most;     /* limit of n_new */
+    uint32_t n_jobs;   /* jobs that wait */
+    uint32_t n_new;    /* waiting jobs of which no choice has begun */
+    uint64_t n_tokens; /* tokens of the prompts of all waiting jobs */
     bool is_closed;
 };
 
-/* Puts the job, of which the list then has a reference, after the others. */
+/* Adds the job at the end; the list then has a reference to it. */
 enum serve_verdict serve_queue_add(struct serve_queue *queue, struct serve_waiting **list,
                                    struct serve_job *job);
-/* Another choice of it begins. */
+/* Notes that another choice of the job begins. */
 void serve_queue_begin(struct serve_queue *queue, struct serve_waiting *w);
-/* Takes it from the list, and ends the list's reference. */
+/* Removes a job from the list and releases the list's reference. */
 void serve_queue_drop(struct serve_queue *queue, struct serve_waiting **list,
                       struct serve_waiting *w);
 

@@ -12,7 +12,7 @@
 #include "listen.h"
 #include "log.h"
 
-/* Connections that the kernel holds before they are accepted; it cuts this to
+/* Connections that the kernel holds until they are accepted; the kernel limits this to
  * net.core.somaxconn. */
 enum { BACKLOG = 4096 };
 
@@ -25,7 +25,7 @@ static int fail(int fd, const char *what, const char *where) {
 
 /* ---- A path ---------------------------------------------------------------------------------- */
 
-/* A socket that nobody listens to any more, as a server leaves it that was killed. */
+/* Whether nobody listens to the socket any more, because its server was killed. */
 static bool is_left_over(const struct sockaddr_un *address) {
     struct stat info;
     if (lstat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode))
@@ -66,7 +66,7 @@ static bool is_loopback(const struct sockaddr *address) {
            IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
 }
 
-/* As it came out: the port may have been 0. */
+/* Reports the real address, because the port in the settings may be 0. */
 static void tell_address(int fd, const char *scheme, char *text, size_t text_bytes) {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);

@@ -1,11 +1,11 @@
-/* listen.h - the socket that connections come to. */
+/* listen.h - the listening socket. */
 #ifndef RSR_SERVE_LISTEN_H
 #define RSR_SERVE_LISTEN_H
 
 #include "settings.h"
 
-/* Listens where the settings say, and tells the address ("http://127.0.0.1:8080"). -1 after a
- * sentence: also for a host beyond this machine, if neither keys nor --no-auth are given. */
+/* Listens as the settings say and writes the address ("http://127.0.0.1:8080"). -1 after a message;
+ * one reason is a host that is not this machine, without keys and without --no-auth. */
 int serve_listen(const struct serve_settings *settings, char *address, size_t address_bytes);
 
 /* Closes it; a socket in the file system is removed. */

@@ -1,5 +1,5 @@
-/* log.h - lines on standard error. One that cannot be written, as on a full disk, is lost, and that
- * is all. */
+/* log.h - lines on standard error. A line that cannot be written, for example on a full disk, is
+ * lost without further effect. */
 #ifndef RSR_SERVE_LOG_H
 #define RSR_SERVE_LOG_H
 

@@ -36,7 +36,8 @@ static const struct serve_field message_rows[] = {
     FIELD(message, tool_calls, ARRAY),
     FIELD(message, tool_call_id, STRING),
     FIELD(message, reasoning_content, STRING),
-    {"refusal", SERVE_FIELD_ONLY, 0, 0, 0, ""}, /* what answers have, and clients send back: null */
+    {"refusal", SERVE_FIELD_ONLY, 0, 0, 0, ""}, /* answers have null here, and clients send it
+                                                   back */
     {"audio", SERVE_FIELD_ONLY, 0, 0, 0, ""},
     {"function_call", SERVE_FIELD_ONLY, 0, 0, 0, ""},
     {"annotations", SERVE_FIELD_ONLY, 0, 0, 0, "[]"},
@@ -48,7 +49,7 @@ static const struct serve_field call_rows[] = {
     FIELD(call, id, STRING),
     FIELD(call, type, STRING),
     FIELD(call, function, OBJECT),
-    {"index", SERVE_FIELD_INERT, 0, 0, 0, NULL}, /* of a call that came as a stream */
+    {"index", SERVE_FIELD_INERT, 0, 0, 0, NULL}, /* from a call that was streamed */
 };
 static const struct serve_field called_rows[] = {
     FIELD(called, name, STRING),
@@ -59,7 +60,7 @@ static const struct serve_fields message_fields = FIELDS(message_rows),
                                  part_fields = FIELDS(part_rows), call_fields = FIELDS(call_rows),
                                  called_fields = FIELDS(called_rows);
 
-/* What templates call a role; NULL: there is no such role. */
+/* The template's name of a role; NULL: there is no such role. */
 static const char *template_role(const char *role) {
     static const char *const roles[][2] = {{"system", "system"},
                                            {"developer", "system"},
@@ -163,7 +164,7 @@ static bool add_calls(const struct serve_model *model, const struct message *m, 
     return true;
 }
 
-/* A message as templates have it; new, NULL after an error. */
+/* A message in the form that templates expect; new, NULL after an error. */
 static json_t *read_message(const struct serve_model *model, const json_t *value, size_t i,
                             struct serve_error *error) {
     char where[32];
@@ -211,7 +212,7 @@ static json_t *read_messages(const struct serve_model *model, const json_t *mess
     return NULL;
 }
 
-/* Keyword arguments may be anything but what has a field. */
+/* chat_template_kwargs may have any names except those that have a field of their own. */
 json_t *serve_conversation(const struct serve_model *model, const json_t *messages, json_t *tools,
                            const json_t *more, struct serve_error *error) {
     if (json_object_get(more, "messages") || json_object_get(more, "tools")) {

@@ -63,7 +63,8 @@ void serve_count_verdict(struct serve_metrics *m, enum serve_verdict verdict) {
 
 void serve_count_end(struct serve_metrics *m, const struct serve_job *job,
                      const struct serve_error *error) {
-    /* What is cancelled while it is embedded has an error, too. */
+    /* A job that is cancelled while it is embedded has an error, too, so cancellation is checked
+     * first. */
     const enum serve_counter counter = atomic_load(&job->cancelled) ? SERVE_COUNT_CANCELLED
                                        : error->status != 0         ? SERVE_COUNT_FAILED
                                                                     : SERVE_COUNT_FINISHED;
@@ -116,9 +117,9 @@ static bool put_gauge(struct rsr_bytes *text, const char *name, const char *help
     return put_head(text, name, "gauge", help) && put(text, "rsr_%s %.17g\n", name, value);
 }
 
-/* ---- What models tell ------------------------------------------------------------------------ */
+/* ---- Values of models ------------------------------------------------------------------------ */
 
-/* Of one model, by a name. */
+/* Values of one model. */
 struct model_values {
     rsr_engine_info engine;
     rsr_prefix_cache_info cache;
@@ -177,7 +178,7 @@ static void list_values(const struct model_values *v, double values[N_ROWS]) {
         values[i] = listed[i];
 }
 
-/* model="NAME", with what the format escapes. */
+/* Writes model="NAME" with the format's escapes. */
 static bool put_label(struct rsr_bytes *text, const char *name) {
     bool ok = rsr_bytes_append(text, "{model=\"", 8);
     for (; *name != '\0' && ok; name++) {

@@ -1,11 +1,10 @@
-/* metrics.h - what /metrics tells: counters and histograms, added to by any thread without a
- * lock. */
+/* metrics.h - the counters and histograms of /metrics. Any thread adds to them without a lock. */
 #ifndef RSR_SERVE_METRICS_H
 #define RSR_SERVE_METRICS_H
 
 #include "scheduler.h"
 
-/* name, unit after it included; help. All begin with "rsr_" in the text. */
+/* Name with its unit; help. In the text all names begin with "rsr_". */
 #define SERVE_COUNTERS(X)                                                                          \
     X(REQUESTS, "requests_total", "Requests that were submitted to a model")                       \
     X(REFUSED, "requests_refused_total",                                                           \
@@ -19,7 +18,7 @@
     X(GENERATED_TOKENS, "generated_tokens_total", "Tokens that were generated")                    \
     X(STEPS, "steps_total", "Batches that were evaluated")
 
-/* name, help, lowest bound: each bound is twice the one before it. */
+/* Name, help, lowest bound. Each bound is twice the one before. */
 #define SERVE_HISTOGRAMS(X)                                                                        \
     X(TTFT, "time_to_first_token_seconds", "From a request to its first token", 0.001)             \
     X(INTER_TOKEN, "inter_token_seconds", "Between two tokens of a text", 0.0001)                  \
@@ -36,16 +35,16 @@ struct serve_metrics *serve_metrics_create(void);
 void serve_metrics_destroy(struct serve_metrics *metrics); /* may be NULL */
 void serve_count(struct serve_metrics *metrics, enum serve_counter counter, uint64_t n);
 uint64_t serve_counted(struct serve_metrics *metrics, enum serve_counter counter);
-/* In the unit of the name. */
+/* Adds a value, in the unit of the histogram's name. */
 void serve_observe(struct serve_metrics *metrics, enum serve_histogram histogram, double value);
 
-/* What has become of a job that was submitted, and of one that ends now. */
+/* Count the verdict on a submitted job, and the result of a job that ends. */
 void serve_count_verdict(struct serve_metrics *metrics, enum serve_verdict verdict);
 void serve_count_end(struct serve_metrics *metrics, const struct serve_job *job,
                      const struct serve_error *error);
 
-/* All of it as Prometheus text, with gauges of the scheduler, the models' KV, head sketch and KV
- * index. */
+/* Writes everything as Prometheus text, with gauges of the scheduler and of the models' KV memory,
+ * head sketch and KV index. */
 bool serve_metrics_print(struct serve_server *server, struct rsr_bytes *text);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "serve.h"
 
-/* Opens all that the settings name, and says what each takes. False after a sentence. */
+/* Opens all models that the settings name and logs what each takes. False after a message. */
 bool serve_open_models(struct serve_server *server);
 void serve_close_models(struct serve_server *server);
 

@@ -1,5 +1,5 @@
-/* page.c - GET /: one static file, which its own policy keeps from loading anything or running
- * another script. */
+/* page.c - GET /: one static file. Its policy forbids it to load anything or to run another
+ * script. */
 #include "page.h"
 
 #include "replies.h"

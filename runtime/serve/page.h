@@ -1,5 +1,5 @@
-/* page.h - the page of "/" as the build puts it together from page/ and the drawings of the
- * compiler's report. */
+/* page.h - the page of "/", which the build makes from page/ and the drawings of the compiler's
+ * report. */
 #ifndef RSR_SERVE_PAGE_H
 #define RSR_SERVE_PAGE_H
 

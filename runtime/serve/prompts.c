@@ -48,8 +48,8 @@ static bool refuse_empty(const struct serve_prompt_rules *rules, struct serve_er
                       rules->param);
 }
 
-/* Bytes that tokens stand for: white space beside a special token may be a part of it, however
- * long. */
+/* Bytes that certainly become tokens: white space next to a special token may be a part of it, at
+ * any length. */
 static size_t count_covered(const char *text, size_t n_bytes) {
     size_t n = 0;
     for (size_t i = 0; i < n_bytes;) {
@@ -60,7 +60,7 @@ static size_t count_covered(const char *text, size_t n_bytes) {
     return n;
 }
 
-/* Whether a text needs no tokenizer to be too long; then *n_tokens are the least that it has. */
+/* Whether a text is too long by its bytes alone; *n_tokens is then a lower bound of its tokens. */
 static bool is_long(const struct serve_prompt_rules *rules, const char *text, size_t n_bytes,
                     size_t *n_tokens) {
     const uint64_t per_token = rules->model->info.text_bytes;
@@ -72,7 +72,7 @@ static bool is_long(const struct serve_prompt_rules *rules, const char *text, si
     return *n_tokens > rules->max_tokens;
 }
 
-/* What tokenised into `tokens`, which the prompt takes. */
+/* Gives `tokens` to the prompt, or explains the failed status of tokenising. */
 static bool take_tokens(const struct serve_prompt_rules *rules, rsr_status status,
                         const rsr_error *err, uint32_t *tokens, size_t n_tokens,
                         struct serve_prompt *prompt, struct serve_error *error) {
@@ -99,14 +99,15 @@ bool serve_prompt_of_text(const struct serve_prompt_rules *rules, const char *te
         return false;
     if (is_long(rules, text, n_bytes, &n_tokens))
         return refuse_long(rules, "at least ", n_tokens, error);
-    /* A byte gives a token at most in nearly all texts; the tokenizer adds a few. */
+    /* Nearly all texts have at most one token for each byte; the tokenizer adds a few. */
     const size_t most = n_bytes + 8 < rules->max_tokens ? n_bytes + 8 : rules->max_tokens;
     uint32_t *tokens = malloc(most * sizeof(*tokens));
     if (tokens == NULL)
         return no_memory(error);
     rsr_status status = rsr_tokenize(rules->model->model, text, n_bytes, rules->flags, tokens, most,
                                      &n_tokens, &err);
-    if (status == RSR_ERR_FULL && n_tokens <= rules->max_tokens) { /* its normal form is longer */
+    if (status == RSR_ERR_FULL && n_tokens <= rules->max_tokens) { /* rare: its normal form is
+                                                                      longer */
         free(tokens);
         tokens = malloc(n_tokens * sizeof(*tokens));
         if (tokens == NULL)

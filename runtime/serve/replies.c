@@ -6,7 +6,7 @@
 
 #include "replies.h"
 
-/* OpenAI's clients look at the type. */
+/* OpenAI's clients use the type. */
 static const char *type_of(unsigned status) {
     static const struct {
         unsigned status;
@@ -33,7 +33,7 @@ bool serve_fail(struct serve_error *error, unsigned status, const char *code, co
     return false;
 }
 
-/* Names of fields and parts of requests may be in both, and may be cut. */
+/* Messages may contain names of fields and parts of requests, and may be cut within a character. */
 json_t *serve_text_json(const char *text, size_t n_bytes) {
     struct rsr_bytes repaired = {0};
     json_t *json = NULL;

@@ -5,8 +5,8 @@
 #include "routes.h"
 
 enum {
-    ROUTE_OPEN = 1,  /* for everybody: needs no key */
-    ROUTE_EARLY = 2, /* answers while models are loaded */
+    ROUTE_OPEN = 1,  /* needs no key */
+    ROUTE_EARLY = 2, /* answers while models are being loaded */
     ROUTE_BELOW = 4  /* the path begins with this */
 };
 
@@ -34,7 +34,7 @@ static const struct route routes[] = {
     {"GET", "/tokenizer_info", 0, serve_tokenizer_info},
 };
 
-/* What OpenAI's API has besides, and what somebody who asks for it wants. */
+/* Other routes of OpenAI's API, and what to use instead. */
 static const struct {
     const char *path, *what;
 } others[] = {
@@ -84,7 +84,7 @@ static void fail_unknown_path(const char *path, struct serve_error *error) {
     serve_fail(error, 404, "not_found", NULL, "There is no \"%.200s\" here.", path);
 }
 
-/* False with the reason why this route does not answer this request now. */
+/* Whether the route may answer this request now; if not, sets the error. */
 static bool check_request(const struct serve_server *server, const struct route *route,
                           const struct serve_request *request, struct serve_error *error) {
     const enum serve_state state = atomic_load(&server->state);

@@ -4,8 +4,8 @@
 
 #include "http.h"
 
-/* Finds the route and calls its handler: 404 for a path that is none, with a sentence for OpenAI's
- * other ones, 405 for another method. */
+/* Finds the route and calls its handler. 404: unknown path, with a hint for OpenAI's other routes;
+ * 405: wrong method. */
 serve_handler serve_route;
 
 /* completions.c, chat.c, embeddings.c */

@@ -1,9 +1,9 @@
-/* rsr_serve.c - rsr-serve: begins and ends what serve.h lists.
+/* rsr_serve.c - rsr-serve: starts and ends the parts that serve.h lists.
  *
- * It listens first, so that whoever waits for it is told that models are being loaded. SIGTERM and
- * SIGINT drain it: no connection comes any more, and what was taken is answered, for --drain
- * seconds; a second one ends it at once. Exit status: 0 after a drain, 1 for a mistake or a
- * failure, said in one sentence, 128 + the signal's number else.
+ * It listens first, so that clients learn that models are being loaded. SIGTERM and SIGINT drain
+ * it: it accepts no more connections and answers accepted requests for up to --drain seconds. A
+ * second signal ends it at once. Exit status: 0 after a drain, 1 after a mistake or failure (with a
+ * message), otherwise 128 + the signal's number.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -28,7 +28,7 @@ struct ending {
     sem_t asked;
 };
 
-/* The second signal, and any one while models are loaded, ends the process where it stands. */
+/* A second signal, or any signal while models are being loaded, ends the process at once. */
 static void *wait_for_signals(void *user) {
     struct ending *ending = user;
     const struct serve_settings *settings = ending->server->settings;
@@ -48,7 +48,7 @@ static void *wait_for_signals(void *user) {
     return NULL;
 }
 
-/* All threads inherit the mask: one alone takes these signals. */
+/* All threads inherit the mask, so only one thread takes these signals. */
 static bool catch_signals(struct ending *ending) {
     pthread_t thread;
     signal(SIGPIPE, SIG_IGN);
@@ -81,7 +81,7 @@ static bool is_idle(const struct serve_server *server, const struct serve_http *
            (!server->embedder || serve_embedder_load(server->embedder) == 0);
 }
 
-/* What was taken goes on until it is answered, or the time is up. */
+/* Waits until accepted requests are answered, or the time is up. */
 static void drain(struct serve_server *server, struct serve_http *http) {
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     const int64_t until = serve_now_ns() + (int64_t)server->settings->drain_s * 1000000000;

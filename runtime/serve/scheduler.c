@@ -1,8 +1,8 @@
 /* scheduler.c - see scheduler.h.
  *
- * KV pages are promised, not counted: a choice that begins is promised what its prompt and
- * max_tokens take, as if it shared nothing. So a sequence never meets an empty pool; what prefix
- * caches keep is yielded to it.
+ * KV pages are promised in advance: a choice that begins is promised the pages for its prompt and
+ * max_tokens, as if it shared none. So a sequence never finds the pool empty; prefix caches give up
+ * their pages for it.
  */
 #include <assert.h>
 #include <math.h>
@@ -19,8 +19,8 @@
 #include "settings.h"
 
 /* Tokens of prompts in a step. */
-#define FIRST_PART 16 /* as long as nobody knows how long one takes */
-#define LEAST_PART 8  /* fewer read the weights as often for less */
+#define FIRST_PART 16 /* while the time for a token is unknown */
+#define LEAST_PART 8  /* with fewer, reading the weights takes most of the time */
 #define MOST_PART 4096
 
 /* A model's part of the scheduler. */
@@ -28,11 +28,11 @@ struct lane {
     struct serve_model *model;
     struct serve_waiting *waiting; /* under the scheduler's lock */
     struct serve_generation *slots;
-    struct serve_slot *shown; /* what others see of slots; under the lock */
+    struct serve_slot *shown; /* copies of the slots for other threads; under the lock */
     uint32_t n_busy;
     uint64_t promised_pages;
     struct serve_batch batch;
-    double prompt_token_ns; /* of a step, an estimate; 0: unknown */
+    double prompt_token_ns; /* estimated time of a step for one token of a prompt; 0: unknown */
 };
 
 struct serve_scheduler {
@@ -54,7 +54,7 @@ static uint64_t pages_of(const struct serve_model *m, uint64_t n_tokens) {
     return (n_tokens + page - 1) / page;
 }
 
-/* Embeddings of a language model are computed beside its texts, in pages that are never
+/* A language model computes embeddings while it generates texts; these use pages that are never
  * promised. */
 static uint64_t promisable_pages(const struct serve_model *m) {
     const uint64_t all = m->engine_info.kv_tokens / m->engine_info.kv_page_tokens;
@@ -80,7 +80,7 @@ static uint32_t count_running(const struct lane *lane, uint32_t n_slots,
     return n;
 }
 
-/* A running choice of the prompt of the waiting job's next one; NULL: none. */
+/* A running choice with the prompt of the waiting job's next choice; NULL: none. */
 static struct serve_generation *find_sibling(struct lane *lane, uint32_t n_slots,
                                              const struct serve_waiting *w) {
     for (uint32_t i = 0; i < n_slots; i++)
@@ -90,13 +90,14 @@ static struct serve_generation *find_sibling(struct lane *lane, uint32_t n_slots
     return NULL;
 }
 
-/* Where its prompt is evaluated but for the last token, which each choice evaluates for itself. */
+/* Whether its prompt is evaluated except the last token, which each choice evaluates itself. */
 static bool can_fork(const struct serve_generation *sibling) {
     return sibling->n_evaluated + 1 >= sibling->prompt->n_tokens;
 }
 
-/* The next to begin: of the jobs with the fewest running choices the one that came first, so that a
- * job of many choices leaves slots to others. Choices that will fork wait until they can. */
+/* The next job to begin a choice: the first one among those with the fewest running choices, so
+ * that a job with many choices leaves slots to others. Choices that will fork wait until they
+ * can. */
 static struct serve_waiting *choose_waiting(struct serve_scheduler *s, struct lane *lane) {
     struct serve_waiting *best = NULL;
     uint32_t fewest = UINT32_MAX;
@@ -111,13 +112,13 @@ static struct serve_waiting *choose_waiting(struct serve_scheduler *s, struct la
     return best;
 }
 
-/* A sequence with the beginning of the prompt that need not be evaluated. */
+/* A sequence with the part of the prompt that need not be evaluated again. */
 static rsr_status take_sequence(struct serve_scheduler *s, struct lane *lane,
                                 struct serve_waiting *w, rsr_sequence **sequence, rsr_error *err) {
     struct serve_job *job = w->job;
     const struct serve_prompt *prompt = &job->prompts[w->n_begun / job->n_choices];
     const struct serve_generation *sibling = find_sibling(lane, s->n_slots, w);
-    if (job->prompt_logprobs) /* every token is evaluated */
+    if (job->prompt_logprobs) /* every token must be evaluated */
         return rsr_sequence_create(lane->model->engine, sequence, err);
     if (sibling != NULL) {
         const rsr_status status = rsr_sequence_fork(sibling->sequence, sequence, err);
@@ -144,7 +145,7 @@ static void end_slot(struct serve_scheduler *s, struct lane *lane, struct serve_
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Ends the job wherever it is: choices that run, those that wait, and the rest of them. */
+/* Ends a job completely: its running choices and its waiting ones. */
 static void end_job(struct serve_scheduler *s, struct lane *lane, struct serve_job *job,
                     enum serve_finish finish, const struct serve_error *error) {
     serve_job_keep(job);
@@ -194,7 +195,7 @@ static void begin_choice(struct serve_scheduler *s, struct lane *lane, struct se
     lane->n_busy++;
     lane->promised_pages += pages_needed(job, index);
     const bool begun = serve_generation_begin(g, job, index, sequence, &error);
-    if (index % job->n_choices == 0) { /* once a prompt, as "usage" of answers has it */
+    if (index % job->n_choices == 0) { /* counted once for each prompt, like "usage" of answers */
         serve_count(s->server->metrics, SERVE_COUNT_PROMPT_TOKENS, g->prompt->n_tokens);
         serve_count(s->server->metrics, SERVE_COUNT_CACHED_TOKENS, g->n_evaluated);
     }
@@ -269,7 +270,8 @@ static void end_unwanted(struct serve_scheduler *s, struct lane *lane) {
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
-/* The slot in its prompt that began first after `begun_ns`; NULL: none. */
+/* Of the slots that still evaluate their prompt, the one that began first after `begun_ns`; NULL:
+ * none. */
 static struct serve_generation *next_in_prompt(const struct serve_scheduler *s, struct lane *lane,
                                                int64_t begun_ns) {
     struct serve_generation *first = NULL;
@@ -282,8 +284,8 @@ static struct serve_generation *next_in_prompt(const struct serve_scheduler *s, 
     return first;
 }
 
-/* Tokens of prompts that a step may take. What a token takes is measured with all else that steps
- * do, so that the whole step comes to --max-stall, whatever decodes beside it. */
+/* Tokens of prompts that a step may take. The time for a token is measured over whole steps, so a
+ * whole step takes about --max-stall, no matter how many texts decode in it. */
 static size_t prompt_part(const struct serve_scheduler *s, const struct lane *lane,
                           uint32_t n_busy_lanes) {
     const double stall_ns = (double)s->server->settings->max_stall_ms * 1e6 / n_busy_lanes;
@@ -306,16 +308,16 @@ static size_t fill_batch(const struct serve_scheduler *s, struct lane *lane,
     for (; g != NULL && n < part; g = next_in_prompt(s, lane, g->begun_ns))
         n += serve_generation_add(g, b, part - n);
     for (size_t i = 0; i < b->batch.n_entries; i++)
-        b->statuses[i] = RSR_ERR_MEMORY; /* where the call fails before it looks at entries */
+        b->statuses[i] = RSR_ERR_MEMORY; /* stays if the call fails before it looks at entries */
     return n;
 }
 
-/* Tells a slot what has become of its n entries from `entry` on. */
+/* Tells a slot the results of its n entries from `entry` on. */
 static void take_entries(struct serve_scheduler *s, struct lane *lane, size_t entry, size_t n,
                          const uint32_t *picked, const rsr_error *err) {
     struct serve_generation *g = lane->batch.owners[entry];
     struct serve_error error = {0};
-    if (g->job == NULL) /* ended with another choice of its job */
+    if (g->job == NULL) /* it ended together with another choice of its job */
         return;
     if (lane->batch.statuses[entry] != RSR_OK) {
         serve_fail(&error, 500, NULL, NULL, "%s", err->message);
@@ -343,7 +345,8 @@ static void step(struct serve_scheduler *s, struct lane *lane, uint32_t n_busy_l
     rsr_error err = RSR_ERROR_INIT;
     const size_t n_prompt = fill_batch(s, lane, n_busy_lanes);
     const int64_t begin = serve_now_ns();
-    (void)!rsr_eval(lane->model->engine, &b->batch, &err); /* statuses say it for each */
+    (void)!rsr_eval(lane->model->engine, &b->batch, &err); /* the statuses have the result of each
+                                                              entry */
     if (n_prompt > 0) {
         const double token_ns = (double)(serve_now_ns() - begin) / (double)n_prompt;
         lane->prompt_token_ns =

@@ -1,4 +1,4 @@
-/* serve.h - rsr-serve from the bottom up, and what all of its files share.
+/* serve.h - the structure of rsr-serve, and declarations that all of its files share.
  *
  *     http          connections: reads requests, asks the router, sends replies, notices who has
  *                   gone
@@ -10,10 +10,10 @@
  *                         constraint
  *               job       what is asked and what has come of it so far
  *
- * Threads: the HTTP thread reads and writes; the scheduler's thread computes; the embedder's
- * computes embeddings. A job is what they share: its members say whose they are.
+ * Threads: the HTTP thread reads and writes, the scheduler's thread generates, and the embedder's
+ * thread computes embeddings. They share jobs; job.h says which thread may use which member.
  *
- * Strings are UTF-8. Functions return false where memory is out, if they do not say otherwise.
+ * Strings are UTF-8. Functions return false if memory is out, unless they say otherwise.
  */
 #ifndef RSR_SERVE_H
 #define RSR_SERVE_H
@@ -27,14 +27,14 @@
 #include "rsr.h"
 #include "rsr_constraint.h"
 
-/* Bounds of what a request may ask for. */
+/* Limits of a request. */
 enum {
     SERVE_MAX_MODELS = 16,
     SERVE_MAX_CHOICES = 16,   /* "n" */
     SERVE_MAX_TEXTS = 4096,   /* prompts x choices */
     SERVE_MAX_PROMPTS = 2048, /* of a request for completions, or texts to embed */
     SERVE_MAX_STOP_STRINGS = 4,
-    SERVE_MAX_STOP_BYTES = 4096, /* of each: jobs that wait keep them */
+    SERVE_MAX_STOP_BYTES = 4096, /* of each string, because waiting jobs keep them */
     SERVE_MAX_TOP_LOGPROBS = 20,
     SERVE_MAX_LOGIT_BIAS = 1024
 };
@@ -48,7 +48,7 @@ struct serve_error {
     char message[640]; /* one sentence */
 };
 
-/* How tools are told to a model, and how it calls them: by its chat template. */
+/* The form in which a chat template tells tools to a model, and in which the model calls them. */
 enum serve_tool_format {
     SERVE_TOOLS_NONE,   /* requests with tools are refused */
     SERVE_TOOLS_HERMES, /* <tool_call>{"name": ..., "arguments": {...}}</tool_call> */
@@ -65,7 +65,7 @@ struct serve_model {
     rsr_engine_info engine_info;
     rsr_prefix_cache *cache;    /* NULL: off */
     rsr_vocabulary *vocabulary; /* for constraints; NULL: no tokenizer */
-    const char *pooling;        /* of embeddings; NULL: it gives none */
+    const char *pooling;        /* of embeddings; NULL: the model gives none */
     enum serve_tool_format tools;
     char fingerprint[64]; /* of answers: model hash and target */
     int64_t created;      /* the file's time, seconds since 1970 */

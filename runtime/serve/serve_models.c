@@ -1,9 +1,9 @@
 /* serve_models.c - see models.h.
  *
- * Keys and values: a model gets room for slots x context tokens, but no more than its part of half
- * of the memory that is free when it is opened; pages are committed as they are used. With
- * --kv-tokens the room is what was asked for, and is committed at once: too little memory is then a
- * sentence at the start and not the end of the process later.
+ * Keys and values: a model gets room for slots x context tokens, but at most its share of half of
+ * the memory that is free when it is opened; pages are committed as they are used. With --kv-tokens
+ * the model gets the room that was asked for, committed at once: too little memory then gives a
+ * message at the start instead of a killed process later.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,14 +23,14 @@ static bool fail(const struct serve_model *model, const rsr_error *err) {
     return serve_log("%s: %s", model->name, err->message);
 }
 
-/* Tokens of which keys and values fit into `bytes`; of at most `wanted`, at least a page. */
+/* How many tokens have keys and values that fit into `bytes`: at most `wanted`, at least a page. */
 static uint32_t fit_tokens(uint64_t wanted, uint64_t bytes, uint64_t token_bytes, uint32_t page) {
     const uint64_t fitting = token_bytes != 0 ? bytes / token_bytes : wanted;
     const uint64_t tokens = wanted < fitting ? wanted : fitting / page * page;
     return tokens > UINT32_MAX / 2 ? UINT32_MAX / 2 : tokens < page ? page : (uint32_t)tokens;
 }
 
-/* With room for so many tokens; no text is longer than that. */
+/* Creates an engine with room for kv_tokens tokens; no text is longer. */
 static bool create_engine(const struct serve_settings *settings, struct serve_model *model,
                           uint32_t context, uint32_t kv_tokens) {
     rsr_error err = RSR_ERROR_INIT;
@@ -48,8 +48,8 @@ static bool create_engine(const struct serve_settings *settings, struct serve_mo
            fail(model, &err);
 }
 
-/* What a token takes depends on --kv-type and --attention: an engine that takes more than was
- * thought is made anew. */
+/* The memory for a token depends on --kv-type and --attention. If an engine takes more than was
+ * estimated, it is created again with less room. */
 static bool open_engine(const struct serve_settings *settings, struct serve_model *model,
                         uint64_t bytes) {
     const uint32_t context = settings->context != 0 ? settings->context : model->info.context;
@@ -64,13 +64,13 @@ static bool open_engine(const struct serve_settings *settings, struct serve_mode
         return true;
     const uint64_t token_bytes = model->engine_info.kv_token_bytes;
     rsr_engine_destroy(model->engine);
-    model->engine = NULL; /* as it stays where the other one fails */
+    model->engine = NULL; /* stays NULL if creating the next one fails */
     return create_engine(settings, model, context, fit_tokens(wanted, bytes, token_bytes, page));
 }
 
 /* ---- What a model can ------------------------------------------------------------------------ */
 
-/* By what its template makes of a tool: the form in which it tells the model to call it. */
+/* Finds the form in which the template tells the model to call a tool, by rendering one. */
 static enum serve_tool_format find_tool_format(const struct serve_model *model) {
     static const char conversation[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"?\"}], "
                                        "\"tools\": [{\"type\": \"function\", "

@@ -1,5 +1,4 @@
-/* serve_settings.c - the options of rsr-serve, from one table: the command line's and a YAML
- * file's. */
+/* serve_settings.c - the options of rsr-serve, for command line and YAML file, from one table. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@ struct option {
     enum value_kind kind;
     size_t offset; /* of the field in struct serve_settings */
     double min, max;
-    const char *words; /* the values of a text, with spaces around each; NULL: any */
+    const char *words; /* allowed texts, each with spaces around it; NULL: any */
     const char *help;
 };
 
@@ -82,7 +81,7 @@ static const struct option options_table[] = {
 };
 #define N_OPTIONS (sizeof(options_table) / sizeof(options_table[0]))
 
-/* What is being read. */
+/* State of the parser. */
 struct parser {
     struct serve_settings *settings;
     bool given[N_OPTIONS]; /* on the command line */
@@ -141,8 +140,8 @@ static bool is_one_of(const char *words, const char *value) {
     return (size_t)n < sizeof(spaced) && !strchr(value, ' ') && strstr(words, spaced);
 }
 
-/* The name of a model that is given as a file alone: without folders and suffix. NULL: no
- * memory. */
+/* The name of a model that is given only as a file: the file's name without folders and suffix.
+ * NULL: no memory. */
 static char *name_of_file(const char *path) {
     const char *slash = strrchr(path, '/');
     char *name = strdup(slash ? slash + 1 : path);
@@ -210,7 +209,7 @@ static const struct option *find_option(const char *name, size_t n) {
     return NULL;
 }
 
-/* Of the command line, or of a file, where names have no dashes before them. */
+/* Reports an unknown name. In a file, names have no dashes before them. */
 static bool unknown_option(const char *place, const char *given, size_t n) {
     const size_t dashes = given[0] == '-' ? 0 : 2;
     struct rsr_near_name near = rsr_near_name_of(given, n);
@@ -254,7 +253,7 @@ static bool take_option(struct parser *p, const char *argument, char ***rest) {
 
 /* ---- The file -------------------------------------------------------------------------------- */
 
-/* What the command line gives is left as it is. */
+/* Options of the command line win over the file's. */
 static bool set_from_file(void *user, const char *place, const char *name, const char *value) {
     struct parser *p = user;
     char spelled[32], at[512];

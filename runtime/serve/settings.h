@@ -11,11 +11,11 @@ struct serve_settings {
     } models[SERVE_MAX_MODELS];
     uint32_t n_models;
     const char *host;      /* NULL: 127.0.0.1 */
-    uint32_t port;         /* 8080; 0: any, which is said */
+    uint32_t port;         /* 8080; 0: any free port, which is then printed */
     const char *unix_path; /* NULL: host and port */
-    uint32_t slots;        /* of each model: texts that are generated at once */
-    uint32_t queue;        /* jobs that wait, of all models */
-    uint32_t kv_tokens;    /* 0: as memory allows, at most slots x context */
+    uint32_t slots;        /* for each model: texts that are generated at the same time */
+    uint32_t queue;        /* largest number of waiting jobs, for all models */
+    uint32_t kv_tokens;    /* 0: as many as memory allows, at most slots x context */
     uint32_t context;      /* 0: the model's own */
     uint32_t threads;      /* 0: as the engine decides */
     uint32_t max_stall_ms; /* 100 */
@@ -24,10 +24,9 @@ struct serve_settings {
     size_t max_body;       /* bytes: 4 MiB */
     const char *kv_type, *attention, *device, *target; /* NULL: the defaults of rsr.h */
     const char *pooling;  /* --embeddings, for language models; NULL: none */
-    const char *key_file; /* a key a line */
-    const char *cors;     /* the origin that may; NULL: none */
-    const char
-        *hosts; /* names that a Host header may have besides, commas between them; NULL: none */
+    const char *key_file; /* one key for each line */
+    const char *cors;     /* the allowed origin; NULL: none */
+    const char *hosts; /* further names allowed in a Host header, separated by commas; NULL: none */
     const char *tls_cert, *tls_key;
     bool no_auth, no_prefix_cache;
 };

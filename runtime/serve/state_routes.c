@@ -1,4 +1,4 @@
-/* state_routes.c - routes that tell what the server is and does. */
+/* state_routes.c - routes that report the state of the server. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,7 +118,7 @@ void serve_show_slots(struct serve_server *server, const struct serve_request *r
     serve_reply_json(reply, 200, list);
 }
 
-/* What rsr-run --info --json tells of the model, and the name that it has here. */
+/* The JSON of rsr-run --info --json for the model, and the model's name on this server. */
 static json_t *report_json(const struct serve_model *model) {
     struct rsr_report report;
     json_t *json = NULL;

@@ -9,7 +9,8 @@
 #include "scheduler.h"
 #include "text_fields.h"
 
-/* Rows of log-probabilities that a request may ask for: they are written as JSON at once. */
+/* Rows of log-probabilities that a request may ask for, because they are written as JSON at
+ * once. */
 #define MAX_LOGPROBS ((uint64_t)1 << 20)
 #define MAX_SEED 0x1p63
 
@@ -137,7 +138,8 @@ static bool read_stream_options(struct serve_text_fields *fields, struct serve_e
                              error);
 }
 
-/* The checkpoint's penalty goes with its temperature: who asks for the likeliest token gets it. */
+/* The checkpoint's penalty belongs to its temperature: a request for the likeliest token
+ * (temperature 0) gets no penalty. */
 static void apply_repetition(const struct serve_text_fields *fields, const rsr_sampling *own,
                              rsr_sampling *sampling) {
     if (!isnan(fields->repetition_penalty)) {
@@ -194,7 +196,7 @@ bool serve_apply_max_tokens(uint32_t asked, uint32_t otherwise, const char *para
                           "'%s' are %zu.",
                           limit, longest, asked, param, longest + asked);
     uint32_t rest = limit - (uint32_t)longest;
-    /* Of a text that may be as long as it likes. */
+    /* For a text without a limit of its own. */
     const uint64_t logged = MAX_LOGPROBS / job->n_choices / (1 + job->n_top_logprobs);
     if (job->logprobs && otherwise == UINT32_MAX && rest > logged)
         rest = (uint32_t)logged;

@@ -1,4 +1,5 @@
-/* text_fields.h - what completions and chats ask for alike: sampling, stops, streaming, lengths. */
+/* text_fields.h - the fields that completions and chats share: sampling, stops, streaming,
+ * lengths. */
 #ifndef RSR_SERVE_TEXT_FIELDS_H
 #define RSR_SERVE_TEXT_FIELDS_H
 
@@ -7,7 +8,7 @@
 
 #define SERVE_NOT_GIVEN UINT32_MAX
 
-/* The first member of what a route reads. */
+/* The first member of the struct that a route fills. */
 struct serve_text_fields {
     bool stream, include_usage;
     json_t *stream_options, *stop, *logit_bias; /* NULL: not given */
@@ -19,16 +20,15 @@ struct serve_text_fields {
 
 extern const struct serve_fields serve_text_fields;
 
-/* What stands where a request says nothing: the checkpoint's sampling or OpenAI's, and a seed that
- * nobody chose. */
+/* Sets the defaults: the sampling of the checkpoint, or else OpenAI's, and a random seed. */
 void serve_begin_text_fields(const struct serve_model *model, struct serve_text_fields *fields);
 
-/* Puts them into the job, which has its model: all but max_tokens. */
+/* Copies all fields except max_tokens into the job, whose model is set already. */
 bool serve_apply_text_fields(struct serve_text_fields *fields, struct serve_job *job,
                              struct serve_error *error);
 
-/* Gives the job its max_tokens: what was asked for with prompts, or else as many as fit, of at most
- * `otherwise`. `param` names the field. */
+/* Sets the job's max_tokens: the number that was asked for, which must fit beside the prompts; or
+ * else as many as fit, at most `otherwise`. `param` names the field. */
 bool serve_apply_max_tokens(uint32_t asked, uint32_t otherwise, const char *param,
                             struct serve_job *job, struct serve_error *error);
 

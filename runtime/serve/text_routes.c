@@ -1,6 +1,5 @@
-/* text_routes.c - texts and tokens: POST /tokenize and /detokenize, as vLLM has them, POST
- * /apply-template, as llama.cpp has it, and GET /tokenizer_info, which lm-eval asks for. They
- * answer at once. */
+/* text_routes.c - texts and tokens: POST /tokenize and /detokenize as in vLLM, POST /apply-template
+ * as in llama.cpp, and GET /tokenizer_info, which lm-eval uses. They answer at once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +11,9 @@
 #include "routes.h"
 #include "tools.h"
 
-/* Tokens of a text that fits into no context are counted up to here: it takes the time of all
- * requests. Texts of tokens may be a hundred times as long as their ids, so there are no more of
- * those either. */
+/* Limit of tokens. A text that fits into no context is tokenised only up to here, because this
+ * delays all other requests. It limits ids, too, because the text of tokens may be a hundred times
+ * as long as their ids. */
 #define MAX_TOKENS ((uint32_t)1 << 17)
 
 static uint32_t most_tokens(const struct serve_model *model) {
@@ -67,7 +66,7 @@ static void answer_text(struct serve_server *server, const struct serve_request 
     json_decref(body);
 }
 
-/* What the template sees; new, NULL after an error. */
+/* The conversation for the template; new, NULL after an error. */
 static json_t *read_conversation(const struct serve_model *model, const struct text *text,
                                  struct serve_error *error) {
     return serve_check_chat(model, error) &&
@@ -146,7 +145,7 @@ void serve_tokenize(struct serve_server *server, const struct serve_request *req
 
 /* ---- Texts ----------------------------------------------------------------------------------- */
 
-/* {"prompt": text}, which is taken; new, NULL after an error. */
+/* {"prompt": text}; takes `text`; new, NULL after an error. */
 static json_t *prompt_json(rsr_status status, const rsr_error *err, char *text, size_t n_bytes,
                            const char *param, struct serve_error *error) {
     json_t *json = NULL;

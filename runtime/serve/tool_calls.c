@@ -15,7 +15,7 @@ static size_t skip_space(const char *text, size_t at, size_t end) {
     return at;
 }
 
-/* Where text[begin .. end) ends without white space. */
+/* The end of text[begin .. end) without trailing white space. */
 static size_t trim(const char *text, size_t begin, size_t end) {
     while (end > begin && is_space(text[end - 1]))
         end--;
@@ -40,7 +40,7 @@ static size_t find(const char *text, size_t begin, size_t end, const char *what)
     return end;
 }
 
-/* Where a beginning of the open tag stands at the end, or `end`. */
+/* The place of a partial open tag at the end of the text, or `end`. */
 static size_t find_partial_tag(const char *text, size_t begin, size_t end) {
     const size_t most = sizeof(open_tag) - 2;
     for (size_t n = end - begin < most ? end - begin : most; n > 0; n--)
@@ -49,9 +49,8 @@ static size_t find_partial_tag(const char *text, size_t begin, size_t end) {
     return end;
 }
 
-/* {"name": "f", "arguments": {...}}, or Llama's "parameters", and nothing else: as a call, new.
- * NULL: it is none.
- * *n_read receives the bytes that were read. */
+/* Reads {"name": "f", "arguments": {...}} (Llama: "parameters") as a call; new. NULL: the text is
+ * no call. *n_read receives the bytes that were read. */
 static json_t *read_call(const char *text, size_t n_bytes, size_t *n_read) {
     json_error_t at;
     json_t *object =
@@ -74,7 +73,7 @@ static struct serve_piece content(size_t begin, size_t end, size_t *at, size_t n
                                 NULL};
 }
 
-/* The call whose tag is at `open`; from *at on there was white space. */
+/* Reads the call whose tag is at `open`; between *at and the tag is only white space. */
 static struct serve_piece tagged_call(const char *text, size_t open, size_t n_bytes, bool ends,
                                       size_t *at) {
     const size_t begin = open + sizeof(open_tag) - 1;
@@ -103,8 +102,8 @@ static struct serve_piece next_tagged(const char *text, size_t n_bytes, bool end
     return content(*at, end, at, end);
 }
 
-/* Whether objects that are calls are all there is; semicolons may be between them, as Llama 3
- * writes. */
+/* Reads the next object of a text that consists only of calls. Semicolons may be between them, as
+ * Llama 3 writes. */
 static json_t *next_object(const char *text, size_t n_bytes, size_t *at) {
     size_t n_read = 0;
     size_t begin = skip_space(text, *at, n_bytes);

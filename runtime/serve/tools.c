@@ -95,7 +95,8 @@ static const char *read_choice(const json_t *value, const char **named, struct s
     return NULL;
 }
 
-/* References of parameters are to their own root, which moves into another schema. */
+/* References in a function's parameters start at the parameters' root, which becomes a part of
+ * another schema; this changes them. */
 static bool move_references(json_t *schema, const char *root) {
     const char *name;
     json_t *value;
@@ -151,7 +152,7 @@ bool serve_check_tools(const struct serve_model *model, const json_t *tools,
     return ok;
 }
 
-/* Adds to use->schema the calls that may come, of all functions or the named one. */
+/* Adds the allowed calls, of all functions or of the named one, to use->schema. */
 static bool add_schemas(const struct serve_model *model, const char *named,
                         struct serve_tool_use *use, struct serve_error *error) {
     const char *arguments = model->tools == SERVE_TOOLS_LLAMA3 ? "parameters" : "arguments";
@@ -172,7 +173,8 @@ static bool add_schemas(const struct serve_model *model, const char *named,
                       named ? named : "");
 }
 
-/* Of functions that the model is free to call: what would not be enforced is refused. */
+/* For functions that the model may but need not call: refuses options that would not be
+ * enforced. */
 static bool check_free(const json_t *tools, bool parallel, struct serve_error *error) {
     json_t *tool;
     size_t i;

@@ -1,4 +1,4 @@
-/* tools.h - functions that a chat may call: how they are told to the model, and how its text calls
+/* tools.h - functions that a chat may call: how the model learns of them, and how its text calls
  * them. */
 #ifndef RSR_SERVE_TOOLS_H
 #define RSR_SERVE_TOOLS_H
@@ -7,21 +7,22 @@
 
 #include "serve.h"
 
-/* How calls stand in what is generated. */
+/* The form of calls in generated text. */
 enum serve_call_form {
     SERVE_CALLS_NONE,   /* all text is content */
     SERVE_CALLS_HERMES, /* <tool_call>{...}</tool_call>, among content */
-    SERVE_CALLS_JSON    /* a text of objects alone that all are calls, else content */
+    SERVE_CALLS_JSON    /* a text that consists only of objects, all of them calls; otherwise it is
+                           content */
 };
 
-/* What a request's "tools" and "tool_choice" come to. */
+/* The meaning of a request's "tools" and "tool_choice". */
 struct serve_tool_use {
-    json_t *told; /* to the template; borrowed, NULL: none */
+    json_t *told; /* tools for the template; borrowed, NULL: none */
     enum serve_call_form calls;
-    json_t *schema; /* that what is generated must follow; new, NULL: none */
+    json_t *schema; /* that the text must follow; new, NULL: none */
 };
 
-/* Refuses what is no list of functions, and tools of a model that does not read them. */
+/* Refuses values that are no list of functions, and tools for a model whose template has none. */
 bool serve_check_tools(const struct serve_model *model, const json_t *tools,
                        struct serve_error *error);
 
@@ -32,7 +33,7 @@ bool serve_read_tools(const struct serve_model *model, json_t *tools, const json
 /* tool_calls.c */
 
 enum serve_piece_kind {
-    SERVE_PIECE_NONE,    /* nothing more before more text comes */
+    SERVE_PIECE_NONE,    /* no piece until more text comes */
     SERVE_PIECE_CONTENT, /* text[begin .. end) */
     SERVE_PIECE_CALL
 };
@@ -43,10 +44,10 @@ struct serve_piece {
     json_t *call;      /* {"name": ..., "arguments": {...}}; new */
 };
 
-/* What stands at text + *at, which moves after it. A call is one piece, once all of it is there;
- * what begins as one and turns out to be none is content. White space in front of calls and at the
- * end is nothing. `ends`: no more text will come. However the text comes, the pieces are the same
- * texts. */
+/* Takes the next piece at text + *at and moves *at past it. A call is one piece, once it is
+ * complete; text that begins like a call and turns out to be none is content. White space before
+ * calls and at the end is dropped. `ends`: no more text will come. The content and the calls do not
+ * depend on how the text arrives. */
 struct serve_piece serve_next_piece(enum serve_call_form form, const char *text, size_t n_bytes,
                                     bool ends, size_t *at);
 
