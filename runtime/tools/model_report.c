@@ -9,7 +9,8 @@
 #include "model_report.h"
 #include "rsr_hash.h"
 
-/* The kernels of decode come first, a layer once; then those of prefill that differ. */
+/* Whether this kernel is decode's: those come first, one for each layer; kernels of prefill that
+ * differ follow. */
 static bool is_first_of_layer(const struct rsr_report_kernel *kernels, size_t i) {
     for (size_t j = 0; j < i; j++)
         if (kernels[j].info.block == kernels[i].info.block &&
@@ -63,7 +64,7 @@ static bool group_kernels(struct rsr_report *report) {
     return true;
 }
 
-/* By an engine for a few tokens: the full context may not fit this machine. */
+/* Measures with an engine for a few tokens, because the full context may not fit this machine. */
 static void measure_memory(rsr_model *model, struct rsr_report *report) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.n_threads = 1;
@@ -102,7 +103,7 @@ rsr_sampling rsr_report_whole_sampling(const rsr_sampling *s) {
     return known;
 }
 
-/* By tokens, as OpenAI's API has them; null: minus infinity. */
+/* Biases by token, as in OpenAI's API; null: minus infinity. */
 static json_t *biases_json(const rsr_sampling *s) {
     json_t *root = json_object();
     for (size_t i = 0; i < s->n_logit_bias; i++) {
@@ -172,7 +173,7 @@ static json_t *kernels_json(const struct rsr_report *report) {
     return kernels;
 }
 
-/* Bytes that a token reads. */
+/* Bytes that are read for one token, by role. */
 static json_t *roles_json(const struct rsr_report *report) {
     json_t *roles = json_object();
     for (size_t i = 0; i < report->n_groups; i++) {

@@ -1,5 +1,5 @@
-/* model_report.h - what rsr-run and rsr-serve tell of a model: the memory that a sequence takes,
- * and the kernels. compiler/README.md lists the keys of the JSON.
+/* model_report.h - the report of a model in rsr-run and rsr-serve: the memory of a sequence, and
+ * the kernels. compiler/README.md lists the keys of the JSON.
  */
 #ifndef RSR_MODEL_REPORT_H
 #define RSR_MODEL_REPORT_H
@@ -16,7 +16,7 @@ struct rsr_report_kernel {
     bool decodes;
 };
 
-/* Kernels of one role, shape and variant: usually one a block. */
+/* Kernels of one role, shape and variant: usually one in each block. */
 struct rsr_report_group {
     rsr_kernel_info first;
     uint32_t n;
@@ -31,8 +31,8 @@ struct rsr_report {
     struct rsr_report_group *groups;
     size_t n_groups;
     uint64_t other_token_bytes; /* the head, a row of the embedding, layers that are not ternary */
-    const char *kv_type;        /* of an engine that is told nothing; NULL: it cannot be run */
-    uint64_t kv_bytes_token;    /* then; 0: it cannot be run */
+    const char *kv_type;        /* of an engine without options; NULL: the model cannot be run */
+    uint64_t kv_bytes_token;    /* of such an engine; 0: the model cannot be run */
     uint64_t arena_bytes;       /* of an engine with one thread */
 };
 
@@ -45,9 +45,9 @@ struct json_t;
 /* New; NULL: the model's name is not UTF-8, which JSON cannot hold, or no memory. */
 struct json_t *rsr_report_json(const struct rsr_report *report);
 
-/* What the runtime of an older module does not know is off. */
+/* Copies a sampling; options that the runtime of an older module does not know are off. */
 rsr_sampling rsr_report_whole_sampling(const rsr_sampling *given);
-/* The same but for the seed as a JSON object, new; NULL: null. */
+/* A sampling without its seed as a JSON object, new; NULL: null. */
 struct json_t *rsr_report_sampling_json(const rsr_sampling *sampling);
 
 #endif

@@ -1,4 +1,4 @@
-/* near_name.h - for "did you mean": which of several names is closest to a misspelt one. */
+/* near_name.h - for "did you mean": finds the name that is closest to a misspelt one. */
 #ifndef RSR_NEAR_NAME_H
 #define RSR_NEAR_NAME_H
 

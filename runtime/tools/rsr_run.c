@@ -1,7 +1,7 @@
-/* rsr_run.c - rsr-run: generates text with a compiled model, from the public API alone.
+/* rsr_run.c - rsr-run: generates text with a compiled model, through the public API only.
  *
- * Generated text goes to stdout and everything else to stderr. Exit status: 0 success, 1 a mistake
- * or a failure, said in one sentence, 130 after SIGINT.
+ * Generated text goes to stdout, everything else to stderr. Exit status: 0 success, 1 a mistake or
+ * a failure (with a message), 130 after SIGINT.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -32,7 +32,7 @@ static void put_inert(FILE *stream, const char *text, size_t n, bool keep_lines)
     }
 }
 
-/* The line about a long prompt, on a terminal; the next output takes its place. */
+/* The line about a long prompt is shown on a terminal; the next output replaces it. */
 static bool progress_shown;
 
 static void hide_progress(void) {
@@ -110,7 +110,7 @@ static double decode_speed(const rsr_generate_result *r) {
     return tokens_per_second(r->tokens > 0 ? r->tokens - 1 : 0, r->decode_ns);
 }
 
-/* Fewer than there are, where these were faster. */
+/* Prints the number of threads, if fewer than all were faster. */
 static void print_threads(const struct run_session *session) {
     rsr_engine_info info = RSR_ENGINE_INFO_INIT;
     if (rsr_engine_get_info(session->engine, &info) == RSR_OK && info.n_step_threads != 0 &&
@@ -192,7 +192,7 @@ static void catch_interrupt(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-/* Of this thread; those that it creates inherit it. */
+/* Blocks SIGINT in this thread and in threads that it creates. */
 static void block_interrupt(bool blocked) {
     sigset_t signals;
     sigemptyset(&signals);
@@ -200,7 +200,8 @@ static void block_interrupt(bool blocked) {
     pthread_sigmask(blocked ? SIG_BLOCK : SIG_UNBLOCK, &signals, NULL);
 }
 
-/* A signal that comes before the wait waits for it: no other thread takes it. */
+/* A signal that arrives before the wait stays pending until then, because no other thread takes
+ * it. */
 bool run_wait_for_line(void) {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     sigset_t none;
@@ -218,7 +219,7 @@ void run_forget_interruption(void) {
     catch_interrupt();
 }
 
-/* Running into a file-size limit is an error of a write and not the end. */
+/* Reaching a file-size limit becomes an error of the write instead of ending the process. */
 static void catch_signals(void) {
     catch_interrupt();
     signal(SIGXFSZ, SIG_IGN);
@@ -285,7 +286,7 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
     json_object_set_new(root, "stop_reason", json_string(stop_name(session, r)));
     json_t *sampling = rsr_report_sampling_json(&session->sampling);
-    if (session->sampling.seed <= INT64_MAX) /* a larger one is no integer of jansson's */
+    if (session->sampling.seed <= INT64_MAX) /* jansson has no larger integers */
         json_object_set_new(sampling, "seed", json_integer((json_int_t)session->sampling.seed));
     json_object_set_new(root, "sampling", sampling);
     json_object_set_new(root, "attention", run_attention_json(session));
@@ -325,9 +326,8 @@ static bool read_prompt(const struct run_session *session, struct run_text *prom
     return ok;
 }
 
-/* With --load-kv: what the sequence lacks of the prompt is evaluated, and nothing of another text
- * is kept.
- * *tokens is the caller's. False after a sentence. */
+/* With --load-kv: keeps the part of the sequence that the prompt begins with; the rest of the
+ * prompt is evaluated later. The caller owns *tokens. False after a message. */
 static bool continue_loaded(const struct run_session *session, const struct run_text *prompt,
                             rsr_generate_options *options, uint32_t **tokens) {
     const size_t capacity = session->engine_info.context;
@@ -407,7 +407,7 @@ int run_prompt(struct run_session *session) {
 
 /* ---- Embedding ------------------------------------------------------------------------------- */
 
-/* One float a line, or one JSON object. */
+/* Prints one float per line, or one JSON object. */
 static int print_embedding(const struct run_session *s, const float *embedding, size_t n_tokens) {
     const uint32_t n = s->info.hidden;
     if (!s->options->json) {
@@ -480,8 +480,9 @@ static bool open_model(struct run_session *s) {
     return true;
 }
 
-/* More threads than cores wait for each other at every barrier: 200 of them on 2 CPUs were at least
- * 80 times slower than 2. A small engine tells how many cores this process may use. */
+/* Warns of more threads than cores, because they wait for each other at every barrier: 200 threads
+ * on 2 CPUs were at least 80 times slower than 2. A small engine tells how many cores this process
+ * may use. */
 static void check_threads(const struct run_session *s) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.context = options.max_batch = 2;
@@ -517,7 +518,7 @@ static bool open_engine(struct run_session *s) {
         run_fail("%s has no tokenizer; only --info works with it", o->model);
         return false;
     }
-    block_interrupt(true); /* in the engine's threads: SIGINT is for this one */
+    block_interrupt(true); /* the engine's threads inherit it: only this thread takes SIGINT */
     check_threads(s);
     const rsr_status created = rsr_engine_create(s->model, &options, &s->engine, &err);
     block_interrupt(false);

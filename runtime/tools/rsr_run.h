@@ -9,7 +9,7 @@
 
 #include "rsr.h"
 
-/* What to do; one bit each, so that an option can say where it applies. */
+/* Modes, one bit each, so that an option can state the modes to which it applies. */
 enum run_mode {
     RUN_NONE = 0,
     RUN_PROMPT = 1,
@@ -19,7 +19,7 @@ enum run_mode {
     RUN_VERIFY = 16 /* --verify and nothing else */
 };
 
-/* Of an option that may be given several times. */
+/* Largest number of texts of an option that may be given several times. */
 #define RUN_MAX_TEXTS 16
 struct run_texts {
     const char *data[RUN_MAX_TEXTS];
@@ -45,7 +45,7 @@ struct run_options {
     uint32_t logprobs; /* --logprobs=N: N + 1 */
     rsr_logit_bias biases[RUN_MAX_TEXTS];
     uint32_t n_biases;
-    rsr_sampling sampling; /* run_no_sampling() where nothing was given */
+    rsr_sampling sampling; /* run_no_sampling() if no option was given */
     bool pin, kv_commit, json, verify, help, version;
 };
 
@@ -54,16 +54,17 @@ struct run_options {
 bool run_parse_options(char **arguments, struct run_options *options);
 void run_print_help(void);
 
-/* rsr_run_names.c: what people bring from other programs. */
-/* Whether an option is meant: "--top_k" is "--top-k". */
+/* rsr_run_names.c: names that people know from other programs. */
+/* Whether `given` means this option: "--top_k" means "--top-k". */
 bool run_same_name(const char *name, const char *given, size_t n_bytes);
-/* Our name of an option that others have ("--threads"), or NULL. */
+/* Our name of another program's option ("--threads"), or NULL. */
 const char *run_our_name(const char *given, size_t n_bytes);
-/* Whether what follows is the model ("-m"). */
+/* Whether the option's value is the model ("-m"). */
 bool run_names_model(const char *given, size_t n_bytes);
-/* False after a sentence: a checkpoint that is not compiled. */
+/* False, after a message: the path is a checkpoint that is not compiled. */
 bool run_check_model(const char *path);
-/* False, after a sentence about a second name without an option: a model, or a prompt. */
+/* False, after a message about a second name without an option, which may be a model or a
+ * prompt. */
 bool run_second_name(const char *model, const char *second);
 
 struct run_trace;
@@ -81,12 +82,12 @@ struct run_session {
     struct run_constraint *constraint; /* NULL without --json-schema and --grammar */
 };
 
-/* What all generations have in common. */
+/* Options that all generations share. */
 rsr_generate_options run_generate_options(struct run_session *session);
 
 /* Each returns the exit status. */
 int run_prompt(struct run_session *session);
-/* Prints the text's vector. */
+/* Prints the vector of the text. */
 int run_embedding(struct run_session *session);
 int run_chat(struct run_session *session);
 int run_info(struct run_session *session);
@@ -100,20 +101,20 @@ int run_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Writes text to stdout. On a terminal control characters become \xNN, so that a model cannot send
  * it escape sequences. False after a sentence, once, where it cannot be written. */
 bool run_put_text(const char *text, size_t n_bytes);
-/* The same, for names from files: never raw. */
+/* Writes a name from a file: control characters always become \xNN. */
 void run_put_name(const char *name);
 
 struct json_t;
-/* Prints JSON and a line end on stdout; takes `root`. The exit status, after a sentence where it
- * cannot be written. */
+/* Prints JSON and a newline on stdout; takes `root`. Returns the exit status; on failure after a
+ * message. */
 int run_put_json(struct json_t *root, size_t flags);
 
-/* Set once SIGINT has arrived, which then ends the calls that have run_cancel. */
+/* Whether SIGINT has arrived; it ends the calls that have run_cancel. */
 bool run_interrupted(void);
 extern rsr_cancel run_cancel;
 /* At a terminal: returns when there is a line to be read, or its end. False: SIGINT has arrived. */
 bool run_wait_for_line(void);
-/* As before the first SIGINT: it has stopped what it should. */
+/* Resets the state to that before the first SIGINT, which has stopped what it should. */
 void run_forget_interruption(void);
 #define RUN_EXIT_INTERRUPTED 130
 
@@ -124,26 +125,26 @@ struct run_text {
 };
 void run_text_append(struct run_text *text, const char *bytes, size_t n);
 
-/* Reads a whole file, "-" being stdin, or its first max_bytes and some more. False after a
- * sentence, or an interruption. */
+/* Reads a whole file ("-": stdin), or its first max_bytes and some more. False after a message or
+ * an interruption. */
 bool run_read_file(const char *path, size_t max_bytes, struct run_text *text);
-/* No longer text can be tokenised. */
+/* Longer texts cannot be tokenised. */
 #define RUN_MAX_TEXT_BYTES ((size_t)INT32_MAX)
-/* A longer text has more tokens than the context, or cannot be tokenised. */
+/* Limit in bytes: a longer text has more tokens than the context, or cannot be tokenised. */
 size_t run_max_bytes(const struct run_session *session);
-/* That a text has more bytes than those; returns 1. */
+/* Reports that a text is longer than this limit; returns 1. */
 int run_fail_too_long(const struct run_session *session, const char *what);
 
-/* Memory or the end of the program. */
+/* Allocates memory, or ends the program. */
 void *run_alloc(size_t n, size_t element_bytes);
 
-/* A line on stderr: how keys and values are stored and, if attention goes through it, about the KV
- * index. */
+/* Prints a line on stderr: how keys and values are stored, and statistics of the KV index if
+ * attention uses it. */
 void run_print_attention(const struct run_session *session);
-/* The same as a JSON object, new. */
+/* These facts as a JSON object, new. */
 struct json_t *run_attention_json(const struct run_session *session);
 
-/* Whether --dump-qkv can write its file; says so where not, before the work. */
+/* Checks before the work whether --dump-qkv can write its file; false after a message. */
 bool run_trace_check(const struct run_options *o);
 /* --dump-qkv: an engine with these options collects queries; the file is written from its sequence
  * in the end (rsr_run_attention.c has the format). False after a sentence. */
@@ -151,35 +152,36 @@ struct run_trace *run_trace_create(const struct run_session *session, rsr_engine
 bool run_trace_write(const struct run_session *session);
 void run_trace_destroy(struct run_trace *trace);
 
-/* --logprobs: told of every token, and prints it, or keeps it for JSON. NULL: they are not
- * wanted. */
+/* --logprobs: gets every token and prints it, or keeps it for JSON. NULL: not wanted. */
 struct run_logprobs;
 struct run_logprobs *run_logprobs_create(const struct run_session *session);
 void run_logprobs_destroy(struct run_logprobs *logprobs); /* may be NULL */
 /* False where it cannot be written. */
 bool run_logprobs_add(struct run_logprobs *logprobs, const rsr_generated *generated,
                       bool of_prompt);
-/* Those of a run with --json, as "logprobs"; of NULL nothing. */
+/* Adds the log-probabilities of a run with --json to `root`, as "logprobs"; NULL adds nothing. */
 void run_logprobs_put_json(const struct run_logprobs *logprobs, struct json_t *root);
 
-/* rsr_run_constraint.c: what is generated follows the session's constraint, if it has one. Each is
- * false after a sentence. Reads the file and sets session->sampling. */
+/* rsr_run_constraint.c: generated text follows the session's constraint, if it has one. These
+ * functions return false after a message. The first reads the file and sets session->sampling. */
 bool run_constraint_open(struct run_session *session);
 void run_constraint_close(struct run_constraint *constraint);
-/* Before a generation, and for each token of it; false as well where the text is closed. */
+/* Called before a generation, and for each of its tokens; also false if the text is closed. */
 bool run_constraint_begin(struct run_constraint *constraint);
 bool run_constraint_take(struct run_session *session, uint32_t token);
-/* Whether nothing may follow, which a model without stop tokens cannot say. */
+/* Whether the text is complete and nothing may follow; a model without stop tokens cannot end it
+ * itself. */
 bool run_constraint_is_closed(const struct run_constraint *constraint);
 /* A line on stderr, if the text is not complete. */
 void run_constraint_warn(const struct run_constraint *constraint);
 
-/* rsr_run_kv.c: whether --load-kv and --save-kv can be done; says so where not, before the work. */
+/* rsr_run_kv.c: checks before the work whether --load-kv and --save-kv are possible; false after a
+ * message. */
 bool run_kv_check(const struct run_session *session);
-/* session->sequence becomes an empty one, or what --load-kv names. */
+/* Sets session->sequence to an empty sequence, or to the one that --load-kv names. */
 rsr_status run_begin_sequence(struct run_session *session, rsr_error *err);
-/* Leaves in the sequence what it has in common with the tokens, but never all of them: the last one
- * is evaluated for its logits. False after a sentence. */
+/* Truncates the sequence to its longest common prefix with the tokens, but always leaves out the
+ * last token, which is evaluated for its logits. False after a message. */
 bool run_keep_common(const struct run_session *session, const uint32_t *tokens, size_t n_tokens);
 /* --save-kv; the exit status. */
 int run_save_kv(const struct run_session *session);
@@ -187,18 +189,19 @@ int run_save_kv(const struct run_session *session);
 struct stat;
 bool run_is_file(const struct stat *info, const char *path);
 
-/* rsr_run_sampling.c: where neither options nor the checkpoint say anything. */
+/* rsr_run_sampling.c: the defaults if neither options nor the checkpoint say anything. */
 extern const rsr_sampling run_default_sampling;
-/* That nothing is given. */
+/* A sampling in which no option is given. */
 rsr_sampling run_no_sampling(void);
-/* Fills session->sampling: by the options; else by the checkpoint; else by our defaults. */
+/* Fills session->sampling: from the options, else from the checkpoint, else from our defaults. */
 void run_choose_sampling(struct run_session *session);
-/* "temperature 0.8, top-k 40", what is off left out. */
+/* Prints "temperature 0.8, top-k 40"; options that are off are omitted. */
 void run_put_sampling(FILE *stream, const rsr_sampling *sampling);
-/* A line on stderr: how tokens are sampled, and who says so. */
+/* Prints a line on stderr: how tokens are sampled, and whether options, checkpoint or defaults
+ * decided it. */
 void run_print_sampling(const struct run_session *session);
 
-/* The line on stderr after a generation. */
+/* Prints the line on stderr after a generation. */
 void run_print_summary(const struct run_session *session, const rsr_generate_result *result);
 
 #endif

@@ -1,5 +1,5 @@
-/* rsr_run_attention.c - what rsr-run tells of attention: statistics of the KV index, and
- * --dump-qkv, which writes what attention worked on, so that benchmarks can replay it. The file,
+/* rsr_run_attention.c - rsr-run's output about attention: statistics of the KV index, and
+ * --dump-qkv, which writes the inputs of attention so that benchmarks can replay them. The file,
  * all little-endian:
  *
  *     char     magic[8]      "RSRQKV1\0"
@@ -9,8 +9,8 @@
  *     float32  k[n_tokens][n_kv_heads][head_dim]    as the KV cache has them
  *     float32  v[n_tokens][n_kv_heads][head_dim]
  *
- * Query head h reads KV head h / (n_heads / n_kv_heads). Tokens are those of the sequence: the
- * prompt, and what was generated but for the last one, which nothing has evaluated.
+ * Query head h reads KV head h / (n_heads / n_kv_heads). The tokens are those of the sequence: the
+ * prompt and the generated tokens, except the last one, which was not evaluated.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -41,7 +41,7 @@ static double part(uint64_t n, uint64_t of) {
     return of > 0 ? (double)n / (double)of : 0.0;
 }
 
-/* NULL: of a module older than the types. */
+/* NULL: the module is older than the types. */
 static const char *kv_type_of(const struct run_session *session) {
     const char *type = session->engine_info.kv_type;
     return type ? type : "f32";
@@ -72,7 +72,7 @@ void run_print_attention(const struct run_session *session) {
             s.max_error, kv_type_of(session), s.max_storage_error);
 }
 
-/* An infinite error, of numbers that overflowed, is null: JSON has no other word for it. */
+/* An infinite error (numbers overflowed) is null, because JSON has no infinity. */
 json_t *run_attention_json(const struct run_session *session) {
     const rsr_attention_stats s = stats_of(session);
     if (is_dense(&s))
@@ -142,7 +142,7 @@ void run_trace_destroy(struct run_trace *trace) {
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-/* Where the trace goes: a file beside its place until all of it is there, or a device itself. */
+/* The file of the trace: a temporary file next to its place until it is complete, or a device. */
 struct trace_file {
     FILE *stream;
     char *temporary; /* owned; NULL: a device */
@@ -168,7 +168,7 @@ static struct trace_file open_trace(const char *path) {
     return file;
 }
 
-/* Moves the file to its place, or leaves nothing after. */
+/* Moves the file to its place, or removes it. */
 static bool close_trace(struct trace_file *file, const char *path, bool is_whole) {
     bool ok = fclose(file->stream) == 0 && is_whole;
     if (file->temporary && ok)
@@ -218,7 +218,7 @@ static bool write_header(const struct run_session *session, uint32_t n_tokens, F
     return fwrite(header, sizeof(header), 1, file) == 1;
 }
 
-/* Keys, then values, of a layer; `kv` has room for both of all tokens. */
+/* Writes keys, then values, of a layer; `kv` has room for both, for all tokens. */
 static bool write_layer(const struct run_session *session, uint32_t layer, uint32_t n_tokens,
                         float *kv, FILE *file) {
     const rsr_model_info *info = &session->info;

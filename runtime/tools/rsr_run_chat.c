@@ -1,11 +1,11 @@
-/* rsr_run_chat.c - rsr-run --chat: a conversation, one message a line.
+/* rsr_run_chat.c - rsr-run --chat: a conversation, one message per line.
  *
- * Each turn renders the whole conversation with the chat template. Tokens that the sequence holds
- * already are kept, and only the rest is evaluated. Where the context has no room for an answer the
- * oldest turns are forgotten.
+ * Each turn renders the whole conversation with the chat template. Tokens that the sequence already
+ * holds are kept; only the rest is evaluated. If the context has no room for an answer, the oldest
+ * turns are forgotten.
  *
- * Somebody at a terminal goes on after a mistake, and after SIGINT, which ends the answer. A pipe
- * does not: its conversation ends with what went wrong.
+ * On a terminal the conversation continues after a mistake, and after SIGINT, which ends the
+ * answer. With a pipe it ends at the first failure.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -55,7 +55,7 @@ static bool on_token(void *user, const rsr_generated *generated) {
 
 /* ---- Messages -------------------------------------------------------------------------------- */
 
-/* The system message stays, whatever goes. */
+/* The system message is never forgotten. */
 static size_t n_kept_messages(const struct chat *c) {
     return c->session->options->system ? 1 : 0;
 }
@@ -115,7 +115,7 @@ static bool render(const struct chat *c, const rsr_message *messages, size_t n_m
     return status == RSR_OK;
 }
 
-/* Without the oldest messages but the system's. */
+/* Renders without the oldest messages; the system message stays. */
 static bool render_rest(const struct chat *c, size_t n_skipped, struct tokens *out) {
     const size_t first = n_kept_messages(c), n_rest = c->n_messages - first - n_skipped;
     rsr_message *messages = run_alloc(first + n_rest, sizeof(*messages));
@@ -128,9 +128,9 @@ static bool render_rest(const struct chat *c, size_t n_skipped, struct tokens *o
     return ok;
 }
 
-/* Renders what fits: the context keeps room for an answer, up to half of it. Without room the
- * oldest turns, a message and its answer each, are forgotten; but none where the last message alone
- * is too long, which will be refused. */
+/* Renders what fits, with room for an answer of up to half of the context. If there is no room, the
+ * oldest turns (a message and its answer) are forgotten. If the last message alone is too long,
+ * nothing is forgotten, because it will be refused. */
 static bool render_what_fits(struct chat *c, struct tokens *out) {
     const uint32_t context = c->session->engine_info.context, n = c->session->options->n_tokens;
     const uint32_t room = context - (n < context / 2 ? n : context / 2);
@@ -173,7 +173,7 @@ static bool answer(struct chat *c) {
                  status == RSR_ERR_FULL ? "; a larger -c gives the conversation more room" : "");
     } else if (written) {
         run_print_summary(c->session, &result);
-        if (result.tokens > 0) /* else the prompt was interrupted, and is not in the sequence */
+        if (result.tokens > 0) /* otherwise the prompt was interrupted and is not in the sequence */
             add_message(c, "assistant",
                         copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
     }
@@ -195,7 +195,8 @@ static enum line_kind kind_of(const char *line, size_t n) {
     return line[0] == '/' && strpbrk(line + 1, "/ \t") == NULL ? LINE_COMMAND : LINE_MESSAGE;
 }
 
-/* Up to a newline, the end of input or max_bytes and some more; whether it was a newline. */
+/* Reads up to a newline, the end of input, or max_bytes and some more. Returns whether it was a
+ * newline. */
 static bool read_to_newline(size_t max_bytes, struct run_text *line) {
     char block[1024];
     int byte = 0;
@@ -239,7 +240,7 @@ static enum line_kind read_line(const struct chat *c, char **out) {
 
 /* ---- Commands -------------------------------------------------------------------------------- */
 
-/* Each returns whether the conversation goes on. */
+/* Each command returns whether the conversation goes on. */
 static bool reset(struct chat *c) {
     forget_messages(c, n_kept_messages(c), c->n_messages);
     fputs("rsr-run: the conversation begins anew\n", stderr);
@@ -271,7 +272,7 @@ static bool help(struct chat *c) {
     return true;
 }
 
-/* *ok: it is one that there is. */
+/* *ok: the command exists. */
 static bool run_command(struct chat *c, const char *line, bool *ok) {
     for (size_t i = 0; i < N_COMMANDS; i++)
         if (strcmp(COMMANDS[i].name, line) == 0)
@@ -282,7 +283,7 @@ static bool run_command(struct chat *c, const char *line, bool *ok) {
 
 /* ---- The conversation ------------------------------------------------------------------------ */
 
-/* The answer to a line, which is taken. A message without an answer is forgotten. */
+/* Answers a line and takes it. A message without an answer is forgotten. */
 static bool take_message(struct chat *c, char *line) {
     add_message(c, "user", line);
     const bool ok = answer(c);
@@ -293,7 +294,7 @@ static bool take_message(struct chat *c, char *line) {
     return ok;
 }
 
-/* False after a sentence about what went wrong. */
+/* False after a message about what went wrong. */
 static bool converse(struct chat *c) {
     bool ok = true, goes_on = true;
     while (goes_on && (ok || c->at_terminal) && !ferror(stdout) && !run_interrupted()) {

@@ -1,4 +1,4 @@
-/* rsr_run_constraint.c - --json-schema and --grammar: what is generated follows a file. */
+/* rsr_run_constraint.c - --json-schema and --grammar: generated text follows a file. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +75,7 @@ bool run_constraint_begin(struct run_constraint *c) {
            fail(NULL, &err);
 }
 
-/* After a stop token there is nothing to allow: the text has ended. */
+/* After a stop token the text has ended, so nothing is allowed. */
 bool run_constraint_take(struct run_session *s, uint32_t token) {
     struct run_constraint *c = s->constraint;
     rsr_error err = RSR_ERROR_INIT;

@@ -1,5 +1,5 @@
-/* rsr_run_info.c - rsr-run --info: the model, the memory that a sequence takes, and the kernels: as
- * text by role and variant, as JSON one by one.
+/* rsr_run_info.c - rsr-run --info: the model, the memory of a sequence, and the kernels. The text
+ * groups kernels by role and variant; JSON lists every kernel.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -50,7 +50,7 @@ static void print_kernels(const struct rsr_report *report) {
 
 #define LINE_COLUMNS 80
 
-/* Words with spaces between them, in lines from a column on, in which the first begins. */
+/* Prints words in lines that begin at `column`; the first line is already there. */
 static void print_wrapped(const char *text, size_t column) {
     for (size_t at = column, n; *text != '\0'; text += n) {
         text += strspn(text, " ");
@@ -69,7 +69,7 @@ static void print_wrapped(const char *text, size_t column) {
     putchar('\n');
 }
 
-/* Why the first of a group has its variant. */
+/* Prints why the first kernel of each group has its variant. */
 static void print_reasons(const struct rsr_report *report) {
     puts("\nreason, of the first");
     for (size_t i = 0; i < report->n_groups; i++) {

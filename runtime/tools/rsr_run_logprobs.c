@@ -1,9 +1,8 @@
-/* rsr_run_logprobs.c - rsr-run --logprobs: what the model says of each token, of the prompt and of
- * what it generates.
+/* rsr_run_logprobs.c - rsr-run --logprobs: log-probabilities of each token of the prompt and of the
+ * generated text.
  *
- * As text one line a token: its position, its id, its log-probability and its rank, and the token
- * as a JSON string; below it, set in, such lines of the likeliest tokens. As JSON two arrays of
- * objects.
+ * As text, one line for each token: position, id, log-probability, rank, and the token as a JSON
+ * string; below it, indented, such lines for the likeliest tokens. As JSON, two arrays of objects.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -24,7 +23,7 @@ struct run_logprobs *run_logprobs_create(const struct run_session *session) {
     rsr_error err = RSR_ERROR_INIT;
     if (rsr_detokenizer_create(session->model, RSR_DETOKENIZE_CONTINUES, &l->detokenizer, &err) !=
         RSR_OK)
-        exit(run_fail("%s", err.message)); /* of memory */
+        exit(run_fail("%s", err.message)); /* no memory */
     if (session->options->json) {
         l->prompt = json_array();
         l->generated = json_array();
@@ -41,7 +40,7 @@ void run_logprobs_destroy(struct run_logprobs *l) {
     free(l);
 }
 
-/* The token alone as text, what is half a character replaced; new. */
+/* The text of a single token, with parts of characters replaced; new. */
 static json_t *text_of(struct run_logprobs *l, uint32_t token) {
     struct run_text text = {0};
     const char *piece;
@@ -60,7 +59,7 @@ static json_t *text_of(struct run_logprobs *l, uint32_t token) {
     return json;
 }
 
-/* p NULL: nothing is known of it. */
+/* p NULL: it has no log-probability. */
 static json_t *token_json(struct run_logprobs *l, uint32_t token, const rsr_logprob *p) {
     json_t *json = json_object();
     json_object_set_new(json, "token", json_integer(token));
@@ -96,7 +95,7 @@ bool run_logprobs_add(struct run_logprobs *l, const rsr_generated *g, bool of_pr
         printf("%16s", "");
         print_token(l, g->logprobs[i].token, &g->logprobs[i]);
     }
-    return run_put_text("", 0); /* whether they are written */
+    return run_put_text("", 0); /* flushes, and checks the output */
 }
 
 void run_logprobs_put_json(const struct run_logprobs *l, json_t *root) {

@@ -1,5 +1,5 @@
-/* rsr_run_names.c - what people bring to rsr-run from other programs: names of options, a
- * checkpoint in place of a model.so, a prompt without -p.
+/* rsr_run_names.c - habits from other programs: other names of options, a checkpoint in place of a
+ * model.so, a prompt without -p.
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
-/* Names that llama.cpp, transformers and vLLM have for what rsr-run has. */
+/* Names of llama.cpp, transformers and vLLM for options of rsr-run. */
 static const struct {
     const char *given, *ours;
 } NAMES[] = {
@@ -69,7 +69,7 @@ static bool is_model_folder(const char *path) {
     return n > 0 && (size_t)n < sizeof(config) && stat(config, &status) == 0;
 }
 
-/* What rsrc reads, by its name. */
+/* Whether the name is that of a file that rsrc reads. */
 static bool is_checkpoint(const char *path) {
     static const char *const ENDS[] = {".safetensors", ".gguf", ".npy", ".json"};
     if (is_model_folder(path))

@@ -17,7 +17,7 @@ enum value_kind {
     VALUE_TEXT,
     VALUE_TEXTS,
     VALUE_COUNT,
-    VALUE_MORE, /* [=N]: N + 1; alone, 1 */
+    VALUE_MORE, /* [=N]: stores N + 1; without =N, 1 */
     VALUE_NUMBER,
     VALUE_SEED,
     VALUE_BIAS
@@ -33,7 +33,7 @@ struct option {
     const char *value; /* NULL: a flag */
     enum value_kind kind;
     size_t offset;         /* of the field in struct run_options */
-    unsigned modes;        /* where it applies */
+    unsigned modes;        /* modes to which it applies */
     enum run_mode selects; /* the mode that it asks for */
     double min, max;
     const char *help;
@@ -171,7 +171,7 @@ static bool bad_value(const struct option *o, const char *text) {
     return false;
 }
 
-/* For --seed -1: a seed that the next run does not have. The line about sampling tells it. */
+/* For --seed -1: a seed that differs in every run. The line about sampling prints it. */
 static uint64_t other_seed(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -267,7 +267,7 @@ static const struct option *find_option(const char *name, size_t n) {
     return ours ? find_option(ours, strlen(ours)) : NULL;
 }
 
-/* An option that would be ignored is a mistake of the user's. */
+/* An option that would be ignored is an error. */
 static bool check_applicability(const struct run_options *options, const bool *given,
                                 const char *selected_by) {
     for (size_t i = 0; i < N_OPTIONS; i++) {
@@ -301,10 +301,10 @@ static bool check_complete(const struct run_options *options, const bool *given,
     return check_applicability(options, given, selected_by);
 }
 
-/* The command line on its way. */
+/* State of the parser. */
 struct parser {
     struct run_options *options;
-    char **arguments; /* those that are left, NULL at the end */
+    char **arguments; /* the remaining ones, NULL at the end */
     const char *selected_by;
     bool given[N_OPTIONS];
 };
@@ -316,7 +316,7 @@ static bool add_model(struct run_options *options, const char *name) {
     return true;
 }
 
-/* After = in the option, or the next argument; NULL after a sentence. */
+/* The value after = in the option, or the next argument; NULL after a message. */
 static const char *value_of(struct parser *p, const char *option, size_t n, const char *what) {
     if (option[n] == '=')
         return option + n + 1;

@@ -1,8 +1,8 @@
 /* rsr_run_perplexity.c - rsr-run --perplexity: how well the model predicts a text.
  *
  * The whole file is tokenised without special tokens and cut into groups of context - 1 tokens.
- * Each group is scored alone, after the beginning-of-text token, in an empty cache; every token of
- * the text counts once and the beginning-of-text token is never predicted.
+ * Each group is scored separately, after the beginning-of-text token, in an empty cache. Every
+ * token of the text counts once; the beginning-of-text token is never predicted.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -109,7 +109,7 @@ static int print_result(const struct scoring *s) {
                s->n_tokens, s->n_bytes, s->n_windows, context, per_token, exp(per_token), bits);
         return 0;
     }
-    /* Of finite nats it may still be infinite, which JSON cannot hold. */
+    /* It may be infinite even if the nats are finite, and JSON has no infinity. */
     json_t *perplexity = isfinite(exp(per_token)) ? json_real(exp(per_token)) : json_null();
     json_t *root = json_pack(
         "{s:I, s:I, s:I, s:I, s:f, s:o, s:f}", "tokens", (json_int_t)s->n_tokens, "bytes",

@@ -1,5 +1,5 @@
-/* rsr_run_sampling.c - how rsr-run samples: by its options; what they leave open by the checkpoint;
- * what that leaves open by defaults.
+/* rsr_run_sampling.c - the sampling of rsr-run: options first, then the checkpoint's values, then
+ * defaults.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -9,9 +9,10 @@
 #include "model_report.h"
 #include "rsr_run.h"
 
-/* What people know from other programs: llama.cpp's temperature, top-k and top-p. Its penalty is 1;
- * but small models, of which ternary ones are many, then say the same again and again. With these
- * the bundled model writes sentences (temperatures 0.6 to 0.8 and penalties 1.05 to 1.2 do). */
+/* Temperature, top-k and top-p are llama.cpp's, which people know. llama.cpp's penalty is 1, but
+ * with it small models, and many ternary models are small, repeat themselves. With these values the
+ * bundled model writes sentences (as it does with temperatures 0.6 to 0.8 and penalties 1.05 to
+ * 1.2). */
 const rsr_sampling run_default_sampling = {.size_bytes = sizeof(rsr_sampling),
                                            .temperature = 0.8f,
                                            .top_k = 40,

@@ -1,4 +1,4 @@
-/* rsr_run_verify.c - rsr-run --verify: what of a module's file is as rsrc wrote it, section by
+/* rsr_run_verify.c - rsr-run --verify: whether a module's file is as rsrc wrote it, section by
  * section. */
 #include <inttypes.h>
 #include <jansson.h>
