@@ -11,8 +11,9 @@
  *   emit     rsr_kernel, rsr_step -> rsr_unit         (C text)
  *   link     units, blobs         -> model.so
  *
- * All of it is plain data in arenas: nothing here owns memory by itself, and pointers are valid as
- * long as the arena named at each stage. rsr_abi.h has what is shared with the runtime.
+ * All structs are plain data in arenas. None owns memory by itself, and a pointer is valid as long
+ * as the arena that the stage was given. rsr_abi.h has the structs that the compiler shares with
+ * the runtime.
  */
 #ifndef RSRC_IR_H
 #define RSRC_IR_H
@@ -30,14 +31,15 @@
 
 #define RSRC_MAX_DIMS 4
 
-/* Types of GGUF: ternary and binary weights in blocks along a row (docs of model/gguf_blocks.c),
- * and of embeddings and heads, which the reader expands (docs of reader/gguf_dense.c). */
+/* Types of GGUF tensors: ternary and binary weights in blocks along a row (model/gguf_blocks.c
+ * describes them), and Q8_0 and Q6_K of embeddings and heads, which the reader expands
+ * (reader/gguf_dense.c). */
 enum rsr_blocks {
     RSR_BLOCKS_NONE,
     RSR_BLOCKS_TQ1_0,
     RSR_BLOCKS_TQ2_0,
     RSR_BLOCKS_Q2_0,
-    RSR_BLOCKS_Q2_0_G128, /* the same with blocks of 128 */
+    RSR_BLOCKS_Q2_0_G128, /* Q2_0 with blocks of 128 */
     RSR_BLOCKS_Q1_0,
     RSR_BLOCKS_I2_S_X86,
     RSR_BLOCKS_I2_S_ARM,
@@ -51,10 +53,10 @@ enum rsr_blocks {
 /* One tensor of a checkpoint. The bytes stay in the mapped file. */
 struct rsr_tensor {
     const char *name;        /* untrusted */
-    const char *stored_name; /* what its file calls it; NULL: the same */
+    const char *stored_name; /* its name in the file; NULL: equals name */
     enum rsr_dtype dtype;    /* U8 where blocks says how to read the bytes */
     enum rsr_blocks blocks;
-    uint32_t interleaved_heads; /* blocks: rows of so many heads are in pairs; 0: rows in order */
+    uint32_t interleaved_heads; /* of blocks: rows of this many heads are in pairs; 0: in order */
     uint32_t n_dims;
     uint64_t shape[RSRC_MAX_DIMS];
     const char *file; /* path, for diagnostics */
@@ -64,16 +66,16 @@ struct rsr_tensor {
     bool consumed;       /* set by graph; what stays false is refused */
 };
 
-/* Scale convention of packed or latent ternary weights (docs of model/ternary.c). */
+/* Scale convention of packed or latent ternary weights (model/ternary.c describes it). */
 enum rsr_scale_rule {
     RSR_SCALE_MULTIPLY, /* packed, autobitlinear offline: y = acc * act * weight_scale */
     RSR_SCALE_DIVIDE,   /* packed, bitlinear: y = acc * act / weight_scale */
     RSR_SCALE_ONLINE,   /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
-    RSR_SCALE_BLOCKS,   /* the blocks hold it; weight_scale, if any, multiplies on top */
-    RSR_SCALE_VALUES    /* floats that already are -s, 0, s: model/ternary_values.h finds s */
+    RSR_SCALE_BLOCKS,   /* the blocks' format has scales; weight_scale, if any, multiplies them */
+    RSR_SCALE_VALUES    /* floats that are already -s, 0 or s: model/ternary_values.h finds s */
 };
 
-/* How the angles of rotary embeddings follow from position and theta. */
+/* How the angles of rotary embeddings are computed from position and theta. */
 enum rsr_rope_kind {
     RSR_ROPE_PLAIN,  /* "default" */
     RSR_ROPE_LINEAR, /* divided by factor */
@@ -87,49 +89,49 @@ struct rsr_rope_config {
     double factor;                            /* all but plain */
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
-    double attention_factor;                  /* yarn: of cosines and sines */
+    double attention_factor;                  /* yarn: multiplies cosines and sines */
     bool truncate;                            /* yarn: the range of its ramp is rounded outwards */
     uint32_t original_context;                /* llama3, yarn */
 };
 
-/* config.json or a GGUF file's metadata, validated. What is not in them has the default of the
- * architecture. */
+/* config.json or a GGUF file's metadata, validated. A value that the file omits has the
+ * architecture's default. */
 struct rsr_config {
     const char *file;
-    const char *model_type;          /* "bitnet", "llama": with architecture it names the family */
+    const char *model_type;          /* "bitnet", "llama"; it and architecture name the family */
     const char *architecture;        /* "BitnetForCausalLM"; NULL: none is given */
     struct rsr_hyper hyper;          /* head_dim and n_kv_heads resolved */
-    struct rsr_rope_config ropes[2]; /* of all blocks; of those with a window */
-    uint32_t window;                 /* keys that a token sees in blocks with a window; 0: there are
-                                        none */
+    struct rsr_rope_config ropes[2]; /* [0] of all blocks; [1] of those with a window */
+    uint32_t window;                 /* keys that a token sees in blocks with a window; 0: no block
+                                        has one */
     const uint8_t *has_window;       /* [hyper.n_layers] flags; NULL: window is 0 */
     enum rsr_scale_rule scale_rule;
-    const char *scale_reason;         /* which fields decided it, for the report */
+    const char *scale_reason;         /* which fields decided the rule, for the report */
     enum rsr_input input;             /* what linear layers multiply with */
-    const char *input_reason;         /* what decided it; a sentence or a part of one */
+    const char *input_reason;         /* what decided input; a sentence or a part of one */
     const char *const *not_converted; /* modules_to_not_convert */
     uint32_t n_not_converted;
-    const char *projection_norm; /* norm of every ternary linear layer's own input: "rms_norm" in
-                                    "q_proj.rms_norm"; NULL: there is none */
+    const char *projection_norm; /* name of the norm that each ternary linear layer applies to its
+                                    input: "rms_norm" in "q_proj.rms_norm"; NULL: there is none */
     float projection_norm_eps;
     uint32_t bos_token;     /* RSR_NO_TOKEN: none */
     uint32_t eos_tokens[8]; /* config.json and generation_config.json, without repeats */
     uint32_t n_eos_tokens;
-    bool has_sampling; /* generation_config.json says how tokens are sampled: */
+    bool has_sampling; /* generation_config.json has sampling settings: */
     struct rsr_sampling_advice sampling;
 };
 
 /* tokenizer.json and tokenizer_config.json, compiled to the section that the runtime reads. */
 struct rsr_tokenizer {
     const struct rsr_tokenizer_header *section; /* NULL: the checkpoint has no tokenizer */
-    bool is_unread; /* it has one of a form that is not read, and a warning has said so */
+    bool is_unread; /* it has one of a kind that we cannot read; a warning has said so */
     uint64_t size_bytes;
-    uint32_t max_tokens;       /* model_max_length, by which embedding models cut texts; 0: none */
+    uint32_t max_tokens;       /* model_max_length: embedding models cut texts there; 0: none */
     const char *chat_template; /* NULL: none */
     const char *bos_text;      /* never NULL */
     const char *eos_text;
-    const char *chat_problem; /* why the template renders no conversation; NULL: it does, or there
-                                 is none */
+    const char *chat_problem; /* why the template renders no conversation; NULL: it renders, or
+                                 there is no template */
 };
 
 struct rsr_checkpoint {
@@ -137,12 +139,12 @@ struct rsr_checkpoint {
     const char *name;           /* last component of the folder; untrusted */
     struct rsr_tensor *tensors; /* sorted by name */
     uint32_t n_tensors;
-    /* What a file of this format would call a tensor of that name; NULL: the same. */
+    /* Gives the name that a file of this format has for a tensor; NULL: names are equal. */
     const char *(*stored_name)(struct rsrc_arena *arena, const char *name);
     bool has_config; /* false: matrix mode, config and tokenizer are empty */
     struct rsr_config config;
     struct rsr_tokenizer tokenizer;
-    uint8_t hash[16];         /* of configuration and tensor bytes */
+    uint8_t hash[16];         /* hash of configuration and tensor bytes */
     const char *const *files; /* every file read, for -MD */
     uint32_t n_files;
     struct rsrc_mapping *mappings; /* owned; base/mapped_file.h */
@@ -152,11 +154,12 @@ struct rsr_checkpoint {
 
 /* How a linear layer's integers are stored in its tensor. */
 enum rsr_encoding {
-    RSR_ENCODING_PACKED2, /* uint8 [out/4, in], four strided codes weight + 1 a byte */
+    RSR_ENCODING_PACKED2, /* uint8 [out/4, in]: a byte has codes (weight + 1) of 4 rows, out/4
+                             apart */
     RSR_ENCODING_BYTES,   /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
     RSR_ENCODING_LATENT,  /* float [out, in], quantised at compile time */
     RSR_ENCODING_BLOCKS,  /* [out, in] in blocks of rsr_tensor.blocks */
-    RSR_ENCODING_VALUES   /* float [out, in], ternary as they are */
+    RSR_ENCODING_VALUES   /* float [out, in], all of them -s, 0 or s */
 };
 
 /* One linear layer. */
@@ -165,13 +168,13 @@ struct rsr_layer {
     enum rsr_role role;
     const char *name; /* path in the checkpoint: "model.layers.0.self_attn.q_proj" */
     const struct rsr_tensor *weight;
-    const struct rsr_tensor *scale; /* NULL with RSR_SCALE_ONLINE, may be with _BLOCKS */
+    const struct rsr_tensor *scale; /* NULL with RSR_SCALE_ONLINE, optional with _BLOCKS */
     enum rsr_encoding encoding;
     enum rsr_scale_rule scale_rule;
     uint32_t rows, cols; /* out, in */
 };
 
-/* A linear layer that is not ternary: one that modules_to_not_convert names. */
+/* A linear layer that is not ternary because modules_to_not_convert names it. */
 struct rsr_dense_layer {
     uint32_t block;
     enum rsr_role role;
@@ -184,7 +187,7 @@ struct rsr_dense_layer {
 struct rsr_norm_layer {
     uint32_t block;
     enum rsr_role role;
-    enum rsr_role owner; /* of RSR_ROLE_PROJ_NORM: the linear layer's role */
+    enum rsr_role owner; /* with RSR_ROLE_PROJ_NORM: the linear layer's role */
     const char *name;
     const struct rsr_tensor *weight;
     uint32_t cols;
@@ -198,7 +201,7 @@ struct rsr_norm_layer {
 struct rsr_linear_slot {
     uint32_t layer; /* index into layers, or RSR_NO_LAYER: */
     uint32_t dense; /* index into dense */
-    uint32_t norm;  /* index into norms, of this layer's input alone; RSR_NO_NORM */
+    uint32_t norm;  /* index of the norm for this layer's input alone, or RSR_NO_NORM */
 };
 
 struct rsr_block_layers {
@@ -212,9 +215,9 @@ struct rsr_block_layers {
 
 struct rsr_graph {
     const struct rsr_checkpoint *checkpoint;
-    const char *architecture; /* of the table that matched */
+    const char *architecture; /* name of the table that matched */
     struct rsr_hyper hyper;
-    struct rsr_layer *layers; /* in order of use */
+    struct rsr_layer *layers; /* in the order in which a step uses them */
     uint32_t n_layers;        /* linear layers, not blocks */
     enum rsr_input input;     /* of all of them */
     struct rsr_dense_layer *dense;
@@ -227,18 +230,19 @@ struct rsr_graph {
     uint32_t final_norm;
     const struct rsr_tensor *embedding;
     const struct rsr_tensor *head;    /* == embedding when tied; NULL: an embedding model */
-    struct rsr_linear_slot head_slot; /* of a ternary head; layer RSR_NO_LAYER: the head is dense */
+    struct rsr_linear_slot head_slot; /* a ternary head; its layer is RSR_NO_LAYER if the head is
+                                         dense */
 };
 
-/* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is one and why,
- * its size, and what a token reads. */
+/* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is a sketch and
+ * why, its size, and the bytes that a token reads. */
 struct rsr_head_plan {
-    uint32_t n_planes; /* 0: there is none, and `reason` alone counts */
+    uint32_t n_planes; /* 0: there is no sketch, and only `reason` is valid */
     uint32_t n_blocks;
     uint64_t block_bytes;
     uint64_t size_bytes;  /* of all blocks */
     uint64_t floor_bytes; /* the first plane, which every token reads */
-    uint64_t token_bytes; /* of sketch and head, at a usual margin of the likeliest token */
+    uint64_t token_bytes; /* of sketch and head, if the likeliest token leads by a usual margin */
     const char *reason;
 };
 
@@ -255,21 +259,21 @@ struct rsr_matrix {
     enum rsr_alphabet alphabet;
     const int8_t *values; /* row-major [rows][cols] */
     const float *scale;   /* multipliers: y = acc * act_scale * scale[...] */
-    uint32_t n_scales;    /* 1, rows, or rows * groups of a row */
-    uint32_t group_cols;  /* columns that share one scale of their row, scale[row][group], the last
+    uint32_t n_scales;    /* 1, rows, or rows * groups per row */
+    uint32_t group_cols;  /* columns that share one scale of their row, scale[row][group]; the last
                              group of a row may have fewer; 0: no groups */
 };
 
 /* ---- reduce ---------------------------------------------------------------------------------- */
 
-/* Rows whose results nobody reads, columns whose activations are always 0: a flag each, or NULL for
- * none. model/dead_channels.h has the rules. */
+/* Flags of rows whose results nobody reads, and of columns whose activations are always 0; NULL:
+ * there are none. model/dead_channels.h has the rules. */
 struct rsr_dead {
     const uint8_t *rows, *cols;
 };
 
-/* What the compiler found that need not be computed. A layer's counts do not overlap: a dead row or
- * column is counted as dead alone. */
+/* Rows and columns that need not be computed. The counts do not overlap: a dead row or column
+ * counts only as dead. */
 struct rsr_reduction_counts {
     uint32_t rows, cols; /* of the layer */
     uint32_t n_dead_rows, n_dead_cols;
@@ -283,13 +287,13 @@ struct rsr_row_source {
     int32_t sign; /* +1, -1; 0: the row is zero (and `row` is 0) */
 };
 
-/* How a layer follows from a smaller matrix. Maps that do not pay are left out: what they would
- * drop is then in the reduced matrix, as zeros or repeated rows. */
+/* How a layer's results follow from a smaller matrix. A map that does not pay is NULL; the reduced
+ * matrix then keeps the zeros or repeated rows that the map would drop. */
 struct rsr_reduction {
     struct rsr_reduction_counts counts;
     uint32_t rows, cols;                      /* of the reduced matrix; at least 1 */
-    const struct rsr_row_source *row_sources; /* [counts.rows]; NULL: rows are what they were */
-    const uint32_t *kept_cols; /* [cols], ascending; NULL: columns are what they were */
+    const struct rsr_row_source *row_sources; /* [counts.rows]; NULL: all rows are kept, in order */
+    const uint32_t *kept_cols;                /* [cols], ascending; NULL: all columns are kept */
 };
 
 /* ---- rsr ------------------------------------------------------------------------------------- */
@@ -299,7 +303,7 @@ struct rsr_reduction {
 /* Segments of one block of k rows: columns with the same code, up to sign. */
 struct rsr_index_block {
     uint32_t first_row;
-    uint32_t n_rows; /* k, less in the last block */
+    uint32_t n_rows; /* k; fewer in the last block */
     uint32_t n_segments;
     const uint32_t *codes;   /* [n_segments] canonical codes, ascending; see rsr/segment.h */
     const uint32_t *begin;   /* [n_segments + 1] into members */
@@ -313,15 +317,16 @@ struct rsr_index {
     uint32_t n_blocks;
 };
 
-/* Additions that a segment costs besides its members: its bounds are loaded and its inner loop ends
- * in a mispredicted branch. Measured with tests/unit/index_multiply.h on a 2560 x 2560 ternary
- * matrix: with 8, the times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions
- * a second. */
+/* The overhead of a segment, in additions: its bounds are loaded and its inner loop ends in a
+ * mispredicted branch. 8 was measured with tests/unit/index_multiply.h on a 2560 x 2560 ternary
+ * matrix: with this overhead, RSR++ does 1.05e9 additions a second, within 3 %, at each k from 3 to
+ * 7. */
 #define RSR_SEGMENT_START_ADDS 8u
-/* Additions that one digit of RSR's direct product costs: it is extracted, multiplied and added. */
+/* The cost of one digit of RSR's direct product, in additions: the digit is extracted, multiplied
+ * and added. */
 #define RSR_DIRECT_DIGIT_ADDS 2u
 
-/* What the analysis knows of a matrix at one k; the planner reads it. */
+/* What the analysis counts in a matrix at one k; the planner reads it. */
 struct rsr_stats {
     uint32_t rows, cols, k;
     uint64_t n_nonzero;     /* weights */
@@ -332,27 +337,28 @@ struct rsr_stats {
     uint32_t n_zero_rows, n_zero_cols;
     uint32_t n_equal_rows;    /* rows equal or opposite to an earlier row (zero rows excluded) */
     uint32_t max_row_nonzero; /* bounds |acc| <= 128 * this */
-    double k_costs[RSR_MAX_K + 1]; /* [k] additions that each k was judged by, where k was chosen;
-                                      0: not looked at */
+    double k_costs[RSR_MAX_K + 1]; /* [k] additions, by which k was chosen; 0: this k was not
+                                      analysed, or k was given */
 };
 
-/* What a report draws of the segments at the k of the statistics; rsr/segment_picture.h counts
- * it. */
+/* What a report draws of the segments, at the k of the statistics; rsr/segment_picture.h counts. */
 #define RSR_MULTIPLICITY_BINS 25
 #define RSR_MAP_SIDE 256u /* most cells of a map, in each direction */
 #define RSR_MAP_LEVELS 64u
 
 struct rsr_segment_picture {
     uint64_t multiplicity[RSR_MULTIPLICITY_BINS]; /* [b] segments of 2^(b-1) + 1 .. 2^b columns */
-    uint32_t map_rows, map_cols; /* blocks and columns, in cells of several where there are more */
-    double map_least, map_most;  /* share of the columns in a cell that need not be added */
-    const uint8_t *map;          /* [map_rows][map_cols] that share, 0 .. RSR_MAP_LEVELS - 1 for
-                                    least .. most */
+    uint32_t map_rows, map_cols; /* cells, by blocks and columns; a cell covers several where there
+                                    are more */
+    double map_least, map_most;  /* lowest and highest share of a cell's columns that need no
+                                    addition */
+    const uint8_t *map;          /* [map_rows][map_cols] share of each cell, from 0 (least) to
+                                    RSR_MAP_LEVELS - 1 (most) */
 };
 
 /* ---- spec ------------------------------------------------------------------------------------ */
 
-/* What a GPU's description says. Nothing of a CPU's applies to it, nor the other way round. */
+/* Members of a GPU's description. Those of a CPU do not apply to a GPU, nor these to a CPU. */
 struct rsr_gpu {
     uint32_t sm; /* compute capability without its dot: 90; 0: the target is a CPU */
     uint32_t sm_count;
@@ -365,7 +371,7 @@ struct rsr_gpu {
 struct rsr_spec {
     const char *name;
     const char *file;         /* NULL: built in (native) */
-    const char *const *files; /* every file read for it, for -MD */
+    const char *const *files; /* every file read for this target, for -MD */
     uint32_t n_files;
     const char *triple;    /* "x86_64-linux-gnu" */
     const char *cpu;       /* LLVM's CPU name, for reports and the LLVM back end */
@@ -374,18 +380,18 @@ struct rsr_spec {
     uint32_t cores;
     uint64_t l2_bytes;
     double read_gbps;        /* DRAM read, one core */
-    uint32_t prefetch_level; /* of the caches, 1 or 2: where PREFETCH has memory brought */
+    uint32_t prefetch_level; /* cache level that PREFETCH loads into, 1 or 2 */
     double dot_gmacs;        /* peak int8 multiply-adds of one core, 1e9/s */
-    double vector_gips;      /* vector instructions of one core, 1e9/s, as `lut` mixes them */
+    double vector_gips;      /* vector instructions of one core, 1e9/s, in the mix of `lut` */
     double fold_gips;        /* instructions of folded code that caches hold, one core, 1e9/s */
-    double panel_gmacs;      /* int8 multiply-adds of a batch over the codes of `lut`, 1e9/s */
+    double panel_gmacs;      /* int8 multiply-adds of `dot_panel`, one core, 1e9/s */
     double add_gops;         /* scalar adds with a load, one core, 1e9/s: scatter's */
     struct rsr_gpu gpu;
 };
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-/* X-macro of all variants: enum suffix and the name that users see. The last two are of GPUs. */
+/* X-macro of all variants: enum suffix and the name that users see. The last two run on GPUs. */
 #define RSR_VARIANTS(X)                                                                            \
     X(SCATTER, "scatter")                                                                          \
     X(DOT, "dot")                                                                                  \
@@ -405,22 +411,22 @@ enum rsr_kernel_id {
     RSR_KERNEL_COUNT
 };
 
-/* What a kernel is made of on one kind of processor: begins a row of the kernel's table, which has
- * what the kernel asks besides (compiler/kernel/kernel.h). */
+/* One kind of processor that a kernel has code for. This struct begins a row of the kernel's table;
+ * the rest of the row is the kernel's own (compiler/kernel/kernel.h). */
 struct rsrc_machine {
     uint64_t features;    /* all required */
     uint32_t vector_bits; /* at least */
     const char *name;     /* in plans; unique in its table */
 };
 
-/* Small batches run the kernels planned for decode, larger ones those planned for prefill: from as
- * many tokens on as these take less time for, which plans predict (rsrc_decode_tokens of
- * plan/plan.h). */
+/* Small batches run the kernels planned for decode, larger batches those planned for prefill. The
+ * limit is the number of tokens from which prefill takes less time by the plans' predictions
+ * (rsrc_decode_tokens of plan/plan.h). */
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE }; /* RSR, RSR++ */
 
-/* What became of a way to compute a layer: enum suffix and words. */
+/* The planner's verdict on a candidate for a layer: enum suffix and words. */
 #define RSR_VERDICTS(X)                                                                            \
     X(CHOSEN, "chosen")                                                                            \
     X(SLOWER, "slower")                                                                            \
@@ -442,8 +448,8 @@ enum rsr_verdict {
 struct rsr_alternative {
     enum rsr_kernel_id kernel;
     const char *name;                           /* "scatter k=4 (RSR++)" */
-    double memory_us, compute_us, predicted_us; /* reading, computing, both overlapped and the
-                                                   call */
+    double memory_us, compute_us, predicted_us; /* reading alone; computing alone; both overlapped,
+                                                   with the call */
     double measured_us;                         /* 0: not measured */
     uint64_t weight_bytes;
     enum rsr_verdict verdict;
@@ -455,29 +461,29 @@ struct rsr_regime_plan {
     const struct rsrc_machine *machine; /* of the kernel's table; borrowed */
     uint32_t k;                         /* scatter, fold: rows per block; else 0 */
     enum rsr_fold_kind fold;            /* scatter */
-    uint32_t tile_rows;                 /* rows of one work item; of a reduced layer: kept rows */
-    uint32_t token_tile; /* dot, table, matvec: tokens that share one unpacking; fold: tokens in
-                            lanes */
+    uint32_t tile_rows;                 /* rows of one work item; in a reduced layer: kept rows */
+    uint32_t token_tile; /* dot, table, matvec: tokens that share one unpacking of the codes; fold:
+                            tokens in lanes */
     double predicted_us; /* decode: one token; prefill: per token at 128 */
-    double memory_us, alone_us, more_us; /* predicted of any batch: reading, computing one token,
-                                            and each one more; see rsrc_batch_us of plan/plan.h */
-    uint32_t lanes;                      /* tokens that take the time of one, side by side */
-    double measured_us;    /* the same as predicted_us, of kernels run on this machine; 0: not
-                              measured */
-    uint64_t weight_bytes; /* read by one call over all tiles: codes and index as stored, and the
-                              instructions that hold the index (fold) */
+    double memory_us, alone_us, more_us; /* predicted for any batch: reading, computing one token,
+                                            and each further token; see rsrc_batch_us of
+                                            plan/plan.h */
+    uint32_t lanes;                      /* tokens computed together, in the time of one */
+    double measured_us;    /* like predicted_us, but measured on this machine; 0: not measured */
+    uint64_t weight_bytes; /* bytes that one call reads over all tiles: stored codes and index, and
+                              the instructions that hold the index (fold) */
     uint64_t acc_bound;    /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
     const char *reason;    /* one sentence; never NULL or empty */
-    const struct rsr_alternative *alternatives; /* all that were open to the layer, the chosen one
-                                                   among them; none in a plan that was read from a
-                                                   text */
+    const struct rsr_alternative *alternatives; /* all that the planner compared, with the chosen
+                                                   one; none in a plan that was read from a text */
     uint32_t n_alternatives;
 };
 
 struct rsr_plan {
     const char *target; /* name of the rsr_spec it is for */
     enum rsr_input input;
-    struct rsr_regime_plan regimes[RSR_REGIME_COUNT]; /* equal: one kernel serves both */
+    struct rsr_regime_plan regimes[RSR_REGIME_COUNT]; /* by enum rsr_regime; equal plans: one kernel
+                                                         serves both */
 };
 
 /* ---- lower: the kernel as a flat operation list ----------------------------------------------- *
@@ -506,7 +512,7 @@ struct rsr_kreg {
     uint32_t lanes; /* 1, 2, 4 ... 64 */
 };
 
-/* Symbolic buffers: the parameters of rsr_kernel_fn and what they lead to. */
+/* Symbolic buffers: the parameters of rsr_kernel_fn and the memory that these point to. */
 enum rsr_kbuf {
     RSR_KBUF_X, /* activation rows */
     RSR_KBUF_Y,
@@ -514,14 +520,15 @@ enum rsr_kbuf {
     RSR_KBUF_INDEX,
     RSR_KBUF_SCALE,
     RSR_KBUF_SCRATCH,
-    RSR_KBUF_COLUMNS, /* of a body: what CALL passes, see struct rsr_kbody */
+    RSR_KBUF_COLUMNS, /* of a body: the arguments of CALL, see struct rsr_kbody */
     RSR_KBUF_SUMS,
     RSR_KBUF_COUNT
 };
 
 /* X-macro of all operations: name, number of register operands, what it does. `d` is the result and
- * n the lanes of d. Operands have d's type unless said otherwise. Lowering proves that no signed
- * addition, subtraction, multiplication or left shift overflows, so none need be defined. */
+ * n the number of lanes of d. Operands have d's type unless said otherwise. Lowering proves that no
+ * signed addition, subtraction, multiplication or left shift overflows, so overflow needs no
+ * definition. */
 #define RSR_KOPS(X)                                                                                \
     X(COMMENT, 0, "text for the reader")                                                           \
     X(LOOP, 2, "for (d = a; d < b; d += imm); i64 scalars, d lives in the loop only")              \
@@ -626,33 +633,36 @@ struct rsr_kbody {
 struct rsr_kernel {
     const char *symbol; /* rsr_l0_q_dot_avx512 */
     const char *name;   /* of its function, by what it computes: rsr_dot_i8_384x384_avx512. NULL in
-                           what a text tells of, which has its symbol */
+                           a kernel that was read from a text: its function is named by symbol */
     const char *key;    /* equal keys: the same code (shape, variant, epilogue, spec) */
-    const char *title;  /* model, layer, shape: for the header comment; untrusted text */
+    const char *title;  /* model, layer and shape, for the header comment; untrusted text */
     const char *reason;
     const struct rsr_spec *spec;
     enum rsr_variant variant;
     enum rsr_input input;
     enum rsr_epilogue epilogue;
-    uint32_t rows, cols;         /* of the layer: what a call reads and writes */
-    uint32_t computed_rows;      /* of the reduced matrix: what tiles divide */
-    uint32_t tile_rows, n_tiles; /* a tile computes tile_rows of computed_rows and writes every row
-                                    of the layer that follows from them */
+    uint32_t rows, cols;         /* of the layer: a call reads cols, writes rows */
+    uint32_t computed_rows;      /* of the reduced matrix: tiles divide its rows */
+    uint32_t tile_rows, n_tiles; /* a tile computes tile_rows of the computed_rows, and writes every
+                                    row of the layer that repeats or negates one of these */
     uint64_t scratch_bytes;
-    const char *tables; /* kernels of equal texts leave the same tables of x in scratch and take
-                           each other's where HAS_TABLES is 1; NULL: none */
-    uint32_t n_streams; /* of the codes, stream_bytes apart; each has tile_bytes of a tile, */
-    uint64_t stream_bytes, tile_bytes; /* tile after tile. 0: lowering makes it 1 and all codes */
+    const char *tables; /* names the tables of x that the kernel leaves in scratch; kernels with
+                           equal texts use each other's tables where HAS_TABLES is 1; NULL: no
+                           tables */
+    uint32_t n_streams; /* streams of the codes, stream_bytes apart; each has tile_bytes */
+    uint64_t stream_bytes, tile_bytes; /* per tile, tile after tile. 0: lowering sets one stream of
+                                          all codes */
     struct rsr_kreg *regs;
     uint32_t n_regs;
     struct rsr_kop *ops;
     uint32_t n_ops;
-    struct rsr_kreg *body_regs; /* few: an assembler maps them to registers one to one */
+    struct rsr_kreg *body_regs; /* few: the assembly back end maps each to a machine register */
     uint32_t n_body_regs;
     struct rsr_kbody *bodies;
     uint32_t n_bodies;
-    bool extern_bodies;              /* bodies are elsewhere, hidden: <symbol>_body_<number> */
-    const struct rsr_matvec *matvec; /* of a GPU, which has no operations; else NULL */
+    bool extern_bodies;              /* bodies are in another unit, hidden:
+                                        <symbol>_body_<number> */
+    const struct rsr_matvec *matvec; /* of a GPU's kernel, which has no operations; else NULL */
 };
 
 /* ---- packed weights -------------------------------------------------------------------------- */
@@ -665,21 +675,22 @@ struct rsr_blob {
     uint8_t hash[16];
 };
 
-/* What lowering one layer gives: the code, and the data it reads. */
+/* What lowering one layer makes: the code, and the data that the code reads. */
 struct rsr_lowered {
     struct rsr_kernel kernel;
     struct rsr_blob codes;
-    struct rsr_blob index; /* what the variant looks up; behind it, of a reduced layer, the tables
-                              of its maps (kernel/kernel_maps.h); size 0: none */
+    struct rsr_blob index; /* the variant's index, and after it, in a reduced layer, the tables of
+                              its maps (kernel/kernel_maps.h); size 0: none */
     struct rsr_blob scale; /* float32 */
 };
 
 /* ---- GPU -------------------------------------------------------------------------------------- *
  *
- * A GPU computes a layer with the one kernel of cuda/kernels/matvec.cuh, whose constants these are:
- * they stand in place of operations. Eight lanes of a warp work on a row, a warp on four rows; one
- * 16-byte load a lane is a step. Codes lie in the order in which warps read them: for every four
- * rows, for every step, for every lane 16 bytes (kernels/matvec/matvec.h says which).
+ * A GPU computes every layer with the kernel of cuda/kernels/matvec.cuh. These structs hold the
+ * constants of that kernel, in place of operations. Eight lanes of a warp work on one row, a warp
+ * on four rows; a step is one 16-byte load per lane. Codes lie in the order in which warps read
+ * them: for every four rows, for every step, 16 bytes for every lane (kernels/matvec/matvec.h says
+ * which).
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
@@ -696,10 +707,11 @@ struct rsr_matvec {
     uint32_t col_warps;  /* warps that share a row's steps */
     uint32_t ahead;      /* loads that a lane has in flight */
     uint32_t token_tile; /* tokens that share one reading of the codes */
-    uint32_t blocks;     /* of the grid */
+    uint32_t blocks;     /* blocks of the grid */
     bool scale_per_row;
-    enum rsr_epilogue epilogue; /* SCALE: x is float, the kernel quantises it; RAW: act rows */
-    uint64_t weight_bytes;      /* of the codes, as packed */
+    enum rsr_epilogue epilogue; /* SCALE: x is float, and the kernel quantises it; RAW: x is act
+                                   rows */
+    uint64_t weight_bytes;      /* size of the packed codes */
 };
 
 /* ---- schedule -------------------------------------------------------------------------------- */
@@ -726,28 +738,30 @@ enum rsr_unit_kind {
     RSR_UNIT_KIND_COUNT
 };
 
-/* What a back end is filling: kernels go in one by one, finish() makes the text or the bytes. */
+/* A unit that a back end fills: kernels are added one by one, then finish() makes the text or
+ * bytes. */
 struct rsr_unit {
     enum rsr_unit_kind kind; /* what finish() makes */
     const char *name;        /* file stem: "layer_0", "model" */
     uint32_t opt_level;      /* 0 .. 3 */
     struct rsrc_buffer text; /* complete after finish(); owned by the caller */
-    void *state;             /* the back end's, from begin() to finish() or abandon() */
+    void *state;             /* owned by the back end, from begin() to finish() or abandon() */
 };
 
-/* One back end; emit/<name>/ holds it. All are fed by rsr_kernel alone. */
+/* One back end, in emit/<name>/. A back end reads rsr_kernel alone. */
 struct rsrc_backend {
     const char *name; /* "c", "llvm" */
     uint32_t kinds;   /* bits (1 << enum rsr_unit_kind) that it makes */
     /* Starts an empty unit for one target. */
     enum rsrc_status (*begin)(struct rsr_unit *unit, const char *title, const struct rsr_spec *spec,
                               const char **why);
-    /* Adds one kernel. Declines (RSRC_FAILED, with a sentence in *why, no diagnostic, the unit as
-     * it was) an operation it cannot express for the kernel's spec; the driver then falls back and
-     * says so. */
+    /* Adds one kernel. It declines an operation that it cannot express for the kernel's spec: it
+     * returns RSRC_FAILED with a sentence in *why, emits no diagnostic and leaves the unit as it
+     * was. The driver then falls back to another back end and says so. */
     enum rsrc_status (*emit)(struct rsr_unit *unit, const struct rsr_kernel *kernel,
                              struct rsrc_arena *arena, const char **why);
-    /* Another name of a kernel that the unit has: a layer's, told by `title` in a comment. */
+    /* Adds another name of a kernel that the unit has: the name of a layer, with `title` as a
+     * comment. */
     void (*alias)(struct rsr_unit *unit, const char *symbol, const char *of, const char *title);
     /* Completes unit->text and frees unit->state, also on failure. */
     enum rsrc_status (*finish)(struct rsr_unit *unit, struct rsrc_arena *arena, const char **why);
