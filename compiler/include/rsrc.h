@@ -52,11 +52,12 @@ enum rsrc_emit {
 /* Bits of rsrc_options.inputs. */
 enum rsrc_inputs { RSRC_INPUTS_I8 = 1, RSRC_INPUTS_F32 = 2 };
 
-/* What a GGUF file may not say of itself; where it does, it may not be contradicted. */
+/* Facts that a GGUF file may not state; if it states one, an option must not contradict it. */
 enum rsrc_i2s_layout { RSRC_I2S_AUTO, RSRC_I2S_X86, RSRC_I2S_ARM };
 enum rsrc_activations { RSRC_ACTIVATIONS_AUTO, RSRC_ACTIVATIONS_INT8, RSRC_ACTIVATIONS_FLOAT };
 
-/* Planes of the sketch of a language model's head; AUTO: what saves most bytes a token, or none. */
+/* Planes of the sketch of a language model's head; AUTO: the number that saves most bytes per
+ * token, or none. */
 enum rsrc_head_sketch {
     RSRC_HEAD_SKETCH_AUTO,
     RSRC_HEAD_SKETCH_OFF,
@@ -74,13 +75,13 @@ struct rsrc_variant_choice {
 struct rsrc_options {
     const char *input; /* .safetensors, .gguf, .npy, index.json or folder; with `from`: a text
                           form */
-    const char *const *keep_files; /* what else no output may replace: response files */
+    const char *const *keep_files; /* further files that no output may replace: response files */
     uint32_t n_keep_files;
     const char *output;       /* NULL: from the input's name; "-": stdout (text kinds) */
     const char *target;       /* comma-separated; default "native" */
     uint32_t emit;            /* enum rsrc_emit bits; default RSRC_EMIT_SO */
-    uint32_t inputs;          /* of matrices: enum rsrc_inputs bits; 0: int8 */
-    uint32_t activations;     /* of linear layers of GGUF models: enum rsrc_activations */
+    uint32_t inputs;          /* for matrices: enum rsrc_inputs bits; 0: int8 */
+    uint32_t activations;     /* for linear layers of GGUF models: enum rsrc_activations */
     uint32_t i2s_layout;      /* enum rsrc_i2s_layout: the machine that quantised to I2_S */
     const char *layers;       /* POSIX extended regular expression over layer names; NULL: all */
     const char *from, *to;    /* pass names; NULL: first, last */
@@ -88,42 +89,45 @@ struct rsrc_options {
     uint32_t n_dumps;
     const struct rsrc_variant_choice *variants;
     uint32_t n_variants;
-    const char *plan;            /* text of plans that is taken in place of planning; NULL: plan */
+    const char *plan;            /* text of plans to use; NULL: make plans */
     uint32_t rsr_k;              /* 0: choose */
-    uint64_t fold_budget;        /* bytes of code that fold may take unasked; default 4 MiB */
+    uint64_t fold_budget;        /* bytes of code that fold may take if it is not forced; default 4
+                                    MiB */
     uint32_t head_sketch;        /* enum rsrc_head_sketch */
-    uint32_t relu2_active;       /* per cent of channels that squared ReLU leaves; 0: not known */
+    uint32_t relu2_active;       /* per cent of channels that squared ReLU leaves active; 0:
+                                    unknown */
     bool no_reduce;              /* compute every row and read every column */
     bool tune;                   /* choose variants by running them here */
-    uint32_t opt_level;          /* of the C compiler and of back ends; default 2 */
+    uint32_t opt_level;          /* optimisation level of the C compiler and back ends; default 2 */
     const char *backend;         /* makes the kernels of modules and objects: "c", "llvm"; NULL:
                                     default */
     uint32_t n_jobs;             /* 0: CPUs */
     bool verify_each;            /* run every pass's verifier */
     bool verbose;                /* show commands */
-    bool dry_run;                /* show commands and run none of them; nothing is written */
+    bool dry_run;                /* show commands, but run none; nothing is written */
     const char *cache_dir;       /* machine code of earlier compilations; NULL: none is kept */
-    bool time_report;            /* what every pass cost, on the stream of messages */
+    bool time_report;            /* print the cost of every pass on the stream of messages */
     bool dependencies;           /* write a make-style dependency file ... */
     const char *dependency_file; /* ... here; NULL: OUT's name with .d */
-    bool save_temps;             /* keep what is compiled and linked ... */
+    bool save_temps;             /* keep the files that are compiled and linked ... */
     const char *temps_dir;       /* ... here; NULL: in <output>.temps */
     bool progress;               /* a progress line on stderr */
     bool json_diagnostics;
     int color;                  /* enum rsrc_color */
-    const char *remarks;        /* what was chosen: POSIX extended regular expression; NULL: none */
-    const char *missed_remarks; /* what was declined */
+    const char *remarks;        /* remarks on choices: POSIX extended regular expression; NULL:
+                                   none */
+    const char *missed_remarks; /* remarks on what was declined */
     const char *report;         /* "text", "json" or "html", with ":FILE" or to stdout; NULL:
                                    none */
-    const char *measured;       /* of rsr-bench model --profile --json: times for the report; NULL:
-                                   none */
-    const char *attention_stats; /* of rsr-run --json: what attention read; NULL: none */
+    const char *measured;       /* output of rsr-bench model --profile --json: times for the report;
+                                   NULL: none */
+    const char *attention_stats; /* output of rsr-run --json: what attention read; NULL: none */
     uint32_t info;               /* enum rsrc_info: only describe the input, on stdout */
     const char *spec_dir;        /* NULL: the installed one */
     const char *cc, *ld;         /* NULL: search */
     const char *cuda_path;       /* a CUDA installation; NULL: search; "none": LLVM makes PTX */
-    const char *verify;          /* write nothing: compile with these options, and compare with this
-                                    module; of `output` only the name counts. NULL: no */
+    const char *verify;          /* write nothing; compile, and compare with this module; of
+                                    `output` only the file name is used. NULL: no */
 };
 
 void rsrc_options_init(struct rsrc_options *options);
