@@ -48,7 +48,8 @@ static struct rsrc_arena_block *add_block(struct rsrc_arena *arena, size_t paylo
         rsrc_out_of_memory(total);
     block->capacity = total - header;
     block->used = 0;
-    /* A block made for one large request goes behind the open one, which keeps filling. */
+    /* A block made for one large request goes after the open block in the list, so that the open
+     * block keeps filling. */
     if (arena->blocks != NULL && payload_bytes > BLOCK_BYTES) {
         block->next = arena->blocks->next;
         arena->blocks->next = block;

@@ -21,12 +21,13 @@ struct rsrc_arena {
 void rsrc_arena_init(struct rsrc_arena *arena);
 void rsrc_arena_free(struct rsrc_arena *arena);
 
-/* Zeroed memory, aligned to 64 bytes from 64 bytes on, else to 16. */
+/* Zeroed memory. Requests of at least 64 bytes are aligned to 64 bytes, smaller ones to 16. */
 void *rsrc_arena_alloc(struct rsrc_arena *arena, size_t size_bytes);
 /* n * size_bytes, checked for overflow. */
 void *rsrc_arena_array(struct rsrc_arena *arena, size_t n, size_t size_bytes);
-/* The array of n elements with room for one more, where capacity is used up as a larger copy; the
- * old one stays in the arena. The first has no capacity. */
+/* Returns the array of n elements with room for one more. If the capacity is used up, it is a
+ * larger copy, and the old array stays in the arena. An empty array begins as NULL with capacity
+ * 0. */
 void *rsrc_arena_grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
                        size_t size_bytes);
 char *rsrc_arena_strdup(struct rsrc_arena *arena, const char *text);
@@ -34,7 +35,7 @@ char *rsrc_arena_strndup(struct rsrc_arena *arena, const char *text, size_t n_by
 char *rsrc_arena_printf(struct rsrc_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The path of a file in a folder, which may be written with a slash at its end. */
+/* The path of a file in a folder; the folder's path may end in a slash. */
 char *rsrc_arena_join(struct rsrc_arena *arena, const char *folder, const char *name);
 
 #define RSRC_NEW(arena, type) ((type *)rsrc_arena_alloc((arena), sizeof(type)))

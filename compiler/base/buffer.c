@@ -66,7 +66,7 @@ static bool is_printable(unsigned char c) {
     return c >= 0x20 && c < 0x7f;
 }
 
-/* Three-digit octal escapes cannot swallow the character behind them, unlike hexadecimal ones; `?`
+/* Octal escapes of three digits cannot swallow the next character; hexadecimal escapes could. `?`
  * is escaped because of trigraphs. */
 void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text) {
     rsrc_buffer_puts(buffer, "\"");
@@ -81,7 +81,7 @@ void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text) {
     rsrc_buffer_puts(buffer, "\"");
 }
 
-/* Neither a comment's end, nor its start, nor a line splice may come through. */
+/* The text must not contain the end or the start of a comment, or a line splice. */
 void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text) {
     for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
         const bool opens_or_closes = (*p == '*' && p[1] == '/') || (*p == '/' && p[1] == '*');
@@ -92,11 +92,13 @@ void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text) {
     }
 }
 
-/* Bytes of the character at `p` where it is valid UTF-8, not ASCII and no C1 control; else 0. */
+/* Number of bytes of the character at `p` if it is valid UTF-8, not ASCII and not a C1 control;
+ * else 0. */
 static size_t utf8_length(const unsigned char *p) {
     if (*p < 0xc2 || *p > 0xf4)
         return 0;
-    /* The second byte tells overlong forms, surrogates, C1 and what is above U+10FFFF. */
+    /* The second byte tells overlong forms, surrogates, C1 controls and characters above
+     * U+10FFFF. */
     const unsigned char least = *p == 0xc2 || *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
     const unsigned char most = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
     if (p[1] < least || p[1] > most)

@@ -25,8 +25,9 @@ void rsrc_buffer_printf(struct rsrc_buffer *buffer, const char *format, ...)
 /* "16.4 KB", in powers of 1000. */
 void rsrc_buffer_put_size(struct rsrc_buffer *buffer, uint64_t bytes);
 
-/* Untrusted text made inert. Each keeps ASCII letters, digits and plain punctuation, those for JSON
- * and terminals valid UTF-8 as well, and escapes the rest in the way of the language. */
+/* These append untrusted text and make it inert. Each keeps ASCII letters, digits and plain
+ * punctuation; those for JSON and terminals keep valid UTF-8 too. All else is escaped as the
+ * language has it. */
 void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text); /* "..." with quotes */
 void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text);  /* for C comments */
 void rsrc_buffer_put_json(struct rsrc_buffer *buffer, const char *text);     /* "..." with quotes */

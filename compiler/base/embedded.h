@@ -1,5 +1,5 @@
-/* embedded.h - a file that the build has put into the program: embed.cmake writes tables of
- * them. */
+/* embedded.h - a file that the build has embedded into the program: embed.cmake writes tables of
+ * such files. */
 #ifndef RSRC_BASE_EMBEDDED_H
 #define RSRC_BASE_EMBEDDED_H
 

@@ -1,8 +1,8 @@
-/* json.c - a bounded front to jansson.
+/* json.c - a front end to jansson with bounds.
  *
  * jansson parses recursively and allocates for every value, so a cheap scan of the text comes
- * first: it bounds nesting (stack) and the number of values (heap). What passes takes at most a few
- * dozen bytes of memory per byte of text, and no more than a fixed amount in all.
+ * first: it bounds nesting (stack) and the number of values (heap). A document that passes the scan
+ * takes at most a few dozen bytes of memory per byte of text, and at most a fixed amount in all.
  */
 #include "base/json.h"
 
@@ -15,8 +15,8 @@
 #define MAX_CONTAINERS (UINT64_C(1) << 21)
 #define MAX_VALUES (UINT64_C(1) << 23)
 
-/* An empty object takes 250 bytes of heap for 3 bytes of text. Real files have 10 bytes of text and
- * more for every container; small ones may do as they like. */
+/* An empty object takes 250 bytes of heap for 3 bytes of text. Real files have at least 10 bytes of
+ * text for every container. The limit does not apply to small files. */
 #define FREE_CONTAINERS 4096
 #define MIN_TEXT_BYTES_PER_CONTAINER 8
 
@@ -28,13 +28,13 @@ struct document {
     const char *file;
     const char *slug;
     bool embedded;
-    uint64_t file_offset; /* of the text, if embedded */
+    uint64_t file_offset; /* offset of the text in its file, if embedded */
 };
 
 struct scan {
     uint64_t n_containers;
     uint64_t n_values;
-    uint32_t line, column; /* where the scan stopped, 1-based */
+    uint32_t line, column; /* line where the scan stopped, 1-based */
     uint64_t position;
     bool too_deep;
 };
@@ -122,7 +122,7 @@ static bool is_number_char(char c) {
     return (c >= '0' && c <= '9') || (c != '\0' && strchr("+-.eE", c) != NULL);
 }
 
-/* Of n characters: decimal digits, and more than an int64_t holds? */
+/* Whether the n characters are decimal digits of a number that no int64_t holds. */
 static bool is_big(const char *digits, uint64_t n) {
     static const char largest[] = "9223372036854775807";
     const uint64_t n_largest = sizeof(largest) - 1;
@@ -149,7 +149,7 @@ static uint64_t skip_token(const char *text, uint64_t size_bytes, uint64_t at) {
     return end;
 }
 
-/* Makes reals of integers that are too big, in place: the last two digits become "e2". Python has
+/* Turns integers that are too big into reals, in place: the last two digits become "e2". Python has
  * no largest integer, and transformers writes int(1e30) for "no maximum". */
 static void shorten_integers(char *text, uint64_t size_bytes) {
     for (uint64_t at = 0, end; at < size_bytes; at = end) {
@@ -161,7 +161,7 @@ static void shorten_integers(char *text, uint64_t size_bytes) {
     }
 }
 
-/* NULL: malformed, or with a number that is no double either. */
+/* NULL: the text is malformed, or has a number that is too big even for a double. */
 static json_t *load_with_big_integers(const char *text, uint64_t size_bytes, json_error_t *error) {
     char *copy = malloc((size_t)size_bytes);
     if (copy == NULL) {

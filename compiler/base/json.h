@@ -1,8 +1,8 @@
-/* json.h - JSON from strangers through jansson: bounded depth, places in diagnostics, typed access.
+/* json.h - reads untrusted JSON with jansson: bounded depth, places in diagnostics, typed access.
  *
- * A document remembers its file so that every complaint names it. Numbers are range-checked where
- * they are read. Duplicate keys, depth above 64 and documents that would take far more memory than
- * their text are refused before anything is allocated for them.
+ * A document remembers its file, so that every diagnostic names the file. Numbers are range-checked
+ * where they are read. Duplicate keys, depth above 64 and documents that would take far more memory
+ * than their text are refused before anything is allocated for them.
  */
 #ifndef RSRC_BASE_JSON_H
 #define RSRC_BASE_JSON_H
@@ -23,8 +23,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_json_parse(struct rsrc_diag *diag, const ch
                                                 const void *bytes, uint64_t size_bytes,
                                                 const char *slug, json_t **out);
 
-/* The same for JSON that begins at byte file_offset of a binary file: places are offsets, and
- * integers that are too big are refused. */
+/* Parses JSON that begins at byte file_offset of a binary file, otherwise like rsrc_json_parse():
+ * places are offsets, and integers that are too big are refused. */
 RSRC_NODISCARD enum rsrc_status rsrc_json_parse_embedded(struct rsrc_diag *diag, const char *file,
                                                          uint64_t file_offset, const void *bytes,
                                                          uint64_t size_bytes, const char *slug,

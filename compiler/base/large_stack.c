@@ -1,6 +1,6 @@
-/* large_stack.c - see large_stack.h. What recurses is LLVM's selection of instructions, Jansson's
- * and libyaml's parsers and PCRE2's compiler, each over input of strangers with limits that 8 MiB,
- * the usual stack of a program, have room for. LLVM alone does not do with 64 KiB.
+/* large_stack.c - see large_stack.h. LLVM's instruction selection, the parsers of Jansson and
+ * libyaml and the compiler of PCRE2 recurse over untrusted input. Their depth has limits that fit
+ * in 8 MiB, the usual stack of a program. LLVM needs more than 64 KiB in any case.
  */
 #include "base/large_stack.h"
 
@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define STACK_BYTES ((size_t)8 << 20)
-#define USED_BYTES ((size_t)512 << 10) /* of such a stack, that may be taken already */
+#define USED_BYTES ((size_t)512 << 10) /* of the 8 MiB, this much may be in use already */
 
 int rsrc_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument) {
     pthread_attr_t attributes;
@@ -22,7 +22,7 @@ int rsrc_thread_create(pthread_t *thread, void *(*run)(void *argument), void *ar
     return error;
 }
 
-/* Whether the calling thread has as much, or nearly, still before it. */
+/* Whether the calling thread has nearly that much stack left. */
 static bool is_large(void) {
     pthread_attr_t attributes;
     void *lowest = NULL;

@@ -1,4 +1,5 @@
-/* large_stack.h - stacks that do, whatever `ulimit -s` and the caller's thread give. */
+/* large_stack.h - stacks that are large enough, whatever `ulimit -s` and the caller's thread
+ * give. */
 #ifndef RSRC_BASE_LARGE_STACK_H
 #define RSRC_BASE_LARGE_STACK_H
 
@@ -7,8 +8,9 @@
 /* pthread_create() with a stack of 8 MiB. */
 int rsrc_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument);
 
-/* Calls run(argument) on such a stack: the caller's, where it is one, or that of a thread, for
- * which it waits. Where the system gives no thread it is the caller's in any case. */
+/* Calls run(argument) on a stack of 8 MiB: on the caller's if that is large enough, else on that of
+ * a new thread, and waits for the thread. If the system gives no thread, run(argument) uses the
+ * caller's stack. */
 void rsrc_run_on_large_stack(void *(*run)(void *argument), void *argument);
 
 #endif

@@ -24,7 +24,8 @@
 static struct {
     pthread_mutex_t mutex;
     char *path[MAX_TEMPORARIES]; /* owned; NULL: free slot */
-    int lock[MAX_TEMPORARIES];   /* of a directory; -1: a file, whose writer has it */
+    int lock[MAX_TEMPORARIES];   /* descriptor of a directory; -1: a file, whose writer holds its
+                                    descriptor */
 } temporaries = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* With the lock held. */
@@ -146,7 +147,7 @@ enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag, const struct rsrc_
                        "was changed while it was being read");
 }
 
-/* /dev/stdout and its like are links to what is open: a rename would replace the link. */
+/* /dev/stdout and similar paths are links to open files: a rename would replace the link. */
 static bool is_link_to_open_file(const char *path) {
     struct stat info;
     return (strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0) &&
@@ -175,7 +176,7 @@ enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag, struct rsrc_arena *
     if (rsrc_output_check(diag, path) != RSRC_OK)
         return RSRC_FAILED;
     char *temporary = rsrc_arena_printf(arena, "%s" RSRC_TEMPORARY "XXXXXX", path);
-    /* Making the file and registering it are one step for whoever cleans up. */
+    /* Signals and other threads that clean up see making and registering the file as one step. */
     pthread_mutex_lock(&temporaries.mutex);
     const int fd = rsrc_make_owned_file(temporary);
     const int error = errno;
@@ -185,7 +186,7 @@ enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag, struct rsrc_arena *
         return rsrc_refuse(diag, "output-unwritable", &place,
                            rsrc_arena_printf(arena, "choose another place with %s", option),
                            "cannot create: %s", strerror(error));
-    /* mkostemp makes private files; a library should be readable as any other output. */
+    /* mkostemp makes private files; a library should have the permissions of any other output. */
     const mode_t mask = umask(0);
     umask(mask);
     (void)fchmod(fd, 0666 & ~mask);
@@ -218,7 +219,8 @@ static enum rsrc_status cannot_finish(struct rsrc_diag *diag, const char *path) 
 }
 
 enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out) {
-    /* The lock stays until the name is gone: a file without one is anybody's to remove. */
+    /* The lock is held until the name is gone: another process may remove a file that has no
+     * lock. */
     const int fd = out->fd, lock = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     out->fd = -1;
     const bool named = close(fd) == 0 && rename(out->temporary, out->path) == 0;
@@ -236,7 +238,7 @@ enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *
     return RSRC_OK;
 }
 
-/* Some file systems have nothing to wait for. */
+/* Some file systems cannot sync, which is no error. */
 static bool sync_descriptor(int fd) {
     return fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP || errno == EROFS;
 }

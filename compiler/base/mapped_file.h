@@ -22,19 +22,19 @@ struct rsrc_mapping {
     struct rsrc_mapping *next;
 };
 
-/* False only where no entry has this name. A link that leads nowhere is there, and so is what
- * cannot be looked at: opening it says why. */
+/* False only if no directory entry has this name. True also for a dangling link and for an entry
+ * that cannot be examined; opening it then says why. */
 bool rsrc_file_is_there(const char *path);
-/* Says why by errno, of an attempt to open the path just before, and where a link leads. */
+/* Reports, by errno, why an attempt to open the path has just failed, and where a link leads. */
 RSRC_NODISCARD enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *path, const char *help);
 
-/* Refuses what is not a regular file. The path is copied into the arena. */
+/* Refuses anything but a regular file. The path is copied into the arena. */
 RSRC_NODISCARD enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *path, struct rsrc_mapping *out);
 void rsrc_unmap_file(struct rsrc_mapping *mapping);
-/* Refuses a file that has another size or time than when it was mapped: what was read of it may be
- * half of each. Another file under its name changes nothing in the mapping. */
+/* Refuses a file whose size or time of change differs from when it was mapped: a part of what was
+ * read may be old, and a part new. A new file under the old name does not change the mapping. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag,
                                                      const struct rsrc_mapping *mapping);
 
@@ -47,12 +47,12 @@ struct rsrc_output {
     int fd;
     int slot;
 };
-/* Refuses a path that no file can be renamed to, before the work is done: a directory. And one that
- * a file must not replace: a device, a pipe. rsrc_output_open() does it by itself. */
+/* Refuses, before any work is done, a path that no file can be renamed to (a directory) or that no
+ * file may replace (a device, a pipe). rsrc_output_open() calls it, too. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path);
 RSRC_NODISCARD enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *path, struct rsrc_output *out);
-/* The same where `option` names the place, and not -o. */
+/* Like rsrc_output_open(), for a path that `option` gives instead of -o. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag,
                                                     struct rsrc_arena *arena, const char *option,
                                                     const char *path, struct rsrc_output *out);
@@ -61,23 +61,24 @@ RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct
                                                   const void *bytes, uint64_t size_bytes);
 RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out);
 void rsrc_output_abandon(struct rsrc_output *out);
-/* The same for what is to be there after a power failure: the file, then its name. */
+/* Like rsrc_output_commit(), for a file that has to survive a power failure: syncs the file, then
+ * its name. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_publish(struct rsrc_diag *diag,
                                                     struct rsrc_output *out);
-/* Waits until the bytes of a file, or the names in a directory, are on the disk; of a directory
- * that cannot be opened it does not. */
+/* Waits until the bytes of a file, or the names in a directory, are on the disk. It does not wait
+ * for a directory that cannot be opened. */
 RSRC_NODISCARD enum rsrc_status rsrc_sync(struct rsrc_diag *diag, const char *path);
 /* Syncs a file, gives it its name, syncs the directory. */
 RSRC_NODISCARD enum rsrc_status rsrc_publish(struct rsrc_diag *diag, const char *from,
                                              const char *to);
 
-/* Why no file of so many bytes can be made in the directory: ENOSPC, EDQUOT or EFBIG; 0: it can, or
- * the file system does not tell. */
+/* Says why no file of this many bytes can be made in the directory: ENOSPC, EDQUOT or EFBIG; 0: one
+ * can be made, or the file system does not tell. */
 int rsrc_lacks_room(const char *dir, uint64_t n_bytes);
 
 /* Says that stdout could not be written; RSRC_FAILED. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag);
-/* Writes what is left for stdout, or says that it could not be. */
+/* Flushes stdout, or reports that it could not be written. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag);
 
 /* A private directory <beside>.tmp-rsrc-XXXXXX for intermediate files, removed with all it holds by
@@ -85,14 +86,15 @@ RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag);
  * that the last step is a rename. Flat: no directories inside. */
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *beside, const char **path);
-/* Of a file where no output is: in TMPDIR if that is an absolute path, else in /tmp. */
+/* A path for a temporary that belongs to no output: in TMPDIR if that is an absolute path, else in
+ * /tmp. */
 const char *rsrc_scratch_path(struct rsrc_arena *arena, const char *name);
 /* The same there. */
 RSRC_NODISCARD enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *stem, const char **path);
 void rsrc_remove_temporaries(void);
-/* The same on the way out of the process: other threads that would make or rename files wait for
- * ever. */
+/* Like rsrc_remove_temporaries(), when the process is about to end: other threads that would make
+ * or rename files then wait forever. */
 void rsrc_remove_temporaries_and_block(void);
 
 #endif

@@ -40,8 +40,8 @@ static void fill_signals(sigset_t *signals) {
     sigaddset(signals, SIGHUP);
 }
 
-/* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler
- * might not. Children have process groups of their own and are ended by us. */
+/* One thread waits for signals. It may use ordinary functions to clean up; a handler might not.
+ * Children are in process groups of their own, and this thread ends them. */
 static void *wait_for_signal(void *unused) {
     (void)unused;
     sigset_t signals;
@@ -58,8 +58,7 @@ static void say_in_handler(const char *text) {
     (void)ignored;
 }
 
-/* Raised by our own read of a mapped file, so no lock of ours is held and no call is
- * interrupted. */
+/* Our own read of a mapped file raised it, so we hold no lock and no call is interrupted. */
 static void input_was_cut(int signal_number) {
     (void)signal_number;
     say_in_handler(program);
@@ -70,7 +69,7 @@ static void input_was_cut(int signal_number) {
     _exit(1);
 }
 
-/* Raised in a write of ours to stdout or stderr; nobody is left to be told. */
+/* Our own write to stdout or stderr raised it; nobody reads messages any more. */
 static void reader_is_gone(int signal_number) {
     rsrc_spawn_kill_all();
     rsrc_remove_temporaries_and_block();
@@ -86,8 +85,8 @@ void rsrc_watch_signals(void) {
     sigset_t signals;
     fill_signals(&signals);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    /* Running into a file-size limit is an error of write() and not the end; so is a reader gone,
-     * where whoever started us ignores it. */
+    /* A file-size limit makes write() fail instead of ending the process. The same holds for a
+     * closed pipe if our parent ignores SIGPIPE. */
     signal(SIGXFSZ, SIG_IGN);
     if (signal(SIGPIPE, reader_is_gone) == SIG_IGN)
         signal(SIGPIPE, SIG_IGN);

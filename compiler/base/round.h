@@ -1,4 +1,4 @@
-/* round.h - how many units hold n, what they hold, and powers. */
+/* round.h - rounding up to units, and powers of two. */
 #ifndef RSRC_BASE_ROUND_H
 #define RSRC_BASE_ROUND_H
 

@@ -84,8 +84,8 @@ const char *rsrc_find_program(struct rsrc_arena *arena, const char *name) {
     return NULL;
 }
 
-/* As a shell would need it: plain, in single quotes, or with escapes where a terminal would
- * obey. */
+/* Prints a word as a shell needs it: plain, in single quotes, or with escapes where a terminal
+ * would interpret it. */
 static void put_quoted(struct rsrc_buffer *out, const char *arg) {
     static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                 "_-+=./,:@%";
@@ -123,8 +123,8 @@ static void print_command(const struct rsrc_command *command) {
     rsrc_buffer_free(&line);
 }
 
-/* For a command with a directory. Compilers that are killed leave temporaries of their own: in the
- * directory that they work in, they go with it. The caller frees the list. */
+/* The environment of a command with a directory. Its TMPDIR is that directory, so that temporaries
+ * of a killed compiler are removed with the directory. The caller frees the list. */
 static char **environment_there(void) {
     static char here[] = "TMPDIR=.";
     size_t n = 0, n_copied = 0;
@@ -187,7 +187,7 @@ static int start(struct job *job, const struct rsrc_command *command) {
     return 0;
 }
 
-/* Reads what there is; false at end of file. */
+/* Reads the available bytes; false at end of file. */
 static bool drain(struct job *job) {
     char bytes[4096];
     const ssize_t n = read(job->output, bytes, sizeof(bytes));

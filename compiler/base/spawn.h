@@ -17,7 +17,7 @@ struct rsrc_command {
     const char *directory;   /* NULL: the current one */
 };
 
-/* What commands took, all together. */
+/* Total cost of commands. */
 struct rsrc_spawn_usage {
     uint32_t n_commands;
     double wall_s, cpu_s;
@@ -27,7 +27,7 @@ struct rsrc_spawn_usage {
 struct rsrc_spawn_options {
     uint32_t n_jobs;                /* at a time */
     bool print;                     /* show commands on stderr, quoted for a shell */
-    bool dry_run;                   /* and run none */
+    bool dry_run;                   /* show commands, but run none */
     struct rsrc_spawn_usage *usage; /* added to; NULL: nobody asks */
     /* Called when a command has ended well, from the calling thread; or NULL. */
     void (*progress)(void *context, uint32_t n_done, uint32_t n_commands);

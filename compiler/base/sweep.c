@@ -18,7 +18,7 @@
 
 /* ---- owning ---------------------------------------------------------------------------------- */
 
-/* False: somebody took it for a dead process's before it was locked. */
+/* False: before the file was locked, another process took it for one of a dead process. */
 static bool lock_own(int fd, const char *path) {
     struct stat here, there;
     (void)flock(fd, LOCK_EX);
@@ -79,7 +79,8 @@ int rsrc_make_owned_dir(char *name) {
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-/* Without readdir(), which wants memory: a compilation that ends for want of it has none. */
+/* This does not use readdir(), which allocates: a compilation that ran out of memory cleans up,
+ * too. */
 static void remove_entries(int dir) {
     _Alignas(struct dirent64) char entries[4096];
     ssize_t n;
@@ -94,8 +95,8 @@ static void remove_entries(int dir) {
     }
 }
 
-/* A child that was killed a moment ago may still be finishing the creation of a file, and
- * descriptors may be short for a moment, so an attempt is made more than once. */
+/* Removal is tried several times: a child that has just been killed may still finish creating a
+ * file, and file descriptors may be short for a moment. */
 void rsrc_remove_flat_dir(const char *path) {
     for (int attempt = 0; attempt < 20; attempt++) {
         const int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -131,7 +132,7 @@ static void remove_if_dead(const char *path) {
     close(fd);
 }
 
-/* <base>.tmp-rsrc-XXXXXX, of any base where that is empty. */
+/* Whether the name is <base>.tmp-rsrc-XXXXXX; an empty base stands for any. */
 static bool is_temporary(const char *name, const char *base) {
     const size_t n = strlen(name), n_end = strlen(RSRC_TEMPORARY) + 6, n_base = strlen(base);
     return n >= n_end && strncmp(name + n - n_end, RSRC_TEMPORARY, strlen(RSRC_TEMPORARY)) == 0 &&

@@ -28,7 +28,7 @@ static void skip_blanks(struct rsrc_scan *scan) {
             scan->at++;
 }
 
-/* Goes to the first token at or after this one, over ends of lines. */
+/* Moves to the first token here or on a later line. */
 static void skip_empty_lines(struct rsrc_scan *scan) {
     skip_blanks(scan);
     while (scan->at < scan->end && *scan->at == '\n') {
@@ -91,7 +91,7 @@ bool rsrc_scan_at_line_end(struct rsrc_scan *scan) {
     return scan->at == scan->end || *scan->at == '\n';
 }
 
-/* Length of the word here; 0 at the end of a line. */
+/* Length of the current word; 0 at the end of a line. */
 static size_t word_length(struct rsrc_scan *scan) {
     skip_blanks(scan);
     size_t n = 0, rest = (size_t)(scan->end - scan->at);

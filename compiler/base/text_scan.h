@@ -18,7 +18,7 @@ struct rsrc_scan {
     struct rsrc_diag *diag; /* borrowed, as all of these */
     struct rsrc_arena *arena;
     const char *file;
-    const char *slug; /* of every diagnostic: "rsr-text" */
+    const char *slug; /* slug of every diagnostic: "rsr-text" */
     const char *at, *end;
     const char *line_start;
     uint32_t line; /* 1-based */
@@ -45,12 +45,12 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_u32(struct rsrc_scan *scan, const char
 /* Finite and not negative. */
 RSRC_NODISCARD enum rsrc_status rsrc_scan_double(struct rsrc_scan *scan, const char *what,
                                                  double *out);
-/* The shortest form of a finite number that reads back to the same one. */
+/* Prints the shortest form of a finite number that reads back exactly. */
 void rsrc_put_double(struct rsrc_buffer *buffer, double value);
 
-/* Tokens that need no blank behind them: "y[0 + t*4], sum". */
+/* Tokens that need no blank after them: "y[0 + t*4], sum". */
 #define RSRC_SCAN_NAME_BYTES 64u
-/* Letters, digits and '_', not a digit first, in the caller's array. */
+/* Letters, digits and '_', not beginning with a digit, copied to the caller's array. */
 RSRC_NODISCARD enum rsrc_status rsrc_scan_identifier(struct rsrc_scan *scan, const char *what,
                                                      char out[RSRC_SCAN_NAME_BYTES]);
 bool rsrc_scan_at_symbol(struct rsrc_scan *scan, const char *symbol);
@@ -67,19 +67,19 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const cha
 RSRC_NODISCARD enum rsrc_status rsrc_scan_string(struct rsrc_scan *scan, const char *what,
                                                  const char **out);
 
-/* A text of records behind lines "plan 5", of which the first begins the text; others may stand
- * between records, for what was printed piece by piece. */
+/* A text of records. It begins with a header line such as "plan 5". The header may be repeated
+ * between records, because dumps may be printed one after another. */
 struct rsrc_text_form {
     const char *slug, *word, *version;
     size_t record_bytes;
     enum rsrc_status (*parse)(struct rsrc_scan *scan, void *record); /* into zeros */
 };
-/* Its records, in an array of the arena. */
+/* Parses the records into an array of the arena. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_scan_text(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file, const char *text,
                uint64_t size_bytes, const struct rsrc_text_form *form, void **out, uint32_t *n_out);
 
-/* Goes on to a later place of the text, for a report there. */
+/* Moves to a later place of the text, for a report there. */
 void rsrc_scan_advance(struct rsrc_scan *scan, const char *at);
 
 /* Reports at the current place; always RSRC_FAILED. */
