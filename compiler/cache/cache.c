@@ -40,7 +40,7 @@ void rsrc_cache_key_program(struct rsr_hash *hash, const char *path) {
     rsr_hash_update(hash, facts, sizeof(facts));
 }
 
-/* LLVM is one of them. */
+/* LLVM is one of the libraries. */
 static int add_library(struct dl_phdr_info *info, size_t size, void *hash) {
     (void)size;
     if (info->dlpi_name != NULL && info->dlpi_name[0] == '/')
@@ -85,7 +85,7 @@ static void hash_bytes(const void *bytes, size_t n_bytes, uint8_t out[16]) {
     rsr_hash_final(&hash, out);
 }
 
-/* NULL, or what is wrong with an entry. */
+/* Says what is wrong with an entry; NULL: nothing. */
 static const char *find_damage(const struct rsrc_cache_key *key, const struct rsrc_buffer *file) {
     struct header header;
     if (file->size_bytes == 0)
@@ -103,8 +103,8 @@ static const char *find_damage(const struct rsrc_cache_key *key, const struct rs
     return memcmp(hash, header.hash, sizeof(hash)) == 0 ? NULL : "its bytes have changed";
 }
 
-/* Read, not mapped: somebody may cut the file meanwhile. False: there is none. What is not a file
- * is empty, and is not waited for. */
+/* The entry is read, not mapped, because another process may truncate it meanwhile. False: there is
+ * none. An entry that is not a regular file reads as empty, without waiting for it. */
 static bool read_file(const char *path, struct rsrc_buffer *out) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat info;
@@ -139,7 +139,7 @@ bool rsrc_cache_get(struct rsrc_cache *cache, struct rsrc_diag *diag,
         if (found) {
             rsrc_buffer_append(out, file.data + sizeof(struct header),
                                file.size_bytes - sizeof(struct header));
-            (void)utimensat(AT_FDCWD, path, NULL, 0); /* used last now */
+            (void)utimensat(AT_FDCWD, path, NULL, 0); /* marks it as just used */
         } else {
             const struct rsrc_place place = {.file = path};
             rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "cache", &place, NULL,
@@ -192,7 +192,7 @@ void rsrc_cache_put(struct rsrc_cache *cache, struct rsrc_diag *diag,
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
-/* Makes it, and what it is to be in: a machine may be too fresh to have a ~/.cache. */
+/* Makes the directory and its parents: a new machine may have no ~/.cache. */
 static bool make_directory(const char *dir) {
     char *path = strdup(dir);
     if (path == NULL)
@@ -200,7 +200,7 @@ static bool make_directory(const char *dir) {
     for (char *at = path; *at != '\0'; at++)
         if (*at == '/' && at > path) {
             *at = '\0';
-            (void)mkdir(path, 0777); /* the last one tells whether there is a way */
+            (void)mkdir(path, 0777); /* the last attempt says whether it succeeded */
             *at = '/';
         }
     free(path);
@@ -251,7 +251,7 @@ static bool is_entry(const char *name) {
     return n == 32 + sizeof(SUFFIX) - 1 && strcmp(name + 32, SUFFIX) == 0;
 }
 
-/* Oldest first. What vanishes meanwhile has been removed by another compilation. */
+/* Oldest first. An entry that vanishes meanwhile was removed by another compilation. */
 static uint32_t list_entries(const struct rsrc_cache *cache, struct rsrc_arena *arena,
                              struct entry **out) {
     struct entry *entries = NULL;
