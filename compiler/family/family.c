@@ -9,7 +9,7 @@ extern const struct rsrc_family rsrc_family_gemma3;
 extern const struct rsrc_family rsrc_family_llama;
 extern const struct rsrc_family rsrc_family_qwen3;
 
-/* Those with an architecture come before those of the same model type without. */
+/* Families with an architecture come before families of the same model type without one. */
 static const struct rsrc_family *const FAMILIES[] = {
     &rsrc_family_bitnet, &rsrc_family_bitnet_1bitllm, &rsrc_family_llama,
     &rsrc_family_qwen3,  &rsrc_family_gemma3,

@@ -1,13 +1,13 @@
 /* family.h - an architecture as data: what its config.json means and which tensors a model has.
  *
- * Readers take from a family what a configuration leaves out, the graph takes names and shapes. To
- * add a family whose block is made of the operations that there are, write one table in a file of
- * this folder and list it in family.c; tests/golden/README.md says how its fixture is made.
+ * Readers take from a family the defaults of what a configuration omits; the graph takes names and
+ * shapes. To add a family whose block needs no new operation, write one table in a file of this
+ * folder and list it in family.c; tests/golden/README.md says how to make its fixture.
  *
- * Paths are module paths, %u is the block number. "model." is in front of all but the head where
- * the checkpoint holds a whole language model; one that holds the body alone has no such prefix.
- * ".weight" is appended for every entry, ".weight_scale" for the scale of a packed linear layer,
- * ".rms_norm.weight" for the norm of a linear layer's own input.
+ * Paths are module paths, %u is the block number. If the checkpoint holds a whole language model,
+ * "model." stands before all paths except the head's. A checkpoint of the body alone has no such
+ * prefix. ".weight" is appended for every entry, ".weight_scale" for the scale of a packed linear
+ * layer, ".rms_norm.weight" for the norm of a linear layer's own input.
  */
 #ifndef RSRC_FAMILY_FAMILY_H
 #define RSRC_FAMILY_FAMILY_H
@@ -32,7 +32,7 @@ struct rsrc_family_entry {
     enum rsrc_family_kind kind;
     enum rsr_role role;
     enum rsrc_family_dim rows, cols;
-    size_t slot; /* offset in struct rsr_block_layers: of a rsr_linear_slot or a norm's index */
+    size_t slot; /* offset in struct rsr_block_layers of a rsr_linear_slot or a norm's index */
 };
 
 struct rsrc_family {
@@ -40,8 +40,8 @@ struct rsrc_family {
     const char *model_type;   /* of config.json */
     const char *architecture; /* a name that "architectures" must hold; NULL: any */
 
-    /* What the family's configuration class assumes where config.json is silent. The sizes of a
-     * model are never assumed. */
+    /* Defaults of the family's configuration class, where config.json gives no value. The sizes of
+     * a model have no defaults. */
     double norm_eps;
     double rope_theta;
     const char *activation_key; /* "hidden_act" */
@@ -52,13 +52,12 @@ struct rsrc_family {
     bool square_attention;   /* n_heads * head_dim is hidden_size: a norm is that wide */
     bool has_bits;           /* weight_bits and input_bits stand for a quantization_config */
     bool has_windows;        /* blocks of layer type "sliding_attention" */
-    double local_rope_theta; /* of those blocks */
-    uint32_t
-        window_pattern; /* every so manieth block is no such block, if layer_types is missing */
+    double local_rope_theta; /* rope theta of those blocks */
+    uint32_t window_pattern; /* if layer_types is missing: every n-th block has no window */
     double
         attention_scalar;  /* query_pre_attn_scalar: 1 / its root scales scores; 0: no such field */
     float norm_offset;     /* added to every norm's weights */
-    bool scaled_embedding; /* times the root of hidden_size */
+    bool scaled_embedding; /* embeddings are multiplied by the root of hidden_size */
 
     const struct rsrc_family_entry *block; /* every one required; in order of use */
     uint32_t n_block;
@@ -75,11 +74,11 @@ struct rsrc_family {
             offsetof(struct rsr_block_layers, slot_)                                               \
     }
 
-/* The family of a configuration: the first in the list whose model_type is this one and whose
- * architecture, if it has one, is `architecture` (may be NULL). NULL: there is none. */
+/* The family of a configuration: the first in the list with this model_type whose architecture, if
+ * it has one, equals `architecture` (may be NULL). NULL: there is none. */
 const struct rsrc_family *rsrc_find_family(const char *model_type, const char *architecture);
 
-/* The model types that there are, for messages: "bitnet", "llama" and so on, each once. */
+/* All known model types, for messages: "bitnet", "llama" and so on, each once. */
 const char *rsrc_family_list(struct rsrc_arena *arena);
 
 #endif
