@@ -64,7 +64,7 @@ void rsrc_elf_begin_part(struct rsrc_elf_writer *writer, const char *name) {
     if (n != 0 && strcmp(writer->parts[n - 1].name, name) == 0)
         return;
     if (n != 0 && writer->parts[n - 1].begin == writer->data_bytes)
-        writer->n_parts--; /* it has got nothing */
+        writer->n_parts--; /* the file has no bytes yet */
     assert(writer->n_parts < RSRC_ELF_PARTS);
     writer->parts[writer->n_parts++] = (struct rsrc_elf_part){name, writer->data_bytes};
 }

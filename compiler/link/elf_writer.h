@@ -12,7 +12,7 @@
 #include "base/mapped_file.h"
 #include "ir.h"
 
-/* What follows is of one kind, up to the next part. */
+/* A part of the section: from here to the next part, all blobs are of one kind. */
 struct rsrc_elf_part {
     const char *name;
     uint64_t begin; /* in the section */
@@ -38,9 +38,9 @@ bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer);
 RSRC_NODISCARD enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *path, const char *triple,
                                               struct rsrc_elf_writer *out);
-/* What the next blobs are, as users know it; nothing where they are what those before them are. */
+/* Names the kind of the next blobs in words for users; it does nothing if the kind stays. */
 void rsrc_elf_begin_part(struct rsrc_elf_writer *writer, const char *name);
-/* Begins a blob at its alignment, whose bytes follow in any number of writes. */
+/* Begins a blob at its alignment. The caller then writes its bytes, in any number of writes. */
 RSRC_NODISCARD enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag,
                                                struct rsrc_elf_writer *writer, const char *symbol,
                                                uint32_t align, uint64_t size_bytes);

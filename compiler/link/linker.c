@@ -1,8 +1,8 @@
 /* linker.c - finds the C compiler, linker and runtime; builds their command lines.
  *
  * ld.lld is run directly: it needs no compiler driver for a shared library whose only needs are
- * libc and libm, and it keeps sections of more than 2 GiB apart from code. `cc
- * -shared` does where there is no ld.lld.
+ * libc and libm, and it keeps sections of more than 2 GiB apart from code. Without ld.lld, `cc
+ * -shared` links.
  */
 #include "link/linker.h"
 
@@ -19,7 +19,7 @@
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
 /* Clang compiles for every machine; gcc is looked for by the triple's name before them. */
 static const char *const CROSS_CC_NAMES[] = {"clang", "clang-19"};
-/* Releases before 19 do not keep large sections apart, which matters from 2 GiB of weights on. */
+/* Releases before 19 do not place large sections apart, which matters from 2 GiB of weights. */
 static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
 
@@ -80,7 +80,8 @@ static enum rsrc_status find_compiler(struct rsrc_diag *diag, struct rsrc_arena 
     return RSRC_OK;
 }
 
-/* The runtime's build put beside its archive what linking with it takes besides libm and libc. */
+/* The runtime's build puts a file beside its archive that lists what linking needs besides libm and
+ * libc. */
 static enum rsrc_status find_runtime(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                      const char *triple, struct rsrc_toolchain *found) {
     const char *const dirs[] = {
@@ -256,7 +257,7 @@ static uint64_t file_bytes(const char *path) {
     return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
 }
 
-/* At least the objects, at most the runtime besides. */
+/* At least the size of the objects, at most that and the runtime. */
 static uint64_t output_bytes(const struct rsrc_toolchain *toolchain,
                              const struct rsrc_link_input *input, bool at_most) {
     uint64_t n_bytes = at_most && !input->relocatable ? file_bytes(toolchain->runtime) : 0;
@@ -272,9 +273,9 @@ static enum rsrc_status refuse_full_disk(struct rsrc_diag *diag,
                        strerror(error));
 }
 
-/* ld.lld writes through a mapping: a full disk ends it by SIGBUS, or as LLVM's fatal error, with a
- * request to report that. Room for the objects is asked for before it runs; where it fails and
- * there is no room for all that it may write, the disk is what is told. */
+/* ld.lld writes through a mapping. A full disk ends it by SIGBUS or by LLVM's fatal error, which
+ * asks users to report a bug. So room for the objects is checked before it runs. If it fails and
+ * the disk has no room for its largest possible output, the diagnostic blames the disk. */
 static enum rsrc_status run_linker(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsrc_toolchain *toolchain,
                                    const struct rsrc_link_input *input, const char *const *argv) {
@@ -308,7 +309,7 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
             return RSRC_FAILED;
         add_shared_options(&args, script, input);
     }
-    /* The name alone: of a path ld.lld takes every % for a random digit. */
+    /* The name without its folder: ld.lld replaces every % of a path by a random digit. */
     add(&args, "-o");
     add(&args, input->output);
     for (uint32_t i = 0; i < input->n_objects; i++)

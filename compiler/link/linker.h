@@ -11,7 +11,7 @@ struct rsrc_toolchain {
     const char *ld;        /* ld.lld, or NULL: link through cc -shared */
     const char *runtime;   /* librsr_module.a for the triple */
     const char *runtime_args; /* "@file": what else it needs, as linkers and compilers take it */
-    struct rsrc_spawn_options compiling, linking; /* set by who runs them */
+    struct rsrc_spawn_options compiling, linking; /* set by the caller that runs commands */
 };
 
 /* Finds the programs: the given option, then the environment (RSRC_CC, RSRC_LD), then PATH. The

@@ -1,7 +1,7 @@
 /* seal.c - divides a linked module's file into sections, hashes them and writes that into its note.
  *
  * ELF's sections, with what lies between them, the headers before them and the table of sections
- * cover the file without a gap; the note alone is left out, and has a hash of its own.
+ * cover the file without a gap; only the note is not covered, and has a hash of its own.
  */
 #include "link/seal.h"
 
@@ -16,7 +16,7 @@
 
 #define WEIGHTS ".lrodata"
 
-/* Where something begins that lasts until the next begins. */
+/* A mark: something begins here and lasts until the next mark. */
 struct mark {
     const char *name;
     uint64_t begin;
@@ -54,7 +54,8 @@ static void *read_bytes(const struct seal *seal, uint64_t at, uint64_t n_bytes) 
     return pread(seal->file.fd, bytes, n_bytes, (off_t)at) == (ssize_t)n_bytes ? bytes : NULL;
 }
 
-/* The weights' parts, where the linker has put the one section of them and nothing else. */
+/* Marks a section. A section of weights is marked part by part, if the linker has put nothing but
+ * the weights' object there. */
 static void mark_section(struct seal *seal, const char *name, const Elf64_Shdr *section,
                          const struct rsrc_elf_writer *weights) {
     if (strcmp(name, WEIGHTS) != 0 || section->sh_size != weights->data_bytes) {
@@ -111,7 +112,7 @@ static enum rsrc_status add_section(struct seal *seal, const char *name, uint64_
     return refuse(seal, err.message);
 }
 
-/* From one mark to the next; what the note takes is left out. */
+/* Sections reach from one mark to the next; the note is not covered. */
 static enum rsrc_status add_sections(struct seal *seal) {
     struct rsr_note *note = &seal->file.note;
     const uint64_t note_begin = seal->file.note_at - offsetof(struct rsr_file_note, note);
@@ -151,7 +152,7 @@ static enum rsrc_status seal_open(struct seal *seal, const struct rsrc_elf_write
     return add_sections(seal) == RSRC_OK ? write_note(seal) : RSRC_FAILED;
 }
 
-/* What librsr looks at before it loads a file. */
+/* Checks what librsr checks before it loads a file. */
 static enum rsrc_status open_as_librsr(struct seal *seal) {
     rsr_error err = RSR_ERROR_INIT;
     return rsr_module_file_open(seal->path, &seal->file, &err) == RSR_OK

@@ -4,8 +4,8 @@
 
 #include "link/elf_writer.h"
 
-/* Refuses a file that librsr would refuse to load. `weights` wrote the object of which the linker
- * made .lrodata: its parts become sections of their own. */
+/* Refuses a file that librsr would refuse to load. `weights` wrote the object from which the linker
+ * made .lrodata: each of its parts becomes a section. */
 RSRC_NODISCARD enum rsrc_status rsrc_seal_module(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *path,
                                                  const struct rsrc_elf_writer *weights);
