@@ -35,9 +35,9 @@ static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
     return copy;
 }
 
-/* Scales padded with 0 to whole quads, so that vector code may load past the last row. They are of
- * the layer's rows, also where the matrix is reduced. Those of groups are among the codes or in the
- * index, where the variant reads them in order; what is left for a layer is 1. */
+/* Scales padded with 0 to whole quads, so that vector code may load past the last row. There is one
+ * for each row of the layer, even if the matrix is reduced. Scales of groups lie among the codes or
+ * in the index, where the variant reads them in order; then the layer's scale is 1. */
 static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_blob *blob) {
     static const float one = 1;
@@ -55,7 +55,7 @@ static bool is_mapped(const struct rsr_reduction *reduction) {
     return reduction != NULL && (reduction->row_sources != NULL || reduction->kept_cols != NULL);
 }
 
-/* What a kernel's code depends on by its maps: their shape, and where the tables lie. */
+/* Properties of the maps that a kernel's code depends on: their shape, and where the tables lie. */
 static const char *maps_text(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                              const struct rsr_lowered *lowered) {
     const struct rsr_reduction *reduction = input->reduction;
@@ -65,7 +65,7 @@ static const char *maps_text(struct rsrc_arena *arena, const struct rsrc_lower_i
                              reduction->counts.cols, (unsigned long long)lowered->index.size_bytes);
 }
 
-/* Whose scales a kernel multiplies with. */
+/* Names the scales that a kernel multiplies with: of groups, of rows or of the tensor. */
 static const char *scales_text(struct rsrc_arena *arena, const struct rsr_matrix *matrix) {
     if (matrix->group_cols != 0)
         return rsrc_arena_printf(arena, "group%u", matrix->group_cols);
@@ -85,7 +85,7 @@ static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const c
     blob->align = 64;
 }
 
-/* The bodies of a kernel are one layer's weights: it is called as the layer's. */
+/* The bodies of a kernel are one layer's weights, so the kernel is named after the layer. */
 static const char *name_by_content(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                                    const struct rsrc_kernel_row *row,
                                    const struct rsr_kernel *kernel) {
