@@ -1,4 +1,4 @@
-/* load_kernel.c - emits one kernel by itself, links it to a library and opens that. */
+/* load_kernel.c - emits one kernel by itself, links it into a library and opens the library. */
 #include "measure/load_kernel.h"
 
 #include <dlfcn.h>
@@ -40,7 +40,7 @@ static bool write_text(const struct load *l, const char *name, const struct rsrc
     return false;
 }
 
-/* Bodies are assembled as in modules; those that the assembler declines, the back end prints. */
+/* Bodies are assembled as in modules; the back end prints those that the assembler declines. */
 static bool assemble_bodies(const struct load *l) {
     struct rsr_kernel *kernel = l->kernel;
     if (kernel->n_bodies == 0)
@@ -75,7 +75,7 @@ static bool emit(const struct load *l, double *emit_ms) {
     return written;
 }
 
-/* Kernels are hidden in modules; here one must be found. */
+/* Kernels are hidden in modules; here dlsym must find one. */
 static const char FINDER[] = "rsrc_loaded_kernel";
 
 static bool write_finder(const struct load *l) {

@@ -68,7 +68,7 @@ const char *rsrc_cpu_model(struct rsrc_arena *arena) {
     char line[512];
     while (fgets(line, sizeof(line), file) != NULL) {
         const char *colon = strstr(line, ": ");
-        /* AArch64 tells the part's number alone. */
+        /* On AArch64 the system gives only a part number. */
         if ((strncmp(line, "model name", 10) == 0 || strncmp(line, "CPU part", 8) == 0) &&
             colon != NULL) {
             name = rsrc_arena_strndup(arena, colon + 2, strcspn(colon + 2, "\n"));

@@ -13,18 +13,18 @@ uint64_t rsrc_now_ns(void);
 /* Median of n samples (sorts them) and (largest - smallest) / median. */
 double rsrc_median(double *samples, uint32_t n, double *spread);
 
-/* Anonymous memory with huge pages asked for, touched; NULL if there is not enough. */
+/* Maps anonymous memory, asks for huge pages and touches it; NULL if there is not enough. */
 void *rsrc_map_pages(uint64_t size_bytes);
 void rsrc_unmap_pages(void *memory, uint64_t size_bytes);
 
-/* Several times the last cache, between 256 MiB and 1 GiB: what is read in turn over as much memory
- * comes from DRAM. */
+/* A size several times that of the last cache, between 256 MiB and 1 GiB: reading through this much
+ * memory in turn reads from DRAM. */
 uint64_t rsrc_stream_bytes(void);
 
-/* What the CPU calls itself: "Intel(R) Xeon(R) ..."; "unknown" where nothing tells. */
+/* The CPU's own name: "Intel(R) Xeon(R) ..."; "unknown" if the system has none. */
 const char *rsrc_cpu_model(struct rsrc_arena *arena);
 
-/* The same numbers from the same state: splitmix64. */
+/* Pseudo-random numbers by splitmix64; equal states give equal numbers. */
 uint64_t rsrc_random(uint64_t *state);
 
 #endif

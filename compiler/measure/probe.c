@@ -1,4 +1,4 @@
-/* probe.c - kernels that do one thing, timed. */
+/* probe.c - times kernels that do only one thing. */
 #include "measure/probe.h"
 
 #include <string.h>
@@ -11,23 +11,24 @@
 #include "plan/plan.h"
 #include "rsr/segment.h"
 
-/* As many sums as hide the latency of a product on two ports. Without a fused one more registers
- * are needed beside them. */
+/* This many sums hide the latency of a product on two ports. Without a fused multiply-add, a
+ * product needs more registers besides the sums. */
 #define DOT_SUMS 12u
 #define MADD_SUMS 8u
 #define VECTOR_SUMS 8u
-/* Sums that share a load, as tokens do in kernels: a load an instruction would measure the
- * cache. */
+/* Sums that share a load, as tokens do in kernels: with a load for every instruction, the probe
+ * would measure the cache. */
 #define SHARED 4u
-/* What is read again and again, in any first-level cache. */
+/* Bytes that are read again and again; they fit any first-level cache. */
 #define ROUNDS 40u
 #define REPEATS 256u
 #define SAMPLES 60u
 #define SAMPLE_NS 1000000u
-/* No larger than a look-up's index may be. */
+/* Every byte is a valid index of a look-up. */
 #define FILL 3
 
-/* One operation list: what it does with the vector `x` of 16 to 64 bytes, for sum number `sum`. */
+/* The operation list of one probe, while it is built. A step of it takes the vector `x` of 16 to 64
+ * bytes and changes sum number `sum`. */
 struct probe {
     struct rsrc_kb kb;
     struct rsr_kernel kernel;
@@ -35,7 +36,7 @@ struct probe {
     uint16_t sums[DOT_SUMS];
     uint16_t indexes[SHARED];  /* bytes: all fit 16 registers */
     uint16_t operands[SHARED]; /* bytes */
-    uint16_t words[SHARED];    /* the same, as I16 */
+    uint16_t words[SHARED];    /* those bytes, as I16 */
     uint16_t ones;             /* I16 */
 };
 
@@ -47,7 +48,8 @@ struct form {
     uint32_t n_instructions; /* of one vector */
     void (*step)(struct probe *p, uint32_t sum, uint16_t x);
     uint64_t
-        features; /* any of these, or 0: back ends make more than an instruction of it elsewhere */
+        features; /* one of these features is needed, 0: none; without them back ends need several
+                     instructions for the operation */
 };
 
 static uint16_t vector_reg(struct probe *p, enum rsr_elem elem, const char *name, uint32_t number) {
@@ -97,7 +99,7 @@ static void add(struct probe *p, uint32_t sum, uint16_t x) {
     rsrc_kb_binary(&p->kb, RSR_KOP_ADD, p->sums[sum], p->sums[sum], x);
 }
 
-/* Of the instructions of `lut` a fifth to a third are shuffles, for which processors have fewer
+/* A fifth to a third of the instructions of `lut` are shuffles, for which processors have fewer
  * units. */
 static void look_up_and_add(struct probe *p, uint32_t sum, uint16_t x) {
     add(p, sum, x);
@@ -164,7 +166,7 @@ static void build(struct probe *p, const struct form *form, struct rsrc_arena *a
     rsrc_kb_finish(kb);
 }
 
-/* Nanoseconds a call: the least, as in time_kernel.c. */
+/* Nanoseconds per call: the least of the samples, as in time_kernel.c. */
 static double time_probe(rsr_kernel_fn *run, uint8_t *x, uint8_t *y) {
     const struct rsr_weights weights = {.n_scales = 1};
     const struct rsr_worker worker = {.tile_end = 1, .count = 1};
@@ -182,7 +184,7 @@ static double time_probe(rsr_kernel_fn *run, uint8_t *x, uint8_t *y) {
     return least_ns;
 }
 
-/* The work of the form, 1e9 a second; 0: the back end has no instructions for it. */
+/* Rate of the form's work, 1e9 per second; 0: the back end has no instructions for it. */
 static enum rsrc_status run_form(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const struct rsrc_probe_input *input, const struct form *form,
                                  const char *name, double *rate) {
@@ -271,7 +273,7 @@ static void make_matrix(struct rsrc_arena *arena, uint32_t rows, uint32_t cols,
                                .n_scales = 1};
 }
 
-/* Microseconds of a call as planned, with everything in cache. */
+/* Microseconds of a call of the planned kernel, with all data in cache. */
 static enum rsrc_status time_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsrc_probe_input *input,
                                   const struct rsr_matrix *matrix,
@@ -321,21 +323,22 @@ static enum rsrc_status time_plan(struct rsrc_diag *diag, struct rsrc_arena *are
 
 #define PREFILL_ROWS 256u
 #define PREFILL_COLS 1024u
-/* Rates of what shall not be planned, of what shall decode, and of what is measured: so low that
- * the plan predicts nothing else. */
+/* Rates that force a plan: of kernels that must not be chosen, of the kernel that must decode, and
+ * of the kernel to be measured. The last is so low that the prediction consists of its time
+ * alone. */
 #define NO_RATE 1e-9
 #define DECODE_RATE 1e-6
 #define UNIT_RATE 1e-3
 
-/* A target whose plan for prefill is what is asked for. */
+/* Makes a target whose plan for prefill is the kernel to be measured. */
 static struct rsr_spec slow_target(const struct rsr_spec *spec) {
     struct rsr_spec slow = *spec;
     slow.dot_gmacs = slow.vector_gips = slow.add_gops = slow.fold_gips = slow.panel_gmacs = NO_RATE;
     return slow;
 }
 
-/* The rate with which the plan would predict what the kernel takes; none where it is
- * another one. */
+/* The rate with which the plan would predict the kernel's measured time; none if the plan has
+ * another kernel. */
 static enum rsrc_status probe_prefill(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_probe_input *input,
                                       const struct rsr_spec *slow, enum rsr_kernel_id kernel,

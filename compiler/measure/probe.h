@@ -1,7 +1,7 @@
 /* probe.h - rates of this machine's instructions, as the kernels of a target use them.
  *
- * Probes are kernels: operation lists that a back end makes code of. So a rate is that of the
- * instructions that the target's kernels have, without what stands around them there.
+ * Probes are kernels: a back end turns their operation lists into code. So a probe measures the
+ * instructions that the target's kernels use, without the code around them.
  */
 #ifndef RSRC_MEASURE_PROBE_H
 #define RSRC_MEASURE_PROBE_H
@@ -11,13 +11,13 @@
 struct rsrc_probe_input {
     const struct rsr_spec *spec; /* this machine can run it; vector_bits not 0 */
     const struct rsrc_backend *backend;
-    enum rsr_unit_kind kind; /* that the back end makes: OBJ or C */
+    enum rsr_unit_kind kind; /* kind of unit that the back end makes: OBJ or C */
     const struct rsrc_toolchain *toolchain;
     const char *dir; /* private and flat: files are left in it */
 };
 
 /* Multiply-adds of int8 values, 1e9 a second, four to an operand from the first-level cache. The
- * fastest of the ways that the target has; *how names its operation. */
+ * rate is that of the target's fastest operation; *how names it. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                const struct rsrc_probe_input *input, double *gmacs,
                                                const char **how);
@@ -26,9 +26,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_probe_dot(struct rsrc_diag *diag, struct rs
 RSRC_NODISCARD enum rsrc_status rsrc_probe_vector(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const struct rsrc_probe_input *input,
                                                   double *gips, const char **how);
-/* What the planner counts of the kernels that it measures as instructions or multiply-adds, 1e9 a
- * second, of a random ternary matrix in cache and a batch of prefill: of folded code; of `dot` over
- * the codes of `lut`. *how stays as it is where the target has no such kernel. */
+/* Rates of two kernels, in the units of the planner (instructions or multiply-adds, 1e9 per
+ * second), for a random ternary matrix in cache and a batch of prefill: of folded code, and of
+ * `dot` over the codes of `lut`. *how is unchanged if the target has no such kernel. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_fold(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_probe_input *input, double *gips,
                                                 const char **how);

@@ -1,4 +1,4 @@
-/* time_kernel.c - calls of one kernel, timed. */
+/* time_kernel.c - times calls of one kernel. */
 #include "measure/time_kernel.h"
 
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 #include "base/round.h"
 #include "measure/measure.h"
 
-/* A sample is long beside the clock, and short beside what else the machine may do. */
+/* A sample is long compared with the clock's resolution, and short compared with interruptions by
+ * other work of the machine. */
 #define SAMPLE_NS 2000000u
 #define WANTED_NS 100000000u
 #define MOST_NS 1000000000u
@@ -57,7 +58,7 @@ static void copy_weights(struct bench *b) {
     }
 }
 
-/* Everything that is in the caches leaves them. */
+/* Evicts everything from the caches. */
 static void evict(const struct bench *b) {
     uint64_t sum = 0;
     for (uint64_t i = 0; i < b->input->stream_bytes; i += 64)
