@@ -9,12 +9,12 @@
 #include <assert.h>
 #include <math.h>
 
-/* Rows of a tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
- * stream longer runs, as long as there are enough of them to share out evenly. */
+/* Rows of a tile, largest first. 16 rows are worth a tile's loop overhead. Larger tiles stream
+ * longer runs, but there must be enough tiles to share them evenly among cores. */
 static const uint32_t TILE_ROWS[] = {64, 32, 16};
 #define N_TILE_ROWS (sizeof TILE_ROWS / sizeof TILE_ROWS[0])
-/* With 8 tiles a core the last round, partly idle, costs at most an eighth; and a module may run on
- * more cores than its target description has. */
+/* With 8 tiles per core the last round, in which some cores are idle, costs at most an eighth. And
+ * a module may run on more cores than its target description has. */
 #define TILES_PER_CORE 8u
 #define MIN_TILES 64u
 
@@ -55,7 +55,7 @@ static bool is_listed(const struct rsrc_choice *choice) {
     return row_of(choice)->names != RSR_LIST_NONE;
 }
 
-/* "0.41 MB at 14 GB/s = 29 us", or what is computed where that takes longer. */
+/* "0.41 MB at 14 GB/s = 29 us", or the computation if it takes longer. */
 static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice *choice,
                              enum rsr_regime regime, const struct rsr_spec *spec) {
     const struct rsrc_cost *cost = &choice->cost[regime];
@@ -73,13 +73,13 @@ static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice 
                              time_text(arena, cost->memory_us));
 }
 
-/* What a choice takes, as far as it is known. */
+/* Time of a choice: measured if it was, else predicted. */
 static double time_of(const struct rsrc_choice *choice, enum rsr_regime regime) {
     return choice->measured_us[regime] > 0 ? choice->measured_us[regime]
                                            : choice->cost[regime].predicted_us;
 }
 
-/* "1.38 MB at 10.8 GB/s = 127 us", behind what was measured if it was. */
+/* "1.38 MB at 10.8 GB/s = 127 us", after the measured time if there is one. */
 static const char *chosen_text(struct rsrc_arena *arena, const struct rsrc_choice *choice,
                                enum rsr_regime regime, const struct rsr_spec *spec) {
     const char *cost = cost_text(arena, choice, regime, spec);
@@ -135,7 +135,7 @@ static uint32_t default_tile_rows(uint32_t rows, uint32_t cores) {
 
 #define MAX_CHOICES (RSR_KERNEL_COUNT * RSRC_MAX_KERNEL_CHOICES)
 
-/* Every way that is open to a layer. */
+/* Lists every way to compute a layer on the target. */
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              struct rsrc_choice choices[MAX_CHOICES]) {
     uint32_t n = 0;
@@ -152,8 +152,8 @@ struct selection {
     uint64_t fold_budget;
     enum rsr_regime regime;
     int forced;                       /* enum rsr_variant, -1: none */
-    const struct rsrc_choice *decode; /* what prefill shares its data with, or NULL */
-    const struct rsrc_choice *except; /* left out with all of its variant, or NULL */
+    const struct rsrc_choice *decode; /* for prefill: the choice of decode, or NULL */
+    const struct rsrc_choice *except; /* its whole variant is excluded; NULL: nothing is */
 };
 
 static bool is_listed_kernel(const struct selection *among, enum rsr_kernel_id kernel) {
@@ -163,35 +163,38 @@ static bool is_listed_kernel(const struct selection *among, enum rsr_kernel_id k
     return false;
 }
 
-/* A module holds every weight once: beside the kernel of decode, prefill has what reads the same
- * data, or none. A token alone has a kernel with data of its own, or of one that the target lacks:
- * for one, nothing is worth unpacking. */
+/* A module holds every weight once, so the kernel of prefill must read the data of decode's kernel.
+ * Decode takes a kernel that reads its own data, because unpacking another kernel's data does not
+ * pay for one token; it takes another one only where the target lacks the kernel that owns the
+ * data. */
 static bool shares_data(const struct selection *among, const struct rsrc_choice *prefill) {
     const struct rsrc_choice *decode = among->decode;
     const struct rsrc_kernel_row *row = row_of(prefill);
     if (decode == NULL)
         return row->data == prefill->kernel || !is_listed_kernel(among, row->data);
-    /* Floats have one order of additions, however many tokens there are. */
+    /* Floats keep one order of additions for every number of tokens. */
     if ((row->traits & RSRC_IS_CODE) != 0 && among->input == RSR_INPUT_I8)
         return true;
     return row->data == row_of(decode)->data && prefill->k == decode->k &&
            prefill->fold == decode->fold;
 }
 
-/* Weights that are code make it grow: unasked only within the budget. */
+/* Weights as code make a module grow. If the user did not ask for them, they must fit the
+ * budget. */
 static bool fits_budget(const struct selection *among, const struct rsrc_choice *choice) {
     return (row_of(choice)->traits & RSRC_IS_CODE) == 0 ||
            among->forced == (int)row_of(choice)->variant ||
            choice->weight_bytes <= among->fold_budget;
 }
 
-/* What lowering would refuse is taken only where it is asked for: there it says why. */
+/* A choice that lowering would refuse is taken only if the user forces its variant: then lowering
+ * says why. */
 static bool fits_sums(const struct selection *among, const struct rsrc_choice *choice) {
     return among->forced != -1 || among->cols <= choice->max_cols;
 }
 
-/* A variant of batches alone, whose kernels read what others have stored, leaves decode to
- * those. */
+/* A forced variant may have kernels for batches alone, which read the data of another kernel. Then
+ * decode takes that other kernel. */
 static bool is_asked_for(const struct selection *among, const struct rsrc_choice *choice) {
     bool is_data = false;
     if (among->forced == -1 || (int)row_of(choice)->variant == among->forced)
@@ -214,11 +217,12 @@ static bool is_open(const struct selection *among, const struct rsrc_choice *cho
            (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
-/* Small batches leave lanes beyond these empty: a kernel of more has to be a tenth faster at 128
- * tokens. */
+/* Small batches leave lanes beyond this number empty. A kernel with more lanes has to be a tenth
+ * faster at 128 tokens. */
 #define FILLED_LANES 16u
 
-/* Of floats, what decode takes computes batches as well, in the same order: both count. */
+/* With floats, the kernel of decode computes batches as well, to keep the order of additions: both
+ * times count. */
 static double time_at_stake(const struct selection *among, const struct rsrc_choice *choice) {
     const bool both = among->input == RSR_INPUT_F32 && among->regime == RSR_REGIME_DECODE;
     const bool is_batch = among->regime == RSR_REGIME_PREFILL;
@@ -227,8 +231,8 @@ static double time_at_stake(const struct selection *among, const struct rsrc_cho
            (both ? time_of(choice, RSR_REGIME_PREFILL) : 0);
 }
 
-/* What was measured is known, what was predicted is not. What a list leaves is not measured:
- * without a model's tokens there is no list. */
+/* A measured choice beats a predicted one. Kernels with a list of channels are never measured,
+ * because a list needs a model's tokens; they compare by time. */
 static bool is_better(const struct selection *among, const struct rsrc_choice *a,
                       const struct rsrc_choice *b) {
     const enum rsr_regime regime = among->regime;
@@ -270,8 +274,8 @@ static enum rsr_verdict verdict_of(const struct selection *among, const struct r
                                          : RSR_VERDICT_SLOWER;
 }
 
-/* What says most of the choice: what is faster and lost by its lanes, or else the best of what
- * `among` leaves open. NULL: nothing. */
+/* The declined choice that explains most: one that is faster and lost by its lanes, else the best
+ * that `among` leaves open. NULL: there is none. */
 static const struct rsrc_choice *best_declined(const struct selection *all,
                                                const struct rsrc_choice *chosen,
                                                const struct selection *among) {
@@ -281,7 +285,8 @@ static const struct rsrc_choice *best_declined(const struct selection *all,
     return best_choice(among);
 }
 
-/* What was open, for reports; `given`: nobody chose among them. */
+/* Lists what was compared, for reports; `given`: the plan came from a text, so nothing was
+ * chosen. */
 static void list_alternatives(struct rsrc_arena *arena, const struct selection *among,
                               const struct rsrc_choice *chosen, bool given,
                               struct rsr_regime_plan *out) {
@@ -320,7 +325,7 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_of(declined, regime) / time_of(chosen, regime));
 }
 
-/* Weights as code would be faster, and are too much code: whoever raises the budget gets them. */
+/* Says that weights as code would be faster but exceed the budget, so that users can raise it. */
 static void remark_budget(struct rsrc_diag *diag, struct rsrc_arena *arena,
                           const struct rsrc_plan_input *input, const struct selection *among,
                           const struct rsrc_choice *chosen) {
@@ -344,7 +349,7 @@ static void remark_budget(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    size_text(arena, fold->weight_bytes), size_text(arena, input->fold_budget));
 }
 
-/* Why a layer that a list could spare reading is read whole. */
+/* Says why a layer is read whole although a list could spare a part of the reading. */
 static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                         const struct rsrc_plan_input *input, const struct selection *among,
                         const struct rsrc_choice *chosen) {
@@ -361,7 +366,7 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
     while (listed < among->choices + among->n_choices && !is_listed(listed))
         listed++;
     if (listed == among->choices + among->n_choices)
-        return; /* the obstacle is the target's, and known */
+        return; /* the target is the obstacle, and this is known */
     rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
                    "decode: declined dot over %s: with %.0f %% of them active it would take %s",
                    what, 100 * input->active,
@@ -373,12 +378,12 @@ static struct rsrc_planned_layer layer_of(const struct rsrc_plan_input *input) {
                                        input->stats->cols, input->group_cols};
 }
 
-/* What no sum exceeds; floats do not overflow. */
+/* A bound that no sum exceeds; floats do not overflow. */
 static uint64_t acc_bound(const struct rsrc_plan_input *input) {
     return input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0;
 }
 
-/* What a token more takes makes a batch take what is predicted of it. */
+/* Sets the time of one more token so that a batch of 128 takes its predicted time. */
 static void set_parts(const struct rsrc_choice *choice, struct rsr_regime_plan *plan) {
     assert(choice->lanes < RSRC_PREFILL_TOKENS);
     const double batch_us = choice->cost[RSR_REGIME_PREFILL].compute_us * RSRC_PREFILL_TOKENS;
@@ -413,9 +418,9 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
     return plan;
 }
 
-/* Predictions are good to a quarter for what is chosen, and less good for what is not: what is
- * predicted to take longer than this many times the fastest is not run, which alone would take
- * minutes. */
+/* Predictions of chosen kernels are within a quarter of the truth; predictions of others are worse.
+ * A kernel that is predicted to take more than this many times the fastest is not run: such runs
+ * alone would take minutes. */
 #define WORTH_MEASURING 3.0
 
 static enum rsrc_status measure_choices(const struct rsrc_plan_input *input,
@@ -461,7 +466,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     return chosen;
 }
 
-/* forced: -1: nothing is asked for, and nothing is open. */
+/* Reports why no kernel can compute the layer. forced -1: no variant was forced. */
 static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc_plan_input *input,
                                        int forced) {
     const struct rsrc_place place = {.tensor = input->layer_name};
@@ -470,7 +475,7 @@ static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc
         return rsrc_refuse(diag, "gpu-input", &place, "compile for a CPU",
                            "a GPU's kernels multiply int8 activations, not floats");
     const char *name = rsrc_variant_name((enum rsr_variant)forced);
-    uint32_t inputs = 0, traits = 0; /* what the variant's kernels take, all together */
+    uint32_t inputs = 0, traits = 0; /* what any of the variant's kernels takes */
     for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
         const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
         inputs |= (int)row->variant == forced ? row->inputs : 0;
@@ -495,7 +500,7 @@ bool rsrc_same_kernel(const struct rsr_plan *plan) {
 }
 
 double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens) {
-    /* Those that do not fit beside the first one. */
+    /* Tokens that need a further pass of the lanes. */
     const uint32_t n_more = (n_tokens - 1) / plan->lanes * plan->lanes;
     const double predicted_us =
         rsrc_call_us(plan->memory_us, plan->alone_us + n_more * plan->more_us);
@@ -558,7 +563,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
 
 /* ---- a plan from elsewhere ------------------------------------------------------------------- */
 
-/* The choice that the planner would have made for it; NULL: none. */
+/* The planner's own choice with this kernel; NULL: it has none. */
 static const struct rsrc_choice *find_choice(const struct rsrc_choice *choices, uint32_t n_choices,
                                              const struct rsr_regime_plan *plan) {
     for (uint32_t i = 0; i < n_choices; i++)

@@ -10,9 +10,9 @@
  *       us 4.125 weight_bytes 409600 acc_bound 163840
  *       reason "dot over the codes of lut: ..."
  *
- * A kernel that reads the segment index has "k 4" behind its name, and one with both kinds of fold
- * "fold tree" behind that. Behind "us 29.25", which is predicted, stands "measured 27.75" where
- * kernels were run. Layers of float activations have no acc_bound: nothing of theirs overflows.
+ * A kernel that reads the segment index has "k 4" after its name; a kernel with both kinds of fold
+ * has "fold tree" after that. "us 29.25" is predicted; if kernels were run, "measured 27.75"
+ * follows it. Layers with float activations have no acc_bound: their sums do not overflow.
  *
  * The text is untrusted: every number is in the range that lowering accepts.
  */
