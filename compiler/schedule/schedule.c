@@ -1,9 +1,9 @@
 /* schedule.c - builds the step from the graph: operations in order, buffers placed by lifetime.
  *
- * One table of operations serves every batch size where decode and prefill use the same kernels;
- * else each has its own, which differ in kernel numbers alone. Operations split by token follow
- * each other without a barrier (the same worker owns the same tokens); a barrier stands where
- * the split changes.
+ * If decode and prefill use the same kernels, one table of operations serves every batch size. Else
+ * each regime has its own table, and the two differ only in kernel numbers. Operations that are
+ * split by token follow each other without a barrier, because each worker keeps its tokens; a
+ * barrier stands where the split changes.
  */
 #include "schedule/schedule.h"
 
@@ -16,7 +16,7 @@
 enum buffer_id {
     B_X,          /* residual stream */
     B_ROPE,       /* cos and sin of the token's position */
-    B_ROPE_LOCAL, /* the same of blocks with a window */
+    B_ROPE_LOCAL, /* cos and sin of blocks with a window */
     B_NORMED,     /* norm of the residual stream */
     B_ACT,
     B_Q,
@@ -31,7 +31,7 @@ enum buffer_id {
     B_H, /* act(gate) * up */
     B_H_NORMED,
     B_H_ACT,
-    B_PROJ_NORMED, /* norm of one linear layer's own, then what it multiplies: q k v, gate up */
+    B_PROJ_NORMED, /* a linear layer's own norm, then its input: q k v, gate up */
     B_PROJ_ACT0,
     B_PROJ_ACT1,
     B_PROJ_ACT2,
@@ -51,13 +51,13 @@ static struct rsr_buffer act_rows(const char *name, uint32_t cols) {
                                    (uint32_t)(RSR_ACT_HEADER + rsrc_round_up(cols, RSR_ACT_PAD))};
 }
 
-/* What linear layers multiply with, as floats: room to pad them. */
+/* Float inputs of linear layers have room for padding. */
 static struct rsr_buffer padded_rows(const char *name, uint32_t cols) {
     return (struct rsr_buffer){
         .name = name, .cols = cols, .row_bytes = (uint32_t)(4 * rsrc_round_up(cols, RSR_ACT_PAD))};
 }
 
-/* Makes room for a list of n elements behind act rows. */
+/* Makes room for a list of n elements after the act rows. */
 static void widen_act_rows(struct rsr_buffer *buffer, uint32_t n) {
     buffer->row_bytes = (uint32_t)rsr_list_layout(buffer->cols, n).row_bytes;
 }
@@ -111,7 +111,7 @@ struct builder {
     struct rsr_step *step;
     const struct rsr_graph *graph;
     const struct rsrc_step_kernels *kernels;
-    uint32_t block; /* of the operations that are added */
+    uint32_t block; /* block of the operations that are added */
 };
 
 static struct rsr_step_op *add_op(struct builder *b, enum rsr_op_kind kind, uint16_t dst,
@@ -122,7 +122,7 @@ static struct rsr_step_op *add_op(struct builder *b, enum rsr_op_kind kind, uint
     return op;
 }
 
-/* After the last operation. */
+/* Adds a barrier after the last operation. */
 static void add_barrier(struct builder *b) {
     b->step->ops[b->step->n_ops - 1].flags |= RSR_OP_BARRIER;
 }
@@ -131,7 +131,8 @@ static void add_norm(struct builder *b, uint16_t dst, uint16_t src, uint32_t nor
     add_op(b, RSR_OP_NORM, dst, src)->arg = norm;
 }
 
-/* Makes floats what linear layers multiply with: int8 rows in `act`, or themselves, padded. */
+/* Turns floats into the input of linear layers: int8 rows in `act`, or the floats themselves,
+ * padded. */
 static uint16_t add_input(struct builder *b, uint16_t floats, uint16_t act) {
     if (b->graph->input == RSR_INPUT_I8) {
         add_op(b, RSR_OP_QUANT, act, floats);
@@ -148,14 +149,14 @@ struct feed {
     uint32_t norm; /* of src, to `normed`; or RSR_NO_NORM */
     uint16_t normed;
     uint16_t act;
-    uint16_t proj_normed; /* where a layer's own norm goes; may be normed if n is 1 */
+    uint16_t proj_normed; /* result of a layer's own norm; may be normed if n is 1 */
     uint16_t proj_act[MAX_FED];
     const struct rsr_linear_slot *slots[MAX_FED];
     uint16_t dst[MAX_FED];
     uint32_t n;
 };
 
-/* A layer's own norm, then what it multiplies with. */
+/* A layer's own norm, then its input. */
 static uint16_t add_own_input(struct builder *b, const struct feed *feed, uint16_t src,
                               uint32_t number) {
     const uint16_t normed = b->graph->input == RSR_INPUT_F32 && feed->n > 1 ? feed->proj_act[number]
@@ -195,7 +196,7 @@ static void add_linears(struct builder *b, const struct feed *feed) {
     add_barrier(b);
 }
 
-/* The residual stream gets what the block's half computed. */
+/* Adds the result of half a block to the residual stream. */
 static void add_residual(struct builder *b, uint32_t norm) {
     if (norm != RSR_NO_NORM)
         add_norm(b, B_DELTA, B_DELTA, norm);
@@ -333,12 +334,12 @@ static uint32_t find_mixed_buffer(const struct rsr_step *step) {
     return B_COUNT;
 }
 
-/* Whether all workers wait for each other behind the operation, whoever has which tokens. */
+/* Whether all workers wait for each other after the operation. */
 static bool ends_run(const struct rsr_step_op *op) {
     return (op->flags & RSR_OP_BARRIER) != 0 && (op->flags & RSR_OP_TOKEN_BARRIER) == 0;
 }
 
-/* Between T operations and the linear layers that read what these make. */
+/* A barrier between T operations and the linear layers that read their results. */
 static void mark_token_barriers(struct rsr_step *step) {
     if (find_mixed_buffer(step) != B_COUNT)
         return;
@@ -355,8 +356,8 @@ static void mark_token_barriers(struct rsr_step *step) {
 
 /* live[i]: the buffer holds a value that is still needed before or during operation i, or is
  * written by it. Walking backwards, a value is needed from its last read up to the write that made
- * it. A buffer stays alive to the next barrier of all as well: before it a slower worker may still
- * be at the operation. */
+ * it. A buffer also stays alive until the next barrier of all workers: before it, a slower worker
+ * may still be at the operation. */
 static void find_lifetime(const struct rsr_step *step, uint32_t buffer, bool *live) {
     bool needed = false;
     for (uint32_t i = step->n_ops; i-- > 0;) {
@@ -387,8 +388,8 @@ static bool meet(const bool *a, const bool *b, uint32_t n) {
     return false;
 }
 
-/* First fit, widest buffer first: each goes to the lowest offset where nothing that lives at the
- * same time lies. */
+/* First fit, widest buffer first: each buffer gets the lowest offset where it overlaps no buffer
+ * that lives at the same time. */
 static void place_buffers(struct rsrc_arena *arena, struct rsr_step *step) {
     bool *live[B_COUNT];
     uint32_t order[B_COUNT];
@@ -419,7 +420,7 @@ static void place_buffers(struct rsrc_arena *arena, struct rsr_step *step) {
     }
 }
 
-/* Leaves out the buffers that nothing touches. */
+/* Drops the buffers that no operation touches. */
 static void drop_unused_buffers(struct rsr_step *step) {
     uint16_t number[B_COUNT];
     uint32_t n = 0;
@@ -440,7 +441,7 @@ static void drop_unused_buffers(struct rsr_step *step) {
     }
 }
 
-/* Rows of what a list is made for. */
+/* Rows of the layer that a list is made for. */
 static void widen_buffers(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
                           struct rsr_buffer buffers[B_COUNT]) {
     for (uint32_t i = 0; i < graph->hyper.n_layers; i++) {
@@ -508,7 +509,7 @@ static struct rsrc_step_problem problem_at(uint32_t op, const char *what, const 
 
 static const struct rsrc_step_problem no_problem = {.what = NULL};
 
-/* Operands: every buffer read was written before. */
+/* Checks operands: every buffer that is read was written before. */
 static struct rsrc_step_problem check_definitions(const struct rsr_step *step) {
     bool defined[RSRC_MAX_STEP_BUFFERS] = {false};
     for (uint32_t i = 0; i < step->n_ops; i++) {
@@ -528,13 +529,14 @@ static bool is_touched_by_both(const struct rsr_step_op *first, const struct rsr
            (reads(first, buffer) && writes(second, buffer));
 }
 
-/* Between two barriers, a buffer written by one operation and touched by another must be split by
- * token in both. After a barrier of tokens, what the T operations before it wrote is read. */
+/* Checks barriers: between two of them, a buffer that one operation writes and another touches must
+ * be split by token in both. After a barrier of tokens, other operations may read what the T
+ * operations before it wrote. */
 static struct rsrc_step_problem check_barriers(const struct rsr_step *step) {
     bool has_token_barriers = false;
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *first = &step->ops[i];
-        bool own_rows = false; /* of workers, in what the first one wrote */
+        bool own_rows = false; /* two workers, in the buffer that the first operation wrote */
         for (uint32_t j = i; j < step->n_ops; j++) {
             const struct rsr_step_op *second = &step->ops[j];
             const bool same_split = is_by_token(first) && is_by_token(second);

@@ -9,8 +9,9 @@
  *     linear      q <- act : kernel 0 "model.layers.0.self_attn.q_proj" block 0
  *   end step
  *
- * Names of layers and norms are for the reader: the numbers count. The text is untrusted: every
- * buffer is declared, every number in range, and rsrc_find_step_problem has the last word.
+ * Names of layers and norms are for the reader; the parser uses the numbers. The text is untrusted:
+ * the parser checks that every buffer is declared and every number in range, and then
+ * rsrc_find_step_problem checks the whole step.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 
 #define NONE RSR_NO_BUFFER
 #define MAX_OPS (1u << 20)
-/* Operations that no barrier separates are compared with each other. */
+/* The limit matters because operations that no barrier separates are compared pairwise. */
 #define MAX_RUN 64u
 #define MAX_ROW_BYTES (1u << 30)
 #define MAX_OFFSET (UINT64_C(1) << 40)
@@ -31,11 +32,11 @@ static const char *const OP_NAMES[RSR_OP_KIND_COUNT] = {
 #undef OP_NAME
 };
 
-/* What an operation's number is; word NULL: it has none. An optional one is not printed where it
- * says nothing: where it is `absent`. */
+/* The meaning of an operation's number; word NULL: it has no number. An optional number is not
+ * printed if it equals `absent`. */
 static const struct arg_form {
     const char *word;
-    bool named; /* the name of what is meant follows */
+    bool named; /* a name follows the number */
     bool optional;
     uint32_t absent;
 } ARG_FORMS[RSR_OP_KIND_COUNT] = {
@@ -89,7 +90,7 @@ static void put_step_head(const struct rsr_step *step, struct rsrc_buffer *out) 
             step->buffers[b].offset);
 }
 
-/* NULL: the operation names nothing. */
+/* NULL: the operation has no name. */
 static const char *arg_name(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
                             const struct rsr_step_op *op) {
     if (!has_arg(op) || !ARG_FORMS[op->kind].named)
@@ -231,7 +232,7 @@ static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *
     return rsrc_scan_line_end(scan);
 }
 
-/* `places` gets where the operations begin. */
+/* `places` gets the places where the operations begin. */
 static enum rsrc_status parse_ops(struct rsrc_scan *scan, struct rsr_parsed_step *out,
                                   const char ***places) {
     struct rsr_step *step = &out->step;
@@ -283,8 +284,8 @@ static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step 
     return rsrc_scan_line_end(scan);
 }
 
-/* What no single line shows. Kernels and norms are numbers of something that is not here: any will
- * do. `start` is where the step begins. */
+/* Checks what no single line shows. Kernels and norms are not in the text, so any number of one is
+ * accepted. The step begins at `start`. */
 static enum rsrc_status verify(const struct rsrc_scan *start, const char *const *places,
                                const struct rsr_step *step) {
     const struct rsr_graph graph = {
