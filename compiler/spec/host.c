@@ -37,7 +37,7 @@ uint32_t rsrc_host_cores(void) {
     return cores > 0 ? (uint32_t)cores : 1;
 }
 
-/* What the runtime goes by, too. */
+/* The runtime uses the same detection. */
 uint32_t rsrc_host_prefetch_level(uint32_t fallback) {
     return rsr_detect_far_fetches() ? 2 : fallback;
 }

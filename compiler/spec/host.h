@@ -6,10 +6,10 @@
 
 /* Cores that this process may use. */
 uint32_t rsrc_host_cores(void);
-/* Size of the L2 cache of a core, `fallback` where the machine does not tell. */
+/* Size of a core's L2 cache; `fallback` if the machine does not tell. */
 uint64_t rsrc_host_l2_bytes(uint64_t fallback);
-/* The cache that memory is best brought to: of AMD's processors the second, else what the target
- * description says. */
+/* The best cache level for prefetching: 2 on AMD's processors, else the level of the target
+ * description. */
 uint32_t rsrc_host_prefetch_level(uint32_t fallback);
 
 #endif

@@ -24,7 +24,7 @@
 
 #define MAX_INHERITANCE 8u
 #define MAX_DIRS 3u
-/* More entries than any directory of target descriptions has. */
+/* A limit of entries, above that of any directory of target descriptions. */
 #define MAX_SPECS 1024u
 
 struct search {
@@ -35,7 +35,7 @@ struct search {
     struct file_list *files; /* read so far */
 };
 
-/* Growing; every description of a directory and its parents at most. */
+/* A growing list, at most of all descriptions of a directory and their parents. */
 struct file_list {
     const char **paths;
     uint32_t n, capacity;
@@ -230,7 +230,7 @@ static enum rsrc_status load_file(const struct search *search, const char *path,
     return status;
 }
 
-/* A description by its name; the file must call itself so. */
+/* Reads a description by its name; the name in the file must be equal. */
 static enum rsrc_status load_name(const struct search *search, const char *name,
                                   struct rsr_spec *out) {
     const char *path = rsrc_spec_name_valid(name) ? find_spec_file(search, name) : NULL;
@@ -271,7 +271,8 @@ const char *rsrc_host_triple(void) {
     return HOST_TRIPLE;
 }
 
-/* The one with more features; of as many, the host's own processor's. */
+/* The description with more features is better. With equal numbers it is the one for the host's own
+ * processor. */
 static bool suits_better(const struct rsr_spec *spec, const struct rsr_spec *best,
                          const char *host_cpu) {
     const int more = __builtin_popcountll(spec->cpu_features) -
@@ -280,8 +281,7 @@ static bool suits_better(const struct rsr_spec *spec, const struct rsr_spec *bes
                      : strcmp(spec->cpu, host_cpu) == 0 && strcmp(best->cpu, host_cpu) != 0;
 }
 
-/* Of the descriptions that the host can run the one that suits it best, the first by name where
- * several do. */
+/* The best description that the host can run; of several, the first by name. */
 static enum rsrc_status load_native(const struct search *search, struct rsr_spec *out) {
     struct name_list *list = list_names(search);
     if (list->n == 0)
@@ -300,7 +300,7 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
     if (best.name == NULL)
         return rsrc_refuse(search->diag, "spec-native", NULL, "give a target by name",
                            "no target description is for this machine (%s)", HOST_TRIPLE);
-    if (strcmp(best.cpu, host_cpu) != 0) /* what describes this very processor knows better */
+    if (strcmp(best.cpu, host_cpu) != 0) /* a description of this very processor is more exact */
         best.prefetch_level = rsrc_host_prefetch_level(best.prefetch_level);
     best.name = "native";
     best.file = NULL;

@@ -1,8 +1,8 @@
 /* spec_document.c - YAML text to one target description; places survive into every diagnostic.
  *
  * Input: bytes of a file, untrusted. A description is one flat mapping of known keys to scalars,
- * and `features` to a list of names. It is read through libyaml's events, so that nothing else,
- * aliases, anchors, tags, nesting, a second document, ever gets built.
+ * and `features` to a list of names. It is read through libyaml's events, so that other constructs
+ * (aliases, anchors, tags, nesting, a second document) are refused before they are built.
  */
 #include "spec/spec_document.h"
 
@@ -372,7 +372,7 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
 
 /* ---- resolving ------------------------------------------------------------------------------- */
 
-/* Features that code of a width or a level uses, whatever else is listed. */
+/* Features that code of a vector width or level needs, whatever else is listed. */
 #define NEEDS_AVX2 RSR_CPU_MASK(AVX2)
 #define NEEDS_AVX512                                                                               \
     (NEEDS_AVX2 | RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VL) |        \
@@ -394,7 +394,7 @@ static const char *const AARCH64_CPUS[] = {
 #undef AARCH64_CPU
 };
 
-/* The machines that code is made for. */
+/* The architectures that code is made for. */
 static const struct architecture {
     const char *prefix;      /* of the triple */
     const char *const *cpus; /* that LLVM knows */
@@ -431,8 +431,8 @@ static const struct architecture *find_architecture(const char *triple) {
     return NULL;
 }
 
-/* Points at the first of the foreign features, or at the triple that made an inherited one
- * foreign. */
+/* Points at the first feature of another architecture, or at the triple if the feature was
+ * inherited. */
 static enum rsrc_status fail_foreign_features(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const struct rsrc_spec_document *document,
                                               const struct rsr_spec *spec, uint64_t foreign) {
@@ -449,7 +449,7 @@ static enum rsrc_status fail_foreign_features(struct rsrc_diag *diag, struct rsr
                                            rsrc_feature_names(arena, foreign), spec->triple));
 }
 
-/* A name that LLVM does not know would leave every kernel to the other back end. */
+/* LLVM would decline every kernel for a name that it does not know. */
 static enum rsrc_status check_cpu(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsrc_spec_document *document,
                                   const struct architecture *architecture, const char *cpu) {
@@ -513,7 +513,7 @@ static size_t field_size(enum field_kind kind) {
     abort();
 }
 
-/* What a key says something about. */
+/* Kinds of targets that a key is for. */
 enum machine { ANY_MACHINE, CPU_MACHINE, GPU_MACHINE };
 
 static enum machine machine_of(uint32_t field) {

@@ -4,7 +4,7 @@
 
 #include "ir.h"
 
-/* The keys of a GPU's description, which has `triple` and `cpu` besides and nothing of a CPU's. */
+/* The keys of a GPU's description. It also has `triple` and `cpu`, and no other key of a CPU's. */
 #define RSRC_SPEC_GPU_FIELDS(X)                                                                    \
     X(SM, "sm", U32, gpu.sm, 80, 129)                                                              \
     X(SM_COUNT, "sm_count", U32, gpu.sm_count, 1, 65536)                                           \
@@ -44,9 +44,9 @@ extern const char *const RSRC_SPEC_KEYS[RSRC_SPEC_FIELD_COUNT];
 
 struct rsrc_spec_document {
     const char *file;
-    const uint8_t *bytes; /* borrowed while parsing and checking: source lines */
+    const uint8_t *bytes; /* source lines; borrowed while parsing and checking */
     uint64_t size_bytes;
-    struct rsr_spec values; /* of the keys that are set */
+    struct rsr_spec values; /* values of the keys that are set */
     uint32_t set;           /* bit per field */
     const char *name;
     const char *inherit; /* NULL: no parent */
@@ -61,8 +61,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag,
                                                          const uint8_t *bytes, uint64_t size_bytes,
                                                          struct rsrc_spec_document *out);
 
-/* Lays the document over its parent (NULL: none) and checks that the result is complete and
- * consistent. Features add up; every other key replaces. */
+/* Merges the document with its parent (NULL: none) and checks that the result is complete and
+ * consistent. Features are added to the parent's; every other key replaces the parent's. */
 RSRC_NODISCARD enum rsrc_status rsrc_resolve_spec(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const struct rsrc_spec_document *document,
                                                   const struct rsr_spec *parent,
