@@ -16,7 +16,7 @@
 
 struct rsrc_diag {
     FILE *stream;             /* NULL: messages go to `kept` */
-    struct rsrc_diag *parent; /* of a held one: owns the pattern of remarks */
+    struct rsrc_diag *parent; /* in a held diag: owns the pattern of remarks */
     struct rsrc_buffer kept;
     bool json;
     bool color;
@@ -149,8 +149,8 @@ static void put_place(struct rsrc_buffer *out, const struct rsrc_place *place) {
     rsrc_buffer_puts(out, ": ");
 }
 
-/* Messages may quote another program's output, whose line ends are kept; the bar shows that what
- * follows is still the same message, whoever wrote it. */
+/* Messages may quote another program's output with its line ends. The bar shows that a line still
+ * belongs to the message, even if another program wrote it. */
 static void put_lines(struct rsrc_buffer *out, const char *text) {
     const size_t length = strlen(text);
     struct rsrc_buffer line = {0};
@@ -169,8 +169,8 @@ static void put_lines(struct rsrc_buffer *out, const char *text) {
 static void put_caret(struct rsrc_buffer *out, const struct rsrc_place *place) {
     const size_t n = strcspn(place->source_line, "\r\n");
     rsrc_buffer_puts(out, "    ");
-    /* One column a byte, so that the caret stands under its character, and nothing that a terminal
-     * could take for a command. */
+    /* Prints one column per byte, so that the caret stands under its character, and no byte that a
+     * terminal could take for a command. */
     for (size_t i = 0; i < n; i++) {
         const unsigned char c = (unsigned char)place->source_line[i];
         rsrc_buffer_append(out, c < 0x20 ? " " : c >= 0x7f ? "?" : (const char *)&c, 1);

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Remarks tell what a pass chose (-Rpass) and what it declined (-Rpass-missed). */
+/* Remarks say what a pass chose (-Rpass) and what it declined (-Rpass-missed). */
 enum rsrc_severity { RSRC_ERROR, RSRC_WARNING, RSRC_REMARK, RSRC_REMARK_MISSED, RSRC_NOTE };
 
 /* Where: all fields optional. */
@@ -43,22 +43,23 @@ void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const c
     __attribute__((format(printf, 6, 7)));
 uint32_t rsrc_diag_error_count(const struct rsrc_diag *diag);
 
-/* For work done out of order: a diag that keeps its messages until it is closed, which appends them
- * to `parent` or drops them, and frees it. Shows the same remarks. */
+/* For work done out of order: a diag that keeps its messages until it is closed. Closing appends
+ * them to `parent` or drops them, and frees the diag. It shows the remarks that `parent` shows. */
 struct rsrc_diag *rsrc_diag_hold(struct rsrc_diag *parent);
 void rsrc_diag_close_held(struct rsrc_diag *held, bool keep);
 
 /* place and help may be NULL. */
 #define rsrc_error(diag, slug, place, help, ...)                                                   \
     rsrc_diag_emit((diag), RSRC_ERROR, (slug), (place), (help), __VA_ARGS__)
-/* An error as the status of what it ends: return rsrc_refuse(...); */
+/* Reports an error and gives the status to return: return rsrc_refuse(...); */
 #define rsrc_refuse(...) (rsrc_error(__VA_ARGS__), RSRC_FAILED)
 #define rsrc_warning(diag, slug, place, help, ...)                                                 \
     rsrc_diag_emit((diag), RSRC_WARNING, (slug), (place), (help), __VA_ARGS__)
 #define rsrc_note(diag, slug, place, help, ...)                                                    \
     rsrc_diag_emit((diag), RSRC_NOTE, (slug), (place), (help), __VA_ARGS__)
 
-/* What failing functions return. A user's mistake has been reported through diag already. */
+/* Status of a function that may fail. After a failure, a user's mistake has already been reported
+ * through diag. */
 enum rsrc_status { RSRC_OK = 0, RSRC_FAILED };
 #define RSRC_NODISCARD __attribute__((warn_unused_result))
 

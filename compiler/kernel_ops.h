@@ -14,7 +14,7 @@ static inline uint32_t rsrc_kop_arity(uint32_t kind) {
     return arity[kind];
 }
 
-/* What PREFETCH hints to __builtin_prefetch and llvm.prefetch. */
+/* The locality that PREFETCH gives to __builtin_prefetch and llvm.prefetch. */
 static inline uint32_t rsrc_prefetch_locality(const struct rsr_spec *spec) {
     return spec->prefetch_level == 2 ? 2 : 3;
 }
@@ -63,7 +63,7 @@ static inline bool rsrc_kop_is_tile(uint32_t kind) {
     return kind >= RSR_KOP_TILE_BEGIN && kind <= RSR_KOP_TILE_DOT_S8S8;
 }
 
-/* 0: a TILE, which is no value of vectors and scalars. */
+/* 0: a TILE, which is neither a vector nor a scalar. */
 static inline uint32_t rsrc_elem_bytes(enum rsr_elem elem) {
     static const uint8_t bytes[RSR_ELEM_COUNT] = {
         [RSR_ELEM_I8] = 1,  [RSR_ELEM_U8] = 1,  [RSR_ELEM_I16] = 2,

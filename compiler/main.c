@@ -83,8 +83,9 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
     return status == RSRC_OK ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
 }
 
-/* A stream that the caller has closed would be the next file that is opened, and messages would go
- * to an output. What stands in can be neither read from stdin nor written to the others. */
+/* If the caller has closed a standard stream, the next opened file would get its number, and
+ * messages would go to an output. The replacement can be neither read (stdin) nor written (stdout,
+ * stderr). */
 static void fill_closed_streams(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 &&
@@ -97,7 +98,7 @@ static struct rsrc_diag *make_diag(const struct rsrc_arguments *arguments) {
     return rsrc_diag_create(stderr, choice.json, choice.color);
 }
 
-/* --verify puts the options of the module in front of those that were given. */
+/* --verify puts the module's options before the given ones. */
 static enum rsrc_status parse(struct rsrc_diag *diag, struct rsrc_arena *arena,
                               struct rsrc_arguments *arguments, struct rsrc_command_line *line) {
     if (rsrc_parse_options(diag, arena, arguments, line) != RSRC_OK)

@@ -116,8 +116,8 @@ const char *rsrc_version(void) {
 
 /* ---- printing -------------------------------------------------------------------------------- */
 
-/* Those that decide what a module is made of. An option that does and is missing here makes
- * --verify compare with another module. */
+/* The options that change a module's bytes. If such an option is missing here, --verify compares
+ * with another module. */
 static const enum option_id DECISIVE[] = {
     OPT_BACKEND, OPT_INPUT,       OPT_ACTIVATIONS, OPT_I2S_LAYOUT,   OPT_VARIANT,
     OPT_RSR_K,   OPT_HEAD_SKETCH, OPT_NO_REDUCE,   OPT_RELU2_ACTIVE, OPT_FOLD_BUDGET,
@@ -150,7 +150,7 @@ enum rsrc_status rsrc_add_recorded_options(struct rsrc_diag *diag, struct rsrc_a
     return RSRC_OK;
 }
 
-/* " --variant=q=lut": whatever is in it, it is one word. */
+/* " --variant=q=lut", quoted so that it stays one word. */
 static void put_option(struct rsrc_buffer *out, const struct option *option, const char *value) {
     rsrc_buffer_printf(out, " %s%s", option->spelling, value[0] != '\0' ? "=" : "");
     for (const char *c = value; *c != '\0'; c++)
@@ -282,7 +282,7 @@ static void put_words(struct rsrc_buffer *out, const struct option *option) {
                            option->words[i].name);
 }
 
-/* What may stand there, in words. */
+/* The accepted values, in words. */
 static const char *allowed(struct parser *p, const struct option *option) {
     struct rsrc_buffer text = {0};
     put_words(&text, option);
@@ -339,7 +339,7 @@ static enum rsrc_status set_text(struct parser *p, const struct option *option, 
     return value[0] != '\0' ? set_pattern(p, option, value) : bad_value(p, option, value);
 }
 
-/* The word of that name and length, or NULL. */
+/* The word with this name and length, or NULL. */
 static const struct word *find_word(const struct option *option, const char *name, size_t length) {
     for (uint32_t i = 0; i < option->n_words; i++) {
         const char *word = option->words[i].name;
@@ -553,7 +553,7 @@ static enum rsrc_status add_input(struct parser *p, const char *arg) {
     return RSRC_OK;
 }
 
-/* A value where the option takes one, and none where it is a flag. */
+/* Requires a value if the option takes one, and none if it is a flag. */
 static enum rsrc_status check_presence(struct parser *p, const struct option *option,
                                        const char *value) {
     if (needs_next(option, value))

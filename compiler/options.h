@@ -23,7 +23,8 @@ struct rsrc_command_line {
     const char *print_target;
 };
 
-/* How diagnostics are to be printed, known before the first of them: also one about an option. */
+/* How to print diagnostics. This is known before the first diagnostic, which may be about an
+ * option. */
 struct rsrc_diag_choice {
     bool json;
     enum rsrc_color color;
@@ -34,15 +35,15 @@ struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arg
 RSRC_NODISCARD enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsrc_arguments *arguments,
                                                    struct rsrc_command_line *out);
-/* The same behind the words of `recorded` (rsrc_print_options()), which may be anything: no other
- * option is taken from it. `file` has them. */
+/* Like rsrc_parse_options(), with the words of `recorded` (see rsrc_print_options()) before the
+ * arguments. `recorded` comes from `file` and is untrusted: other options in it are refused. */
 RSRC_NODISCARD enum rsrc_status rsrc_add_recorded_options(struct rsrc_diag *diag,
                                                           struct rsrc_arena *arena,
                                                           const char *file, const char *recorded,
                                                           struct rsrc_arguments *arguments);
 void rsrc_print_help(FILE *stream);
-/* Options besides the targets that decide what a module is made of, where they are not the
- * defaults, as words of a response file, each behind a space. */
+/* Prints the options that change a module's bytes, except the targets, if they differ from the
+ * defaults: as words of a response file, with a space before each. */
 void rsrc_print_options(const struct rsrc_options *options, struct rsrc_buffer *out);
 
 #endif

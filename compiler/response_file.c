@@ -6,8 +6,8 @@
 #include "base/buffer.h"
 #include "base/mapped_file.h"
 
-/* Files that name one another, and all that they hold together: more than any build writes, little
- * enough that a file which names itself twice ends at once. */
+/* Limits of nesting and of total size: more than any build writes, and so small that a file which
+ * names itself twice is refused at once. */
 #define MAX_DEPTH 16u
 #define MAX_FILES 1024u
 #define MAX_ARGUMENTS (1u << 16)
@@ -48,7 +48,7 @@ static bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* One word from *at on, which is no space. */
+/* Reads one word; *at is not at a space. */
 static enum rsrc_status read_word(struct rsrc_diag *diag, const char *file, uint32_t *line,
                                   const char **at, const char *end, struct rsrc_buffer *word) {
     char quote = '\0';
