@@ -1,4 +1,4 @@
-/* code_cache.c - what of a compilation the cache keeps, and what decides it.
+/* code_cache.c - the results of a compilation that the cache keeps, and what each depends on.
  *
  *   assembled bodies    the assembly text, the target
  *   objects of LLVM     the text of every kernel in the unit, names, level, target
@@ -6,8 +6,8 @@
  *
  *   measured times      what was run (shape, variant, regime), back end, level, target, CPU
  *
- * The first three are what a module is linked from besides its weights. Everything else that
- * decides them is this program itself, which every key begins with.
+ * A module is linked from the first three and its weights. They also depend on this program itself,
+ * so every key begins with its identity.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
-/* compare_module.c - --verify: is a module what this rsrc makes of the checkpoint?
+/* compare_module.c - --verify: would this rsrc make the same module from the checkpoint?
  *
- * Both have the hashes of their sections in their notes (rsr_abi.h), and those of the given one are
- * compared with its bytes first: the notes are all that is left to compare.
+ * The note of a module (rsr_abi.h) has the hashes of its sections. The hashes in the given module
+ * are first checked against its bytes; then it is enough to compare the two notes.
  */
 #include <string.h>
 
@@ -34,7 +34,7 @@ static enum rsrc_status read_note(struct rsrc_run *run, const char *path, struct
     return RSRC_OK;
 }
 
-/* Why, as far as the notes tell. */
+/* Says why the modules differ, if the notes show it. */
 static const char *find_reason(struct rsrc_run *run, const struct rsr_note *given,
                                const struct rsr_note *made) {
     if (memcmp(given->checkpoint, made->checkpoint, sizeof(given->checkpoint)) != 0)
@@ -51,7 +51,7 @@ static const char *find_reason(struct rsrc_run *run, const struct rsr_note *give
            "linker, the runtime beside rsrc, with --tune the times in --cache-dir, and the --plan";
 }
 
-/* The first that is not in both; NULL: all are. */
+/* The first target that is not in both modules; NULL: all are. */
 static const char *find_difference(const struct rsr_note *a, const struct rsr_note *b) {
     const uint32_t n = a->n_sections > b->n_sections ? a->n_sections : b->n_sections;
     for (uint32_t i = 0; i < n; i++)

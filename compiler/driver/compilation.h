@@ -9,11 +9,11 @@
 #include "report/report.h"
 #include "schedule/schedule.h"
 
-/* What passes have made for those after them. */
+/* Results of passes for later passes. */
 struct rsrc_made {
     struct rsr_head_plan head_plan;
     const char *measured, *attention; /* JSON of --measured and --attention-stats; NULL: none */
-    struct rsrc_dead_channels *dead_channels; /* of the graph; NULL: none is looked for */
+    struct rsrc_dead_channels *dead_channels; /* dead channels of the graph; NULL: not searched */
     struct rsr_linear_unit *linears;          /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports;         /* [n_specs][n_items] */
     struct rsr_kernel *gpu_kernels;           /* [n_items] */
@@ -23,7 +23,7 @@ struct rsrc_made {
         struct rsr_step *steps;
         uint32_t n_steps;
     } * steps;                  /* [n_specs] */
-    const char *const *exports; /* what a linked library shows */
+    const char *const *exports; /* symbols that a linked library exports */
     uint32_t n_exports;
 };
 
@@ -42,15 +42,16 @@ enum rsrc_status rsrc_emit_gpu(struct rsrc_compilation *c);
 /* head_blocks.c */
 /* After the graph: chooses a sketch of the head, or refuses what --head-sketch asks for. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
-/* Its centre and, as they are made, its blocks; nothing where there is none. */
+/* Writes the sketch's centre, and its blocks as they are made; does nothing if there is no
+ * sketch. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c,
                                                       struct rsr_module_sketch *out);
 
 /* text_forms.c */
-/* The way of a compilation that starts from the text of plans, steps or kernels; 0: from
+/* The way of a compilation that starts from a text of plans, steps or kernels; 0: it starts from
  * weights. */
 uint32_t rsrc_way_of_text(const struct rsrc_run *run);
-/* Whether what is asked for can be made from it. */
+/* Checks that the requested outputs can be made from that text. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_run *run);
 RSRC_NODISCARD enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c);
 void rsrc_dump_parsed(struct rsrc_compilation *c, struct rsrc_buffer *out);
@@ -59,7 +60,7 @@ enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c);
 /* plan_file.c */
 /* With --plan, before layers are chosen: gives items their plans. */
 RSRC_NODISCARD enum rsrc_status rsrc_read_plans(struct rsrc_input_set *in);
-/* And behind that: whether every item has one. */
+/* After layers are chosen: checks that every item has a plan. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_planned(const struct rsrc_input_set *in);
 
 /* read_input.c */
@@ -67,19 +68,20 @@ enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c);
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
-/* Refuses a checkpoint of which a file was written to since it was mapped. */
+/* Refuses a checkpoint if one of its files has changed since it was mapped. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_inputs_unchanged(struct rsrc_compilation *c);
-/* Whether what is asked for can be made of the items; those that --layers names; their fold
- * budgets. */
+/* Checks that the requested outputs can be made from the items; drops those that --layers omits;
+ * shares the fold budget among them. */
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
 
 /* module_note.c */
-/* What the module's note says of how it was made; `stem` begins the names of a library of matrices.
+/* Fills in how the module was made, for its note; in a library of matrices, names begin with
+ * `stem`.
  */
 struct rsr_module_note rsrc_describe_module(struct rsrc_compilation *c, const char *stem);
 
 /* module_steps.c */
-/* Of all that is planned for the target: rsrc_decode_tokens(). */
+/* rsrc_decode_tokens() of all plans for the target. */
 uint32_t rsrc_count_decode_tokens(struct rsrc_compilation *c, uint32_t target);
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
@@ -95,31 +97,32 @@ RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const
  * links. */
 enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
-/* What the linker made of a kind, before it has its name. */
+/* The temporary path of what the linker made of a kind. */
 const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind);
 
 /* compare_module.c */
-/* Whether --verify can be done: what is asked for besides, and whether the module is as rsrc wrote
- * it. */
+/* Checks that --verify is possible: that the other options allow it, and that the module is
+ * unchanged since rsrc wrote it. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_compared(struct rsrc_run *run);
-/* Compares what was linked with it. */
+/* Compares the newly linked module with the given one. */
 RSRC_NODISCARD enum rsrc_status rsrc_compare_module(struct rsrc_compilation *c);
 
 /* describe_input.c */
-/* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is
- * none. */
+/* The head as a matrix of floats; NULL if the head is the embedding or one of the layers, or there
+ * is none. */
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
-/* What is to be told of the checkpoint alone. */
+/* Describes the checkpoint alone. */
 struct rsr_info rsrc_describe_input(const struct rsrc_compilation *c);
 
 /* write_report.c */
-/* --measured and --attention-stats, before there is work to lose. */
+/* Reads --measured and --attention-stats. This comes first, so that a mistake in them costs no
+ * work. */
 enum rsrc_status rsrc_read_measurements(struct rsrc_compilation *c);
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* survey.c */
 enum rsrc_status rsrc_begin_survey(struct rsrc_compilation *c);
-/* Prints what could be found out. Fails if anything was refused. */
+/* Prints what was found out. Fails if anything was refused. */
 enum rsrc_status rsrc_describe(struct rsrc_compilation *c);
 
 /* dependency_file.c */
@@ -133,13 +136,13 @@ enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
 void rsrc_abandon_outputs(struct rsrc_compilation *c);
 
 /* done_line.c */
-/* What the compilation has made, in one line: nothing where it wrote no file. */
+/* Prints in one line what the compilation made; nothing if it wrote no file. */
 void rsrc_print_done(struct rsrc_compilation *c, uint64_t time_ns, FILE *stream);
 
 /* road.c */
-/* Is there something that --dump can print of the pass? */
+/* Whether --dump can print anything for the pass. */
 bool rsrc_has_dump(enum rsrc_pass_id id);
-/* Every pass that the compilation takes, in order. */
+/* Runs every pass of the compilation, in order. */
 RSRC_NODISCARD enum rsrc_status rsrc_run_passes(struct rsrc_compilation *c);
 
 /* set_up.c */

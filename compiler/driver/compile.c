@@ -29,12 +29,12 @@ static void print_times(struct rsrc_run *run, FILE *stream) {
     rsrc_buffer_free(&text);
 }
 
-/* Those that were asked for; false: by no pattern. */
+/* Shows the remarks that the options ask for; false: a pattern is invalid. */
 static bool show_remarks(struct rsrc_diag *diag, enum rsrc_severity severity, const char *pattern) {
     return pattern == NULL || rsrc_diag_show_remarks(diag, severity, pattern);
 }
 
-/* Every part knows those that it stands on. */
+/* Every part gets pointers to the parts that it uses. */
 static struct rsrc_compilation *begin(const struct rsrc_options *options, FILE *messages) {
     struct rsrc_compilation *c = calloc(1, sizeof(*c));
     if (c == NULL)
@@ -71,7 +71,7 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     return rsrc_stdout_finish(c->run.diag);
 }
 
-/* What --verify makes never gets its name: it is made where there is room for what nobody keeps. */
+/* --verify never renames its module to a final name: it makes it among scratch files. */
 static const char *place_compared(struct rsrc_run *run, const char *output) {
     const char *slash = output != NULL ? strrchr(output, '/') : NULL;
     const char *name = slash != NULL ? slash + 1 : output;
@@ -93,7 +93,8 @@ static int compile(const struct rsrc_options *asked, FILE *messages) {
     rsrc_close_tuner(&c->run);
     rsrc_abandon_outputs(c);
     rsrc_cache_close(&c->run.cache, RSRC_CACHE_MAX_BYTES);
-    /* Who fails must have said why: silence here is our own defect. */
+    /* Every failure must have been reported: a failure without a message is a defect of the
+     * compiler. */
     int code = RSRC_EXIT_OK;
     if (status != RSRC_OK)
         code = rsrc_diag_error_count(c->run.diag) != 0 ? RSRC_EXIT_ERROR : RSRC_EXIT_INTERNAL;

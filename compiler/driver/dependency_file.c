@@ -1,5 +1,5 @@
-/* dependency_file.c - the make-style dependency file of -MD: every output needs every file that was
- * read.
+/* dependency_file.c - the make-style dependency file of -MD: every output depends on every file
+ * that was read.
  *
  * Each file read gets an empty rule of its own, so that make goes on when one is removed.
  */
@@ -15,7 +15,8 @@ static int compare_paths(const void *a, const void *b) {
 
 /* ---- what was read, what is written ---------------------------------------------------------- */
 
-/* Files of the directory that are complete; those still being written are outputs by their kind. */
+/* Complete files of the directory; files that are still being written are listed as outputs by
+ * kind. */
 static enum rsrc_status list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) {
     struct rsrc_paths names = {.arena = list->arena};
     if (c->outputs.dir == NULL)
@@ -46,8 +47,8 @@ static enum rsrc_status list_outputs(struct rsrc_compilation *c, struct rsrc_pat
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-/* As make reads names: blanks and # with a backslash, whose own backslashes are then doubled; $
- * twice. */
+/* Escapes a name for make: blanks and # get a backslash, and backslashes before them are doubled; $
+ * is doubled. */
 static void put_name(struct rsrc_buffer *out, const char *name) {
     for (const char *c = name; *c != '\0'; c++) {
         if (*c == ' ' || *c == '\t' || *c == '#') {
@@ -104,7 +105,7 @@ enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
     return status;
 }
 
-/* OUT with its ending replaced, or put behind it. */
+/* OUT with its ending replaced, or with one appended. */
 static const char *default_path(struct rsrc_compilation *c) {
     if (c->outputs.dir != NULL)
         return rsrc_arena_printf(&c->run.arena, "%s.d", c->outputs.dir);

@@ -1,4 +1,4 @@
-/* describe_input.c - what --info and reports tell of a checkpoint. */
+/* describe_input.c - what --info and reports say about a checkpoint. */
 #include "base/suffix.h"
 #include "driver/compilation.h"
 #include "model/graph.h"

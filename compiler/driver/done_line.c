@@ -1,12 +1,12 @@
-/* done_line.c - the line at the end of a compilation, for somebody who watches: what was written,
- * its size, its targets, how long it took, and the command that comes next.
+/* done_line.c - the last line of a compilation on a terminal: what was written, its size, its
+ * targets, the time it took, and a command to use next.
  */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "driver/compilation.h"
 
-/* The module, or else the first of the files; NULL: there is none. */
+/* The module, else the first file; NULL: there is none. */
 static const char *made_file(const struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->run.options;
     const struct rsrc_outputs *outputs = &c->outputs;
@@ -25,7 +25,8 @@ static void put_targets(const struct rsrc_input_set *in, struct rsrc_buffer *out
     }
 }
 
-/* What a module can do next. A library of matrices has functions, which its header lists. */
+/* A command that uses the module. For a library of matrices it is the header that lists its
+ * functions. */
 static void put_next(struct rsrc_compilation *c, const char *path, struct rsrc_buffer *out) {
     const struct rsrc_input_set *in = &c->inputs;
     if (!rsrc_wants(&c->run, RSRC_EMIT_SO))

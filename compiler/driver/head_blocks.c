@@ -52,14 +52,14 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* That a worker makes at a time. */
+/* Blocks that a worker makes at a time. */
 #define BATCH 8u
 
 struct sketching {
     struct rsrc_compilation *c;
     const float *centre;
     struct rsrc_turns turns; /* of batches */
-    pthread_t caller;        /* its time is that of its pass */
+    pthread_t caller;        /* its time counts as time of its pass */
 };
 
 static void make_batches(struct sketching *s) {

@@ -1,5 +1,5 @@
 /* inputs.h - what a compilation reads: targets, a checkpoint and its graph, or a text form; and the
- * items that are compiled of it. */
+ * items that it compiles. */
 #ifndef RSRC_DRIVER_INPUTS_H
 #define RSRC_DRIVER_INPUTS_H
 
@@ -16,8 +16,8 @@ struct rsrc_item {
     const struct rsr_tensor *tensor;
     const struct rsr_index *index;
     enum rsr_input input;
-    uint64_t fold_budget;                /* bytes of code that fold may take unasked */
-    const struct rsr_named_plan **plans; /* [n_specs], of --plan; NULL: planned here */
+    uint64_t fold_budget;                /* bytes of code that fold may take if it is not forced */
+    const struct rsr_named_plan **plans; /* [n_specs], from --plan; NULL: the planner makes them */
 };
 
 struct rsrc_input_set {

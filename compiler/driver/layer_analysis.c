@@ -1,5 +1,5 @@
-/* layer_analysis.c - what a layer is: its weights as integers, the smaller matrix that they come
- * down to, and the segments of that one. */
+/* layer_analysis.c - analysis of a layer: its weights as integers, the reduced matrix, and the
+ * segments of that matrix. */
 #include <math.h>
 
 #include "driver/layer.h"
@@ -49,7 +49,7 @@ static void remark_reduction(struct rsrc_layer_state *state) {
 
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    /* Scales of column groups belong to columns and rows where they are. */
+    /* Scales of column groups depend on the places of rows and columns, so these stay. */
     if (c->run.options->no_reduce || state->matrix.group_cols != 0)
         return RSRC_OK;
     if (state->item->layer != NULL && c->made.dead_channels != NULL)
@@ -65,12 +65,12 @@ enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state) {
                                  &state->reduction, state->item->name);
 }
 
-/* Was nothing dropped or masked? */
+/* Whether nothing was dropped or masked. */
 static bool is_unreduced(const struct rsrc_layer_state *state) {
     return state->reduced.values == state->matrix.values;
 }
 
-/* Rows of a block in what --plan says of the kernel; 0: nothing. */
+/* Rows of a block that --plan sets for the kernel; 0: none. */
 static uint32_t given_k(const struct rsrc_layer_state *state, enum rsr_kernel_id kernel) {
     const struct rsr_named_plan **plans = state->item->plans;
     for (uint32_t t = 0; plans != NULL && t < state->compilation->inputs.n_specs; t++)
@@ -80,7 +80,7 @@ static uint32_t given_k(const struct rsrc_layer_state *state, enum rsr_kernel_id
     return 0;
 }
 
-/* Statistics for fold, where it may be taken: the plan's k, the user's, else 4 or fewer rows. */
+/* Statistics for fold, if it may be chosen. k is the plan's, the user's, or else at most 4. */
 static void analyse_for_fold(struct rsrc_layer_state *state) {
     const struct rsrc_compilation *c = state->compilation;
     const struct rsr_matrix *matrix = &state->reduced;
@@ -97,8 +97,8 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
         rsrc_analyse_matrix(&state->arena, matrix, k, &state->fold_stats);
 }
 
-/* Digits of all maps of a report, so that one of an 8B model stays below 3 MB; and the least side
- * of a map, of a model of very many layers. */
+/* Limit of digits in all maps of a report, so that the report of an 8B model stays below 3 MB; and
+ * the smallest side of a map, for models of very many layers. */
 #define MAP_BUDGET 1400000.0
 #define LEAST_MAP_SIDE 16u
 
@@ -158,7 +158,8 @@ void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *
     rsrc_print_reduction(&state->reduction, state->item->name, out);
 }
 
-/* The index of the layer's own matrix: what reads it back finds the same reduction. */
+/* Prints the index of the layer's own matrix, not the reduced one: a compilation that reads it back
+ * finds the same reduction. */
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
     struct rsr_index own;
     if (!is_unreduced(state))

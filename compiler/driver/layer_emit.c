@@ -1,4 +1,4 @@
-/* layer_emit.c - the kernels and weights of a layer, to the outputs.
+/* layer_emit.c - writes the kernels and weights of a layer to the outputs.
  *
  * Assembling its bodies can be done in any order; everything else is in the order of the layers.
  */
@@ -27,7 +27,7 @@ static enum rsrc_status assemble_text(struct rsrc_layer_state *state, const stru
     return RSRC_OK;
 }
 
-/* What the assembler declines, the back ends print with the kernel. */
+/* Back ends print the bodies that the assembler declines together with the kernel. */
 static enum rsrc_status assemble(struct rsrc_layer_state *state, uint32_t target, uint32_t regime) {
     const struct rsr_kernel *kernel = &rsrc_lowered_of(state, target, regime)->kernel;
     struct rsrc_bodies *bodies = bodies_of(state, target, regime);
@@ -51,8 +51,8 @@ enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
 
 /* ---- kernels and weights --------------------------------------------------------------------- */
 
-/* Kept rows have no fixed number of results: the ABI has the mean of those of a tile, rounded
- * up. */
+/* A kept row can give several rows of results. The ABI gets the mean number of results of a tile,
+ * rounded up. */
 static uint32_t results_of_tile(const struct rsr_kernel *kernel) {
     return kernel->computed_rows == kernel->rows ? kernel->tile_rows
                                                  : (kernel->rows - 1) / kernel->n_tiles + 1;
@@ -69,7 +69,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .title = state->item->name,
         .tokens = rsrc_n_kernels(state, target) == 1 ? "decode and prefill"
                                                      : rsrc_regime_name((enum rsr_regime)regime),
-        /* those of groups are among the codes */
+        /* scales of groups are among the codes */
         .n_scales = state->matrix.group_cols != 0 ? 1 : state->matrix.n_scales,
         .variant = rsrc_variant_of(plan),
         .input = kernel->input,

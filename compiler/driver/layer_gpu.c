@@ -1,7 +1,7 @@
-/* layer_gpu.c - the kernels of a GPU, to PTX or a cubin.
+/* layer_gpu.c - writes the kernels of a GPU as PTX or a cubin.
  *
- * One file has the kernels of all layers. A directory has three files a layer: the kernel, and as
- * raw little-endian bytes what its parameters `codes` and `scale` point to.
+ * One file has the kernels of all layers. A directory has three files per layer: the kernel, and
+ * the raw little-endian data of its parameters `codes` and `scale`.
  */
 #include "driver/layer.h"
 #include "emit/ptx/cubin.h"
@@ -9,7 +9,7 @@
 
 /* ---- a layer --------------------------------------------------------------------------------- */
 
-/* What the kernel reads, beside it in the directory. */
+/* Writes the data that the kernel reads beside it in the directory. */
 static enum rsrc_status write_weights(struct rsrc_layer_state *state,
                                       const struct rsr_lowered *lowered) {
     struct rsrc_compilation *c = state->compilation;
@@ -43,7 +43,7 @@ enum rsrc_status rsrc_layer_write_gpu(struct rsrc_layer_state *state) {
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-/* What a cubin tells of the kernels in it. */
+/* Reads what a cubin says about its kernels. */
 static void note_registers(struct rsrc_compilation *c, const struct rsrc_buffer *cubin,
                            uint32_t first, uint32_t n) {
     for (uint32_t i = first; i < first + n; i++)
@@ -51,7 +51,7 @@ static void note_registers(struct rsrc_compilation *c, const struct rsrc_buffer 
             rsrc_cubin_registers(cubin->data, cubin->size_bytes, c->made.gpu_kernels[i].symbol);
 }
 
-/* n of them: a file of the directory, or the file that has all. */
+/* Writes n kernels: as a file of the directory, or as the one file that has all. */
 static enum rsrc_status emit_unit(struct rsrc_compilation *c, const struct rsrc_kind *kind,
                                   struct rsrc_ptx *ptx, uint32_t first, uint32_t n) {
     const struct rsr_kernel *kernels = &c->made.gpu_kernels[first];

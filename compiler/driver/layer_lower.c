@@ -1,4 +1,4 @@
-/* layer_lower.c - a layer as it is planned, to kernels and packed weights. */
+/* layer_lower.c - lowers a planned layer to kernels and packed weights. */
 #include "driver/layer.h"
 #include "lower/lower.h"
 

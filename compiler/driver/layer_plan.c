@@ -1,4 +1,4 @@
-/* layer_plan.c - a variant for both regimes of a layer on every target, with its reason. */
+/* layer_plan.c - plans both regimes of a layer for every target. */
 #include <string.h>
 
 #include "driver/layer.h"
@@ -8,7 +8,7 @@
 #include "model/relu2_lists.h"
 #include "rsr/reduce.h"
 
-/* What was dropped is part of why a plan costs what it costs. */
+/* Dropped rows and columns are a part of the reason. */
 static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_plan *plan) {
     const char *text = rsrc_reduction_text(&state->arena, &state->reduction);
     for (uint32_t r = 0; r < RSR_REGIME_COUNT && text != NULL; r++)
@@ -16,7 +16,7 @@ static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_
             rsrc_arena_printf(&state->arena, "%s; %s", plan->regimes[r].reason, text);
 }
 
-/* Why no list can name what the layer reads; NULL: it can. */
+/* Says why no list can select what the layer reads; NULL: a list can. */
 static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list list,
                                  uint32_t target) {
     const struct rsrc_compilation *c = state->compilation;
@@ -59,7 +59,7 @@ static enum rsrc_status make_plan(struct rsrc_layer_state *state,
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     const bool is_gpu = rsrc_is_gpu(&c->inputs);
-    if (is_gpu) /* nothing is looked for in the weights: the bound is that of any */
+    if (is_gpu) /* the weights are not counted: this bound holds for any weights */
         state->stats = (struct rsr_stats){.rows = state->matrix.rows,
                                           .cols = state->matrix.cols,
                                           .max_row_nonzero = state->matrix.cols};

@@ -1,9 +1,9 @@
 /* matrix_library.c - a file of matrices without a model: the library's functions and its header.
  *
- * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be
- * anything: what stands between letters and digits becomes '_', long names are cut, and a name that
- * another tensor has already gets a number, in the order of the tensors. Macros are upper case, so
- * that case alone does not make a name.
+ * Functions are named <stem>_<matrix>_<i8 or f32>, after the output and the tensor. Both names may
+ * have any characters: a run of others than letters and digits becomes '_', and long names are cut.
+ * If another tensor has the name already, a number is added, in the order of the tensors. Names
+ * that differ only in case count as equal, because macros are upper case.
  */
 #include <string.h>
 #include <strings.h>
@@ -24,7 +24,7 @@ static bool is_digit(char ch) {
     return ch >= '0' && ch <= '9';
 }
 
-/* Letters and digits, and a '_' for whatever stands between two of them. */
+/* Keeps letters and digits; a run of other characters between them becomes '_'. */
 static const char *to_identifier(struct rsrc_arena *arena, const char *text) {
     char *name = rsrc_arena_strndup(arena, text, strnlen(text, MAX_NAME));
     size_t n = 0;
@@ -40,7 +40,8 @@ static const char *to_identifier(struct rsrc_arena *arena, const char *text) {
     return n == 0 ? "matrix" : name;
 }
 
-/* Names that are taken, by open addressing: more than half of the slots stay empty. */
+/* A hash table of the names in use, with open addressing: more than half of its slots stay
+ * empty. */
 struct names {
     const char **slots;
     uint32_t mask;
@@ -50,7 +51,7 @@ static bool same_name(const char *a, const char *b) {
     return strcasecmp(a, b) == 0;
 }
 
-/* False: somebody has it. */
+/* False: the name is in use. */
 static bool take_name(struct names *names, const char *name) {
     uint32_t at = 2166136261u; /* FNV-1a, of letters in one case */
     for (const char *ch = name; *ch != '\0'; ch++)
@@ -77,7 +78,7 @@ static const char *unique_name(struct rsrc_arena *arena, struct names *names, co
     return name;
 }
 
-/* What every name begins with: the output's own, "mats" of "out/mats.so". */
+/* The start of every name, from the output's name: "mats" for "out/mats.so". */
 static const char *library_stem(struct rsrc_compilation *c) {
     const char *path = rsrc_header_path(c);
     if (path == NULL)
@@ -100,7 +101,7 @@ const char *rsrc_header_path(struct rsrc_compilation *c) {
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
-/* Two kernels an item: what serves few vectors serves many where the plan has no other. */
+/* Two kernels per item; the kernel for few vectors also serves many if the plan has no other. */
 static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
     const size_t n = (size_t)c->inputs.n_items * RSR_REGIME_COUNT;
     struct rsr_linear_unit *linears = RSRC_NEW_ARRAY(&c->run.arena, n, struct rsr_linear_unit);
@@ -131,7 +132,7 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
             .cols = linear->cols};
     }
     uint32_t max_few =
-        1; /* the targets' most: kernels of many vectors take little less for some more */
+        1; /* the largest of all targets: near that size, both kernels take almost equal times */
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
         const uint32_t n = rsrc_count_decode_tokens(c, t);
         max_few = n > max_few ? n : max_few;
@@ -158,8 +159,7 @@ static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_i
     c->made.exports = exports;
 }
 
-/* matrices.c includes it by a name that is nobody's but ours, unless the library is called so
- * too. */
+/* matrices.c includes the header by a name of our own, unless the library has that name. */
 static enum rsrc_status write_header(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
     static const char NAME[] = "matrices.h";
     if (rsrc_sink_write(&c->run, &c->outputs.header, text) != RSRC_OK)

@@ -12,8 +12,8 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* The linker works in a directory that is removed, on the file system of its output; what it reads
- * can be kept. */
+/* The linker works in a temporary directory on the file system of its output. --save-temps can keep
+ * the files that it reads. */
 static enum rsrc_status open_work_dir(struct rsrc_outputs *outputs, const char *output) {
     struct rsrc_run *run = outputs->run;
     const struct rsrc_options *options = run->options;
@@ -39,7 +39,7 @@ static enum rsrc_status open_work_dir(struct rsrc_outputs *outputs, const char *
                        "cannot create: %s", strerror(errno));
 }
 
-/* Said before the work: who means to give it text will start anew. */
+/* Reported before any work, because the user will have to start again. */
 static void warn_without_tokenizer(const struct rsrc_input_set *in) {
     const struct rsr_checkpoint *checkpoint = &in->checkpoint;
     if (!in->has_checkpoint || !checkpoint->has_config || checkpoint->tokenizer.section != NULL ||
@@ -118,7 +118,7 @@ static enum rsrc_status emit_tokenizer(struct rsrc_compilation *c, const char **
     return rsrc_emit_own_blob(&c->weights, tokenizer, symbol);
 }
 
-/* What a probe shows: the role; of a linear layer's own norm, that layer's too. */
+/* The name that probes show: the role; for a linear layer's own norm, also the layer's role. */
 static const char *norm_name(struct rsrc_compilation *c, uint32_t number) {
     const struct rsr_norm_layer *norm = &c->inputs.graph.norms[number];
     const char *name = rsrc_role_name(norm->role);
@@ -127,7 +127,7 @@ static const char *norm_name(struct rsrc_compilation *c, uint32_t number) {
                : name;
 }
 
-/* By kernel number, see struct rsrc_step_kernels. */
+/* Indexed by kernel number, see struct rsrc_step_kernels. */
 static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
     const struct rsrc_step_kernels *kernels = &c->made.steps[target].kernels;
     struct rsr_linear_unit *linears =
@@ -188,8 +188,8 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     return status;
 }
 
-/* Of weights: the tables of a model of which --layers leaves out nothing, or the functions of
- * matrices. Kernels read as text have neither. */
+/* Writes the tables of a complete model (without --layers), or the functions of matrices. Kernels
+ * that were read as text have neither. */
 static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
     const struct rsrc_input_set *in = &c->inputs;
     if (rsrc_close_units(&c->units) != RSRC_OK)
@@ -206,7 +206,7 @@ static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
 
 /* ---- linking --------------------------------------------------------------------------------- */
 
-/* Objects a layer, asked for by themselves, go to the directory of the output. */
+/* Objects per layer go to the directory of the output. */
 static enum rsrc_status compile_own_objects(struct rsrc_compilation *c) {
     struct rsrc_unit_writer *units = &c->units.kinds[RSR_UNIT_OBJ];
     if (!units->active)
@@ -232,7 +232,7 @@ static const char *linked_name(struct rsrc_run *run, const struct rsrc_kind *kin
     return rsrc_arena_printf(&run->arena, "out%s", kind->suffix);
 }
 
-/* One kind of module, or none where a directory of objects was asked for. */
+/* Links one kind of module; none if a directory of objects was asked for. */
 static bool links(const struct rsrc_compilation *c, const struct rsrc_kind *kind) {
     return c->units.link.active && rsrc_wants(&c->run, kind->emit) &&
            !(kind->emit == RSRC_EMIT_OBJ && c->units.kinds[RSR_UNIT_OBJ].active);
@@ -243,7 +243,7 @@ const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind 
                              linked_name(&c->run, kind));
 }
 
-/* Of a library, with the tables. A relocatable object is not yet a file that is loaded. */
+/* Seals a library that has tables. A relocatable object is not yet a file that can be loaded. */
 static bool has_note(const struct rsrc_compilation *c, const struct rsrc_kind *kind) {
     return kind->emit == RSRC_EMIT_SO && c->run.way == RSRC_WAY_CPU && !c->run.options->dry_run;
 }

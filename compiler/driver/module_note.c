@@ -1,7 +1,6 @@
-/* module_note.c - what a module's note (rsr_abi.h) says of how it was made: enough to make it
- * again.
+/* module_note.c - what a module's note (rsr_abi.h) says about its compilation: enough to repeat it.
  *
- * Targets are said by name, never by path, and their resolved descriptions by a hash.
+ * The note has names of targets, never paths, and a hash of each resolved description.
  */
 #include "driver/compilation.h"
 #include "options.h"
@@ -25,7 +24,7 @@ static void put_options(const struct rsrc_input_set *in, const char *stem,
     for (uint32_t t = 0; t < in->n_specs; t++)
         rsrc_buffer_printf(out, "%s%s", t == 0 ? "" : ",", in->specs[t].name);
     rsrc_print_options(in->run->options, out);
-    if (stem != NULL) /* functions are called by it */
+    if (stem != NULL) /* names of functions begin with it */
         rsrc_buffer_printf(out, " -o=%s.so", stem);
 }
 

@@ -1,4 +1,4 @@
-/* module_steps.c - the steps of a forward pass: one table of them a target, over its kernels by
+/* module_steps.c - the steps of a forward pass: one table per target, which refers to kernels by
  * number. */
 #include "driver/compilation.h"
 #include "model/graph.h"
@@ -12,7 +12,7 @@ uint32_t rsrc_count_decode_tokens(struct rsrc_compilation *c, uint32_t target) {
     return rsrc_decode_tokens(plans, n);
 }
 
-/* What --layers leaves out has no plan; its layer keeps one number, and nothing is linked. */
+/* A layer that --layers omits has no plan. It keeps one kernel number, and nothing is linked. */
 static void number_kernels(struct rsrc_compilation *c, uint32_t target,
                            struct rsrc_step_kernels *out) {
     const uint32_t n_layers = c->inputs.graph.n_layers;

@@ -1,7 +1,7 @@
-/* open_outputs.c - all that a compilation writes: opened before the work, named after it.
+/* open_outputs.c - opens all outputs before the work, and gives them their names after it.
  *
  * Everything is written under a temporary name and renamed by rsrc_commit_outputs() when the whole
- * compilation has succeeded, so a failure leaves nothing behind.
+ * compilation has succeeded, so a failure leaves no file.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* In messages: what asked for an output of the kind. */
+/* For messages: the option that asked for an output of the kind. */
 static const char *option_of(struct rsrc_run *run, const struct rsrc_kind *kind) {
     if (run->options->output != NULL && rsrc_wants_one_kind(run))
         return "-o";
@@ -39,7 +39,8 @@ static enum rsrc_status open_dir(struct rsrc_outputs *outputs) {
         n--;
     const char *name = rsrc_arena_strndup(&run->arena, path, n);
     struct stat info;
-    /* Inside where it exists: it may be a file system of its own, and files are renamed to it. */
+    /* If the directory exists, temporaries lie inside it: it may be a file system of its own, and
+     * files can be renamed only within one. */
     const char *beside =
         stat(name, &info) == 0 ? rsrc_arena_printf(&run->arena, "%s/rsrc", name) : name;
     if (rsrc_check_directory(run->diag, name, "name a directory with -o") != RSRC_OK ||
@@ -50,9 +51,8 @@ static enum rsrc_status open_dir(struct rsrc_outputs *outputs) {
     return RSRC_OK;
 }
 
-/* Units of one kind: a file each in the directory, or all in one text. An object of its own for
- * every layer is made only where there is a directory: a single one is the module's, made by the
- * linker. */
+/* Units of one kind: a file for each in the directory, or all in one text. Separate objects are
+ * made only for a directory; a single object is the module's, and the linker makes it. */
 static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
     struct rsrc_outputs *outputs = &c->outputs;
     struct rsrc_unit_writer *writer = &c->units.kinds[kind->unit];
@@ -104,7 +104,8 @@ static enum rsrc_status check_stdout(struct rsrc_run *run) {
                            "-o -: standard output takes one of %s", names);
 }
 
-/* One kind that is a single file writes it; everything else may share a directory. */
+/* Whether outputs go into the directory that -o names. A single kind that makes one file needs
+ * none. */
 static bool needs_directory(const struct rsrc_run *run) {
     uint32_t units = 0;
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
@@ -114,7 +115,7 @@ static bool needs_directory(const struct rsrc_run *run) {
            ((run->options->emit & units) != 0 || !rsrc_wants_one_kind(run));
 }
 
-/* Where one file is written, its name is expected. */
+/* A single output needs the name of a file. */
 static enum rsrc_status check_names_file(struct rsrc_run *run) {
     const char *output = run->options->output;
     if (output == NULL || output[strlen(output) - 1] != '/' || needs_directory(run))
@@ -138,7 +139,7 @@ static enum rsrc_status open_asked_report(struct rsrc_outputs *outputs) {
                           &outputs->asked_report);
 }
 
-/* What passes print, and the report. */
+/* Opens the outputs that passes print, and the report. */
 static enum rsrc_status open_texts(struct rsrc_outputs *outputs) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
         const struct rsrc_kind *kind = &rsrc_kinds[k];
@@ -150,7 +151,7 @@ static enum rsrc_status open_texts(struct rsrc_outputs *outputs) {
     return RSRC_OK;
 }
 
-/* The module, with its header where it is a library of matrices. */
+/* Opens the module, and the header if it is a library of matrices. */
 static enum rsrc_status open_module(struct rsrc_compilation *c) {
     const bool so = rsrc_wants(&c->run, RSRC_EMIT_SO);
     const struct rsrc_kind *kind = &rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ];
@@ -186,7 +187,7 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
 
 typedef enum rsrc_status file_visitor(struct rsrc_outputs *outputs, const char *name);
 
-/* Every file that -o DIR/ is going to get, as long as all goes well. */
+/* Lists every file that -o DIR/ gets if the compilation succeeds. */
 static enum rsrc_status visit_files(struct rsrc_outputs *outputs, file_visitor *visit) {
     struct rsrc_paths names = {.arena = &outputs->run->arena};
     enum rsrc_status status = rsrc_list_files(outputs, &names);
@@ -196,7 +197,7 @@ static enum rsrc_status visit_files(struct rsrc_outputs *outputs, file_visitor *
 }
 
 static enum rsrc_status check_file(struct rsrc_outputs *outputs, const char *name) {
-    /* Text outputs are still temporaries, and have claimed their names. */
+    /* Text outputs are still temporaries, but their names are reserved. */
     if (strstr(name, RSRC_TEMPORARY) != NULL)
         return RSRC_OK;
     const char *path = rsrc_arena_printf(&outputs->run->arena, "%s/%s", outputs->dir, name);
@@ -217,7 +218,7 @@ static enum rsrc_status move_file(struct rsrc_outputs *outputs, const char *name
     return rename(from, to) == 0 ? RSRC_OK : rsrc_cannot_finish(run->diag, to);
 }
 
-/* The files of a directory move to their place one by one: it may have existed before. */
+/* The files of a directory are moved one by one, because the directory may already exist. */
 static enum rsrc_status commit_directory(struct rsrc_outputs *outputs) {
     if (mkdir(outputs->dir, 0777) != 0 && errno != EEXIST)
         return rsrc_cannot_finish(outputs->run->diag, outputs->dir);
@@ -246,7 +247,7 @@ enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
     if (c->run.options->verify != NULL)
         return rsrc_compare_module(c);
     const bool has_dir = c->outputs.dir != NULL;
-    /* Units have the names of layers: none may be that of an output which was named, or of an
+    /* Units are named after layers: such a name must not be that of another output or of an
      * input. */
     if (rsrc_write_dependencies(c) != RSRC_OK ||
         (has_dir && visit_files(&c->outputs, check_file) != RSRC_OK))

@@ -1,8 +1,8 @@
-/* output_paths.c - what a compilation reads and writes, by name: no two outputs share one, and none
- * replaces what is read.
+/* output_paths.c - checks names: no two outputs share one, and no output replaces an input.
  *
- * Outputs are renamed to their place, so two of them are one where they have the same name in the
- * same directory, and an input is in the way by whatever name or link it is reached.
+ * Outputs are renamed to their final names, so two outputs collide if they have equal names in one
+ * directory. An output must not replace an input, through whatever path or link the input is
+ * reached.
  */
 #include <assert.h>
 #include <string.h>
@@ -36,7 +36,7 @@ void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list) 
             rsrc_add_path(list, in->specs[t].files[i]);
 }
 
-/* Everything that is read, besides what only the C compiler and the linker look at. */
+/* All inputs, except files that only the C compiler and the linker read. */
 static void list_kept(struct rsrc_outputs *outputs) {
     const struct rsrc_run *run = outputs->run;
     struct rsrc_paths *kept = &outputs->kept;
@@ -54,7 +54,7 @@ static bool same_file(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Where the last component of a path begins. */
+/* The last component of a path. */
 static size_t base_of(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash == NULL ? 0 : (size_t)(slash + 1 - path);

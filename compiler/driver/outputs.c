@@ -1,4 +1,4 @@
-/* outputs.c - sinks and files, and what outputs are called. */
+/* outputs.c - sinks and files, and the names of outputs. */
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
@@ -53,7 +53,7 @@ enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs, struct rsrc_paths
     if (dir == NULL)
         return rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
     const struct dirent *entry;
-    /* A folder that cannot be read to its end gives NULL, too, and an error number. */
+    /* NULL at the end, or with errno set if the folder cannot be read to its end. */
     while ((errno = 0, entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.')
             rsrc_add_path(names, rsrc_arena_strdup(names->arena, entry->d_name));
@@ -63,7 +63,7 @@ enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs, struct rsrc_paths
     return status;
 }
 
-/* Called by several threads: the arena of the compilation is not theirs. */
+/* Several threads call this, so it must not use the arena of the compilation. */
 enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir, const char *name,
                                  const void *bytes, size_t size_bytes) {
     struct rsrc_arena arena;
@@ -98,7 +98,7 @@ enum rsrc_status rsrc_cannot_finish(struct rsrc_diag *diag, const char *path) {
 /* ---- names ----------------------------------------------------------------------------------- */
 
 /* "dir/model.safetensors" and "dir/model/" both give "model", in the current directory. Only known
- * endings go: model names have dots. */
+ * endings are removed, because model names have dots. */
 const char *rsrc_input_stem(struct rsrc_run *run) {
     static const char *const ENDINGS[] = {".safetensors.index.json",
                                           ".index.json",
@@ -142,7 +142,7 @@ const char *rsrc_named_output(struct rsrc_run *run) {
     return path[0] == '-' && path[1] != '\0' ? rsrc_arena_printf(&run->arena, "./%s", path) : path;
 }
 
-/* One kind writes OUT itself; several share it as a stem, or as a directory. */
+/* A single kind writes OUT itself; several kinds use it as a stem or as a directory. */
 const char *rsrc_output_path(const struct rsrc_outputs *outputs, const struct rsrc_kind *kind) {
     struct rsrc_run *run = outputs->run;
     const bool named = run->options->output != NULL;

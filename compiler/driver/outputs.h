@@ -1,4 +1,4 @@
-/* outputs.h - where results go: names, text sinks, directories; all or nothing.
+/* outputs.h - the files of results: names, text sinks, directories; all are written or none.
  *
  * Everything is written under a temporary name and gets its own when the whole compilation has
  * succeeded (open_outputs.c).
@@ -16,10 +16,11 @@ struct rsrc_paths {
     uint32_t n, capacity;
 };
 
-/* A kind each, a directory, its intermediate files, a header, a report and a dependency file. */
+/* At most: one per kind, a directory, its intermediate files, a header, a report and a dependency
+ * file. */
 #define RSRC_MAX_OUTPUTS (RSRC_KIND_COUNT + 5)
 struct rsrc_output_name {
-    const char *option; /* that asks for it */
+    const char *option; /* the option that asks for it */
     const char *path;
 };
 
@@ -33,32 +34,32 @@ struct rsrc_sink {
 struct rsrc_outputs {
     struct rsrc_run *run;
     const struct rsrc_input_set *inputs;
-    const char *work_dir; /* what is compiled and linked; kept by --save-temps */
+    const char *work_dir; /* files that are compiled and linked; --save-temps keeps them */
     const char *link_dir; /* temporary, where the linker works */
-    const char *dir;      /* where a directory of units goes in the end; NULL: none */
+    const char *dir;      /* final path of a directory of units; NULL: none */
     const char *temporary_dir;
-    struct rsrc_paths kept; /* by all outputs; output_paths.c */
+    struct rsrc_paths kept; /* names in use by all outputs; output_paths.c */
     struct rsrc_output_name names[RSRC_MAX_OUTPUTS];
     uint32_t n_names;
     struct rsrc_sink dependencies;
     struct rsrc_sink asked_report;      /* --report */
     struct rsrc_sink header;            /* of a library of matrices */
-    struct rsrc_sink texts[PASS_COUNT]; /* --emit of what a pass prints */
+    struct rsrc_sink texts[PASS_COUNT]; /* outputs of --emit that a pass prints */
 };
 
 /* output_paths.c */
 void rsrc_add_path(struct rsrc_paths *list, const char *path);
-/* What the outputs are made of: the checkpoint's files, the targets' descriptions, the plan. */
+/* Reserves the inputs: the checkpoint's files, the targets' descriptions, the plan. */
 void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list);
-/* Refuses the name of another output or of what is read; `option` asks for it. */
+/* Refuses a path that is another output or an input; `option` asks for the path. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_output(struct rsrc_outputs *outputs, const char *option,
                                                   const char *path);
-/* The same, and from now on it is an output's. */
+/* Refuses in the same cases, else reserves the path for an output. */
 RSRC_NODISCARD enum rsrc_status rsrc_claim_output(struct rsrc_outputs *outputs, const char *option,
                                                   const char *path);
 
 /* outputs.c */
-/* In messages, `option` asks for it and `naming` names its place. */
+/* For messages: `option` asks for the output, and `naming` is the option that names its path. */
 RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_outputs *outputs, const char *option,
                                                const char *naming, const char *path,
                                                struct rsrc_sink *sink);
@@ -66,32 +67,33 @@ RSRC_NODISCARD enum rsrc_status rsrc_sink_write(const struct rsrc_run *run, stru
                                                 const struct rsrc_buffer *text);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_commit(struct rsrc_diag *diag, struct rsrc_sink *sink);
 void rsrc_sink_abandon(struct rsrc_sink *sink);
-/* Names of the files that the directory of units is going to get, in no order. */
+/* Names of the files that the directory of units will get, in no order. */
 RSRC_NODISCARD enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs,
                                                 struct rsrc_paths *names);
-/* A whole file at once: <dir>/<name>. Any thread. */
+/* Writes the whole file <dir>/<name>. Any thread. */
 RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir,
                                                 const char *name, const void *bytes,
                                                 size_t size_bytes);
-/* Refuses a file where a directory is named, with `help` for what to do. */
+/* Refuses a path that names a directory where a file is needed; `help` says what to do. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_directory(struct rsrc_diag *diag, const char *path,
                                                      const char *help);
-/* Reports that `path` cannot get its name, for the reason in errno; always RSRC_FAILED. */
+/* Reports that no file can be renamed to `path`, with the reason in errno; always RSRC_FAILED. */
 RSRC_NODISCARD enum rsrc_status rsrc_cannot_finish(struct rsrc_diag *diag, const char *path);
-/* The input's name without folders and a known ending. */
+/* The input's name without its folder and without a known ending. */
 const char *rsrc_input_stem(struct rsrc_run *run);
-/* What modules and units are called in text: never a path. */
+/* The name of modules and units in texts; never a path. */
 const char *rsrc_model_name(const struct rsrc_input_set *in);
-/* Is there one kind that --emit asks for? */
+/* Whether --emit asks for exactly one kind. */
 bool rsrc_wants_one_kind(const struct rsrc_run *run);
-/* What -o names; a name like an option must not become one of the linker's. */
+/* The path of -o, changed if it begins like an option, so that the linker does not take it for
+ * one. */
 const char *rsrc_named_output(struct rsrc_run *run);
-/* Where a kind goes: its final name, or its place in the directory that will get it. */
+/* The final path of a kind, or its path in the directory of outputs. */
 const char *rsrc_output_path(const struct rsrc_outputs *outputs, const struct rsrc_kind *kind);
-/* `path` with its suffix, if that is it, replaced by another. */
+/* `path` with another suffix; the old one is replaced only if `path` ends in it. */
 const char *rsrc_with_suffix(struct rsrc_arena *arena, const char *path, const char *suffix,
                              const char *other);
-/* The name that it has in the end. */
+/* The final name. */
 const char *rsrc_final_path(const struct rsrc_outputs *outputs, const char *path);
 
 #endif

@@ -1,8 +1,8 @@
-/* plan_file.c - --plan=FILE: which plan of the text is of which item and target.
+/* plan_file.c - --plan=FILE: finds the item and target of each plan of the text.
  *
- * A plan is for one layer, one type of its activations and one target, all of which must be there;
- * every layer that is compiled needs one for every target. Whether kernels fit is asked when the
- * layer is planned (rsrc_apply_plan).
+ * A plan is for one layer, one type of activations and one target; all three must exist. Every
+ * compiled layer needs a plan for every target. rsrc_apply_plan checks later, when the layer is
+ * planned, that the kernels fit.
  */
 #include <string.h>
 
@@ -28,7 +28,7 @@ static enum rsrc_status refuse_layer(const struct rsrc_input_set *in,
                        "%s has no layer of this name", rsrc_model_name(in));
 }
 
-/* From the last one on: plans are usually in the order of the layers. */
+/* The search starts at the last match, because plans are usually in the order of the layers. */
 static enum rsrc_status find_item(const struct rsrc_input_set *in,
                                   const struct rsr_named_plan *plan, uint32_t *at) {
     const struct rsrc_place place = place_of(in, plan);

@@ -1,5 +1,5 @@
-/* read_input.c - the input to items: a checkpoint and the graph of its layers, a file of matrices,
- * or the text of segment indexes. What --layers leaves out goes here.
+/* read_input.c - turns the input into items: a checkpoint and the graph of its layers, a file of
+ * matrices, or a text of segment indexes. Layers that --layers omits are dropped here.
  */
 #include <regex.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-/* Tensor names are anything: symbols of kernels are numbered. */
+/* Tensor names may have any characters, so symbols of kernels have numbers instead. */
 static void add_item(struct rsrc_input_set *in, struct rsrc_item item) {
     item.stem = rsrc_arena_printf(&in->run->arena, "m%u", in->n_items);
     item.block = RSR_NO_BLOCK;
@@ -22,7 +22,7 @@ static void add_item(struct rsrc_input_set *in, struct rsrc_item item) {
     in->items[in->n_items++] = item;
 }
 
-/* Items of n tensors or (NULL) of n indexes: one for each type of vectors that is asked for. */
+/* Makes items of n tensors or (NULL) of n indexes: one for each requested type of vectors. */
 static void add_matrices(struct rsrc_input_set *in, const struct rsr_tensor *tensors,
                          const struct rsr_named_index *indexes, uint32_t n) {
     const uint32_t inputs =
@@ -129,7 +129,7 @@ static enum rsrc_status check_matrices(struct rsrc_input_set *in) {
     if (rsrc_is_gpu(in) && (in->run->options->inputs & RSRC_INPUTS_F32) != 0)
         return rsrc_bad_option(in->run, "leave out --input",
                                "--input: matrices for a GPU multiply int8 vectors alone");
-    /* Its graph may not be there yet. */
+    /* The graph may not exist yet. */
     const bool is_model = in->has_checkpoint && in->checkpoint.has_config;
     if (!is_model && in->n_items == 0)
         return rsrc_refuse(in->run->diag, "no-matrices", &place, NULL,
@@ -151,7 +151,7 @@ static enum rsrc_status check_matrices(struct rsrc_input_set *in) {
     return RSRC_OK;
 }
 
-/* A module is all of its input; chosen layers can be analysed and printed. */
+/* A module needs all layers; chosen layers can only be analysed and printed. */
 static enum rsrc_status check_items(struct rsrc_input_set *in) {
     const struct rsrc_place place = {.file = in->run->options->input};
     if (check_matrices(in) != RSRC_OK)
@@ -199,8 +199,9 @@ static double count_weights(const struct rsrc_item *item) {
 /* Folded code of a random ternary matrix takes 2.2 bytes a weight. */
 #define FOLD_BYTES_PER_WEIGHT 2.5
 
-/* In the order of the layers, to those whose code should fit into what is left: by shape alone, so
- * that no layer waits for what another one is planned to take. */
+/* Shares the budget in the order of the layers, among those whose code should fit into the rest of
+ * it. The size is estimated from the shape alone, so that no layer waits for the plan of
+ * another. */
 static void share_fold_budget(struct rsrc_input_set *in) {
     uint64_t left = in->run->options->fold_budget;
     for (uint32_t i = 0; i < in->n_items; i++) {

@@ -1,17 +1,16 @@
 /* road.c - the table of passes, and the loop that runs those of a compilation.
  *
- * What a compilation starts from and what it is for choose its rows (enum rsrc_way); --to and what
- * --emit asks for say where it ends. A row works on all of the input, or on each layer: rows of
- * layers that follow one another are run layer by layer. A worker takes the next layer, runs its
- * passes in a private arena, then waits for its turn to be written: results and diagnostics are
- * written in the order of the layers whatever finished first, and what follows a failed layer is
- * dropped, so all output is the same at any -j. No more layers are in memory than there are
- * workers. With --info no layer is dropped, and none written.
+ * The input of a compilation and its purpose (enum rsrc_way) choose its rows; --to and --emit say
+ * where it ends. A row works on the whole input, or on each layer; consecutive rows of layers run
+ * layer by layer. A worker takes the next layer, runs its passes in a private arena, then waits for
+ * the layer's turn to be written. Results and diagnostics are written in the order of the layers,
+ * and layers after a failed one are dropped, so all output is equal at any -j. At most as many
+ * layers are in memory as there are workers. With --info no layer is dropped, and none is written.
  */
 #include "driver/layer.h"
 #include "driver/turns.h"
 
-/* Ways that have something in common. */
+/* Sets of ways that share rows. */
 #define CPU (RSRC_WAY_CPU | RSRC_WAY_CPU_INFO)
 #define GPU (RSRC_WAY_GPU | RSRC_WAY_GPU_INFO)
 #define INFO (RSRC_WAY_CPU_INFO | RSRC_WAY_GPU_INFO)
@@ -19,7 +18,7 @@
 #define TEXTS (RSRC_WAY_PLANS | RSRC_WAY_STEPS | RSRC_WAY_KERNELS)
 #define WRITTEN (RSRC_WAY_CPU | RSRC_WAY_GPU | TEXTS)
 
-/* What runs whatever --to says, and is not timed. */
+/* A row that always runs, whatever --to says, and is not timed. */
 #define NO_PASS PASS_COUNT
 
 static const struct pass {
@@ -27,13 +26,13 @@ static const struct pass {
     uint32_t ways;
     enum rsrc_status (*run)(struct rsrc_compilation *);
     void (*dump)(struct rsrc_compilation *, struct rsrc_buffer *);
-    /* Of a layer: what can be done in any order, then what must be done in the order of the
-     * layers. */
+    /* For a layer: work that can be done in any order, then work that must be done in the order of
+     * the layers. */
     enum rsrc_status (*run_layer)(struct rsrc_layer_state *);
     enum rsrc_status (*run_in_order)(struct rsrc_layer_state *);
     enum rsrc_status (*verify_layer)(struct rsrc_layer_state *);
     void (*dump_layer)(struct rsrc_layer_state *, struct rsrc_buffer *);
-    bool in_any_case; /* after a failure, too */
+    bool in_any_case; /* also after a failure */
 } PASSES[] = {
     {PASS_READ, WEIGHTS, .run = rsrc_model_read, .dump = rsrc_dump_read},
     {PASS_READ, TEXTS, .run = rsrc_model_parse},
@@ -94,7 +93,7 @@ static void end_lap(struct rsrc_run *run, const struct pass *pass, const struct 
         rsrc_lap_end(&run->times, pass->id, lap);
 }
 
-/* To what --emit asks for; frees the text. */
+/* Writes the text to the outputs that --emit asks for, and frees it. */
 static enum rsrc_status write_text(struct rsrc_compilation *c, const struct pass *pass,
                                    struct rsrc_buffer *text) {
     enum rsrc_status status = RSRC_OK;
@@ -106,7 +105,7 @@ static enum rsrc_status write_text(struct rsrc_compilation *c, const struct pass
 
 /* ---- a layer --------------------------------------------------------------------------------- */
 
-/* Rows of layers that follow one another, and whose turn it is. */
+/* Consecutive rows of layers, and the layer whose turn it is. */
 struct pool {
     struct rsrc_compilation *compilation;
     const struct pass *first, *end;
@@ -137,7 +136,7 @@ static void run_layer_passes(const struct pool *pool, struct rsrc_layer_state *s
             state->failed = true;
 }
 
-/* What the pass prints, where --emit asks for it; then what it does in order. */
+/* Prints the pass's text if --emit asks for it, then does the pass's work in order. */
 static enum rsrc_status write_pass(struct rsrc_layer_state *state, const struct pass *pass) {
     struct rsrc_compilation *c = state->compilation;
     struct rsrc_buffer text = {0};
@@ -152,7 +151,7 @@ static enum rsrc_status write_pass(struct rsrc_layer_state *state, const struct 
     return status;
 }
 
-/* In order: all that there is of the layer. */
+/* In order: writes all results of the layer. */
 static enum rsrc_status write_layer(const struct pool *pool, struct rsrc_layer_state *state) {
     struct rsrc_run *run = &pool->compilation->run;
     rsrc_begin_work(run);
@@ -191,7 +190,7 @@ static void end_layer(struct rsrc_layer_state *state) {
     rsrc_arena_free(&state->arena);
 }
 
-/* Out of turn, so that others make code at the same time. */
+/* This runs outside the layer's turn, so that several workers make code at the same time. */
 static void finish_units(struct pool *pool) {
     struct rsrc_run *run = &pool->compilation->run;
     const struct rsrc_lap lap = rsrc_lap_begin(&run->times);

@@ -1,4 +1,4 @@
-/* run.c - the names of passes and of what --emit makes, progress, and standard output. */
+/* run.c - the names of passes and of outputs of --emit, progress, and standard output. */
 #include <string.h>
 
 #include "base/mapped_file.h"

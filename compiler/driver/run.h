@@ -23,7 +23,7 @@ struct rsrc_pass_name {
 
 extern const struct rsrc_pass_name rsrc_pass_names[PASS_COUNT];
 
-/* What --emit can ask for: a row of kinds.def. */
+/* A kind of output of --emit: a row of kinds.def. */
 struct rsrc_kind {
     enum rsrc_emit emit;
     const char *name, *suffix;
@@ -41,12 +41,11 @@ enum {
 
 extern const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT];
 
-/* What a compilation starts from and what it is for decide which passes it takes: one bit of
- * these. */
+/* The way of a compilation: its input and purpose, which decide its passes. One of these bits. */
 enum rsrc_way {
     RSRC_WAY_CPU = 1, /* weights to kernels of CPUs */
     RSRC_WAY_GPU = 2,
-    RSRC_WAY_CPU_INFO = 4, /* --info: weights to what can be told of them */
+    RSRC_WAY_CPU_INFO = 4, /* --info: weights to a description */
     RSRC_WAY_GPU_INFO = 8,
     RSRC_WAY_PLANS = 16, /* from the text of plans, of steps, of kernels */
     RSRC_WAY_STEPS = 32,
@@ -69,23 +68,23 @@ struct rsrc_run {
     struct rsrc_cache cache;
     struct rsrc_times times;
     struct rsrc_spawn_usage cc_usage, ld_usage;
-    struct rsrc_tuner *tuner; /* of --tune; NULL: nothing is measured */
+    struct rsrc_tuner *tuner; /* for --tune; NULL: nothing is measured */
 };
 
-/* Refuses what was asked for; the status that ends the compilation. */
+/* Reports that the request is refused; returns the status that ends the compilation. */
 #define rsrc_bad_option(run, help, ...)                                                            \
     rsrc_refuse((run)->diag, "option-value", NULL, (help), __VA_ARGS__)
 
 bool rsrc_wants(const struct rsrc_run *run, enum rsrc_emit kind);
-/* --report: what is asked for. */
+/* The report that --report asks for. */
 enum rsrc_report_form { RSRC_REPORT_NONE, RSRC_REPORT_TEXT, RSRC_REPORT_JSON, RSRC_REPORT_HTML };
 enum rsrc_report_form rsrc_report_form(const struct rsrc_options *options);
 /* The progress line, on a terminal: "[3/210] layers". */
 void rsrc_show_progress(const struct rsrc_run *run, const char *what, uint32_t done,
                         uint32_t total);
 void rsrc_end_progress(const struct rsrc_run *run);
-/* Dumps and reports. Whoever has written calls rsrc_stdout_finish() at the end: a full disk may
- * show only then. */
+/* Standard output, for dumps and reports. A writer calls rsrc_stdout_finish() at the end: a full
+ * disk may show only then. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_diag *diag,
                                                   const struct rsrc_buffer *text);
 

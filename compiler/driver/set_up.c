@@ -1,4 +1,4 @@
-/* set_up.c - options to a compilation: which passes run, for which targets, with what
+/* set_up.c - turns options into a compilation: which passes run, for which targets, with which
  * tools. */
 #include <string.h>
 
@@ -35,8 +35,8 @@ static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
     return options->report != NULL ? PASS_REPORT : last;
 }
 
-/* What would be written where nothing is: a module is the default, which nobody has asked for, and
- * --to makes a run of passes of it. */
+/* An option that names an output, or NULL. A module is only the default of --emit: with --to,
+ * passes run and none is written. */
 static const char *find_unwritten(const struct rsrc_options *options) {
     return options->output != NULL            ? "-o"
            : options->dependency_file != NULL ? "-MF"
@@ -44,7 +44,7 @@ static const char *find_unwritten(const struct rsrc_options *options) {
                                               : NULL;
 }
 
-/* An output that is asked for must not stay away silently. */
+/* A requested output must not be missing without a message. */
 static enum rsrc_status check_outputs_complete(struct rsrc_run *run) {
     const struct rsrc_options *options = run->options;
     const bool by_default = options->emit == RSRC_EMIT_SO && run->to < PASS_LINK;
@@ -64,7 +64,7 @@ static enum rsrc_status check_outputs_complete(struct rsrc_run *run) {
                            options->to);
 }
 
-/* Options that may not be given beside another. */
+/* Options that may not be given together with another. */
 struct given {
     bool is_given;
     const char *option, *help;
@@ -104,7 +104,7 @@ static enum rsrc_status check_alone(const struct rsrc_run *run) {
                                 : "--verify makes a module and writes nothing");
 }
 
-/* A plan says all that these ask for. */
+/* A plan already decides what these options ask for. */
 static enum rsrc_status check_plan(const struct rsrc_run *run) {
     const struct rsrc_options *options = run->options;
     const struct given others[] = {{options->n_variants != 0, "--variant", NULL},
@@ -118,7 +118,7 @@ static enum rsrc_status check_plan(const struct rsrc_run *run) {
                            "%s: not with --plan, which is taken as it is", other->option);
 }
 
-/* What was measured is for reports that draw it. */
+/* Measurements are for reports that draw them. */
 static enum rsrc_status check_measured(const struct rsrc_run *run) {
     const struct rsrc_options *options = run->options;
     const struct given drawn[] = {{options->measured != NULL, "--measured", NULL},
@@ -130,7 +130,7 @@ static enum rsrc_status check_measured(const struct rsrc_run *run) {
                            "%s: no report that is asked for has it", given->option);
 }
 
-/* By the name of the pass, or of the text form that it makes. */
+/* Finds a pass by its name, or by the text form that it makes. */
 static enum rsrc_status find_start(struct rsrc_run *run, const char *name) {
     if (strcmp(name, "step") == 0 || strcmp(name, "kernel") == 0) {
         run->from = name[0] == 's' ? PASS_SCHEDULE : PASS_LOWER;
@@ -174,7 +174,7 @@ static enum rsrc_status set_dumps(struct rsrc_run *run) {
 
 /* ---- targets and variants -------------------------------------------------------------------- */
 
-/* Symbols end in the target's name, with '_' for what C has no letters for. */
+/* Symbols end in the target's name; a character that C does not allow becomes '_'. */
 static bool same_in_symbols(const char *a, const char *b) {
     const char *const other = "_.-";
     while (*a != '\0' && (*a == *b || (strchr(other, *a) && *b != '\0' && strchr(other, *b)))) {
@@ -184,7 +184,7 @@ static bool same_in_symbols(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* Whether it can be in one module with those before it. */
+/* Checks that a target can be in one module with the targets before it. */
 static enum rsrc_status check_spec(struct rsrc_input_set *in, const struct rsr_spec *spec) {
     for (uint32_t i = 0; i < in->n_specs; i++) {
         const struct rsr_spec *other = &in->specs[i];
@@ -245,7 +245,7 @@ static enum rsrc_status check_roles(struct rsrc_run *run) {
     return RSRC_OK;
 }
 
-/* -1: the target's kind of machine has none of this name. */
+/* -1: the target's kind of machine has no variant of this name. */
 static int find_variant(const struct rsrc_input_set *in, const char *name) {
     for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
         const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
@@ -336,7 +336,7 @@ static void show_compiled(void *context, uint32_t done, uint32_t total) {
     rsrc_show_progress(context, "units compiled", done, total);
 }
 
-#define MAX_JOBS 256u /* of -j, too */
+#define MAX_JOBS 256u /* -j is also limited */
 
 static uint32_t count_cpus(void) {
     const uint32_t n_cpus = rsr_cpu_available(0);

@@ -1,9 +1,9 @@
-/* survey.c - rsrc --info: what a checkpoint is, what would be refused, and what would become of
- * it.
+/* survey.c - rsrc --info: what a checkpoint is, what would be refused, and what a compilation would
+ * make.
  *
- * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation
- * this goes on behind a layer that is refused, so that all mistakes are told at once. What could be
- * found out is printed in any case.
+ * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation,
+ * it continues after a refused layer, so that all mistakes are reported at once. It always prints
+ * what it found out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-/* What lowering a layer for one regime of one target adds to a module. */
+/* What the kernel of a layer, for one regime and target, adds to a module. */
 struct survey_kernel {
     uint8_t key[16]; /* equal keys: the same code */
     uint64_t code_bytes;
@@ -34,10 +34,10 @@ struct rsrc_survey {
     struct survey_kernel *kernels; /* [n_items][n_specs][RSR_REGIME_COUNT]; code_bytes 0: none */
 };
 
-/* Counted in compiled kernels of every variant. */
+/* Sizes counted in compiled kernels of every variant. */
 #define CODE_BYTES_PER_OP 8u
 
-/* Weights are -1, 0 and 1: those that are not zero are odd. */
+/* Weights are -1, 0 and 1, so the nonzero ones are odd. */
 static uint64_t count_zeros(const struct rsr_matrix *matrix) {
     const uint64_t ones = UINT64_C(0x0101010101010101);
     const uint64_t n = (uint64_t)matrix->rows * matrix->cols;
@@ -104,7 +104,7 @@ enum rsrc_status rsrc_layer_survey(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-/* As the checkpoint gives it; of what cannot be decoded this is all. */
+/* What the checkpoint says of a layer; for a layer that cannot be decoded this is all. */
 static struct rsr_info_layer begin_layer(const struct rsrc_item *item) {
     const struct rsr_tensor *tensor = item->layer != NULL ? item->layer->weight : item->tensor;
     struct rsr_info_layer layer = {
@@ -136,12 +136,12 @@ enum rsrc_status rsrc_begin_survey(struct rsrc_compilation *c) {
 
 /* ---- the size of the module ------------------------------------------------------------------ */
 
-/* The runtime of a Release build, its tables of characters and its code; in a library of matrices
- * little of it is linked. */
+/* Size of the runtime in a Release build: its character tables and its code. A library of matrices
+ * links only a little of it. */
 #define RUNTIME_DATA_BYTES UINT64_C(570000)
 #define RUNTIME_CODE_BYTES UINT64_C(1060000)
 #define MATRIX_RUNTIME_CODE_BYTES UINT64_C(8000)
-/* Descriptor, relocations, names and the reason of a kernel, its operations in a step. */
+/* Per kernel: descriptor, relocations, names, reason, and its operations in a step. */
 #define KERNEL_TABLE_BYTES UINT64_C(800)
 /* Symbols and section headers. */
 #define SYMBOL_BYTES UINT64_C(35000)
@@ -178,7 +178,7 @@ static uint64_t add_code(struct survey_kernel *kernels, size_t n) {
     return bytes;
 }
 
-/* Layers as they are packed; code as it is counted. */
+/* Bytes of packed layers, and the estimate of their code. */
 static void add_layers(struct rsrc_compilation *c, struct rsr_info_module *module,
                        size_t *n_kernels) {
     struct rsrc_survey *survey = c->made.survey;
@@ -212,8 +212,8 @@ static uint64_t add_other_data(const struct rsrc_compilation *c) {
     return bytes;
 }
 
-/* Where data is aligned to huge pages, so is every segment of the file: tables, code, and two small
- * ones of relocated data. */
+/* If the weights are aligned to huge pages, so is every segment of the file: tables, code, and two
+ * small segments of relocated data. */
 static uint64_t add_segments(uint64_t data, uint64_t tables, uint64_t code) {
     if (data < 8 * RSRC_HUGE_PAGE)
         return data + tables + code;

@@ -1,7 +1,7 @@
-/* text_forms.c - compilations that start from the text form of a plan, a step or kernels.
+/* text_forms.c - compilations that start from a text form of plans, steps or kernels.
  *
- * Neither holds weights. Plans and steps are read, checked and printed; kernels can also become
- * code.
+ * These texts have no weights. Plans and steps are read, checked and printed; kernels can also
+ * become code.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +12,11 @@
 
 /* ---- what may follow ------------------------------------------------------------------------- */
 
-/* Text forms by the kind of --emit that writes them, which is also a name for --from. */
+/* Text forms by the kind of --emit that writes them; --from accepts that name, too. */
 static const struct text_form {
     enum rsrc_pass_id pass;
     enum rsrc_way way;
-    uint32_t emits; /* what can be made of it */
+    uint32_t emits; /* kinds that can be made from it */
     const char *nothing_follows;
 } FORMS[] = {{PASS_PLAN, RSRC_WAY_PLANS, RSRC_EMIT_PLAN,
               "a plan holds no weights, so nothing can follow it"},
@@ -39,7 +39,7 @@ uint32_t rsrc_way_of_text(const struct rsrc_run *run) {
     return form != NULL ? (uint32_t)form->way : 0;
 }
 
-/* Options about what has happened before the text was written. */
+/* Options of passes that ran before the text was written. */
 static enum rsrc_status check_settled(struct rsrc_run *run) {
     const struct rsrc_options *options = run->options;
     const char *settled = options->layers != NULL      ? "--layers"
@@ -101,7 +101,7 @@ static enum rsrc_status check_symbols(const struct rsrc_input_set *in) {
     return RSRC_OK;
 }
 
-/* Each is an item of its own, named by its symbol. */
+/* Each kernel becomes an item, named by its symbol. */
 static enum rsrc_status list_kernels(struct rsrc_input_set *in) {
     if (check_symbols(in) != RSRC_OK)
         return RSRC_FAILED;
@@ -143,7 +143,7 @@ enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c) {
     return status;
 }
 
-/* Printing needs a target's name alone. */
+/* Printing needs only a target's name. */
 static void print_kernel(const struct rsr_parsed_kernel *parsed, struct rsrc_buffer *out) {
     const struct rsr_spec named = {.name = parsed->target};
     struct rsr_kernel kernel = parsed->kernel;

@@ -1,11 +1,12 @@
-/* tuner.c - --tune: what variants take on this machine, by running them.
+/* tuner.c - --tune: measures the times of variants on this machine.
  *
- * The planner asks for the time of a candidate (struct rsrc_plan_timer). The first layer of a shape
- * has its candidates lowered, compiled, loaded and timed; what that gave holds for every layer of
- * the shape, and, with --cache-dir, for later compilations, which then measure nothing and plan the
- * same.
+ * The planner asks for the time of a candidate (struct rsrc_plan_timer). For the first layer of a
+ * shape, the candidates are lowered, compiled, loaded and timed. The times hold for every layer of
+ * that shape. With --cache-dir they also hold for later compilations, which then measure nothing
+ * and make equal plans.
  *
- * A measurement is alone: passes hold `machine` for reading, a measurement for writing.
+ * No other work runs during a measurement: passes hold the lock `machine` for reading, a
+ * measurement holds it for writing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 
 struct rsrc_tuner {
     pthread_rwlock_t machine;
-    pthread_mutex_t lock; /* of what is known */
+    pthread_mutex_t lock; /* protects the known times */
     struct known_time {
         struct rsrc_cache_key key;
         double us; /* 0: it cannot be run */
@@ -27,7 +28,7 @@ struct rsrc_tuner {
     uint32_t n_known, capacity;
     struct rsrc_arena arena;
     const char *cpu;
-    /* From the first measurement on, whose turn it is: */
+    /* Set by the first measurement; only the thread that measures uses them: */
     const char *dir;
     struct rsrc_toolchain toolchain;
     uint8_t *stream;
@@ -35,7 +36,7 @@ struct rsrc_tuner {
     uint32_t n_measured;
 };
 
-/* A candidate, on its way from the planner's question to the answer. */
+/* A candidate that is being measured for the planner. */
 struct candidate {
     struct rsrc_layer_state *state;
     uint32_t target;
@@ -69,8 +70,8 @@ enum rsrc_status rsrc_open_tuner(const struct rsrc_input_set *in) {
     struct rsrc_tuner *tuner = calloc(1, sizeof(*tuner));
     if (tuner == NULL)
         rsrc_out_of_memory(sizeof(*tuner));
-    /* Layers follow one another without a pause: a writer that readers overtake would wait for the
-     * last. */
+    /* The lock prefers writers. Layers follow one another without a pause, so a lock that prefers
+     * readers would delay a measurement until the last layer. */
     pthread_rwlockattr_t attributes;
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -107,8 +108,8 @@ void rsrc_end_work(const struct rsrc_run *run) {
 
 /* ---- what is known --------------------------------------------------------------------------- */
 
-/* Layers of one key are computed by equal work. What a layer multiplies with is in it only where
- * the index is its instructions or members: how many there are then follows from the weights. */
+/* Layers with equal keys do equal work. Statistics of the weights are in the key only if the index
+ * is instructions or members, because their number depends on the weights. */
 static struct rsrc_cache_key key_of(const struct candidate *a) {
     struct rsrc_run *run = run_of(a);
     const struct rsr_matrix *own = &a->state->matrix, *reduced = &a->state->reduced;
@@ -206,7 +207,7 @@ static void store(const struct candidate *a, const struct rsrc_cache_key *key, d
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-/* What every measurement needs, once. */
+/* Sets up, once, what every measurement needs. */
 static enum rsrc_status prepare(struct rsrc_run *run, const char *triple, uint64_t weight_bytes) {
     struct rsrc_tuner *tuner = run->tuner;
     if (tuner->dir == NULL) {
@@ -231,8 +232,8 @@ static enum rsrc_status prepare(struct rsrc_run *run, const char *triple, uint64
         "--tune: there are no %llu MiB to measure in", (unsigned long long)(wanted >> 20));
 }
 
-/* By the first back end that takes the kernel, as in a module. False without a diagnostic: none
- * does. */
+/* Makes the kernel with the first back end that takes it, as in a module. False without a
+ * diagnostic: no back end takes it. */
 static enum rsrc_status load(const struct candidate *a, struct rsrc_arena *arena,
                              struct rsr_kernel *kernel, struct rsrc_loaded_kernel *loaded) {
     struct rsrc_run *run = run_of(a);
@@ -286,7 +287,8 @@ static enum rsrc_status run_kernel(const struct candidate *a, struct rsrc_arena 
     return RSRC_OK;
 }
 
-/* Alone on the machine. What lowering refuses, or no back end makes, takes no time: 0. */
+/* Measures while no other work runs. The time is 0 for a kernel that lowering refuses or no back
+ * end makes. */
 static enum rsrc_status measure(const struct candidate *a, double *us) {
     struct rsrc_diag *refusals = rsrc_diag_hold(a->state->diag);
     struct rsrc_arena arena;
@@ -323,7 +325,7 @@ static enum rsrc_status measure_alone(const struct candidate *a, const struct rs
     enum rsrc_status status = RSRC_OK;
     rsrc_end_work(run);
     pthread_rwlock_wrlock(&run->tuner->machine);
-    *measured = !find_known(run->tuner, key, us); /* another layer's turn may have come before */
+    *measured = !find_known(run->tuner, key, us); /* another layer may have measured it meanwhile */
     if (*measured) {
         status = measure(a, us);
         if (status == RSRC_OK)
@@ -342,7 +344,7 @@ static enum rsrc_status time_candidate(void *context, enum rsr_regime regime,
     const struct rsrc_cache_key key = key_of(&a);
     bool measured = false;
     if (!find_known(run->tuner, &key, us) && !find_cached(&a, &key, us)) {
-        if (run->options->dry_run) { /* runs nothing: it stays predicted */
+        if (run->options->dry_run) { /* runs nothing: the time stays predicted */
             *us = 0;
             return RSRC_OK;
         }

@@ -1,11 +1,11 @@
-/* unit_writers.c - kernels to the units of back ends.
+/* unit_writers.c - puts kernels into the units of back ends.
  *
- * Kernels come one by one, in the order of the layers. The first of equal ones goes into a unit of
- * every writer: the module's own, and one for each kind that --emit asks for. A text that has all
- * kernels gets an alias for every layer; the tables of a module name what they call. A writer has
- * its makers, the preferred back end first; a kernel that one declines goes to the next, and a
- * remark says so. A unit that has all its kernels waits to be finished outside the order, because
- * making code takes longest.
+ * Kernels come one by one, in the order of the layers. The first of several equal kernels goes into
+ * a unit of every writer: the module's own writer, and one for each kind that --emit asks for. A
+ * text with all kernels gets an alias for every layer; the tables of a module name the functions
+ * directly. A writer has a list of makers, the preferred back end first. If one declines a kernel,
+ * the next one gets it, and a remark says so. A unit that has all its kernels is finished outside
+ * the order of layers, because making code takes longest.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static const struct rsrc_backend *const BACKENDS[] = {&rsrc_backend_c, &rsrc_bac
 #define N_BACKENDS (sizeof(BACKENDS) / sizeof(BACKENDS[0]))
 _Static_assert(N_BACKENDS <= RSRC_MAX_MAKERS, "every back end may make a kind");
 
-/* What makes the code of modules unless --backend says otherwise. */
+/* The back end of modules unless --backend names another. */
 static const char DEFAULT_BACKEND[] = "llvm";
 
 static const char *const SUFFIXES[RSR_UNIT_KIND_COUNT] = {
@@ -30,7 +30,7 @@ static const char *const SUFFIXES[RSR_UNIT_KIND_COUNT] = {
 
 /* ---- who makes what -------------------------------------------------------------------------- */
 
-/* The row of that name, or N_BACKENDS. */
+/* The row with this name, or N_BACKENDS. */
 static uint32_t find_backend(const struct rsrc_run *run) {
     const char *asked = run->options->backend != NULL ? run->options->backend : DEFAULT_BACKEND;
     uint32_t b = 0;
@@ -52,7 +52,7 @@ enum rsrc_status rsrc_check_backend(struct rsrc_run *run) {
 static uint32_t add_maker(const struct rsrc_backend *backend, enum rsr_unit_kind kind,
                           struct rsrc_maker *out) {
     if ((backend->kinds & (1u << kind)) == 0) {
-        /* The C compiler makes an object of C. */
+        /* A unit of C whose object the C compiler makes. */
         if (kind != RSR_UNIT_OBJ || (backend->kinds & (1u << RSR_UNIT_C)) == 0)
             return 0;
         kind = RSR_UNIT_C;
@@ -88,7 +88,7 @@ void rsrc_open_units(struct rsrc_units *units, struct rsrc_unit_writer *writer,
 
 /* ---- finishing ------------------------------------------------------------------------------- */
 
-/* Makes the code, or finds what an earlier compilation made of the same kernels. */
+/* Makes the code, or takes it from the cache if an earlier compilation had the same kernels. */
 static enum rsrc_status make_code(struct rsrc_units *units, struct rsrc_pending_unit *pending,
                                   struct rsrc_arena *arena, const char **why) {
     const struct rsrc_backend *backend = pending->maker->backend;
@@ -135,7 +135,7 @@ static enum rsrc_status finish_unit(struct rsrc_units *units, struct rsrc_pendin
     return status;
 }
 
-/* The unit has all its kernels. */
+/* Closes a unit that has all its kernels. */
 static void close_unit(struct rsrc_units *units, struct rsrc_unit_writer *writer) {
     struct rsrc_open_unit *open = &writer->open;
     if (open->maker == NULL)
@@ -222,7 +222,7 @@ static enum rsrc_status emit_with(struct rsrc_units *units, struct rsrc_unit_wri
     return RSRC_OK;
 }
 
-/* The first maker that takes the kernel. Every one that declined is told of. */
+/* Finds the first maker that takes the kernel. A remark names every maker that declined. */
 static enum rsrc_status make_kernel(struct rsrc_units *units, struct rsrc_unit_writer *writer,
                                     const struct rsrc_item *item, const struct rsr_kernel *kernel) {
     const struct rsrc_place place = {.tensor = item->name};
@@ -250,7 +250,7 @@ static enum rsrc_status make_kernel(struct rsrc_units *units, struct rsrc_unit_w
 
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
-/* C and LLVM IR show a kernel whole; objects and assembly take its bodies from the assembler. */
+/* C and LLVM IR contain a kernel's bodies; objects and assembly take them from the assembler. */
 static bool calls_bodies(const struct rsrc_unit_writer *writer) {
     return writer->active && (writer->kind == RSR_UNIT_OBJ || writer->kind == RSR_UNIT_ASM);
 }
@@ -262,7 +262,8 @@ bool rsrc_wants_bodies(const struct rsrc_units *units) {
     return wanted;
 }
 
-/* Objects stand beside the unit that calls them, listings follow its own. */
+/* Objects of bodies are files beside the unit that calls them; listings of bodies follow the unit's
+ * own text. */
 static enum rsrc_status write_bodies(struct rsrc_units *units, struct rsrc_unit_writer *writer,
                                      const char *symbol, const struct rsrc_bodies *bodies) {
     if (writer->kind == RSR_UNIT_ASM) {
@@ -304,7 +305,7 @@ static enum rsrc_status write_first(struct rsrc_units *units, const struct rsrc_
     return write_kernel(units, &units->link, item, &named, bodies);
 }
 
-/* Kernels that differ in more than their names tell get numbers. */
+/* Different kernels with equal names get numbers. */
 static struct rsrc_emitted_kernel name_function(struct rsrc_units *units,
                                                 const struct rsr_kernel *kernel) {
     struct rsrc_arena *arena = &units->run->arena;
@@ -334,7 +335,8 @@ static void add_alias(struct rsrc_units *units, const struct rsr_kernel *kernel,
 enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units, const struct rsrc_item *item,
                                   const struct rsr_kernel *kernel, const struct rsrc_bodies *bodies,
                                   const char **function) {
-    /* Keys of a text prove nothing; where nobody collects kernels, none are equal either. */
+    /* Keys in a text are not trusted. And if no writer collects kernels, there is nothing to
+     * share. */
     if (units->run->way == RSRC_WAY_KERNELS || units->kernels == NULL) {
         *function = rsrc_arena_strdup(&units->run->arena, kernel->symbol);
         return write_first(units, item, kernel, *function, bodies);
@@ -355,7 +357,7 @@ enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units, const struct rsrc_it
 
 /* ---- C that the module is made of besides kernels -------------------------------------------- */
 
-/* With what it includes. */
+/* Writes a C file together with the files that it includes. */
 static enum rsrc_status write_c_to(struct rsrc_diag *diag, const char *dir, const char *file,
                                    const struct rsrc_buffer *text) {
     static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};

@@ -1,5 +1,5 @@
-/* weights.h - where packed weights go: an object file for the linker, or a file with an assembler
- * stub. */
+/* weights.h - writes packed weights: into an object file for the linker, or into a file with an
+ * assembler stub. */
 #ifndef RSRC_DRIVER_WEIGHTS_H
 #define RSRC_DRIVER_WEIGHTS_H
 
@@ -29,13 +29,13 @@ RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_weights *weigh
                                                       const char *dir);
 RSRC_NODISCARD enum rsrc_status rsrc_open_weights_object(struct rsrc_weights *weights,
                                                          const char *dir);
-/* What of the weights follows: rsrc_elf_begin_part(). */
+/* Names the next part of the weights: rsrc_elf_begin_part(). */
 void rsrc_begin_part(struct rsrc_weights *weights, const char *name);
 /* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is
  * empty. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights,
                                                const struct rsr_blob *blob, const char **symbol);
-/* The same for a blob that no layer was lowered to and nobody has hashed. */
+/* Stores a blob that does not come from lowering and has no hash yet. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights,
                                                    struct rsr_blob blob, const char **symbol);
 /* A section of its own that is written piece by piece. */

@@ -1,5 +1,5 @@
-/* weights_writer.c - packed weights: to an object for the linker, or to a file with an assembler
- * stub.
+/* weights_writer.c - writes packed weights into an object for the linker, or into a file with an
+ * assembler stub.
  *
  * Equal blobs are stored once, found by their hashes.
  */
@@ -118,7 +118,7 @@ enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights, struct rsr_blo
     return rsrc_emit_blob(weights, &blob, symbol);
 }
 
-/* What tells the assembler where the blobs of model.weights are. */
+/* Writes the stub, which tells the assembler where the blobs of model.weights are. */
 static enum rsrc_status write_stub(struct rsrc_weights *weights) {
     struct rsrc_buffer stub = {0};
     const bool x86 = strncmp(weights->inputs->specs[0].triple, "x86_64", 6) == 0;

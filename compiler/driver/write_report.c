@@ -15,7 +15,7 @@ enum rsrc_status rsrc_read_measurements(struct rsrc_compilation *c) {
                                            &c->made.attention);
 }
 
-/* What full logits read of a matrix of floats; 0 where there is none. */
+/* Bytes that full logits read of a head of floats; 0 if there is none. */
 static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
     const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
     return is_layer || graph->head == NULL ? 0 : graph->head->size_bytes;
