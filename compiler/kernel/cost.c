@@ -1,4 +1,4 @@
-/* cost.c - what a layer costs on a target: bytes exactly, microseconds by a model.
+/* cost.c - the cost of a layer on a target: exact bytes, and microseconds by a model.
  *
  * Input: statistics of the matrix and the target's numbers, all of one core. A decoded token reads
  * all weights once, so its time is the larger of reading and computing; the two overlap. In prefill
@@ -9,10 +9,11 @@
 
 #include <math.h>
 
-/* Calling a kernel and meeting at the barrier after it; two cores of a 2.5 GHz server. */
+/* The cost of calling a kernel and of the barrier after it, measured on two cores of a 2.5 GHz
+ * server. */
 #define CALL_US 0.5
 
-/* bytes at GB/s, in microseconds. */
+/* Time to read bytes at GB/s, in microseconds. */
 static double read_us(double bytes, double gbps) {
     return bytes / (gbps * 1e3);
 }
@@ -26,10 +27,11 @@ const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const ch
                             : rsrc_arena_printf(arena, "%.3g M %s", operations / 1e6, what);
 }
 
-/* Reading and computing behind each other's back take the longer of the two, and more the nearer
- * they are, because each waits for the other now and then: the fourth root of the sum of fourth
- * powers. On a Zen 4 lut took, where the shorter is this part of the longer, so many times the
- * longer: 0.72 1.04, 0.75 1.09, 0.81 1.17, 0.89 1.14; by this 1.06, 1.07, 1.09, 1.13. */
+/* Reading and computing overlap. Together they take the longer of the two times, and somewhat more
+ * if the two are nearly equal, because each sometimes waits for the other. The model is the fourth
+ * root of the sum of fourth powers. Measured for lut on a Zen 4, as the shorter over the longer
+ * time, and the total over the longer: 0.72 1.04, 0.75 1.09, 0.81 1.17, 0.89 1.14. The model gives
+ * 1.06, 1.07, 1.09, 1.13. */
 static double overlapped_us(double a_us, double b_us) {
     return sqrt(hypot(a_us * a_us, b_us * b_us));
 }
@@ -38,7 +40,7 @@ double rsrc_call_us(double memory_us, double compute_us) {
     return CALL_US + overlapped_us(memory_us, compute_us);
 }
 
-/* Of a token in a batch. */
+/* Time of a token in a batch. */
 static struct rsrc_cost make_cost(double memory_us, double compute_us, uint32_t n_tokens) {
     return (struct rsrc_cost){.memory_us = memory_us / n_tokens,
                               .compute_us = compute_us,

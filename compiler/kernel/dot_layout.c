@@ -7,9 +7,9 @@
 
 #define F(id) RSR_CPU_MASK(id)
 
-/* Instructions are counted in the loops that LLVM makes. plain16 widens: two vectors of 16-bit
- * products for one of codes. Its 7.9 is the measured 8.1 Gw/s at 4 G instructions/s; AArch64
- * multiplies and adds in one instruction and needs fewer. */
+/* Instructions are counted in the loops that LLVM makes. plain16 widens: one vector of codes gives
+ * two vectors of 16-bit products. Its 7.9 comes from the measured 8.1 Gw/s at 4 G instructions/s.
+ * AArch64 multiplies and adds in one instruction and needs fewer. */
 static const struct rsrc_dot_machine machines[] = {
     {{F(AVX512F) | F(AVX512VNNI), 512, "vnni64"}, RSR_KOP_DOT_U8S8, 64, 4, 4, 2.75, 1.75, 0},
     {{F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"}, RSR_KOP_DOT_U8S8, 32, 4, 4, 2.75, 1.75, 0},

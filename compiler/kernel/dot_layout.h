@@ -1,30 +1,32 @@
-/* dot_layout.h - how a target multiplies codes by int8 activations, and how the codes of `dot` lie.
+/* dot_layout.h - how a target multiplies codes by int8 activations, and the layout of the codes of
+ * `dot`.
  *
- * `dot` and what lists guide, dot_rows and dot_cols, share the table of machines and the layout. A
- * new machine is a row; tests/unit/test_cost.c compares its numbers with the kernel's.
+ * `dot`, dot_rows and dot_cols share the table of machines and the layout. A new machine is a row;
+ * tests/unit/test_cost.c compares its numbers with the kernel's instructions.
  */
 #ifndef RSRC_KERNEL_DOT_LAYOUT_H
 #define RSRC_KERNEL_DOT_LAYOUT_H
 
 #include "kernel/kernel.h"
 
-/* What `dot` over codes of its own, and over listed rows and columns, is made of. `product`:
- * DOT_U8S8 and DOT_S8S8 (codes stay below 128) add into i32; MADD_U8S8 into i16, widened by
- * MADD_I16 before it could saturate; MUL of what is converted into i16 lanes, or i32 scalars, and
- * added. */
+/* Code of `dot`, dot_rows and dot_cols for a kind of processor. `product` is one of these. DOT_U8S8
+ * and DOT_S8S8 (codes stay below 128) add into i32. MADD_U8S8 adds into i16, which MADD_I16 widens
+ * before it could saturate. MUL multiplies operands that were converted to i16 lanes or i32
+ * scalars, and an addition follows. */
 struct rsrc_dot_machine {
     struct rsrc_machine head;
     enum rsr_kop_kind product;
     uint32_t vector_bytes;
-    uint32_t n_groups;   /* for one token: as many as the registers hold; products into i32 alone */
-    uint32_t max_tokens; /* that share one unpacking */
-    /* Vector instructions for a vector of products: of a token alone, and where max_tokens share
-     * the unpacking. 0: there are no vectors, and unpacking takes `unpack` multiply-adds at the
-     * peak rate for each product. */
+    uint32_t n_groups;   /* groups at a time for one token: as many as fit the registers; only for
+                            products into i32 */
+    uint32_t max_tokens; /* tokens that share one unpacking */
+    /* Vector instructions for a vector of products: for one token alone, and if max_tokens share
+     * the unpacking. 0: there are no vectors, and unpacking costs as much as `unpack` multiply-adds
+     * at the peak rate for each product. */
     double alone, shared, unpack;
 };
 
-/* Those without the last rows, which have no integer dot product. */
+/* The table without its last rows, which have no integer dot product. */
 extern const struct rsrc_machine_table rsrc_listed_machines;
 
 static inline const struct rsrc_dot_machine *
@@ -35,11 +37,11 @@ rsrc_dot_machine_of(const struct rsrc_machine *machine) {
 /* Rows that share every load of activations. */
 #define RSRC_DOT_QUAD 4u
 
-/* The packed codes of `dot`. A group is 4 rows, a quad, or 1 where a list names rows; for every
- * block of block_cols columns it holds vector_bytes bytes of each row. Byte i of those holds
- * columns p * vector_bytes + i at bits p * code_bits, planes p ascending. Columns beyond the matrix
- * have any code (the activations there are 0); rows beyond it are zero bytes, computed and never
- * stored. */
+/* The packed codes of `dot`. A group is 4 rows (a quad), or 1 row if a list selects rows. For every
+ * block of block_cols columns, a group holds vector_bytes bytes of each row. Bits p * code_bits and
+ * up of byte i hold column p * vector_bytes + i of the block, for each plane p. Columns beyond the
+ * matrix have any code, because the activations there are 0. Rows beyond the matrix are zero bytes;
+ * they are computed and never stored. */
 struct rsrc_dot_layout {
     uint32_t vector_bytes;
     uint32_t code_bits;  /* 2: ternary, w + 1; 1: binary, (w + 1) / 2 or w */

@@ -1,5 +1,5 @@
-/* kernel.h - what a kernel is to the planner and to lowering: a row of kernels.def, three functions
- * and a table of machines. Also its operation list as checked, as simplified and as text.
+/* kernel.h - a kernel as the planner and lowering see it: a row of kernels.def, three functions and
+ * a table of machines. Also functions that check, simplify, print and parse its operation list.
  */
 #ifndef RSRC_KERNEL_KERNEL_H
 #define RSRC_KERNEL_KERNEL_H
@@ -12,8 +12,8 @@ static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t feature
     return (spec->cpu_features & features) == features;
 }
 
-/* A kernel's rows, best first. Each begins with a struct rsrc_machine; behind it stands what the
- * kernel alone asks: tokens that go together, instructions counted. */
+/* A kernel's rows, best first. Each begins with a struct rsrc_machine. The rest is the kernel's
+ * own: tokens computed together, counted instructions. */
 struct rsrc_machine_table {
     const void *rows;
     size_t row_bytes;
@@ -23,16 +23,16 @@ struct rsrc_machine_table {
     { (rows), sizeof *(rows), sizeof(rows) / sizeof *(rows) }
 
 const struct rsrc_machine *rsrc_machine_at(const struct rsrc_machine_table *table, uint32_t i);
-/* The first that the target is; NULL: none. */
+/* The first machine whose features the target has; NULL: none. */
 const struct rsrc_machine *rsrc_find_machine(const struct rsrc_machine_table *table,
                                              const struct rsr_spec *spec);
 
 /* ---- planning -------------------------------------------------------------------------------- */
 
-/* Tokens of a batch over which prefill is predicted and measured. */
+/* Tokens of the batch for which prefill is predicted and measured. */
 #define RSRC_PREFILL_TOKENS 128u
-/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320
- * columns: 324 for 1000 weights were counted, more at 3 and at 5. */
+/* For a random ternary matrix in chunks of about 320 columns, blocks of 4 rows need the fewest
+ * instructions: 324 for 1000 weights were counted; blocks of 3 and of 5 rows need more. */
 #define RSRC_FOLD_K 4u
 
 struct rsrc_plan_input {
@@ -41,23 +41,24 @@ struct rsrc_plan_input {
     enum rsr_alphabet alphabet;
     enum rsr_input input;
     uint32_t group_cols;                /* columns that share a scale of their row; 0: no groups */
-    uint32_t scale_bytes;               /* in which lut stores the scale of a group */
+    uint32_t scale_bytes;               /* bytes in which lut stores the scale of a group */
     const struct rsr_stats *stats;      /* at the k that scatter would use */
     const struct rsr_stats *fold_stats; /* at the k that fold would use; NULL: fold is not open */
-    uint64_t fold_budget;               /* bytes of code that the layer may take unasked */
-    enum rsr_list list;                 /* what a list could leave unread of the layer */
+    uint64_t fold_budget;               /* bytes of code that the layer may take if fold is not
+                                           forced */
+    enum rsr_list list;                 /* what a list can select in the layer */
     const char *list_obstacle;          /* why it cannot; NULL: it can */
-    double active;                      /* share of what the list names, 0 .. 1 */
+    double active;                      /* share of elements that the list names, 0 .. 1 */
     const struct rsr_spec *spec;
-    const struct rsrc_plan_options *options; /* the planner's, as is the timer */
+    const struct rsrc_plan_options *options; /* context of the timer; both belong to the planner */
     const struct rsrc_plan_timer *timer;     /* NULL: nothing is measured */
 };
 
-/* Microseconds a token: one alone in decode, one of a batch in prefill. */
+/* Microseconds per token: alone in decode, in a batch in prefill. */
 struct rsrc_cost {
-    double memory_us; /* reading weight_bytes once a call */
+    double memory_us; /* reading weight_bytes once per call */
     double compute_us;
-    double predicted_us; /* both, overlapped, and the call */
+    double predicted_us; /* both, overlapped, with the call */
 };
 
 /* One way to compute a layer. */
@@ -66,36 +67,36 @@ struct rsrc_choice {
     const struct rsrc_machine *machine;
     uint32_t k;              /* RSRC_HAS_K; else 0 */
     enum rsr_fold_kind fold; /* RSRC_HAS_FOLD */
-    uint32_t tile_rows;      /* 0: as many as are worth a tile's overhead */
-    uint64_t weight_bytes;   /* codes and index as lowering stores them; of code an estimate */
-    uint32_t max_cols;       /* of a matrix that lowering accepts: what its sums can hold */
-    uint32_t lanes;          /* tokens that take the time of one, side by side; 0: one */
+    uint32_t tile_rows;      /* 0: the planner chooses, by a tile's overhead */
+    uint64_t weight_bytes;   /* codes and index as lowering stores them; code is estimated */
+    uint32_t max_cols;       /* widest matrix that lowering accepts, by what its sums can hold */
+    uint32_t lanes;          /* tokens computed together in the time of one; 0: one */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
     double measured_us[RSR_REGIME_COUNT];  /* 0: not measured */
     const char *work;                      /* "6.55 M multiply-adds", "0.42 M additions"; or: */
-    const char *reasons[RSR_REGIME_COUNT]; /* of a GPU: all that is to be said */
+    const char *reasons[RSR_REGIME_COUNT]; /* on a GPU: the whole reason */
 };
 #define RSRC_MAX_KERNEL_CHOICES 2u
 
-/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits,
- * those that pad the last block as well, in every form of `dot` and `lut`. */
+/* The limit of columns, so that sums fit 32 bits in every form of `dot` and `lut`. Codes are 0..2,
+ * activations reach -128, and sums of signs and bits are doubled: a column adds at most 512.
+ * Columns that pad the last block count, too. */
 #define RSRC_MAX_SUM_COLS (INT32_MAX / 512 - RSR_ACT_PAD)
 
-/* The ways in which the kernel is open to the layer on the machine, at most
- * RSRC_MAX_KERNEL_CHOICES; their kernel and machine are filled in by the caller. Returns how
- * many. */
+/* Lists the ways in which the kernel can compute the layer on the machine, at most
+ * RSRC_MAX_KERNEL_CHOICES, and returns their number. The caller fills in kernel and machine. */
 typedef uint32_t rsrc_list_fn(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                               const struct rsrc_machine *machine, struct rsrc_choice *out);
 
 /* Microseconds of a call that reads and computes at the same time. */
 double rsrc_call_us(double memory_us, double compute_us);
-/* operations at 1e9/s, in microseconds. */
+/* Microseconds of operations at a rate of 1e9/s. */
 double rsrc_work_us(double operations, double giga_per_s);
-/* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch
- * shares the reading and the call. */
+/* Sets the costs of both regimes from weight_bytes and the computing time of a token in
+ * microseconds. A batch shares the reading and the call. */
 void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
                     const struct rsr_spec *spec);
-/* The same where a call does not read weight_bytes but some of them. */
+/* Sets them for a kernel whose call reads only `bytes` of weight_bytes. */
 void rsrc_set_costs_of_bytes(struct rsrc_choice *choice, double bytes, double decode_us,
                              double prefill_us, const struct rsr_spec *spec);
 /* "6.55 M multiply-adds" */
@@ -105,30 +106,30 @@ const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const ch
 RSRC_NODISCARD enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
                                                    uint32_t group_cols);
 
-/* What a kernel can have: units of rows, and tokens. */
+/* The tiles that a kernel can have: units of rows, and tokens. */
 struct rsrc_tiling {
     uint32_t unit_rows;
-    uint32_t token_tile; /* the nearest to the plan's */
+    uint32_t token_tile; /* tokens, nearest to the plan's */
 };
-/* What a plan is for. */
+/* The layer that a plan is for. */
 struct rsrc_planned_layer {
     const struct rsr_spec *spec;
     enum rsr_input input;
-    uint32_t rows, cols; /* that are computed */
+    uint32_t rows, cols; /* rows and columns that are computed */
     uint32_t group_cols; /* columns that share a scale of their row; 0: no groups */
 };
-/* Those of a plan for the layer, whose machine is set. */
+/* Tiles for a plan of the layer; the plan's machine is set. */
 typedef struct rsrc_tiling rsrc_fit_fn(const struct rsrc_planned_layer *layer,
                                        const struct rsr_regime_plan *plan);
 
-/* Changes machine, tile_rows and token_tile to what the plan's kernel of the layer can have: the
- * best machine that the target is; whole units of rows, at least one and no more than hold the
- * matrix; tokens as registers hold them. Planning takes such a plan; lowering makes it, and refuses
- * any other. False: there is no such kernel, for lack of a machine or of a k; the plan stays as it
- * is. */
+/* Changes machine, tile_rows and token_tile to values that the plan's kernel can have for the
+ * layer: the best machine whose features the target has; whole units of rows, at least one and no
+ * more than cover the matrix; as many tokens as fit the registers. Planning makes only such plans,
+ * and lowering refuses any other. False: the kernel cannot compute the layer, because it has no
+ * machine or no k; then the plan is unchanged. */
 bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_plan *plan);
-/* Refuses, at the place, a plan that the planner would not make: one from elsewhere may be of a
- * kernel that the layer's activations or scales do not go with, or what rsrc_fit_plan() would
+/* Refuses, at the place, a plan that the planner would not make. A plan from a text may have a
+ * kernel that does not take the layer's activations or scales, or values that rsrc_fit_plan() would
  * change. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_place *place,
@@ -141,34 +142,34 @@ struct rsrc_lower_input {
     const char
         *symbol_stem;   /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
     const char *title;  /* for the header comment; untrusted */
-    const char *regime; /* "decode" where another kernel serves prefill; NULL: it serves both */
+    const char *regime; /* "decode" if another kernel serves prefill; NULL: it serves both */
     const struct rsr_matrix *matrix;       /* reduced, if `reduction` is given */
     const struct rsr_reduction *reduction; /* NULL: the matrix is the layer's own */
     const struct rsr_index *index;         /* scatter and fold; else NULL */
     const struct rsr_regime_plan *plan;
     enum rsr_input input;
     const struct rsr_blob
-        *codes; /* what the kernel that shares its data has packed already; or NULL */
+        *codes; /* data that another kernel with shared data has packed; or NULL */
     const struct rsr_spec *spec;
-    enum rsr_epilogue epilogue; /* of scales of column groups: SCALE */
+    enum rsr_epilogue epilogue; /* with scales of column groups: SCALE */
 };
 
 /* Fills the kernel's operations, tiles and scratch, the bytes of out->codes (and out->index), and
- * *detail: what the kernel's code depends on besides shape, alphabet, epilogue, tile and target.
- * The plan is one that fits. */
+ * *detail: all that the kernel's code depends on besides shape, alphabet, epilogue, tile and
+ * target. The plan has passed rsrc_fit_plan(). */
 typedef enum rsrc_status rsrc_lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                        const struct rsrc_lower_input *input,
                                        struct rsr_lowered *out, const char **detail);
 
-/* Zeros for the kernel to fill, which the blob then has. */
+/* Allocates zeros, which become the blob's bytes, for the kernel to fill. */
 void *rsrc_alloc_blob(struct rsrc_arena *arena, struct rsr_blob *blob, uint64_t size_bytes);
 
-/* Reports that int32 does not hold the sums of the layer's columns. */
+/* Reports that the layer has too many columns for sums in int32. */
 RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,
                                                  const struct rsrc_lower_input *input);
 
-/* Bytes that `lut` stores a group's scale in: 2 where all of the matrix are binary16 numbers, else
- * 4; 0: groups have no scales. */
+/* Bytes in which `lut` stores a group's scale: 2 if all scales of the matrix are binary16 numbers,
+ * else 4; 0: groups have no scales. */
 uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix);
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -181,7 +182,7 @@ enum rsrc_kernel_trait {
     RSRC_IS_GPU = 16,
 };
 
-/* A row of kernels.def, which says what the members mean. */
+/* A row of kernels.def, which describes the members. */
 struct rsrc_kernel_row {
     const char *name;
     enum rsr_variant variant;
@@ -199,9 +200,9 @@ const struct rsrc_kernel_row *rsrc_kernel_row(enum rsr_kernel_id kernel);
 const char *rsrc_variant_name(enum rsr_variant variant);
 const char *rsrc_verdict_words(enum rsr_verdict verdict);
 const char *rsrc_alphabet_name(enum rsr_alphabet alphabet);
-/* What users call the kernel of a plan. */
+/* The users' name of a plan's kernel. */
 const char *rsrc_variant_of(const struct rsr_regime_plan *plan);
-/* The choices of one kernel, as many as are open; 0 where the target or the layer has none. */
+/* Lists the choices of one kernel; 0: the target or the layer has none. */
 uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
                           const struct rsrc_plan_input *input,
                           struct rsrc_choice out[RSRC_MAX_KERNEL_CHOICES]);
@@ -215,21 +216,22 @@ uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
 
 /* ---- operation lists ------------------------------------------------------------------------- */
 
-/* What is wrong with a kernel, and where. */
+/* A problem of a kernel, and its place. */
 #define RSRC_NO_BODY UINT32_MAX
 #define RSRC_NO_OP UINT32_MAX
 struct rsrc_kernel_problem {
     const char *what; /* NULL: nothing */
     uint32_t body;    /* RSRC_NO_BODY: in the code */
-    uint32_t op;      /* the number of operations: at the end; RSRC_NO_OP: in registers or fields */
+    uint32_t op;      /* equal to the number of operations: at the end; RSRC_NO_OP: in registers or
+                         fields */
 };
-/* Registers defined before use, types that fit their operations, loops closed, addresses of loads
- * and stores of 64-bit terms. */
+/* Checks that registers are defined before use, types fit their operations, loops are closed, and
+ * addresses have 64-bit terms. */
 struct rsrc_kernel_problem rsrc_find_kernel_problem(const struct rsr_kernel *kernel);
-/* The same for a kernel that lowering made: a problem is reported as a defect. */
+/* Checks a kernel that lowering made: a problem is reported as a defect of the compiler. */
 RSRC_NODISCARD enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag,
                                                    const struct rsr_kernel *kernel);
-/* Text form; what is printed parses back, several dumps one after the other as well. */
+/* Text form. A printed text parses back, also several dumps one after another. */
 void rsrc_print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out);
 struct rsr_parsed_kernel {
     const char *target; /* name of the rsr_spec that it is for; untrusted */

@@ -14,7 +14,7 @@ void rsrc_kb_finish(struct rsrc_kb *kb) {
     (void)kb;
 }
 
-/* The registers of the kernel, or those of its bodies. */
+/* The registers of the kernel, or of its bodies. */
 struct reg_list {
     struct rsr_kreg **regs;
     uint32_t *n_regs, *capacity;
@@ -75,7 +75,7 @@ uint32_t rsrc_kb_body_end(struct rsrc_kb *kb) {
     return kb->kernel->n_bodies - 1;
 }
 
-/* A new operation of that kind, without operands. */
+/* Appends an operation of this kind, without operands. */
 static struct rsr_kop *append(struct rsrc_kb *kb, enum rsr_kop_kind kind) {
     struct rsr_kop **ops = kb->body != NULL ? &kb->body->ops : &kb->kernel->ops;
     uint32_t *n_ops = kb->body != NULL ? &kb->body->n_ops : &kb->kernel->n_ops;

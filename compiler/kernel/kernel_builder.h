@@ -11,7 +11,7 @@
 struct rsrc_kb {
     struct rsrc_arena *arena;
     struct rsr_kernel *kernel;
-    struct rsr_kbody *body; /* being built; NULL: operations go to the kernel itself */
+    struct rsr_kbody *body; /* the body being built; NULL: operations go to the kernel itself */
     uint32_t ops_capacity, regs_capacity;
     uint32_t bodies_capacity, body_ops_capacity, body_regs_capacity;
     uint32_t depth; /* open LOOP and IF */
@@ -26,15 +26,15 @@ void rsrc_kb_finish(struct rsrc_kb *kb);
 uint16_t rsrc_kb_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes, const char *format,
                      ...) __attribute__((format(printf, 4, 5)));
 
-/* As rsrc_kb_reg, of the registers that all bodies share. */
+/* Like rsrc_kb_reg, for the registers that all bodies share. */
 uint16_t rsrc_kb_body_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes,
                           const char *format, ...) __attribute__((format(printf, 4, 5)));
-/* Operations between the two go to a new body and name registers of rsrc_kb_body_reg alone. The end
- * gives the body's number for CALL back. */
+/* Operations between these two calls go to a new body, and use only registers of rsrc_kb_body_reg.
+ * rsrc_kb_end_body returns the body's number for CALL. */
 void rsrc_kb_body_begin(struct rsrc_kb *kb);
 uint32_t rsrc_kb_body_end(struct rsrc_kb *kb);
 
-/* Operations that give their result register back, for nesting. */
+/* Operations that return their result register, for nesting. */
 uint16_t rsrc_kb_binary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
                         uint16_t b);
 uint16_t rsrc_kb_unary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a);
@@ -49,8 +49,8 @@ uint16_t rsrc_kb_const(struct rsrc_kb *kb, uint16_t dst, int64_t value);
 uint16_t rsrc_kb_const_f32(struct rsrc_kb *kb, uint16_t dst, float value);
 uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param);
 
-/* Indexes are i64 scalars: counters, sizes, offsets in bytes. A new register; one with a constant;
- * one with the result of a binary operation. */
+/* Indexes are i64 scalars: counters, sizes, offsets in bytes. These make a new register, a register
+ * with a constant, and one with the result of a binary operation. */
 uint16_t rsrc_kb_index_reg(struct rsrc_kb *kb, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 uint16_t rsrc_kb_index_const(struct rsrc_kb *kb, uint64_t value, const char *format, ...)
@@ -85,7 +85,8 @@ uint16_t rsrc_kb_load_lanes(struct rsrc_kb *kb, uint16_t dst, struct rsrc_addres
 /* ADD_MEM, SUB_MEM. */
 uint16_t rsrc_kb_binary_memory(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
                                struct rsrc_address address);
-/* All three are 64-bit scalars: a body's number, and bytes from the start of the scratch memory. */
+/* All three are 64-bit scalars: a body's number, and two offsets in bytes from the start of the
+ * scratch memory. */
 void rsrc_kb_call(struct rsrc_kb *kb, uint16_t body, uint16_t columns, uint16_t sums);
 
 void rsrc_kb_tile_begin(struct rsrc_kb *kb);

@@ -26,7 +26,7 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     kernel->n_tiles = rsrc_divide_up(n_units, tile_units);
     kernel->epilogue = input->epilogue;
 
-    /* Scales of groups are in the sums that a variant makes. */
+    /* With groups, the variant's sums include the scales already. */
     const bool is_scaled = matrix->group_cols == 0 && input->epilogue == RSR_EPILOGUE_SCALE;
     *frame = (struct rsrc_frame){.layer = input,
                                  .input = input->input,
@@ -163,7 +163,7 @@ void rsrc_frame_correct(struct rsrc_frame *frame, enum rsr_alphabet alphabet, ui
     rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sum);
 }
 
-/* The weight scale of `lanes` rows: one a row, or the matrix's in every lane. */
+/* The weight scales of `lanes` rows: one per row, or the matrix's scale in every lane. */
 static uint16_t load_weight_scale(struct rsrc_frame *frame, uint32_t lanes, uint16_t unit,
                                   uint32_t row, uint32_t id) {
     struct rsrc_kb *kb = &frame->kb;

@@ -4,8 +4,8 @@
 
 #include "kernel/kernel_frame.h"
 
-/* Tokens of a group: enough to share a reading of the weights, few enough for scratch memory. 32
- * tokens of 6912 sums are 0.9 MB. A multiple of every power of two that variants tile tokens by. */
+/* Tokens of a group: enough to share a reading of the weights, few enough for scratch memory (32
+ * tokens of 6912 sums take 0.9 MB). It is a multiple of every token tile of the variants. */
 #define GROUP_TOKENS 32u
 
 /* Bytes that one store of zeros clears. */
@@ -15,7 +15,7 @@ static uint32_t element_bytes(const struct rsrc_frame *frame) {
     return frame->input == RSR_INPUT_I8 ? 1 : 4;
 }
 
-/* Of a compact activation row: header, kept columns, zeros up to what the ABI promises. */
+/* Size of a compact activation row: header, kept columns, and zeros up to the ABI's padding. */
 static uint32_t gathered_row_bytes(const struct rsrc_frame *frame) {
     const uint32_t cols = frame->layer->reduction->cols;
     const uint32_t padded = rsrc_divide_up(cols, RSR_ACT_PAD) * RSR_ACT_PAD;
@@ -31,7 +31,7 @@ struct rsrc_address rsrc_mapped_sums(const struct rsrc_frame *frame) {
     return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, sums_at), frame->maps.scratch, 1);
 }
 
-/* A u16 or u32 of a table as an index. */
+/* Loads a u16 or u32 of a table as an index. */
 static uint16_t load_number(struct rsrc_frame *frame, enum rsr_elem elem, const char *name,
                             struct rsrc_address at) {
     struct rsrc_kb *kb = &frame->kb;
@@ -42,7 +42,7 @@ static uint16_t load_number(struct rsrc_frame *frame, enum rsr_elem elem, const 
 
 /* ---- gathering ------------------------------------------------------------------------------- */
 
-/* The padding, with what lies between it and the last whole vector. */
+/* Clears the padding, and the columns between it and the last whole vector. */
 static void clear_padding(struct rsrc_frame *frame, uint16_t to, uint32_t first_at) {
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t used = frame->layer->reduction->cols * element_bytes(frame);
@@ -58,7 +58,7 @@ static void clear_padding(struct rsrc_frame *frame, uint16_t to, uint32_t first_
     rsrc_kb_end(kb);
 }
 
-/* x_new[j] = x[kept_cols[j]]; gives the i32 sum of int8 activations. */
+/* Emits x_new[j] = x[kept_cols[j]]; returns the i32 sum of int8 activations. */
 static uint16_t gather_columns(struct rsrc_frame *frame, uint16_t from, uint16_t to,
                                uint32_t first_at) {
     struct rsrc_kb *kb = &frame->kb;
@@ -125,7 +125,8 @@ static struct rsrc_address entry_field(const struct rsrc_frame *frame, uint16_t 
                              sizeof(struct rsrc_map_entry));
 }
 
-/* The sum of the entry's row: exact, and +0 where it is zero, as if computed by itself. */
+/* The sum of the entry's row, with the bits that computing it directly would give: exact, and +0 if
+ * it is zero. */
 static uint16_t load_signed_sum(struct rsrc_frame *frame, uint16_t entry, uint16_t sums_row) {
     struct rsrc_kb *kb = &frame->kb;
     const enum rsr_elem elem = frame->input == RSR_INPUT_I8 ? RSR_ELEM_I32 : RSR_ELEM_F32;

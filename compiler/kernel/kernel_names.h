@@ -15,7 +15,7 @@ extern const char *const rsrc_kinput_names[RSRC_N_INPUTS];
 #define RSRC_N_EPILOGUES (RSR_EPILOGUE_RAW + 1u)
 extern const char *const rsrc_kepilogue_names[RSRC_N_EPILOGUES];
 
-/* The operation's imm is written behind its operands. */
+/* Whether the operation's imm is written after its operands. */
 bool rsrc_kop_prints_immediate(uint32_t kind);
 
 #endif

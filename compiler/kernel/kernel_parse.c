@@ -1,8 +1,8 @@
 /* kernel_parse.c - reads the text form of kernels; see kernel_text.c.
  *
- * The text is untrusted: every word is known, every name declared, every number in range, and
- * rsrc_find_kernel_problem has the last word. Diagnostics have the place and the slug
- * "kernel-text".
+ * The text is untrusted: the parser checks that every word is known, every name declared and every
+ * number in range; then rsrc_find_kernel_problem checks the whole kernel. Diagnostics have the
+ * place and the slug "kernel-text".
  */
 #include <inttypes.h>
 #include <math.h>
@@ -14,7 +14,8 @@
 #include "kernel/kernel_names.h"
 #include "kernel/kernel.h"
 
-/* A register's number by its name: open addressing, a power of two of slots, at most half full. */
+/* A hash table from names of registers to numbers: open addressing, a power of two of slots, at
+ * most half full. */
 struct reg_table {
     uint32_t n_slots;
     uint32_t *slots; /* number + 1; 0: empty */
@@ -25,8 +26,8 @@ struct op_list {
     uint32_t n, capacity;
 };
 
-/* Where the lines of operations begin: those of the code, then those of every body, each closed by
- * the line behind it. */
+/* Places of the lines of operations: first the code, then every body; the line after the last
+ * operation closes each. */
 struct place_list {
     const char **at;
     uint32_t n, capacity;
@@ -186,7 +187,7 @@ static enum rsrc_status parse_float(struct rsrc_scan *scan, float *out) {
     return RSRC_OK;
 }
 
-/* What stands behind the name of an operation. */
+/* Parses what follows the name of an operation. */
 static enum rsrc_status parse_operands(struct rsrc_scan *scan, const struct reg_list *regs,
                                        struct rsr_kop *op) {
     uint16_t *const operands[3] = {&op->a, &op->b, &op->c};
@@ -303,7 +304,7 @@ static void add_place(struct rsrc_scan *scan, struct place_list *places) {
     places->at[places->n++] = scan->at;
 }
 
-/* Up to the next body or the end of the kernel. */
+/* Parses operations up to the next body or the end of the kernel. */
 static enum rsrc_status parse_ops(struct rsrc_scan *scan, const struct reg_list *regs,
                                   struct place_list *places, struct rsr_kop **out,
                                   uint32_t *n_out) {
@@ -410,7 +411,7 @@ static enum rsrc_status parse_bodies(struct rsrc_scan *scan, const struct reg_li
     return RSRC_OK;
 }
 
-/* What no single line shows. `start` is where the kernel begins. */
+/* Checks what no single line shows. The kernel begins at `start`. */
 static enum rsrc_status verify(const struct rsrc_scan *start, const struct place_list *places,
                                const struct rsr_kernel *kernel) {
     const struct rsrc_kernel_problem problem = rsrc_find_kernel_problem(kernel);

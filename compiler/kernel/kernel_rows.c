@@ -1,4 +1,5 @@
-/* kernel_rows.c - the rows of kernels.def, and what the planner and lowering ask of any of them. */
+/* kernel_rows.c - the rows of kernels.def, and the functions of the planner and lowering that work
+ * on any row. */
 #include <assert.h>
 
 #include "base/round.h"
@@ -67,7 +68,7 @@ const struct rsrc_machine *rsrc_find_machine(const struct rsrc_machine_table *ta
     return NULL;
 }
 
-/* The best that the target is; NULL: none. */
+/* The best machine whose features the target has; NULL: none. */
 static const struct rsrc_machine *machine_of(const struct rsrc_kernel_row *row,
                                              const struct rsr_spec *spec) {
     const bool is_of_gpus = (row->traits & RSRC_IS_GPU) != 0;
@@ -100,7 +101,7 @@ bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_pla
         return false;
     plan->machine = machine;
     const struct rsrc_tiling tiling = row->fit(layer, plan);
-    /* What a GPU shares out is a block, and its unit. */
+    /* On a GPU the tile is a block, and so is the unit. */
     const uint32_t n_units =
         (row->traits & RSRC_IS_GPU) != 0 ? 1 : rsrc_divide_up(layer->rows, tiling.unit_rows);
     const uint32_t wanted = rsrc_divide_up(plan->tile_rows, tiling.unit_rows);
@@ -109,7 +110,7 @@ bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_pla
     return true;
 }
 
-/* The layer's activations and scales. */
+/* Whether the kernel takes the layer's activations and scales. */
 static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_place *place,
                                     const struct rsrc_planned_layer *layer,
                                     const struct rsrc_kernel_row *row) {
@@ -153,8 +154,8 @@ enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
                        layer->rows, plan->tile_rows, plan->token_tile, target);
 }
 
-/* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a
- * time. */
+/* Sums of int8 activations are integers over a whole row; only sums of floats can be scaled group
+ * by group. */
 enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
                                     uint32_t group_cols) {
     const struct rsrc_place place = {.tensor = layer_name};

@@ -27,7 +27,7 @@
 
 #define REGS_PER_LINE 8u
 
-/* The operations being printed, and the registers that they name. */
+/* The operations being printed, and the registers that they use. */
 struct printer {
     struct rsrc_buffer *out;
     const struct rsr_kreg *regs;
@@ -64,7 +64,7 @@ static void put_constant(const struct printer *p, const struct rsr_kop *op) {
         rsrc_buffer_printf(p->out, " %" PRId64, op->imm);
 }
 
-/* The name of the operation and what stands behind it. */
+/* Prints the name of the operation and what follows it. */
 static void put_operation(const struct printer *p, const struct rsr_kop *op) {
     const uint16_t operands[3] = {op->a, op->b, op->c};
     rsrc_buffer_puts(p->out, rsrc_kop_names[op->kind]);
@@ -122,7 +122,7 @@ static void put_ops(const struct printer *p, const struct rsr_kop *ops, uint32_t
     }
 }
 
-/* Lines of registers of one type, in the order of their numbers. */
+/* Prints lines of registers, each of one type, in the order of their numbers. */
 static void put_regs(struct rsrc_buffer *out, const char *word, const struct rsr_kreg *regs,
                      uint32_t n_regs) {
     for (uint32_t i = 0, on_line = 0; i < n_regs; i++, on_line++) {

@@ -6,8 +6,8 @@
 
 /* A 64-bit scalar: counters, bounds, address terms, strides. */
 bool rsrc_kreg_is_index(const struct rsr_kreg *reg);
-/* The types and the immediate of one operation. d is NULL where it has no result; of a, b and c,
- * those beyond its arity are. */
+/* Checks the types and the immediate of one operation. d is NULL if there is no result; a, b and c
+ * are NULL beyond the operation's arity. */
 bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
                         const struct rsr_kreg *a, const struct rsr_kreg *b,
                         const struct rsr_kreg *c);

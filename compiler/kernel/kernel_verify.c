@@ -3,7 +3,7 @@
  * Registers are named, typed and defined before use on every path; loops and branches close;
  * addresses have 64-bit terms; only y, scratch and a body's sums are written; tiles are used while
  * configured. kernel_types.c knows which types fit an operation. A failure is a defect of lowering,
- * or of a text that the kernel was read from; the operation's number says where.
+ * or a mistake in the text that the kernel was read from; the operation's number says where.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ struct verifier {
     uint32_t n_regs;
     bool in_body;
     uint8_t
-        *defined; /* a flag a register; one more, behind them: the TILE registers are configured */
+        *defined; /* a flag for each register, then one more: the TILE registers are configured */
     struct scope scopes[MAX_DEPTH];
     uint32_t depth;
     const char *problem; /* NULL: none yet */
@@ -48,7 +48,7 @@ static bool is_identifier(const char *name) {
     return name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
-/* Words that mean something else to C, or to what the C back end prints around a kernel. */
+/* Words that C, or the code that the C back end prints around a kernel, uses already. */
 static const char *const RESERVED[] = {
     "asm",         "auto",    "break",    "case",     "char",     "const",   "continue",
     "default",     "do",      "double",   "else",     "enum",     "extern",  "float",
@@ -75,7 +75,7 @@ static bool is_reserved(const char *name) {
            elem[1 + strspn(elem + 1, "0123456789")] == '\0';
 }
 
-/* What a linker takes, of any letters. */
+/* Whether it is a symbol that linkers accept. */
 static bool is_symbol(const char *name) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
     if (name == NULL || name[0] == '\0' || (name[0] >= '0' && name[0] <= '9'))
@@ -166,7 +166,7 @@ static void open_scope(struct verifier *v, const struct rsr_kop *op) {
     }
 }
 
-/* What a loop or a branch defines may not have happened: it does not count behind it. */
+/* A loop or branch may not have run, so registers that it defines are undefined after it. */
 static void close_scope(struct verifier *v, const struct rsr_kop *op) {
     if (v->depth == 0) {
         require(v, false, "END or ELSE without LOOP or IF");
@@ -270,7 +270,7 @@ static void check_op(struct verifier *v, const struct rsr_kop *op) {
         check_result(v, op);
 }
 
-/* The number of the operation that is wrong; v->problem says what. */
+/* The number of the wrong operation; v->problem says what is wrong. */
 static uint32_t check_ops(struct verifier *v, const struct rsr_kop *ops, uint32_t n_ops) {
     memset(v->defined, 0, v->n_regs + 1u);
     for (uint32_t i = 0; i < n_ops; i++) {

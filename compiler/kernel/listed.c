@@ -1,4 +1,4 @@
-/* listed.c - what the kernels of listed rows and columns share. See listed.h. */
+/* listed.c - the common part of dot_rows and dot_cols. See listed.h. */
 #include "kernel/listed.h"
 
 enum rsrc_status rsrc_listed_check(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
@@ -59,23 +59,24 @@ void rsrc_listed_multiply(struct rsrc_listed *listed, uint16_t acc, uint16_t cod
 
 /* ---- time ------------------------------------------------------------------------------------ *
  *
- * A list leaves `active` of the rows of up, or of the columns of down, to be read, at 2 bits a
- * weight where `lut` reads 1.67. Streamed, in lists at random, on a core that reads 12.0 GB/s (2560
- * x 6912):
+ * With a list, only the active rows of up, or columns of down, are read, at 2 bits a weight; `lut`
+ * reads all, at 1.67 bits. Measured with weights from memory and random lists, on a core that reads
+ * 12.0 GB/s (2560 x 6912):
  *
  *     active            10    20    30    40    60   100 %
  *     rows of 640 B     56   108   142   184   252   360 us
  *     cols, 2 x 320 B   74   131   169   226   287   380 us
  *     lut               330 to 370 us whatever is active
  *
- * So both pay below some 80 %. A run costs some 20 to 30 ns more than its bytes: what is fetched
- * behind its end. Channels that fire together, in runs of 16, take 0.7 to 0.85 of these times: too
- * little for a permutation that would change the order in which the norm behind them adds.
+ * So both pay below about 80 %. A run of listed elements costs 20 to 30 ns more than its bytes,
+ * because memory is fetched beyond its end. If active channels come in runs of 16, the times are
+ * 0.7 to 0.85 of these. A permutation that makes such runs is not worth it: it would change the
+ * order in which the following norm adds.
  */
 
-/* What a run is fetched beyond its end. */
+/* Bytes that are fetched beyond the end of a run. */
 #define RUN_BYTES 256.0
-/* Making the list of an element: 6912 in 3 us at 2.5 GHz. */
+/* Time to make one element of the list: 6912 take 3 us at 2.5 GHz. */
 #define LIST_US 0.0005
 
 void rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *input, uint32_t n,

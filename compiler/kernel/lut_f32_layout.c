@@ -1,11 +1,11 @@
-/* lut_f32_layout.c - codes of floats that are looked up, and sizes; see lut_f32_layout.h. */
+/* lut_f32_layout.c - codes of `lut` for float activations, and sizes; see lut_f32_layout.h. */
 #include "kernel/lut_f32_layout.h"
 
 #include "base/round.h"
 
 static const struct alphabet_codes {
     uint32_t step_cols, segment_cols, n_segments;
-    uint32_t code_bits[2]; /* of words, of planes */
+    uint32_t code_bits[2]; /* table_sums of words, and of planes */
 } alphabet_codes[] = {[RSR_TERNARY] = {19, 3, 7, {5, 4}},
                       [RSR_BINARY_SIGN] = {32, 4, 8, {4, 4}},
                       [RSR_BINARY_BIT] = {32, 4, 8, {4, 4}}};
@@ -27,7 +27,7 @@ struct rsrc_lut_f32_shape rsrc_lut_f32_planned_shape(const struct rsrc_plan_inpu
                                            input->group_cols == 0 ? 0 : input->scale_bytes};
 }
 
-/* Vectors of the first stream, or of the second. */
+/* Number of vectors in the first stream, or in the second. */
 static uint32_t count_vectors(const struct rsrc_lut_f32_layout *layout, bool second) {
     const uint32_t n_units = layout->n_vectors / layout->unit_vectors;
     const uint32_t left = layout->n_vectors % layout->unit_vectors;
@@ -59,7 +59,7 @@ struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *r
         rsrc_divide_up(shape->cols - (layout.n_groups - 1) * layout.group_cols, layout.step_cols);
     layout.scale_bytes = shape->scale_bytes;
     layout.n_vectors = rsrc_divide_up(shape->rows, layout.vector_rows);
-    /* Both streams have as many vectors of a unit. */
+    /* Both streams have equal numbers of vectors per unit. */
     const uint32_t n_streams = layout.n_vectors > 1 && machine->max_vectors > 1 ? 2 : 1;
     layout.stream_vectors = rsrc_lut_unit_vectors(rsrc_divide_up(layout.n_vectors, n_streams),
                                                   machine->max_vectors / n_streams, cores);
@@ -69,8 +69,8 @@ struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *r
     return layout;
 }
 
-/* Zips keep lanes of 16 bytes apart: of each, four rows are of run 0, the next four of run 1, and
- * so on. */
+/* Zips work within lanes of 16 bytes: of each lane, the first four rows belong to run 0, the next
+ * four to run 1, and so on. */
 uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row) {
     const uint32_t run_rows = layout->vector_rows / RSRC_LUT_F32_RUNS;
     const uint32_t run = row / run_rows, in_run = row % run_rows;

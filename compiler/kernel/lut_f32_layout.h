@@ -1,12 +1,12 @@
-/* lut_f32_layout.h - how the data of `lut` for float activations lies, which `table` reads as well;
- * as lut_layout.h says of int8.
+/* lut_f32_layout.h - the data layout of `lut` for float activations, which `table` also reads.
+ * lut_layout.h has the layout for int8.
  *
- * Rows are cut into vectors of vector_rows; unit_vectors vectors are a unit (the last unit has what
- * is left). Columns are cut into groups, those that share a scale of their row (all columns are one
- * group where scales are of rows or of the matrix); groups into steps of step_cols columns, steps
- * into segments of segment_cols. What is last of a group or a step may be short: no segment lies in
- * two groups. A step has a word of 32 bits a row, whose bits i * code_bits and up are the code of
- * segment i:
+ * Rows are cut into vectors of vector_rows; unit_vectors vectors are a unit (the last unit may have
+ * fewer). Columns are cut into groups that share a scale of their row (with scales of rows or of
+ * the matrix, all columns are one group). Groups are cut into steps of step_cols columns, and steps
+ * into segments of segment_cols. The last step of a group and the last segment of a step may be
+ * short; no segment lies in two groups. A step has a word of 32 bits per row; its bits i *
+ * code_bits and up are the code of segment i:
  *
  *              columns of a step    code of a segment
  *   ternary    6 x 3 + 1            words: 13 + c of c = sum of w_i 3^i; of the one column: 1 + w.
@@ -14,12 +14,13 @@
  *                                   |c| is bit 31
  *   binary     8 x 4                bit i where w_i = +1
  *
- * that is 1.68 bits and 1 bit a weight. Columns that a step lacks count as 0, or as not +1.
+ * So a ternary weight takes 1.68 bits and a binary weight 1 bit. Missing columns of a short step
+ * count as 0, or as not +1.
  *
- * Of words, a lane of 32 bits is a row, and a table is sums as they are. Where no vector holds 27
- * of them, bytes are looked up, four for a sum: a vector of rows has four planes, byte j of all
- * words in plane j, and a table is four planes of 16 bytes. Zipped, bytes of sums are sums again,
- * in four runs of rows: rsrc_lut_f32_lane() says which byte of a plane is a row's.
+ * With words, a lane of 32 bits is a row, and a table has float sums. If no vector holds 27 floats,
+ * the kernel looks up bytes, four for each sum: a vector of rows has four planes, plane j has byte
+ * j of all words, and a table is four planes of 16 bytes. Zipping the bytes gives the sums, in four
+ * runs of rows: rsrc_lut_f32_lane() says which byte of a plane belongs to a row.
  *
  *   codes  a unit reads two streams (one, where it is one vector): its first stream_vectors vectors
  *          and the others. Streams are stream_bytes apart (rsrc_lut_stream_bytes says why) and have
@@ -37,63 +38,64 @@
 
 #define LUT_F32_PLANES 4u
 
-/* Of a vector of rows whose sums are made of planes. */
+/* Runs of a vector of rows whose sums are made from planes. */
 #define RSRC_LUT_F32_RUNS 4u
 
-/* What a layout is made for. */
+/* The matrix that a layout is made for. */
 struct rsrc_lut_f32_shape {
     enum rsr_alphabet alphabet;
     uint32_t rows, cols;
-    uint32_t group_cols;  /* that share a scale of their row; 0: all */
-    uint32_t scale_bytes; /* of a group's; 0: groups have none */
+    uint32_t group_cols;  /* columns that share a scale of their row; 0: all */
+    uint32_t scale_bytes; /* of a group's scale; 0: groups have none */
 };
 
-/* Of a matrix, and of one that is planned. */
+/* The shape of a matrix, and of a planned layer. */
 struct rsrc_lut_f32_shape rsrc_lut_f32_matrix_shape(const struct rsr_matrix *matrix);
 struct rsrc_lut_f32_shape rsrc_lut_f32_planned_shape(const struct rsrc_plan_input *input);
 
 struct rsrc_lut_f32_layout {
     enum rsr_alphabet alphabet;
-    uint32_t step_cols, segment_cols, n_segments; /* n_segments: of a step */
+    uint32_t step_cols, segment_cols, n_segments; /* n_segments: per step */
     uint32_t code_bits, table_sums;
     bool planes; /* else words */
     uint32_t vector_rows, unit_vectors, stream_vectors, n_vectors;
     uint64_t stream_bytes; /* from the first stream of codes to the second */
     uint32_t cols, group_cols, n_groups;
-    uint32_t group_steps, n_steps; /* of all groups but the last; of all groups */
+    uint32_t group_steps, n_steps; /* steps of each group but the last; of all groups together */
     uint32_t scale_bytes;          /* 2: binary16; 4: binary32; 0: groups have no scales */
 };
 
 struct rsrc_lut_f32_machine {
     struct rsrc_machine head;
     uint32_t vector_rows;
-    uint32_t max_vectors;             /* of a unit: as many sums as the registers hold */
-    bool planes;                      /* bytes are looked up, four for a sum; else words */
-    const struct rsrc_lut_work *work; /* of ternary codes, of binary ones */
+    uint32_t max_vectors;             /* per unit: as many sums as fit the registers */
+    bool planes;                      /* true: four look-ups of bytes for a sum; false: words */
+    const struct rsrc_lut_work *work; /* [0] with ternary codes, [1] with binary codes */
 };
 
 /* `machine` is a row of rsrc_lut_f32_machines. */
 struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *machine,
                                                     uint32_t cores,
                                                     const struct rsrc_lut_f32_shape *shape);
-/* Of planes: the place in a plane of a row of the vector. */
+/* With planes: the place of a row of the vector within a plane. */
 uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row);
 /* Columns of segment i of a step that has n_cols. */
 uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
                                    uint32_t n_cols);
-/* Of one step, of one group that is not the last, and of all, of one vector of rows. */
+/* Bytes of one vector of rows: of a step, of a group that is not the last, and of all groups. */
 uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_vector_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout);
-/* Floats of the index that are digits; behind them are the ones, or the places of bytes. */
+/* Number of digits, the first floats of the index. After them come the ones, or the places of
+ * bytes. */
 uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_index_bytes(const struct rsrc_lut_f32_layout *layout);
 
 /* `codes` is zeroed. */
 void rsrc_pack_lut_f32(const struct rsr_matrix *matrix, const struct rsrc_lut_f32_layout *layout,
                        uint8_t *codes);
-/* rsrc_lut_f32_index_bytes() of them. */
+/* Fills the index, of rsrc_lut_f32_index_bytes() bytes. */
 void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *index);
 
 #endif

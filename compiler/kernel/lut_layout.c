@@ -4,14 +4,14 @@
 
 #include "base/round.h"
 
-/* Reading a segment's table costs a unit as much as looking up in it for half a vector. */
+/* Loading a segment's table costs a unit as much as the look-ups of half a vector. */
 #define TABLE_HALVES 1u
 #define PAGE_BYTES 4096u
 #define LINE_BYTES 64u
-#define STAGGERED_PAGES 32u /* of a stream, at least: gaps are a hundredth of the codes or less */
+#define STAGGERED_PAGES 32u /* shorter streams get no gaps: gaps stay below 1 % of the codes */
 #define ZERO_WORD 13        /* the ternary code 0, of -13 .. 13, in WORDS */
 
-/* Of ternary codes and of binary ones; SHUFFLE16 looks up as fast in vectors of any width. */
+/* For ternary and for binary codes; SHUFFLE16 looks up equally fast in vectors of any width. */
 static const struct rsrc_lut_work table128[] = {{11.6, 4, 26}, {11.6, 4, 26}},
                                   words[] = {{7.9, 1, 14}, {7.9, 1, 22}},
                                   shuffle[] = {{11.8, 2, 36}, {8.1, 2, 42}};
@@ -33,7 +33,8 @@ const struct rsrc_machine_table rsrc_lut_machines = RSRC_MACHINE_TABLE(machines)
  * well: y = 2 * (sum of x where w = +1) - sum of x. */
 static const struct lut_code {
     uint32_t group_cols;
-    uint32_t sign_loss; /* of a complement, less than the opposite; 0: codes have no signs */
+    uint32_t sign_loss; /* how much less a complement is than the opposite; 0: codes have no
+                           signs */
     uint32_t step_segments, step_planes, plane_bytes, table_step_bytes;
     uint32_t byte_segments;
 } lut_codes[3][2] = {
@@ -43,9 +44,10 @@ static const struct lut_code {
     [RSRC_LUT_WORDS] = {{3, 0, 16, 5, 2, 16 * 64, 0}, {5, 0, 16, 5, 2, 16 * 64, 0}},
 };
 
-/* Steps whose sums fit int16. A segment's sum reaches -128 a column; with -1 among the weights, in
- * the table or by a sign, also the opposite; and less with a sign: ~t = -t - 1 of every part.
- * Ternary: 51 segments of 5, 72 or 80 of 3 columns, binary: 31 of 8, 64 of 4 or 48 of 5. */
+/* The number of steps whose sums fit int16. A segment's sum reaches -128 for each column. If -1 is
+ * among the weights, in the table or by a sign, it also reaches +128. A sign makes it smaller
+ * still, because ~t = -t - 1 for every part. Ternary: 51 segments of 5 columns, 72 or 80 of 3;
+ * binary: 31 of 8, 64 of 4 or 48 of 5. */
 static uint32_t flush_steps(const struct lut_code *code, bool has_minus) {
     const uint32_t lowest = 128 * code->group_cols + code->sign_loss;
     const uint32_t highest = (has_minus ? 128 : 127) * code->group_cols;
@@ -157,9 +159,10 @@ uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
            in_last_stream * rsrc_lut_vector_bytes(layout);
 }
 
-/* Of 128 sums the digits and the starts of two parts, two selections from them for each quarter,
- * and the numbers of the low and of the high bytes. Otherwise a shuffle pattern a column, and its
- * digits in every lane of sums: two vectors with the 16 sums of a lane 16, or one with 32 sums. */
+/* Constants that build tables. TABLE128: digits and starts of two parts, two selections from them
+ * for each quarter, and the numbers of the low and high bytes. Others: per column a shuffle
+ * pattern, and its digits in every lane of sums: two vectors for the 16 sums of SHUFFLE16, one
+ * vector for the 32 sums of WORDS. */
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout) {
     static const struct {
         uint32_t always, of_column;

@@ -1,7 +1,7 @@
-/* lut_unpack.c - the codes of `lut` to columns: bytes u; see lut_unpack.h.
+/* lut_unpack.c - unpacks codes of `lut` to columns: bytes u; see lut_unpack.h.
  *
- * A step of codes is read as lut has stored it (lut_layout.h), and its segments are taken apart
- * into a vector of rows a column.
+ * A step of codes is read as lut stores it (lut_layout.h), and its segments are unpacked into one
+ * vector of rows per column.
  */
 #include "kernel/lut_unpack.h"
 
@@ -23,7 +23,7 @@ static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_TABLE128 ? 128 : 16;
 }
 
-/* Of WORDS all digits of a code, two bits each. */
+/* With WORDS: all digits of a code, two bits each. */
 uint64_t rsrc_lut_digits_bytes(const struct rsrc_lut_layout *layout) {
     if (layout->alphabet != RSR_TERNARY)
         return 0;
@@ -94,9 +94,9 @@ void rsrc_lut_load_digits(struct rsrc_lut_unpack *codes) {
 struct unpacking {
     struct rsrc_lut_unpack *codes;
     uint16_t to;         /* byte where the macro step's quads begin */
-    uint32_t n_columns;  /* unpacked so far */
-    uint32_t n_names;    /* of WORDS: given to temporaries so far */
-    uint16_t columns[4]; /* of the quad that is growing */
+    uint32_t n_columns;  /* columns unpacked so far */
+    uint32_t n_names;    /* with WORDS: numbers given to temporaries so far */
+    uint16_t columns[4]; /* columns of the current quad */
 };
 
 static void add_column(struct unpacking *u, uint16_t column) {
@@ -106,8 +106,8 @@ static void add_column(struct unpacking *u, uint16_t column) {
         u->codes->put(u->codes, u->columns, u->n_columns / 4 - 1, u->to);
 }
 
-/* The columns of one ternary segment: u = d + 1 of its digit, and of its negation 2 - u, which is
- * ~u + 3; w = d, and -d, which is ~d + 1. */
+/* Unpacks the columns of one ternary segment. A digit d gives u = d + 1, and its negation 2 - u,
+ * which is ~u + 3; or w = d, and -d, which is ~d + 1. */
 static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mask) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -131,7 +131,7 @@ static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mas
     }
 }
 
-/* The columns that bits first .. first + n - 1 of every byte stand for. */
+/* Unpacks bits first .. first + n - 1 of every byte, one column per bit. */
 static void unpack_bits(struct unpacking *u, uint16_t bits, uint32_t n) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -148,7 +148,7 @@ static struct rsrc_address plane_address(uint16_t step_at, uint16_t plane_at) {
     return plane_at == RSR_NO_KREG ? at : rsrc_address_plus(at, plane_at, 1);
 }
 
-/* A segment of 128 codes a step: `code` is its byte. */
+/* TABLE128: a step is one segment, and `code` is its byte. */
 static void unpack_table128(struct unpacking *u, uint16_t code) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -159,7 +159,8 @@ static void unpack_table128(struct unpacking *u, uint16_t code) {
         unpack_ternary(u, code, sign);
         return;
     }
-    /* Bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
+    /* Bits 0..6 say where w = w_last, and the sign says that w_last is not +1. Together they give 1
+     * for +1. */
     const uint16_t bits = rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(codes, "bits", n), code, sign);
     unpack_bits(u, bits, 7);
     const uint16_t minus =
@@ -167,7 +168,7 @@ static void unpack_table128(struct unpacking *u, uint16_t code) {
     add_column(u, rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(codes, "u", n + 7), minus, codes->one));
 }
 
-/* Steps of a macro beyond the last have code 0, whatever lies there. */
+/* Steps of a macro step beyond the last one get code 0, whatever the memory there has. */
 static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t step_at,
                                   uint16_t n_steps) {
     struct rsrc_lut_unpack *codes = u->codes;
@@ -188,8 +189,8 @@ static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t s
     }
 }
 
-/* Byte j of a step of ternary codes: segments 2j and 2j + 1. There is no shift of bytes: the high
- * nibbles move as parts of 16-bit lanes. */
+/* Byte j of a step of ternary codes has segments 2j and 2j + 1. There is no shift of bytes, so the
+ * high nibbles are shifted in 16-bit lanes. */
 static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, uint32_t j) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -217,7 +218,7 @@ static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, u
     }
 }
 
-/* Two segments of 16 codes a byte, and the signs of eight in the last plane. */
+/* SHUFFLE16: a byte has two segments, and the last plane has the signs of eight. */
 static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -260,8 +261,8 @@ static uint16_t join_halves(struct rsrc_lut_unpack *codes, const uint16_t halves
     return rsrc_kb_binary(kb, RSR_KOP_PACK_U8, bytes_reg(codes, name, n), parts[0], parts[1]);
 }
 
-/* The columns of a segment whose code is that of each word mod 32: a look-up gives its digits w +
- * 1, two bits each. */
+/* Unpacks the segment whose code is each word mod 32: a look-up gives its digits w + 1, two bits
+ * each. */
 static void unpack_word_code(struct unpacking *u, const uint16_t halves[2]) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -284,7 +285,7 @@ static void unpack_word_code(struct unpacking *u, const uint16_t halves[2]) {
     }
 }
 
-/* Three codes; bit j of the step's last one goes into `rests`. */
+/* A word has three codes; bit j of the step's last code goes into `rests`. */
 static void unpack_ternary_words(struct unpacking *u, uint32_t j, const uint16_t words[2],
                                  const uint16_t rests[2]) {
     struct rsrc_lut_unpack *codes = u->codes;
@@ -306,7 +307,7 @@ static void unpack_ternary_words(struct unpacking *u, uint32_t j, const uint16_t
     }
 }
 
-/* Sixteen bits; the last one is for the step's last segment. */
+/* A word has sixteen bits; the last bit belongs to the step's last segment. */
 static uint16_t unpack_word_bits(struct unpacking *u, const uint16_t words[2]) {
     struct rsrc_lut_unpack *codes = u->codes;
     struct rsrc_kb *kb = &codes->frame->kb;

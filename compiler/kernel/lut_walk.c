@@ -6,13 +6,14 @@
 #include "base/round.h"
 
 #define SUM_BYTES 4 /* of an i32 or a float */
-#define L2_TOKENS 6 /* whose tables fill the second-level cache */
+#define L2_TOKENS 6 /* steps whose tables fill the second-level cache */
 
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows) {
     const uint64_t bytes = walk->frame.layer->spec->l2_bytes / L2_TOKENS;
     const uint64_t fitting = bytes / walk->table_step_bytes / unit_steps * unit_steps;
     const uint64_t most = fitting != 0 ? fitting : unit_steps;
-    /* Equal blocks: codes are fetched ahead within a block, so that a short one has few of them. */
+    /* Blocks are equal: codes are fetched ahead only within a block, so a short block would gain
+     * little from it. */
     const uint64_t n_blocks = rsrc_divide_up64(walk->n_steps, most);
     const uint64_t steps = rsrc_divide_up64(rsrc_divide_up64(walk->n_steps, n_blocks), unit_steps);
     walk->block_steps =
@@ -27,7 +28,8 @@ uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, 
 
 /* ---- the loops ------------------------------------------------------------------------------- */
 
-/* The worker's whole units in a loop; the matrix's last unit, where it is short, by itself. */
+/* The worker's whole units are in a loop; the matrix's last unit, if it is short, is separate
+ * code. */
 static void emit_units(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *form) {
     struct rsrc_frame *frame = &walk->frame;
     struct rsrc_kb *kb = &frame->kb;
@@ -74,8 +76,9 @@ static void emit_blocks(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *
         rsrc_kb_end(kb);
 }
 
-/* One block of columns and one group of tokens: their tables are still there when the kernel ends.
- * A reduced layer multiplies columns of its own. */
+/* Tables can be shared if there is one block of columns and one group of tokens: then the tables
+ * are still in memory when the kernel ends. A reduced layer has other columns, so it cannot share
+ * them. */
 static void begin_sharing(struct rsrc_lut_walk *walk, uint16_t group, const char *tables) {
     struct rsrc_kb *kb = &walk->frame.kb;
     walk->has_tables = RSR_NO_KREG;
@@ -134,7 +137,7 @@ void rsrc_lut_begin_token(struct rsrc_lut_unit *unit) {
     unit->table_base = rsrc_lut_table_base(walk, unit->token_number, unit->suffix, &unit->slot);
 }
 
-/* Where the sums of run `i` wait between column blocks. */
+/* The place of the sums of run `i` between column blocks. */
 static struct rsrc_address partial_address(const struct rsrc_lut_unit *unit, uint32_t i) {
     const struct rsrc_lut_walk *walk = unit->walk;
     struct rsrc_address at =

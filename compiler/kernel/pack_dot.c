@@ -1,5 +1,5 @@
-/* pack_dot.c - int8 weights to the 2-bit or 1-bit codes of `dot`; kernel/dot_layout.h has the
- * bytes.
+/* pack_dot.c - packs int8 weights into the 2-bit or 1-bit codes of `dot`; kernel/dot_layout.h has
+ * the layout.
  *
  * Models have billions of weights, so the inner loops are written for the C compiler's vectoriser:
  * every output byte depends on the same byte of four or eight runs of input.
@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* Runs of `n` weights, one a plane, to `n` bytes. */
+/* Packs runs of `n` weights, one run per plane, into `n` bytes. */
 static inline void pack_ternary(const int8_t *restrict w, uint8_t *restrict out, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         out[i] = (uint8_t)((w[i] + 1) | (w[n + i] + 1) << 2 | (w[2 * n + i] + 1) << 4 |
@@ -27,7 +27,7 @@ static inline void pack_binary(const int8_t *restrict w, uint8_t *restrict out, 
     }
 }
 
-/* One block of one row. The run lengths are spelt out so that the loops have constant trip
+/* One block of one row. The run lengths are written out, so that the loops have constant trip
  * counts. */
 static void pack_block(const int8_t *w, uint8_t *out, const struct rsrc_dot_layout *layout) {
     const bool ternary = layout->code_bits == 2;

@@ -1,8 +1,8 @@
-/* pack_lut.c - int8 weights to the segment codes of `lut`, and the corrections that its signs need;
- * kernel/lut_layout.h draws the layout.
+/* pack_lut.c - packs int8 weights into the segment codes of `lut`, and counts the corrections for
+ * its signs; kernel/lut_layout.h describes the layout.
  *
- * A row's codes are computed in one pass over its weights, as bytes of magnitude and sign (bit 7)
- * whatever the form, and then put where the layout wants them.
+ * One pass over a row's weights computes its codes as bytes of magnitude and sign (bit 7), for
+ * every form. Then they are put where the layout has them.
  */
 #include "kernel/lut_layout.h"
 
@@ -19,7 +19,7 @@ static inline int ternary_sum(const int8_t *w, uint32_t n) {
     return sum;
 }
 
-/* The same as magnitude and sign. */
+/* That code as magnitude and sign. */
 static inline uint8_t ternary_code(const int8_t *w, uint32_t n) {
     const int code = ternary_sum(w, n);
     return (uint8_t)(code < 0 ? (unsigned)-code | SIGN : (unsigned)code);
@@ -32,7 +32,7 @@ static inline uint32_t plus_bits(const int8_t *w, uint32_t n) {
     return bits;
 }
 
-/* Eight signs: bit 7 of the complement says whether the last is not +1. */
+/* Eight signs: if bit 7 is set, the last weight is not +1, and the code is the complement. */
 static inline uint8_t sign_code(const int8_t *w) {
     const uint32_t bits = plus_bits(w, 8);
     return (uint8_t)((bits & SIGN) != 0 ? bits & 0x7fu : (~bits & 0x7fu) | SIGN);
@@ -119,7 +119,7 @@ void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
     const uint32_t vector_rows = layout->vector_rows;
     const size_t plane_bytes = (size_t)vector_rows * layout->plane_bytes;
     const size_t step_bytes = rsrc_lut_step_bytes(layout);
-    /* Segments that only fill the last step keep the code of a sum that is 0. */
+    /* Segments that only pad the last step have the code whose sum is 0. */
     const size_t n_coded = (size_t)layout->n_steps * layout->step_segments;
     uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
     memset(row_codes, rsrc_lut_zero_code(layout), n_coded);

@@ -1,13 +1,13 @@
-/* pack_lut_f32.c - weights to the codes that floats are looked up with; kernel/lut_f32_layout.h
- * draws them. */
+/* pack_lut_f32.c - packs weights into the codes of `lut` for floats; kernel/lut_f32_layout.h
+ * describes them. */
 #include "kernel/lut_f32_layout.h"
 
 #include <string.h>
 
-#define MIDDLE_CODE 13         /* of the 27 of three ternary columns: that of zeros */
-#define SIGNS_AT 24            /* of a word of planes: a bit a segment; */
-#define SINGLE_AT 31           /* whether the one column counts */
-#define HALF_MANTISSA_SHIFT 13 /* between the mantissas of binary16 and binary32 */
+#define MIDDLE_CODE 13         /* among the 27 codes of three ternary columns: the code of zeros */
+#define SIGNS_AT 24            /* in a word of planes: a sign bit per segment; */
+#define SINGLE_AT 31           /* whether the single column is not 0 */
+#define HALF_MANTISSA_SHIFT 13 /* difference of the mantissa bits of binary16 and binary32 */
 #define HALF_INFINITY 0x7c00u
 
 /* ---- digits ---------------------------------------------------------------------------------- */
@@ -45,7 +45,7 @@ void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *in
 
 /* ---- codes ----------------------------------------------------------------------------------- */
 
-/* Bits of a step's word of codes, of the n_cols columns of segment i; the others are 0. */
+/* The bits of a step's word for segment i, which has n_cols columns; all other bits are 0. */
 static uint32_t segment_bits(const struct rsrc_lut_f32_layout *layout, const int8_t *w, uint32_t i,
                              uint32_t n_cols) {
     const uint32_t shift = i * layout->code_bits;
@@ -72,8 +72,9 @@ static uint32_t step_word(const struct rsrc_lut_f32_layout *layout, const int8_t
 
 /* ---- scales of groups ------------------------------------------------------------------------ */
 
-/* What the kernel does backwards: the bits of a binary16 number that is not negative are those of
- * the binary32 number 2^112 times smaller, subnormal ones too. False: it is none. */
+/* Packs a scale as binary16; the kernel does the reverse. The bits of a nonnegative binary16 number
+ * are those of the binary32 number that is 2^112 times smaller, for subnormal numbers too. False:
+ * the scale is not a binary16 number. */
 static bool to_half(float value, uint16_t *out) {
     const float small = value * 0x1p-112f;
     uint32_t bits;
@@ -103,14 +104,14 @@ static void put_scale(const struct rsrc_lut_f32_layout *layout, float scale, uin
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* Where a row's parts are: in its unit's part of a stream. */
+/* The place of a row: in its unit's part of a stream. */
 struct row_place {
     uint8_t *part;
     size_t part_rows; /* stored */
     size_t row;       /* of the part */
 };
 
-/* In a step's words or planes of the part. */
+/* Puts a row's word into a step's words or planes of the part. */
 static void put_word(const struct rsrc_lut_f32_layout *layout, uint8_t *step, size_t row,
                      uint32_t word) {
     if (!layout->planes) {

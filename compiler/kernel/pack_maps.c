@@ -1,4 +1,5 @@
-/* pack_maps.c - the maps of a reduced layer to the tables of its kernel; see kernel_maps.h. */
+/* pack_maps.c - packs the maps of a reduced layer into the tables of its kernel; see
+ * kernel_maps.h. */
 #include "kernel/kernel_maps.h"
 
 #include <assert.h>

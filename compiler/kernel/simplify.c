@@ -2,7 +2,7 @@
  *
  * Lowering emits constants and parameters before it knows whether an epilogue, a ragged edge or an
  * alphabet needs them; C compilers warn of unused variables. Input and output: a kernel's
- * operations. Bodies hold only what their generator counted.
+ * operations. Bodies are not simplified, because their generator emits only what it needs.
  */
 #include "kernel_ops.h"
 #include "kernel/kernel.h"
@@ -23,13 +23,13 @@ static bool is_pure(const struct rsr_kop *op) {
 }
 
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel) {
-    if (kernel->n_ops == 0) /* a GPU's, which is no list */
+    if (kernel->n_ops == 0) /* a GPU's kernel has no operation list */
         return;
     uint32_t *n_reads = RSRC_NEW_ARRAY(arena, kernel->n_regs + 1u, uint32_t);
     for (uint32_t i = 0; i < kernel->n_ops; i++)
         count_reads(&kernel->ops[i], n_reads, 1);
-    /* Backwards, so that what only dead operations read goes in the same round; a reader earlier in
-     * a loop's body takes another. */
+    /* It goes backwards, so that one round also removes operations that only dead operations read.
+     * If the dead reader is earlier in a loop's body, another round is needed. */
     uint32_t n_before;
     do {
         n_before = kernel->n_ops;

@@ -1,9 +1,10 @@
-/* token_columns.c - activations of a token tile as columns, a token a lane; see token_lanes.h.
+/* token_columns.c - activations of a token tile as columns, with one token per lane; see
+ * token_lanes.h.
  *
  * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of
  * eight vectors bring the eight tokens of a column together, and a shift widens them with their
- * sign. Floats go four tokens by four columns. Tokens that do not fill an eight, or a four, and
- * scalar targets go value by value.
+ * sign. Floats are transposed four tokens by four columns. The rest of the tokens, and scalar
+ * targets, are copied value by value.
  */
 #include "kernel/token_lanes.h"
 
@@ -25,7 +26,7 @@ static struct rsrc_address column_address(const struct transpose *t, uint16_t j,
     return rsrc_address_plus(at, j, rsrc_column_bytes(t->lanes));
 }
 
-/* The token's activation of column `j` behind the first. */
+/* The token's activation of column first + `j`. */
 static struct rsrc_address activation(const struct transpose *t, const struct rsrc_frame_token *row,
                                       uint16_t j) {
     const int64_t bytes = t->frame->input == RSR_INPUT_I8 ? 1 : sizeof(float);
@@ -39,7 +40,7 @@ static uint32_t element_bytes(const struct rsrc_token_lanes *lanes) {
 
 /* ---- value by value -------------------------------------------------------------------------- */
 
-/* One token's activations go to one lane: `at` is `columns` plus the lane's bytes. */
+/* Copies one token's activations to its lane: `at` is `columns` plus the lane's offset. */
 static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
     const struct rsrc_token_lanes *lanes = t->lanes;
@@ -88,7 +89,8 @@ static void emit_tokens(struct transpose *t, uint16_t first, uint16_t end, uint1
 
 /* ---- eight tokens at once -------------------------------------------------------------------- */
 
-/* One perfect shuffle: vector 2i is the low, 2i + 1 the high halves of vectors i and i + 4. */
+/* One perfect shuffle: vector 2i has the low halves of vectors i and i + 4, and 2i + 1 the high
+ * halves. */
 static void emit_shuffle(struct rsrc_kb *kb, const uint16_t in[OCTET], uint16_t out[OCTET],
                          uint32_t pass) {
     for (uint32_t i = 0; i < OCTET; i++) {
@@ -98,7 +100,8 @@ static void emit_shuffle(struct rsrc_kb *kb, const uint16_t in[OCTET], uint16_t 
     }
 }
 
-/* Eight bytes of v as the eight 16-bit lanes of a column: zipped above zeros, then shifted down. */
+/* Widens eight bytes of v to the eight 16-bit lanes of a column: zips them above zeros, then shifts
+ * down. */
 static void emit_column(struct transpose *t, uint16_t v, uint16_t zeros, enum rsr_kop_kind half,
                         uint16_t column, uint32_t number, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
@@ -113,7 +116,7 @@ static void emit_column(struct transpose *t, uint16_t v, uint16_t zeros, enum rs
     rsrc_kb_store(kb, wide, column_address(&octet, column, offset));
 }
 
-/* n tokens from `first` on. */
+/* Transposes n tokens from `first` on. */
 static void find_tokens(const struct transpose *t, uint16_t first, uint32_t n,
                         struct rsrc_frame_token *rows) {
     rows[0] = rsrc_frame_token(t->frame, first, "_t0");
@@ -122,7 +125,7 @@ static void find_tokens(const struct transpose *t, uint16_t first, uint32_t n,
                                         rsrc_arena_printf(t->frame->kb.arena, "_t%u", i));
 }
 
-/* Columns beyond the last one of the matrix are read as well: rows of activations are padded. */
+/* It also reads columns beyond the matrix: rows of activations are padded. */
 static void emit_float_quad(struct transpose *t, uint16_t first, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
     struct rsrc_frame_token rows[QUAD];
@@ -162,7 +165,8 @@ static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
     rsrc_kb_end(kb);
 }
 
-/* The tile's tokens by eights, or by fours; those that lie beyond the last token go one by one. */
+/* Takes the tile's tokens by eights, or by fours; the rest up to the last token are taken one by
+ * one. */
 static void emit_together(struct transpose *t, uint16_t first, uint16_t end) {
     struct rsrc_kb *kb = &t->frame->kb;
     const bool floats = t->lanes->elem == RSR_ELEM_F32;

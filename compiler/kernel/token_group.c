@@ -1,5 +1,5 @@
-/* token_group.c - loops over groups of tokens, and where a vector of tokens has its columns and
- * sums; see token_lanes.h.
+/* token_group.c - loops over groups of tokens, and the places of columns and sums of a vector of
+ * tokens; see token_lanes.h.
  */
 #include "kernel/token_lanes.h"
 

@@ -1,8 +1,10 @@
-/* token_results.c - sums with a token a lane as results, token by token; see token_lanes.h.
+/* token_results.c - turns sums with one token per lane into results, token by token; see
+ * token_lanes.h.
  *
- * Four rows by four tokens are transposed in registers, two rounds of zips: a vector then holds
- * four rows of a token, as the epilogue and y want them. What is left of either, and scalar forms,
- * goes value by value. One by one a value took 0.83 ns, as long as 250 of its products.
+ * Four rows by four tokens are transposed in registers, by two rounds of zips. A vector then has
+ * four rows of a token, as the epilogue and y need them. The rest of the rows and tokens, and
+ * scalar forms, are stored value by value, which took 0.83 ns a value, as long as 250 of its
+ * products.
  */
 #include "kernel/token_lanes.h"
 
@@ -13,10 +15,10 @@ struct results {
     const struct rsrc_token_lanes *lanes;
     const struct rsrc_token_range *range;
     enum rsr_elem elem; /* of sums */
-    uint32_t n_halves;  /* 2 where the sums of odd lanes lie behind those of even ones */
+    uint32_t n_halves;  /* 2 if the sums of odd lanes lie after those of even lanes */
 };
 
-/* Byte of a lane's sum within those of a row. */
+/* Byte offset of a lane's sum within the sums of a row. */
 static uint16_t emit_lane(const struct results *r, uint16_t lane, const char *name) {
     struct rsrc_kb *kb = &r->frame->kb;
     const uint16_t at = rsrc_kb_index_reg(kb, "%s_sum", name);
@@ -40,7 +42,8 @@ static void store(const struct results *r, uint16_t sums, uint32_t lanes,
 
 /* ---- value by value -------------------------------------------------------------------------- */
 
-/* Rows first_row .. range->end_row - 1 of tokens first .. end - 1; `name` starts the registers'. */
+/* Stores rows first_row .. range->end_row - 1 of tokens first .. end - 1; register names begin with
+ * `name`. */
 static void emit_values(const struct results *r, uint16_t first_row, uint16_t first, uint16_t end,
                         const char *name) {
     struct rsrc_kb *kb = &r->frame->kb;
@@ -84,7 +87,7 @@ void rsrc_transpose_quad(struct rsrc_kb *kb, const uint16_t in[QUAD], uint16_t o
                                 pairs[i / 2], pairs[i / 2 + 2]);
 }
 
-/* Four rows of one half of the lanes of a group: `at` is the byte of its first. */
+/* Stores four rows of one half of the lanes of a group; its first sum is at byte `at`. */
 static void emit_quad(const struct results *r, const struct rsrc_frame_token *tokens, uint32_t half,
                       uint16_t row, uint16_t at) {
     struct rsrc_kb *kb = &r->frame->kb;
@@ -100,7 +103,8 @@ static void emit_quad(const struct results *r, const struct rsrc_frame_token *to
         store(r, columns[i], QUAD, &tokens[r->n_halves * i + half], row);
 }
 
-/* Whole groups of tokens first .. end - 1, rows range->first_row .. end_row - 1 by fours. */
+/* Stores whole groups of tokens first .. end - 1, and rows range->first_row .. end_row - 1 by
+ * fours. */
 static void emit_quads(const struct results *r, uint16_t end, uint16_t end_row) {
     struct rsrc_kb *kb = &r->frame->kb;
     const uint32_t n_tokens = QUAD * r->n_halves;
@@ -115,7 +119,7 @@ static void emit_quads(const struct results *r, uint16_t end, uint16_t end_row) 
         tokens[i] = rsrc_frame_next_token(r->frame, &tokens[i - 1],
                                           rsrc_arena_printf(kb->arena, "_four%u", i));
     const uint16_t lane = rsrc_kb_index_op(kb, RSR_KOP_SUB, group, r->range->first, "four_lane");
-    /* The lane is even where halves lie apart. */
+    /* The lane is even if the halves are stored separately. */
     const uint16_t at = rsrc_kb_index_reg(kb, "four_sum");
     rsrc_kb_immediate(kb, RSR_KOP_SHL, at, lane, r->n_halves == 2 ? 1 : 2);
     rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, r->range->sums);

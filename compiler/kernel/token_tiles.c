@@ -38,7 +38,7 @@ void rsrc_emit_tile(const struct rsrc_token_tiles *tiles, uint16_t size, uint32_
     rsrc_kb_end(kb);
 }
 
-/* The loop counts tiles: there are as many as if all but the last had `most` tokens. */
+/* The loop counts tiles. Their number is as if all tiles except the last had `most` tokens. */
 void rsrc_loop_tiles(const struct rsrc_token_tiles *tiles, uint16_t next, uint16_t end,
                      uint32_t least, uint32_t most) {
     struct rsrc_kb *kb = &tiles->frame->kb;
