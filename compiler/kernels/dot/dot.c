@@ -1,9 +1,10 @@
-/* dot.c - `dot` to the planner: tiles, bytes and time. kernel/dot_layout.h has its machines. */
+/* dot.c - what the planner needs of `dot`: tiles, bytes and time. kernel/dot_layout.h has its
+ * machines. */
 #include <math.h>
 
 #include "kernel/dot_layout.h"
 
-/* As many as neither the plan nor the registers exceed. */
+/* The plan's number of tokens, limited by the registers. */
 struct rsrc_tiling rsrc_fit_dot(const struct rsrc_planned_layer *layer,
                                 const struct rsr_regime_plan *plan) {
     (void)layer;
@@ -12,7 +13,8 @@ struct rsrc_tiling rsrc_fit_dot(const struct rsrc_planned_layer *layer,
     return (struct rsrc_tiling){RSRC_DOT_QUAD, tokens == 0 ? 1 : tokens};
 }
 
-/* Products at their peak, or what a vector of them takes with the instructions around it. */
+/* Time of products at peak rate, or, if longer, of all instructions that a vector of products
+ * needs. */
 static double dot_us(double macs, double instructions, const struct rsrc_dot_machine *machine,
                      const struct rsr_spec *spec) {
     const double multiply_us = rsrc_work_us(macs * (1 + machine->unpack), spec->dot_gmacs);

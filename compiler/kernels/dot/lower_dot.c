@@ -4,12 +4,13 @@
  * matrices c = (w + 1) / 2 (2, -1), bit matrices c = w (1, 0). Codes are small, so int8 activations
  * need no bias.
  *
- * Four rows share every load of x, up to four tokens every unpacking. A code needs no shift down to
- * bit 0: masked in place it counts 2^s-fold, so planes of equal shift have an accumulator of their
- * own and one exact arithmetic shift at the end repairs it. `n_groups` planes stay unshifted; with
- * few registers or many tokens it is less than n_planes, and codes move down n_groups planes at a
- * time. (For one token with VNNI that is a third fewer instructions and no chain of dependent sums:
- * 1.33 times as fast as shifting every plane, measured at 2560 x 2560. MADD gained nothing.)
+ * Four rows share every load of x, and up to four tokens share every unpacking. A code need not be
+ * shifted down to bit 0: masked in place it counts 2^s times. So planes of equal shift have an
+ * accumulator of their own, and one exact arithmetic shift at the end corrects it. `n_groups`
+ * planes stay unshifted. With few registers or many tokens, n_groups is less than n_planes, and
+ * codes are shifted down by n_groups planes at a time. (For one token with VNNI this needs a third
+ * fewer instructions and has no chain of dependent sums: 1.33 times as fast as shifting every
+ * plane, measured at 2560 x 2560. MADD gained nothing.)
  */
 #include "base/round.h"
 #include "kernel/kernel_frame.h"
@@ -22,7 +23,7 @@
 #define QUAD RSRC_DOT_QUAD
 #define MAX_TOKENS 4
 #define MAX_GROUPS 4
-#define MAX_ACTIVATION 128 /* |x|, reached by -128 alone */
+#define MAX_ACTIVATION 128 /* the largest |x|; only -128 reaches it */
 
 struct dot {
     struct rsrc_frame frame;
@@ -49,13 +50,13 @@ struct dot_tile {
     uint16_t narrow[QUAD][MAX_TOKENS];          /* i16, MADD and PLAIN */
 };
 
-/* Accumulates in i16 first? */
+/* Whether products accumulate in i16 first. */
 static bool is_narrow(const struct dot *dot) {
     return dot->machine->product == RSR_KOP_MADD_U8S8 ||
            (dot->machine->product == RSR_KOP_MUL && dot->machine->vector_bytes > 1);
 }
 
-/* Lanes of i32 that the vector code ends with. */
+/* Lanes of i32 in the sums of the vector code. */
 static uint32_t wide_lanes(const struct dot *dot) {
     const uint32_t bytes = dot->machine->vector_bytes;
     return dot->machine->product == RSR_KOP_MUL ? bytes : bytes / 4;
@@ -78,8 +79,8 @@ static uint16_t vector_reg(struct dot *dot, enum rsr_elem elem, uint32_t lanes, 
 
 /* ---- one block ------------------------------------------------------------------------------- */
 
-/* Registers of codes: u32 lanes, because no machine shifts bytes. The bits that cross from one byte
- * into the next are masked away. */
+/* Registers of codes have u32 lanes, because no machine shifts bytes. The mask removes bits that
+ * cross from one byte into the next. */
 static uint16_t code_reg(struct dot *dot, const char *name, uint32_t i, const char *suffix) {
     const uint32_t bytes = dot->machine->vector_bytes;
     return bytes == 1 ? vector_reg(dot, RSR_ELEM_U8, 1, name, i, suffix)
@@ -105,7 +106,7 @@ static struct rsrc_address code_address(struct dot *dot, uint16_t block) {
 
 static void load_codes(struct dot *dot, const struct dot_tile *tile) {
     const struct rsrc_address at = code_address(dot, tile->block);
-    /* A batch comes back to the same codes for its next tokens; only one token streams them. */
+    /* Codes are prefetched only for one token: a batch reads them again for its next tokens. */
     if (tile->n_tokens == 1 && dot->layout.vector_bytes > 1)
         rsrc_frame_prefetch_codes(&dot->frame, at, QUAD * dot->layout.vector_bytes,
                                   rsrc_fetch_ahead(dot->frame.layer->spec, 1));
@@ -114,10 +115,10 @@ static void load_codes(struct dot *dot, const struct dot_tile *tile) {
                      rsrc_address_offset(at, (int64_t)r * dot->layout.vector_bytes));
 }
 
-/* Registers that hold one plane's operands. */
+/* Registers with the operands of one plane. */
 struct dot_operands {
     uint16_t code;       /* masked */
-    uint16_t code_bytes; /* PLAIN: the same as u8 lanes, then widened */
+    uint16_t code_bytes; /* PLAIN: those as u8 lanes, then widened */
     uint16_t code_wide;
     uint16_t product;
     uint16_t x[MAX_TOKENS];
@@ -279,7 +280,7 @@ static void emit_block_loop(struct dot *dot, const struct dot_tile *tile) {
     rsrc_kb_end(kb);
 }
 
-/* Sums of four accumulators' lanes, one lane a row. */
+/* Sums the lanes of each of four accumulators; the result has one lane per row. */
 static uint16_t reduce_quad(struct dot *dot, const struct dot_tile *tile, uint32_t t) {
     struct rsrc_kb *kb = &dot->frame.kb;
     uint32_t lanes = wide_lanes(dot);
@@ -320,7 +321,7 @@ static void store_quad(struct dot *dot, const struct dot_tile *tile, uint32_t t,
     rsrc_kb_end(kb);
 }
 
-/* The scalar form: a row a register. */
+/* The scalar form: one register per row. */
 static void store_rows(struct dot *dot, const struct dot_tile *tile, uint32_t t, uint16_t x_sum) {
     struct rsrc_frame *frame = &dot->frame;
     const uint32_t n_last = frame->kb.kernel->rows % QUAD;
@@ -355,7 +356,7 @@ static void emit_results(struct dot *dot, const struct dot_tile *tile) {
     }
 }
 
-/* The quads of the group for n_tokens tokens from register `token` on. */
+/* Emits the quads of the group for n_tokens tokens from register `token` on. */
 static void emit_tile(void *kernel, uint32_t n_tokens, uint16_t token) {
     struct dot *dot = kernel;
     struct rsrc_kb *kb = &dot->frame.kb;
@@ -399,7 +400,7 @@ static void emit_constants(struct dot *dot, uint32_t n_groups) {
             rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I16, layout->vector_bytes / 2, "ones"), 1);
 }
 
-/* Quads in groups whose codes stay in the L2 cache while all tokens pass over them. */
+/* Takes the quads in groups whose codes stay in the L2 cache while all tokens use them. */
 static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
     const struct rsrc_token_tiles tiles = rsrc_begin_tiles(&dot->frame, dot, emit_tile);
@@ -435,8 +436,8 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = input->plan->token_tile;
     assert(n_groups <= MAX_GROUPS && token_tile <= MAX_TOKENS);
-    /* A lane takes four products of every plane of its group, in which codes count up to 2^s-fold:
-     * 512 a column at most. */
+    /* A lane adds four products of every plane of its group. Codes in it count up to 2^s times, so
+     * a column adds at most 512. */
     assert(dot.machine->product == RSR_KOP_MUL ||
            dot.layout.code_bits << ((n_groups - 1) * dot.layout.code_bits) <=
                n_groups * dot.layout.vector_bytes);

@@ -1,12 +1,12 @@
-/* dot_cols.c - `dot` over listed columns to the planner: tiles, bytes and time. */
+/* dot_cols.c - what the planner needs of `dot` over listed columns: tiles, bytes and time. */
 #include "base/round.h"
 #include "kernel/listed.h"
 
-/* Instructions a column of a vector besides its product: masks and shifts; columns are interleaved
- * and their sums loaded and stored as well. */
+/* Instructions for a vector of a column besides the product: masks, shifts, interleaving of
+ * columns, loads and stores of sums. */
 #define UNPACK 4.0
 
-/* Columns come in blocks, four rows to a byte. */
+/* Columns are stored in blocks; a byte has four rows. */
 static uint32_t block_rows(const struct rsrc_machine *machine) {
     return 4 * rsrc_dot_machine_of(machine)->vector_bytes;
 }
@@ -17,7 +17,7 @@ struct rsrc_tiling rsrc_fit_dot_cols(const struct rsrc_planned_layer *layer,
     return (struct rsrc_tiling){block_rows(plan->machine), 1};
 }
 
-/* A tile a core: the longer the pieces of a column are, the fewer runs. */
+/* One tile per core: longer pieces of a column mean fewer runs of memory. */
 uint32_t rsrc_list_dot_cols(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                             const struct rsrc_machine *machine, struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->stats;

@@ -1,10 +1,10 @@
 /* lower_dot_cols.c - `dot` over the columns that a list names; the others are not read.
  *
- * Squared ReLU: a column of down whose activation is 0 adds nothing. Columns are stored one behind
- * the other, tile by tile of rows (struct cols_layout). Four listed ones are interleaved byte
- * by byte, so that four codes of a row stand where the integer dot product wants them; sums of the
- * tile stay in the scratch memory. Any four columns go together: nothing is won by bringing
- * channels together that fire together, but longer runs of memory.
+ * After squared ReLU, a column of down whose activation is 0 adds nothing. Columns are stored one
+ * after another, for one tile of rows after another (struct cols_layout). Four listed columns are
+ * interleaved byte by byte, so that the integer dot product finds four codes of a row together.
+ * Sums of the tile stay in the scratch memory. Any four columns can be combined, so placing
+ * channels that are often active together side by side would only give longer runs of memory.
  */
 #include "kernel/listed.h"
 
@@ -41,7 +41,7 @@ static uint16_t vector_reg(struct cols *c, enum rsr_elem elem, const char *name,
     return rsrc_kb_reg(&c->listed.frame.kb, elem, lanes, "%s%u", name, i);
 }
 
-/* Sums of the unit's rows: units of the tile are numbered from 0 here. */
+/* The place of the sums of the unit's rows; units are numbered from the tile's first one. */
 static struct rsrc_address sums_address(const struct cols *c, uint16_t unit) {
     return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), unit,
                              c->listed.machine->vector_bytes);
@@ -90,7 +90,7 @@ static void interleave(struct cols *c, uint16_t block, uint16_t quads[4]) {
     }
 }
 
-/* The sums of a block's 16 units += four columns times their activations. */
+/* Adds four columns times their activations to the sums of a block's 16 units. */
 static void emit_block(struct cols *c, uint16_t block, uint16_t x) {
     struct rsrc_kb *kb = &c->listed.frame.kb;
     const int64_t bytes = c->layout.vector_bytes;
@@ -134,7 +134,8 @@ static void emit_sums(struct cols *c, const struct rsr_matrix *matrix) {
     rsrc_kb_end(kb);
 }
 
-/* Rows first .. of unit `unit`, `lanes` of them, numbered `number` in the tile. */
+/* Stores the results of `lanes` rows from row `first` of unit `unit`, which is number `number` in
+ * the tile. */
 static void emit_result(struct cols *c, uint16_t unit, uint16_t number, uint32_t first,
                         uint32_t lanes, uint16_t x_sum) {
     struct rsrc_frame *frame = &c->listed.frame;
@@ -201,8 +202,8 @@ static void emit_kernel(struct cols *c, const struct rsr_matrix *matrix) {
     rsrc_kb_end(kb);
 }
 
-/* A block of a column has its row at byte 16 l + 4 j + e and bits 2s where row is
- * (4 j + s) * vector_bytes / 4 + 4 l + e. */
+/* In a block of a column, byte 16 l + 4 j + e has at bits 2s the row (4 j + s) * vector_bytes / 4 +
+ * 4 l + e. */
 static void pack_block(const struct rsr_matrix *matrix, uint32_t vector_bytes, uint32_t first_row,
                        uint8_t *column_blocks, size_t column_bytes) {
     const uint32_t lanes = vector_bytes / 4;

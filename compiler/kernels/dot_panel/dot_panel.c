@@ -1,4 +1,5 @@
-/* dot_panel.c - `dot` over the codes of lut to the planner: its machines, tiles, bytes and time. */
+/* dot_panel.c - what the planner needs of `dot` over the codes of lut: machines, tiles, bytes and
+ * time. */
 #include "kernels/dot_panel/dot_panel.h"
 
 #define F(id) RSR_CPU_MASK(id)
@@ -17,14 +18,15 @@ static const struct rsrc_panel_machine machines[] = {
 };
 const struct rsrc_machine_table rsrc_dot_panel_machines = RSRC_MACHINE_TABLE(machines);
 
-/* Every machine that multiplies bytes looks them up as well, in vectors of as many rows. */
+/* Every machine that multiplies bytes can also look them up, in vectors with equal numbers of
+ * rows. */
 struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
                                         uint32_t rows, uint32_t cols) {
     return rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, spec), spec->cores, alphabet,
                                 rows, cols);
 }
 
-/* Neither alphabet nor columns matter to units of rows. */
+/* Units of rows do not depend on alphabet and columns. */
 struct rsrc_tiling rsrc_fit_dot_panel(const struct rsrc_planned_layer *layer,
                                       const struct rsr_regime_plan *plan) {
     const struct rsrc_panel_machine *machine = (const struct rsrc_panel_machine *)plan->machine;
@@ -35,10 +37,10 @@ struct rsrc_tiling rsrc_fit_dot_panel(const struct rsrc_planned_layer *layer,
                                                             : machine->n_tokens};
 }
 
-/* Instructions that unpack a column of a vector of rows, from what few tokens took beyond their
- * products on a Zen 4 at 6.8 G instructions/s: of fields while the first tokens are multiplied (1.0
- * to 2.6, 2 to 16 tokens of 6912 x 2560), of fields, and a column at a time (of words; 118 us of
- * 2560 x 2560). */
+/* Instructions that unpack a column of a vector of rows. They were measured on a Zen 4 at 6.8 G
+ * instructions/s, as the time of a few tokens less that of their products: fields, unpacked while
+ * the first tokens are multiplied (1.0 to 2.6 with 2 to 16 tokens, 6912 x 2560); fields alone; and
+ * one column at a time (words, 118 us for 2560 x 2560). */
 static double count_unpacking(const struct rsrc_panel_machine *machine,
                               const struct rsrc_lut_layout *layout) {
     if (!rsrc_panel_has_fields(layout))
@@ -46,12 +48,13 @@ static double count_unpacking(const struct rsrc_panel_machine *machine,
     return machine->first_tokens != 0 ? 1.95 : 6.6;
 }
 
-/* From the sums of a vector of rows to a token's results: 100 to 150 in 14336 x 128 on the Zen 4,
- * where that is a third of the time. panel_gmacs has the share that it has of many columns. */
+/* Instructions from the sums of a vector of rows to a token's results: 100 to 150 with 14336 x 128
+ * on the Zen 4, where they take a third of the time. panel_gmacs includes their share in matrices
+ * with many columns. */
 #define RESULT_INSTRUCTIONS 100
 
-/* Of a kernel's own it reads a few tables. panel_gmacs has a batch's share of unpacking, which a
- * token alone would wait for. */
+/* The kernel reads only a few tables of its own. panel_gmacs includes a batch's share of unpacking;
+ * one token alone would wait for all of it. */
 uint32_t rsrc_list_dot_panel(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              const struct rsrc_machine *machine, struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->stats;

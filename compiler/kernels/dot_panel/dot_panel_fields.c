@@ -1,19 +1,19 @@
-/* dot_panel_fields.c - codes of 128 sums a look-up to a panel, the columns of four codes at a time.
+/* dot_panel_fields.c - unpacks codes of TABLE128 to a panel, the columns of four codes at a time.
  *
- * Zips bring the codes that four steps have of a row side by side, so that one look-up gives digits
- * of all four in their bytes: four digits u as fields of two bits, the fifth by a second look-up
- * (signs and bits: eight fields of one bit, which the code has itself). The digits of the negated
- * code are 2 - u, in all fields at once. A field of every byte, shifted down and masked, is then a
- * quarter of a quad: four columns of a row, a code's length apart. So activations are brought into
- * that order beforehand:
+ * Zips bring the codes of a row from four steps side by side, so one look-up gives digits of all
+ * four. Each byte then has four digits u as fields of two bits; a second look-up gives the fifth
+ * digit. (Codes of signs and bits are eight fields of one bit already.) The digits of a negated
+ * code are 2 - u, for all fields at once. One field of every byte, shifted down and masked, is then
+ * a quarter of a quad: four columns of a row, a code's length apart. So activations are first
+ * brought into this order:
  *
  *   32 bits of a row, codes 0..3:   c0 c1 c2 c3  ── look up ──> u of columns 5c (field 0) .. 5c + 3
  *   (field 3) quad d of the macro step:       columns d, 5 + d, 10 + d, 15 + d
  *
- * Products leave shuffles, shifts and masks of a Zen 4 idle units, which stores of a panel and
- * operations that multiply (as shifts by bytes of a vector do) are not: so the first tile of tokens
- * is multiplied while fields are unpacked, and the panel that others read has packed digits, 8
- * vectors in place of 20.
+ * While a Zen 4 multiplies, its units for shuffles, shifts and masks are idle; its units for stores
+ * and multiplications (and for shifts by bytes of a vector) are not. So the first tile of tokens is
+ * multiplied while fields are unpacked, and the panel for the other tiles has packed digits: 8
+ * vectors instead of 20.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
@@ -23,14 +23,14 @@
 
 #define TABLE_BYTES 128u
 #define CODES 4u         /* of a macro step */
-#define PACKED_DIGITS 4u /* of a ternary code's first look-up */
+#define PACKED_DIGITS 4u /* fields of a ternary code's first look-up */
 #define LINE_BYTES 64u
 
 static bool is_ternary(const struct rsrc_lut_layout *layout) {
     return layout->alphabet == RSR_TERNARY;
 }
 
-/* Vectors of packed digits that a vector of codes gives. */
+/* Vectors of packed digits from one vector of codes. */
 static uint32_t n_planes(const struct rsrc_lut_layout *layout) {
     return is_ternary(layout) ? 2 : 1;
 }
@@ -45,7 +45,7 @@ uint32_t rsrc_panel_packed_bytes(const struct rsrc_lut_layout *layout) {
 
 /* ---- activations in the order of fields ------------------------------------------------------ */
 
-/* What is brought in order at a time: of a vector, whole macro steps. */
+/* A chunk of activations, brought in order together: whole macro steps within a vector. */
 static uint32_t chunk_cols(const struct rsrc_lut_layout *layout) {
     const uint32_t macro_cols = CODES * layout->group_cols;
     return layout->vector_rows / macro_cols * macro_cols;
@@ -62,20 +62,20 @@ uint32_t rsrc_panel_ordered_bytes(const struct rsrc_panel *panel) {
            2 * panel->layout.vector_rows;
 }
 
-/* Where the last chunk is loaded: the row may end before it does. */
+/* Where the last chunk is loaded: the row may end within it. */
 static uint32_t last_chunk_at(const struct rsrc_lut_layout *layout, uint32_t cols) {
     const uint32_t at = (rsrc_divide_up(cols, chunk_cols(layout)) - 1) * chunk_cols(layout);
     const uint32_t most = (uint32_t)rsrc_round_up(cols, RSR_ACT_PAD) - layout->vector_rows;
     return at < most ? at : most;
 }
 
-/* Byte i of a chunk in order is this column of it. */
+/* The column that comes to byte i of a chunk. */
 static uint32_t source_of(const struct rsrc_lut_layout *layout, uint32_t i) {
     const uint32_t macro_cols = CODES * layout->group_cols, in_macro = i % macro_cols;
     return i / macro_cols * macro_cols + in_macro % CODES * layout->group_cols + in_macro / CODES;
 }
 
-/* The numbers of bytes of any chunk, of the last one, and which bytes of that are columns. */
+/* Byte numbers for any chunk and for the last one, and a mask of its bytes that are columns. */
 static uint8_t *pack_order(const struct rsrc_lut_layout *layout, uint32_t cols, uint8_t *out) {
     const uint32_t n = chunk_cols(layout), first = (rsrc_divide_up(cols, n) - 1) * n;
     for (uint32_t i = 0; i < layout->vector_rows; i++) {
@@ -195,7 +195,7 @@ void rsrc_panel_load_fields(struct rsrc_panel *panel) {
 
 /* ---- a macro step ---------------------------------------------------------------------------- */
 
-/* What the codes of a macro step become: packed digits, by plane and quarter. */
+/* Packed digits of a macro step, by plane and quarter. */
 struct packed {
     uint16_t planes[2][RSRC_PANEL_QUARTERS];
 };
@@ -205,7 +205,7 @@ static uint16_t temporary(struct rsrc_panel *panel, const char *name, uint32_t i
                        i, id);
 }
 
-/* A row's codes side by side: rows of the first quarter have theirs in zipped[0], and so on. */
+/* Zips a row's codes side by side: zipped[0] has rows of the first quarter, and so on. */
 static void zip_codes(struct rsrc_panel *panel, const uint16_t codes[CODES], uint32_t id,
                       uint16_t zipped[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -229,8 +229,8 @@ static void zip_codes(struct rsrc_panel *panel, const uint16_t codes[CODES], uin
     }
 }
 
-/* Of signs and bits, bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of
- * +1. */
+/* For signs and bits: bits 0..6 say where w = w_last, and the sign says that w_last is not +1.
+ * Together they give 1 for +1. */
 static void look_up(struct rsrc_panel *panel, uint16_t codes, uint32_t quarter, uint32_t id,
                     struct packed *out) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -251,7 +251,7 @@ static void look_up(struct rsrc_panel *panel, uint16_t codes, uint32_t quarter, 
     }
 }
 
-/* A quarter of quad `digit`. */
+/* Extracts a quarter of quad `digit`. */
 static uint16_t take_field(struct rsrc_panel *panel, const struct packed *packed, uint32_t digit,
                            uint32_t quarter, const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -270,14 +270,14 @@ static uint16_t take_field(struct rsrc_panel *panel, const struct packed *packed
     return rsrc_kb_binary(kb, RSR_KOP_AND, field, field, panel->fields.mask);
 }
 
-/* The address of vector i of what the panel has of a macro step. */
+/* The address of vector i of a macro step in the panel. */
 static struct rsrc_address in_panel(const struct rsrc_panel *panel, uint32_t i, uint16_t macro_at) {
     const int64_t at = (int64_t)i * panel->layout.vector_rows;
     return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), macro_at, 1);
 }
 
-/* Multiplies the tile by all fields; without one, stores them. `quad`: register, the step's
- * first. */
+/* Multiplies the tile by all fields, or, without a tile, stores the fields. Register `quad` has the
+ * step's first quad. */
 static void emit_fields(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
                         const struct packed *packed, uint16_t quad, uint16_t macro_at,
                         const char *suffix) {
@@ -296,8 +296,8 @@ static void emit_fields(struct rsrc_panel *panel, const struct rsrc_panel_tile *
     }
 }
 
-/* Registers of a macro step, numbered within the block: its first quad, and where the panel has
- * it. */
+/* Registers of a macro step, which is numbered within the block: its first quad, and its place in
+ * the panel. */
 static void place_macro(struct rsrc_panel *panel, uint16_t in_block, uint32_t id, uint16_t *quad,
                         uint16_t *macro_at) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -307,8 +307,8 @@ static void place_macro(struct rsrc_panel *panel, uint16_t in_block, uint32_t id
     rsrc_kb_binary(kb, RSR_KOP_MUL, *macro_at, *macro_at, in_block);
 }
 
-/* The codes of macro step `macro` (register); those behind the last are 0, whose activations
- * are. */
+/* Loads the codes of macro step `macro` (register). Steps after the last have code 0; their
+ * activations are 0, too. */
 static void load_codes(struct rsrc_panel *panel, uint16_t macro, uint32_t n_codes, uint32_t id,
                        uint16_t codes[CODES]) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -328,7 +328,8 @@ static void load_codes(struct rsrc_panel *panel, uint16_t macro, uint32_t n_code
     }
 }
 
-/* tile: multiplied meanwhile; NULL: the panel gets quads. stores: it gets packed digits. */
+/* tile: it is multiplied meanwhile; NULL: the panel gets quads. stores: the panel gets packed
+ * digits. */
 static void emit_step(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile, bool stores,
                       uint16_t macro, uint32_t n_codes) {
     struct rsrc_kb *kb = &panel->frame.kb;

@@ -1,8 +1,9 @@
-/* dot_panel_products.c - a panel, and the tokens of a group over it: products and their sums.
+/* dot_panel_products.c - multiplies the tokens of a group by a panel: products and their sums.
  *
- * Tokens go in tiles that share every load of the panel, each splatting four of its activations. A
- * target with matrix registers takes 16 tokens at a time first, their activations as they lie, and
- * the panel's bytes as signed ones (u <= 2). dot_panel.h has the whole.
+ * Tokens are taken in tiles that share every load of the panel; each token splats four of its
+ * activations. A target with matrix registers first takes 16 tokens at a time, with their
+ * activations unchanged, and with the panel's bytes as signed ones (u <= 2). dot_panel.h has the
+ * overview.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
@@ -11,7 +12,7 @@
 /* Quads of columns whose sums fit int16: two products of at most 2 * 128 each. */
 #define NARROW_QUADS 63
 
-/* Four columns of all rows to four vectors with a row's columns side by side. */
+/* Interleaves four columns of all rows to four vectors that have a row's columns side by side. */
 void rsrc_panel_put_quad(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
                          uint16_t to) {
     struct rsrc_kb *kb = &codes->frame->kb;
@@ -119,7 +120,7 @@ static void emit_dot_tile(struct rsrc_panel *panel, const struct rsrc_panel_tile
     rsrc_panel_store_sums(panel, tile);
 }
 
-/* int16 sums of as many quads as fit, added to the sums in memory. */
+/* Adds int16 sums of as many quads as fit to the sums in memory. */
 static void emit_madd_tile(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const char *s = tile->suffix;
@@ -163,7 +164,7 @@ static struct rsrc_frame_token first_activations(struct rsrc_panel *panel, uint1
                              : rsrc_frame_token(&panel->frame, token, name);
 }
 
-/* Of token t of a tile. */
+/* Address of the activations of token t of a tile. */
 static struct rsrc_frame_token next_activations(struct rsrc_panel *panel,
                                                 const struct rsrc_frame_token *previous, uint32_t t,
                                                 const char *suffix) {
@@ -203,8 +204,8 @@ static void emit_tile(void *kernel, uint32_t n_tokens, uint16_t token) {
 }
 
 /* A matrix register has 16 rows of 64 bytes: tokens, or RSRC_PANEL_TILE_QUADS quads of columns. The
- * rows of the product are tokens, its columns rows of the matrix. Quads beyond the last meet
- * activations that are 0. */
+ * rows of the product are tokens; its columns are rows of the matrix. Quads beyond the last are
+ * multiplied by activations that are 0. */
 static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const int64_t rows = panel->layout.vector_rows;
@@ -227,7 +228,7 @@ static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
     for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
         const struct rsrc_address at =
             rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, q * rows), quad, 4 * rows);
-        /* Two registers in turn: a load need not wait for the product before. */
+        /* Two registers are used in turn, so that a load need not wait for the previous product. */
         if (q < 2)
             weights[q] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "weights%u_m", q);
         rsrc_kb_tile_load(kb, weights[q % 2], at, stride);
@@ -238,7 +239,7 @@ static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
         rsrc_kb_tile_store(kb, sums[q], rsrc_panel_sums(panel, sums_at, 0, q), stride);
 }
 
-/* Whole matrices of tokens from register `next` on, which moves behind them. */
+/* Multiplies whole matrices of tokens from register `next` on, and moves `next` past them. */
 static void emit_matrix_tiles(struct rsrc_panel *panel, uint16_t next) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t n_tokens = panel->machine->matrix_tokens;
@@ -265,7 +266,7 @@ void rsrc_panel_multiply(struct rsrc_panel *panel) {
         emit_matrix_tiles(panel, next);
     struct rsrc_token_tiles tiles = panel->tiles;
     tiles.emit = emit_tile;
-    /* The first tile leaves half of the tokens, or more. */
+    /* The first tile takes at most half of the tokens. */
     const bool has_first = panel->first_tile != RSR_NO_KREG;
     rsrc_loop_tiles(&tiles, next, panel->end_token,
                     has_first ? (panel->machine->first_tokens + 1) / 2 : 1,

@@ -1,9 +1,8 @@
-/* dot_panel_sums.c - the sums of a panel's rows: where they wait between column blocks, and what
- * becomes of them.
+/* dot_panel_sums.c - the sums of a panel's rows: their place between column blocks, and their
+ * conversion to results.
  *
- * Products leave sums of u x in scratch memory, in the lanes that codes lie in; here they are
- * brought in the order of rows, corrected to sums of w x, scaled and stored. dot_panel.h has the
- * whole.
+ * Products leave sums of u x in scratch memory, in the lanes of the codes. Here they are brought in
+ * the order of rows, corrected to sums of w x, scaled and stored. dot_panel.h has the overview.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
@@ -41,8 +40,8 @@ void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sums of four consecutive runs of rows. Quarters q, q + 1 hold runs q and q + 1 with rows in pairs
- * apart (see the lanes of lut_layout.h). */
+/* Sums of four consecutive runs of rows. Quarters q and q + 1 together hold runs q and q + 1, with
+ * their rows interleaved in pairs (see the lanes of lut_layout.h). */
 static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
                       uint16_t runs[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -74,7 +73,7 @@ static void store_runs(struct rsrc_panel *panel, const struct rsrc_frame_token *
     }
 }
 
-/* The last, short vector: through memory, a row at a time. */
+/* Stores the last, short vector through memory, one row at a time. */
 static void store_tail(struct rsrc_panel *panel, const struct rsrc_frame_token *token,
                        const uint16_t runs[RSRC_PANEL_QUARTERS], uint16_t x_sum) {
     struct rsrc_kb *kb = &panel->frame.kb;

@@ -1,5 +1,5 @@
-/* lower_dot_panel.c - `dot` over the codes of `lut`: how rows are cut to panels, and the loops
- * around unpacking, products and results. dot_panel.h has the whole. */
+/* lower_dot_panel.c - `dot` over the codes of `lut`: cuts rows into panels, and emits the loops
+ * around unpacking, products and results. dot_panel.h has the overview. */
 #include "kernels/dot_panel/dot_panel.h"
 
 #include <assert.h>
@@ -8,7 +8,7 @@
 
 #define MIN_PANEL_BYTES (32u << 10)
 #define MAX_ORDERED_BYTES (4u << 20)
-#define LEAST_GROUP_TOKENS 16u /* matrix registers take as many */
+#define LEAST_GROUP_TOKENS 16u /* tokens that matrix registers take */
 
 /* ---- the loops ------------------------------------------------------------------------------- */
 
@@ -28,8 +28,8 @@ static void emit_blocks(struct rsrc_panel *panel) {
         rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->codes.first_macro, macro_quads, "first_quad");
     panel->n_quads =
         rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->codes.end_macro, macro_quads, "n_quads");
-    /* Activations as they are are zero only up to the row's end: no quad beyond the columns is
-     * multiplied. */
+    /* Activations in their own order are zero only up to the row's end, so no quad beyond the
+     * columns is multiplied. */
     if (!panel->has_fields)
         rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads,
                        rsrc_kb_index_const(kb, rsrc_divide_up(panel->cols, 4), "n_col_quads"));
@@ -45,7 +45,7 @@ static void emit_blocks(struct rsrc_panel *panel) {
     rsrc_kb_end(kb);
 }
 
-/* Every vector of rows through the group's tokens. */
+/* Multiplies every vector of rows by the group's tokens. */
 static void emit_vectors(struct rsrc_panel *panel) {
     panel->row =
         rsrc_lut_begin_vectors(&panel->codes, panel->frame.unit_begin, panel->frame.unit_end);
@@ -77,7 +77,7 @@ static void emit_groups(struct rsrc_panel *panel) {
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
-/* Where codes give fields, what is unpacked together is their macro step. */
+/* With fields, the macro step is the steps that are unpacked together. */
 static void choose_macros(struct rsrc_panel *panel) {
     const struct rsrc_lut_layout *layout = &panel->layout;
     panel->codes = rsrc_lut_begin_unpack(&panel->frame, layout);
@@ -94,8 +94,8 @@ static void choose_macros(struct rsrc_panel *panel) {
                                           : panel->codes.macro_quads * panel->codes.quad_bytes;
 }
 
-/* A panel in a quarter of the second-level cache; activations and sums need the rest. Where there
- * are several, each is whole tiles of quads. */
+/* A panel takes a quarter of the second-level cache; activations and sums need the rest. If there
+ * are several panels, each has whole tiles of quads. */
 static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec) {
     const uint32_t vector_bytes = 4 * panel->layout.vector_rows; /* of sums */
     const uint64_t budget =
@@ -116,7 +116,7 @@ static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec)
     panel->tail_at = panel->sums_at + RSRC_PANEL_GROUP_TOKENS * (int64_t)vector_bytes;
 }
 
-/* Of the widest rows, the activations that a group has in order are too many for any cache. */
+/* With the widest rows, a group's copied activations would not fit any cache. */
 static uint64_t choose_group(struct rsrc_panel *panel) {
     const uint64_t end = (uint64_t)panel->tail_at + 4 * panel->layout.vector_rows;
     panel->group_tokens = RSRC_PANEL_GROUP_TOKENS;

@@ -1,13 +1,14 @@
-/* dot_rows.c - `dot` over listed rows to the planner: tiles, bytes and time. */
+/* dot_rows.c - what the planner needs of `dot` over listed rows: tiles, bytes and time. */
 #include "base/round.h"
 #include "kernel/listed.h"
 
-/* Instructions a column of a vector besides its product: masks and shifts. */
+/* Instructions for a vector of a column besides the product: masks and shifts. */
 #define UNPACK 2.5
-/* Rows of a tile: some of a list's, and codes of them all that fit the second-level cache. */
+/* Rows of a tile: enough that a list names several of them, and so few that the codes of all fit
+ * the second-level cache. */
 #define TILE_ROWS 128u
 
-/* Rows come in chunks of a list. */
+/* Rows are divided into the chunks of a list. */
 struct rsrc_tiling rsrc_fit_dot_rows(const struct rsrc_planned_layer *layer,
                                      const struct rsr_regime_plan *plan) {
     (void)layer, (void)plan;

@@ -1,8 +1,9 @@
 /* lower_dot_rows.c - `dot` over the rows that a list names; results of the others are 0.
  *
- * Squared ReLU: a row of up whose gate is not above 0 is multiplied by 0, so nobody asks for it.
- * Rows are stored one behind the other, each in the blocks of `dot`, and four of the list share the
- * loads of x. A tile is whole chunks of rows; the list says where each chunk begins in it.
+ * With squared ReLU, a row of up is multiplied by 0 if its gate is not above 0, so its result is
+ * not needed. Rows are stored one after another, each in the blocks of `dot`, and four listed rows
+ * share the loads of x. A tile is whole chunks of rows; the list says where in it each chunk
+ * begins.
  */
 #include "kernel/listed.h"
 
@@ -37,7 +38,7 @@ static void clear_results(struct rows *r, uint16_t first_unit) {
     const uint16_t last = rsrc_kb_index_op(kb, RSR_KOP_MUL, r->end_unit, chunk, "last_row");
     const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, last, n_rows, "end_row");
     const uint16_t zeros =
-        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zeros"), 0); /* of floats too */
+        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zeros"), 0); /* for floats, too */
     const uint16_t at = rsrc_kb_index_reg(kb, "cleared");
     rsrc_kb_loop(kb, at, first, end, lanes);
     struct rsrc_address to = rsrc_address_at(RSR_KBUF_Y, 0);
@@ -46,7 +47,7 @@ static void clear_results(struct rows *r, uint16_t first_unit) {
     rsrc_kb_end(kb);
 }
 
-/* The next four; past the end of the tile its last one again. */
+/* The next four listed rows; past the end of the tile, its last row is repeated. */
 static void load_numbers(struct rows *r, uint16_t last) {
     struct rsrc_kb *kb = &r->listed.frame.kb;
     for (uint32_t i = 0; i < RSRC_LISTED_STEP; i++) {
@@ -98,7 +99,7 @@ static void emit_blocks(struct rows *r) {
     rsrc_kb_end(kb);
 }
 
-/* The four sums, one lane a row. */
+/* The four sums, one lane per row. */
 static uint16_t add_lanes(struct rows *r) {
     struct rsrc_kb *kb = &r->listed.frame.kb;
     uint32_t lanes = r->listed.machine->vector_bytes / 4;

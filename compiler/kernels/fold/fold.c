@@ -1,8 +1,9 @@
-/* fold.c - `fold` to the planner: its machines, tiles, instructions, their bytes and their time.
+/* fold.c - what the planner needs of `fold`: machines, tiles, instructions, their bytes and their
+ * time.
  *
  * The statistics are those of blocks of stats->k rows over all columns. The code walks the columns
- * in chunks (lower_fold.c), and folds and widens once a chunk: every code is taken to occur
- * in each, which holds for random matrices and is too much for redundant ones.
+ * in chunks (lower_fold.c), and folds and widens once per chunk. The estimate assumes that every
+ * code occurs in each chunk. This holds for random matrices and is too high for redundant ones.
  */
 #include "kernels/fold/fold.h"
 
@@ -10,25 +11,25 @@
 
 #include "base/round.h"
 
-/* Instructions a second of folded code, in parts of fold_gips, by the bytes of a layer's code.
- * Measured on a virtual Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140
- * with 13.7 MB, which neither the caches nor the tables of page addresses hold any more, 92 with 37
- * MB. */
+/* The rate of folded code, as a part of fold_gips, by the bytes of a layer's code. Measured on a
+ * virtual Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB; 140 with 13.7 MB,
+ * which exceeds the caches and the TLBs; 92 with 37 MB. */
 static const struct folded_rate {
     double max_bytes, rate;
 } FOLDED_RATES[] = {{8e6, 1}, {24e6, 0.51}, {INFINITY, 0.34}};
-/* What a batch pays besides, once: between two batches code leaves the caches, and nothing hides
- * its return. Whole models ran 0.20 to 0.22 us a token longer for every 147 KB than their layers
- * alone. */
+/* An extra cost of each batch: between two batches the code leaves the caches, and nothing hides
+ * the time to load it again. Whole models took 0.20 to 0.22 us per token longer, for every 147 KB
+ * of code, than their layers measured alone. */
 #define COLD_CODE_GBPS 5.2
-/* Terms that a chunk of 16-bit sums has on average where RSRC_FOLD_NARROW_TERMS bound it. */
+/* The mean number of terms in a chunk of 16-bit sums, if RSRC_FOLD_NARROW_TERMS limits the
+ * chunk. */
 #define AVERAGE_TERMS 235.0
-/* Whole blocks of k rows, no more than these. A body is called once for a tile and a chunk of
- * columns: 32 rows of it fill the first-level instruction cache. */
+/* A tile has whole blocks of k rows, at most this many rows. A body is called once for a tile and a
+ * chunk of columns: 32 rows of it fill the first-level instruction cache. */
 #define TILE_ROWS 32u
 
-/* Bytes of an instruction with and without a memory operand, and instructions a memory operand
- * takes. */
+/* Bytes of an instruction with and without a memory operand, and instructions that a memory operand
+ * costs. */
 static const struct fold_machine {
     struct rsrc_machine head;
     double memory_bytes, register_bytes, per_memory;
@@ -44,7 +45,7 @@ static bool is_scalar(const struct rsrc_machine *machine) {
     return machine->vector_bits == 0;
 }
 
-/* The plan's tokens, up to a vector; at least the narrowest vector of the element. One where the
+/* The plan's tokens, at most a vector, at least the narrowest vector of the element. One, if the
  * plan is for one token or the target has no vectors. */
 struct rsrc_tiling rsrc_fit_fold(const struct rsrc_planned_layer *layer,
                                  const struct rsr_regime_plan *plan) {
@@ -64,7 +65,8 @@ static double folded_rate(uint64_t code_bytes) {
     return row->rate;
 }
 
-/* Additions of a block's tree that registers which are still empty save. */
+/* Additions that a block's tree saves, because the first addition to an empty register is a
+ * move. */
 static uint64_t saved_adds(enum rsr_alphabet alphabet, uint32_t k) {
     switch (alphabet) {
     case RSR_TERNARY:
@@ -90,8 +92,8 @@ static double n_chunks(const struct rsr_stats *stats, enum rsr_input input, bool
     return at_least(nonzero / AVERAGE_TERMS, (double)stats->cols / RSRC_FOLD_NARROW_COLS) + 0.5;
 }
 
-/* Not open where there are no statistics, or blocks are too high. Whole vectors of tokens, in
- * decode as well: one token in a scalar takes as many instructions. */
+/* `fold` is no choice if there are no statistics or blocks are too high. It uses whole vectors of
+ * tokens, in decode as well: one token in a scalar needs as many instructions. */
 uint32_t rsrc_list_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                         const struct rsrc_machine *machine, struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->fold_stats;

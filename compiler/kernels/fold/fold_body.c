@@ -1,34 +1,34 @@
 /* fold_body.c - the segment index as instructions: a member's column is a displacement, its sign an
  * opcode.
  *
- * The fold of RSR++ (tests/unit/index_multiply.h) is a tree. Its leaves are segments; a node of
- * level i is what the codes that agree from digit i on have in common: their canonical code without
- * its first i digits. The node's sum, of all inputs below it, is wanted by row i (times digit i)
- * and by its parent at level i + 1, unless no digit is left behind digit i. Segments lie in the
- * order of their codes, so a walk of the tree in depth-first order meets them one after the other
- * and needs one register a level:
+ * The fold of RSR++ (tests/unit/index_multiply.h) is a tree. Its leaves are segments. A node of
+ * level i stands for all codes that agree from digit i on: its code is their canonical code without
+ * the first i digits. The node's sum is that of all inputs below it. Row i needs it (times digit
+ * i), and so does its parent at level i + 1, unless digit i is the last digit that is not 0.
+ * Segments are in the order of their codes, so a depth-first walk of the tree meets them one after
+ * another and needs one register per level:
  *
- *   - a sum that is wanted once (digit 0, or no parent) is added up where it is wanted;
+ *   - a sum that is needed once (digit 0, or no parent) is added up where it is needed;
  *   - the first child of a node is added up in the node's own register, which then goes on;
- *   - any other child has the register of its level, which is free again behind it;
+ *   - any other child uses the register of its level, which is then free again;
  *   - a segment of one member needs no sum: the member is added to both.
  *
- * Of a dense table of ternary codes this leaves 4 additions for each q of rsrc_count_fold_adds(),
- * less one for two q in three, those with a digit: 59 where it counts 72 for k = 4. What does not
- * occur emits nothing. Binary signs are folded as bits: with U the sum of the top row, which has +1
- * in every canonical code, and B the sum of a row's ones, the row is B - U + B, each step of which
- * is a sum of inputs with signs. In floating point that would round twice: there the digits -1 and
- * +1 are folded as they are.
+ * For a dense table of ternary codes, rsrc_count_fold_adds() counts additions for each q. The tree
+ * needs 4 for each, and one less for two of three q, those with a digit: 59 instead of 72 for k =
+ * 4. Codes that do not occur emit nothing. Binary signs are folded as bits: let U be the sum of the
+ * top row, which has +1 in every canonical code, and B the sum of a row's ones. Then the row is B -
+ * U + B, and each step is a sum of inputs with signs. In floating point that would round twice, so
+ * there the digits -1 and +1 are folded directly.
  *
- * Bounds. Every intermediate is a sum of inputs of one row's non-zero weights within the chunk (a
- * node's those of the row of its top digit), each once and with a sign; the chunk is chosen such
+ * Bounds. Every intermediate is a sum of inputs, each once and with a sign, whose weights in one
+ * row are not zero within the chunk (for a node: the row of its top digit). The chunk is chosen so
  * that 128 times their number fits the element. Source: RSR, arXiv 2411.06360, section 4.2.
  *
  * Order of floats. Within a segment, added members come first, then subtracted ones, columns
- * ascending; children with a digit are added in ascending order of their codes, then the one
- * without; what is wanted once is added input by input; chunks ascend. It is one tree of additions
- * for each row, given by the matrix, k and the chunk alone: never by lanes or tiles. An input meets
- * fewer additions than the row has columns, so the error is at most n u sum |w x|.
+ * ascending; children with a digit are added in ascending order of their codes, then the child
+ * without one; a sum that is needed once is added input by input; chunks ascend. Each row has one
+ * tree of additions, which depends only on the matrix, k and the chunk, never on lanes or tiles. An
+ * input meets fewer additions than the row has columns, so the error is at most n u sum |w x|.
  */
 #include "kernels/fold/fold.h"
 
@@ -50,7 +50,7 @@ struct folder {
     uint16_t sums[MAX_SUMS];           /* by level */
     uint16_t bits, even, odd;          /* to widen I16 */
     bool started[2 * RSRC_FOLD_MAX_K]; /* registers that hold a sum */
-    const struct span *spans;          /* of the block, by ascending code */
+    const struct span *spans;          /* of the block, in order of codes */
     uint32_t first_column;             /* of the chunk */
     uint32_t height;                   /* rows of the block */
 };
@@ -85,7 +85,7 @@ static void set_zero(struct folder *f, uint16_t reg) {
         rsrc_kb_const(f->kb, reg, 0);
 }
 
-/* reg += or -= the input of a member; the first one starts the register. */
+/* reg += or -= the input of a member; the first member starts the register. */
 static void add_member(struct folder *f, uint16_t reg, uint32_t member, bool negate) {
     const int64_t column = (int64_t)(member >> 1) - f->first_column - f->form->bias_cols;
     const struct rsrc_address at =
@@ -101,7 +101,7 @@ static void add_member(struct folder *f, uint16_t reg, uint32_t member, bool neg
     f->started[reg] = true;
 }
 
-/* Members that are added first: a sum that starts with one needs no zero. */
+/* Added members come first: a sum that starts with one needs no zero. */
 static void add_segment(struct folder *f, uint16_t reg, const struct span *span, bool negate) {
     for (uint32_t pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < span->n_members; i++)
@@ -125,8 +125,7 @@ static void add_sum(struct folder *f, uint16_t reg, uint16_t sum, int sign) {
 
 static void add_child(struct folder *f, uint32_t level, uint32_t first, uint32_t end, uint16_t reg);
 
-/* Adds the children, of `level`, that segments [first, end) belong to: those with a digit, or those
- * without. */
+/* Adds the children of `level` in segments [first, end): those with a digit, or those without. */
 static void add_children(struct folder *f, uint32_t level, uint32_t first, uint32_t end,
                          uint16_t reg, bool with_digit) {
     while (first < end) {
@@ -141,7 +140,7 @@ static void add_children(struct folder *f, uint32_t level, uint32_t first, uint3
 }
 
 /* Adds the sum of segments [first, end), one node of `level`, to reg. The child of digit 0 comes
- * last, as it does not mind that the register has been started. */
+ * last, because it can be added to a register that has been started. */
 static void add_node(struct folder *f, uint32_t level, uint32_t first, uint32_t end, uint16_t reg) {
     if (level == 0) {
         assert(end - first == 1);
@@ -194,7 +193,7 @@ static uint32_t top_level(const struct folder *f, uint32_t segment) {
     return level;
 }
 
-/* Rows that hold the sum of their ones become the difference of ones and others. */
+/* Turns the sum of a row's ones into the difference of ones and others. */
 static void finish_signs(struct folder *f) {
     const uint16_t top = f->rows[f->height - 1];
     for (uint32_t i = 0; i + 1 < f->height; i++) {
@@ -215,8 +214,8 @@ static void add_to_memory(struct folder *f, uint16_t value, int64_t offset) {
     rsrc_kb_store(f->kb, value, at);
 }
 
-/* Even lanes of I16 are the low halves of 32-bit lanes, odd ones the high halves: shifts widen both
- * in place, where taking a vector's halves apart would cross lanes. */
+/* Even lanes of I16 are the low halves of 32-bit lanes, and odd lanes the high halves. Shifts widen
+ * both in place; separating a vector's halves would cross lanes. */
 static void flush_row(struct folder *f, uint16_t row, int64_t offset) {
     if (f->form->tokens.elem != RSR_ELEM_I16) {
         add_to_memory(f, row, offset);
@@ -232,7 +231,7 @@ static void flush_row(struct folder *f, uint16_t row, int64_t offset) {
     add_to_memory(f, f->odd, offset + rsrc_lane_sums_bytes(&f->form->tokens) / 2);
 }
 
-/* One block: `first_sum` is the byte of its first row's sums. */
+/* Emits one block; the sums of its first row are at byte `first_sum`. */
 static void fold_block(struct folder *f, const struct span *spans, uint32_t n_spans,
                        int64_t first_sum) {
     for (uint32_t i = 0; i < 2 * RSRC_FOLD_MAX_K; i++)
@@ -257,7 +256,8 @@ static void fold_block(struct folder *f, const struct span *spans, uint32_t n_sp
 
 /* ---- blocks and chunks ----------------------------------------------------------------------- */
 
-/* The segments of a block with members below column `end`, from where `cursor` stands in each. */
+/* Collects the segments of a block that have members below column `end`, from `cursor` on in
+ * each. */
 static uint32_t next_spans(const struct rsr_index_block *block, uint32_t end, uint32_t *cursor,
                            struct span *spans) {
     uint32_t n = 0;
@@ -301,7 +301,7 @@ void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
     make_registers(&f);
     const uint32_t most = max_segments(index);
     struct span *spans = RSRC_NEW_ARRAY(kb->arena, most + 1u, struct span);
-    /* Where the chunks done so far end in each segment of the tile's blocks. */
+    /* The end of the finished chunks in each segment of the tile's blocks. */
     uint32_t *cursors = RSRC_NEW_ARRAY(kb->arena, (size_t)form->tile_blocks * most + 1, uint32_t);
     for (uint32_t first = 0; first < index->n_blocks; first += form->tile_blocks) {
         const uint32_t left = index->n_blocks - first;

@@ -1,17 +1,17 @@
 /* lower_fold.c - `fold`: the segment index as instructions.
  *
- * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold.h) is the
- * code of one tile and one chunk. The kernel brings a few token tiles of activations into columns,
- * one token a lane, then calls, for every tile of rows and every chunk, the body on one token tile
- * after the other, so that code is fetched once for all of them; the epilogue gathers each token's
- * sums.
+ * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold.h) is the code
+ * of one tile and one chunk. The kernel transposes a few token tiles of activations into columns,
+ * one token per lane. Then, for every tile of rows and every chunk, it calls the body on one token
+ * tile after another, so that the code is fetched once for all of them. The epilogue gathers each
+ * token's sums.
  *
- * Lanes are 16 bits wide for int8 activations: chunks are as wide as the matrix allows, such that
- * no row has more than 255 non-zero weights in any (255 * 128 < 2^15). Float activations have float
- * lanes. A plan for one token, or a target without vectors, takes scalars: int32 for int8
+ * Lanes are 16 bits wide for int8 activations. Chunks are as wide as the matrix allows, so that no
+ * row has more than 255 non-zero weights in a chunk (255 * 128 < 2^15). Float activations have
+ * float lanes. A plan for one token, or a target without vectors, takes scalars: int32 for int8
  * activations, or float.
  *
- * Nothing of the index is data: the key holds its hash, and kernels of different matrices differ.
+ * The index is code, not data. So the key has its hash, and kernels of different matrices differ.
  * Source: RSR, arXiv 2411.06360, sections 3 and 4.
  */
 #include <assert.h>
@@ -20,10 +20,11 @@
 #include "base/round.h"
 #include "kernels/fold/fold.h"
 
-/* At a 64-byte stride the 8-bit displacement of an instruction, scaled by its vector, reaches 128
- * columns to either side. */
+/* The 8-bit displacement of an instruction, scaled by the vector's 64 bytes, reaches 128 columns to
+ * either side. */
 #define BIAS_COLS 128u
-/* Token tiles whose columns and sums share the scratch memory, as far as half of L2 holds them. */
+/* The largest number of token tiles whose columns and sums are in scratch memory together; they
+ * must also fit half of L2. */
 #define MAX_SLOTS 8u
 
 struct fold {
@@ -31,9 +32,10 @@ struct fold {
     struct rsrc_fold_form form;
     uint32_t tile_rows;
     uint32_t n_slots;
-    /* A slot is the columns of a token tile, then its sums; both are multiples of the lanes. */
+    /* A slot has the columns of a token tile, then its sums; both sizes are multiples of the
+     * lanes. */
     uint64_t columns_bytes, sums_bytes;
-    struct rsrc_token_group group; /* whose slots share the scratch memory */
+    struct rsrc_token_group group; /* token tiles whose slots are in scratch memory together */
     uint16_t tile, chunk;
     uint16_t first_row, end_row; /* of the tile */
 };
@@ -136,7 +138,7 @@ static void emit_clear_sums(struct fold *f) {
     rsrc_kb_end(kb);
 }
 
-/* The bodies of the tile, chunk by chunk; every one serves all token tiles of the group. */
+/* Calls the bodies of the tile, chunk by chunk, each for all token tiles of the group. */
 static void emit_calls(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     const uint64_t column_bytes = rsrc_column_bytes(&f->form.tokens);
@@ -229,7 +231,7 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
     rsrc_frame_begin(&f.frame, arena, input, input->plan->k, &out->kernel);
     f.tile_rows = out->kernel.tile_rows;
     f.form.tile_blocks = f.tile_rows / f.form.k;
-    f.frame.unit_rows = 1; /* blocks are the bodies' business: results are stored row by row */
+    f.frame.unit_rows = 1; /* only bodies use blocks; results are stored row by row */
     place_scratch(&f, input);
     f.group =
         (struct rsrc_token_group){&f.frame, &f.form.tokens, f.n_slots * f.form.tokens.lanes, 0, 0};

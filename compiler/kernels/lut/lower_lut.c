@@ -1,12 +1,13 @@
 /* lower_lut.c - `lut`: the transposed form of RSR, for decoding.
  *
- * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a
- * token (lut_tables.c); then every row selects its own with its code. Where bytes are looked up,
- * rows are byte lanes: one look-up gives the low parts of 16 to 64 rows' sums, one the high parts.
- * A sign is one's complement, t XOR -1 = -t - 1, of both; what that lacks of a row is known to the
- * compiler and begins its sum. Parts are zipped to int16 and added; parts of sums of 16 entries are
- * small, and a few are added as bytes before. Where words are looked up, 32 of them are the sums as
- * they are. Sums are widened before they could overflow.
+ * Columns are cut into segments. For each token, every distinct sum of a segment's activations is
+ * computed once (lut_tables.c); then every row selects its sum by its code. In forms that look up
+ * bytes, rows are byte lanes: one look-up gives the low parts of the sums of 16 to 64 rows, another
+ * the high parts. A sign is applied to both parts by one's complement, t XOR -1 = -t - 1. The
+ * compiler knows the total of these missing ones for each row, and the row's sum begins with it.
+ * Parts are zipped to int16 and added. Parts of tables of 16 entries are small, so a few are first
+ * added as bytes. In the form that looks up words, a table is 32 sums. Sums are widened before they
+ * could overflow.
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
@@ -18,10 +19,10 @@
 #include "base/round.h"
 
 #define MAX_VECTORS 10 /* of a unit */
-#define RUNS 4         /* of int32 sums in a vector of rows: a quarter of them each */
+#define RUNS 4         /* quarters: vectors of int32 sums for a vector of rows */
 #define LINE_BYTES 64
-#define WORD_CODES 3     /* of a word; */
-#define WORD_CODE_BITS 5 /* the bit that is left is one of the step's last code */
+#define WORD_CODES 3     /* codes of a word; */
+#define WORD_CODE_BITS 5 /* the remaining bit belongs to the step's last code */
 
 /* Registers of the code for units of n_vectors vectors. */
 struct unit {
@@ -29,7 +30,8 @@ struct unit {
     const struct rsrc_lut_kernel *lut;
     struct rsrc_kb *kb;
     uint32_t n_vectors;
-    uint16_t fetch_at; /* i64: emit_fetch_at; RSR_NO_KREG: what is ahead in the stream is fetched */
+    uint16_t fetch_at; /* i64: set by emit_fetch_at; RSR_NO_KREG: the bytes ahead in the stream are
+                          fetched */
     uint16_t nibble_mask;            /* u32 */
     uint16_t narrow[MAX_VECTORS][2]; /* i16 */
     uint16_t codes[MAX_VECTORS];     /* u8; u32 for nibbles */
@@ -66,7 +68,7 @@ static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *nam
     return vector_reg(u, elem, numbered);
 }
 
-/* Bytes side by side can be weighted and added in one operation. */
+/* Whether one operation can weight and add neighbouring bytes. */
 static bool adds_pairs(const struct unit *u) {
     return layout_of(u)->adds_pairs;
 }
@@ -136,9 +138,9 @@ static int64_t fetch_bytes(const struct unit *u) {
     return rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors);
 }
 
-/* Sets fetch_at for the steps of a flush, from `first` on: step s fetches what is fetch_at and s
- * steps into the stream, some flushes ahead in the unit or, where the column block has no more, at
- * the block's beginning in the next unit. */
+/* Sets fetch_at for the steps of a flush, from `first` on. Step s fetches the bytes that are
+ * fetch_at and s steps into the stream: some flushes ahead in the unit, or, near the end of the
+ * column block, at the block's beginning in the next unit. */
 static void emit_fetch_at(struct unit *u, uint16_t first) {
     const struct rsrc_lut_walk *walk = u->base.walk;
     const struct rsrc_lut_layout *layout = layout_of(u);
@@ -166,8 +168,8 @@ static void emit_fetch_at(struct unit *u, uint16_t first) {
     rsrc_kb_end(kb);
 }
 
-/* Codes of a plane from its byte `at` on. Every line of them has another, further ahead, fetched
- * here: a few at a time keep the reads of memory flowing. */
+/* Loads codes of a plane from its byte `at` on. For every line it also prefetches a line further
+ * ahead, so that memory reads are spread evenly. */
 static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t vector, uint32_t at) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     const int64_t plane_bytes = (int64_t)layout->vector_rows * layout->plane_bytes;
@@ -193,7 +195,8 @@ static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     return rsrc_address_plus(at, u->base.step, layout_of(u)->table_step_bytes);
 }
 
-/* Where bit 7 of `signs` is set, the looked-up parts become their opposites less 1. */
+/* Turns the looked-up parts into their complements (the opposite less 1) where bit 7 of `signs` is
+ * set. */
 static void apply_signs(struct unit *u, uint16_t signs, uint16_t low, uint16_t high) {
     struct rsrc_kb *kb = u->kb;
     if (!layout_of(u)->has_sign)
@@ -203,8 +206,8 @@ static void apply_signs(struct unit *u, uint16_t signs, uint16_t low, uint16_t h
     rsrc_kb_binary(kb, RSR_KOP_XOR, high, high, u->sign);
 }
 
-/* narrow += low and high bytes, zipped to words; of SHUFFLE16 to pairs of parts, which have
- * weights */
+/* narrow += low and high bytes, zipped to words; with SHUFFLE16, zipped to pairs of weighted
+ * parts */
 static void add_zipped(struct unit *u, uint32_t v, uint16_t low, uint16_t high) {
     struct rsrc_kb *kb = u->kb;
     for (uint32_t i = 0; i < 2; i++) {
@@ -230,8 +233,8 @@ static void emit_table128_step(struct unit *u) {
     }
 }
 
-/* The same where no operation adds weighted pairs: narrow[0] has the even lanes, narrow[1] the odd
- * ones, until zip_narrow(). */
+/* Adds them on machines without an operation for weighted pairs: until zip_narrow(), narrow[0] has
+ * the even lanes and narrow[1] the odd lanes. */
 static void add_lanes(struct unit *u, uint32_t v) {
     struct rsrc_kb *kb = u->kb;
     const uint16_t sums[2] = {u->lows[v], u->highs[v]};
@@ -257,8 +260,8 @@ static void zip_narrow(struct unit *u, uint32_t v) {
         rsrc_kb_unary(u->kb, RSR_KOP_COPY, u->narrow[v][i], u->terms[i]);
 }
 
-/* The nibbles of one segment; the odd ones are above the even ones. Its parts begin the sums of
- * bytes, or are added to them. Its sign is at bit 7. */
+/* Looks up the nibbles of one segment; odd segments are in the high nibbles. Its parts begin the
+ * sums of bytes, or are added to them. Its sign is at bit 7. */
 static void emit_nibble_segment(struct unit *u, uint32_t segment, bool begins) {
     struct rsrc_kb *kb = u->kb;
     const uint32_t rows = layout_of(u)->vector_rows, group = rows / 16;
@@ -282,8 +285,8 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment, bool begins) {
     }
 }
 
-/* From the last segment to the first: doubled, bytes of signs have the next one's at bit 7, where a
- * comparison with 0 spreads it. */
+/* It goes from the last segment to the first: doubling the bytes of signs brings the next sign to
+ * bit 7, and a comparison with 0 spreads it. */
 static void emit_nibble_step(struct unit *u) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++)
@@ -374,7 +377,8 @@ static void widen(struct unit *u, uint32_t v, const uint16_t narrow[2]) {
     }
 }
 
-/* What complements lack: 1 a code with a sign, and of weighted parts also the weight. */
+/* The correction for complements: 1 for each code with a sign, and the weight as well for weighted
+ * parts. */
 static void add_corrections(struct rsrc_lut_unit *base) {
     struct unit *u = (struct unit *)base;
     const struct rsrc_lut_layout *layout = layout_of(u);
@@ -429,7 +433,8 @@ static void emit_steps(struct unit *u) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Bits computed as signs s = 2w - 1: (s.x + sum x) / 2. Signs computed as bits: 2 w.x - sum x. */
+/* If bits are computed as signs s = 2w - 1, the result is (s.x + sum x) / 2. If signs are computed
+ * as bits, it is 2 w.x - sum x. */
 static void correct(struct unit *u, uint16_t sums, uint16_t x_sums) {
     struct rsrc_kb *kb = u->kb;
     const struct rsrc_lut_layout *layout = layout_of(u);

@@ -1,8 +1,8 @@
-/* lut.c - `lut` to the planner: tiles, bytes and time. kernel/lut_layout.h has its machines, whose
- * codes dot_panel reads as well. */
+/* lut.c - what the planner needs of `lut`: tiles, bytes and time. kernel/lut_layout.h has its
+ * machines; dot_panel reads its codes as well. */
 #include "kernel/lut_layout.h"
 
-/* Neither alphabet nor columns matter to units of rows. */
+/* Units of rows do not depend on alphabet and columns. */
 struct rsrc_tiling rsrc_fit_lut(const struct rsrc_planned_layer *layer,
                                 const struct rsr_regime_plan *plan) {
     const struct rsrc_lut_layout layout =

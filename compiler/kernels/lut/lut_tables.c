@@ -1,12 +1,12 @@
 /* lut_tables.c - the part of a `lut` kernel that builds the tables of a token, and its constants.
  *
- * A table holds the sum of a segment's activations for every code. Of SHUFFLE16 and WORDS, column i
- * of the segment is spread over a vector (SHUFFLE16 by a pattern, then a shift that widens it to
- * int16), multiplied by digit i of each lane's code and added. Of the 128 sums of TABLE128 only
- * parts are computed, 16 of the low digits and 16 of the high ones, each by one product of four
- * columns with digits (of x + 128, which is unsigned; what that adds to a part begins it). Every
- * sum adds two parts, selected by TABLE, and TABLE2 takes the low and the high bytes of two vectors
- * of sums.
+ * A table has the sum of a segment's activations for every code. With SHUFFLE16 and WORDS, column i
+ * of the segment is spread over a vector (SHUFFLE16: by a pattern, then widened to int16 by a
+ * shift), multiplied by digit i of each lane's code, and added. For the 128 sums of TABLE128, only
+ * parts are computed: 16 of the low digits and 16 of the high digits, each by one product of four
+ * columns with digits. The product takes x + 128, which is unsigned; each part begins with a value
+ * that corrects this. TABLE selects two parts for every sum, and TABLE2 separates the low and the
+ * high bytes of two vectors of sums.
  */
 #include "kernels/lut/lut_kernel.h"
 
@@ -18,9 +18,9 @@
 #include "kernel_ops.h"
 
 #define MAX_GROUP_COLS 8
-#define LOAD_BYTES 16 /* of LOAD_LANES */
+#define LOAD_BYTES 16 /* bytes of LOAD_LANES */
 
-/* Segments that one pass builds the tables of. */
+/* Segments whose tables one pass builds. */
 static uint32_t pass_segments(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_SHUFFLE16 ? layout->vector_rows / 16 : 1;
 }
@@ -39,7 +39,8 @@ static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
 
 /* ---- constants ------------------------------------------------------------------------------- */
 
-/* Parts of 128 sums: of columns 0 and 1 of five, or 0 .. 3 of eight signs, and of the others. */
+/* The two parts of 128 sums: columns 0 and 1 of five ternary columns, or 0 .. 3 of eight signs; and
+ * the other columns. */
 enum { LOW_PART, HIGH_PART, N_PARTS };
 #define LOW_TERNARY_COLS 2
 #define LOW_BINARY_COLS 4
@@ -58,7 +59,7 @@ static int bit_digit(uint32_t code, uint32_t i) {
     return (code >> i & 1) != 0 ? 1 : -1;
 }
 
-/* Digit i of sum number `lane` of a part; ternary low digits are those of -4..4. */
+/* Digit i of sum number `lane` of a part; a ternary low part has codes -4..4. */
 static int part_digit(const struct rsrc_lut_layout *layout, uint32_t part, uint32_t lane,
                       uint32_t i) {
     const uint32_t first = part_first_col(layout, part);
@@ -72,7 +73,7 @@ static int part_digit(const struct rsrc_lut_layout *layout, uint32_t part, uint3
     return first + i == layout->group_cols - 1 ? 1 : bit_digit(lane, i);
 }
 
-/* The parts that code c adds. Codes beyond the last are never looked up. */
+/* The parts whose sum is that of code c. Codes beyond the last are never looked up. */
 static void select_parts(const struct rsrc_lut_layout *layout, uint32_t c,
                          uint32_t parts[N_PARTS]) {
     if (layout->alphabet == RSR_TERNARY) {
@@ -108,7 +109,8 @@ static uint8_t *put_lanes(uint8_t *out, const uint16_t *lanes, uint32_t n) {
     return out + n * sizeof *lanes;
 }
 
-/* Of a part, the digits of its sums, a byte a column, then what they begin with. */
+/* Constants of a part: the digits of its sums, one byte per column, then the values that sums begin
+ * with. */
 static uint8_t *put_part(const struct rsrc_lut_layout *layout, uint32_t part, uint8_t *out) {
     int32_t start[PART_SUMS] = {0};
     for (uint32_t lane = 0; lane < PART_SUMS; lane++)
@@ -121,8 +123,8 @@ static uint8_t *put_part(const struct rsrc_lut_layout *layout, uint32_t part, ui
     return out + sizeof start;
 }
 
-/* Where the parts of 32 sums are, counted in words, for each quarter of 128; then the numbers of
- * the low and the high bytes of 64 words. */
+/* For each quarter of the 128 sums: the places of the parts of 32 sums, in words. Then the numbers
+ * of the low and the high bytes of 64 words. */
 static void put_selections(const struct rsrc_lut_layout *layout, uint8_t *out) {
     uint16_t lanes[N_PARTS][32];
     for (uint32_t quarter = 0; quarter < N_QUARTERS; quarter++) {
@@ -169,7 +171,7 @@ struct tables {
     uint16_t patterns[MAX_GROUP_COLS];  /* u8 */
     uint16_t digits[2][MAX_GROUP_COLS]; /* i16 */
     uint16_t low_mask;                  /* i16 255 */
-    uint16_t rounding;                  /* i16, SHUFFLE16: half of what a high part counts */
+    uint16_t rounding;                  /* i16, SHUFFLE16: half the weight of a high part */
     /* TABLE128: */
     uint16_t part_digits[N_PARTS], part_starts[N_PARTS]; /* u8, i32 */
     uint16_t selects[N_QUARTERS][N_PARTS];               /* u16 */
@@ -253,7 +255,7 @@ static void emit_sums(struct tables *t, uint16_t x, const uint16_t sums[2]) {
     }
 }
 
-/* The two parts of every sum, low + LUT_HIGH_WEIGHT * high, as the low bytes of int16. */
+/* Splits every sum into two parts, low + LUT_HIGH_WEIGHT * high, in the low bytes of int16. */
 static void split_sums(struct tables *t, uint16_t sums, uint32_t number, uint16_t *low,
                        uint16_t *high) {
     struct rsrc_kb *kb = t->kb;
@@ -268,7 +270,8 @@ static void split_sums(struct tables *t, uint16_t sums, uint32_t number, uint16_
     rsrc_kb_binary(kb, RSR_KOP_AND, *high, *high, t->low_mask);
 }
 
-/* Stores the low and the high parts of two vectors of sums, 16 bytes of which are a lane 16. */
+/* Stores the low and the high parts of two vectors of sums; the sums of a segment fill a lane of 16
+ * bytes. */
 static void emit_parts(struct tables *t, const uint16_t sums[2], struct rsrc_address at) {
     struct rsrc_kb *kb = t->kb;
     uint16_t low[2], high[2];
@@ -281,7 +284,7 @@ static void emit_parts(struct tables *t, const uint16_t sums[2], struct rsrc_add
                   rsrc_address_offset(at, t->lut->layout.vector_rows));
 }
 
-/* The sums of one part, as words of which the even ones count. */
+/* Computes the sums of one part, in the even words. */
 static uint16_t emit_part(struct tables *t, struct rsrc_address x_at, uint32_t part) {
     struct rsrc_kb *kb = t->kb;
     const uint16_t four = rsrc_kb_reg(kb, RSR_ELEM_U32, 1, "x_four%u", part);
@@ -294,7 +297,7 @@ static uint16_t emit_part(struct tables *t, struct rsrc_address x_at, uint32_t p
     return rsrc_kb_unary(kb, RSR_KOP_BITCAST, words, sums);
 }
 
-/* A quarter of the sums, as bytes: a part of each, selected, plus the other. */
+/* A quarter of the sums, as bytes: for each sum one selected part plus the other. */
 static uint16_t emit_quarter(struct tables *t, const uint16_t words[N_PARTS], uint32_t q) {
     const uint16_t low = numbered_reg(t, RSR_ELEM_I16, "part_low", q),
                    high = numbered_reg(t, RSR_ELEM_I16, "part_high", q),
@@ -306,7 +309,7 @@ static uint16_t emit_quarter(struct tables *t, const uint16_t words[N_PARTS], ui
                          sums);
 }
 
-/* 128 low bytes, 128 high ones. */
+/* Stores 128 low bytes, then 128 high bytes. */
 static void emit_table128(struct tables *t, struct rsrc_address x_at, struct rsrc_address at) {
     const int64_t vector_bytes = t->lut->layout.vector_rows;
     uint16_t words[N_PARTS];
@@ -323,7 +326,7 @@ static void emit_table128(struct tables *t, struct rsrc_address x_at, struct rsr
     }
 }
 
-/* The tables of pass_segments segments. */
+/* Makes the tables of pass_segments segments. */
 static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
     const struct rsrc_lut_layout *layout = &t->lut->layout;
     struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, t->lut->x_at);
@@ -347,8 +350,9 @@ static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
         emit_parts(t, sums, at);
 }
 
-/* x to the end of its padding. Vector loads pass the end of the row, where the caller may have no
- * memory; what they find there meets digits that are 0. TABLE128: x + 128. */
+/* Copies x up to the end of its padding. Vector loads read beyond the end of the row, where the
+ * caller may have no memory; bytes that they read there are multiplied by digits 0. TABLE128: x +
+ * 128. */
 static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) {
     struct rsrc_kb *kb = t->kb;
     const struct rsrc_lut_kernel *lut = t->lut;
@@ -376,9 +380,9 @@ uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
     return rsrc_round_up(bytes, 64);
 }
 
-/* While a pass makes tables, memory would rest: it fetches codes that look up in them, those of the
- * worker's first unit. The second cache holds a unit's; the first one's fetching would push them
- * out. */
+/* Memory would be idle while a pass makes tables. So the pass prefetches codes of the worker's
+ * first unit into the second-level cache, which holds a unit's codes. It does not do so where
+ * prefetching goes to the first-level cache, which is too small for them. */
 static void fetch_first_unit(struct tables *t, uint16_t pass) {
     struct rsrc_frame *frame = &t->lut->walk.frame;
     const struct rsrc_lut_layout *layout = &t->lut->layout;

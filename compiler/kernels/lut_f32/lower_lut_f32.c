@@ -1,26 +1,26 @@
 /* lower_lut_f32.c - `lut` for float activations: rows select sums of a few columns instead of
  * multiplying.
  *
- * Of words, the sums of a segment are one vector of floats, or two; a row's code selects its sum
- * (TABLE, TABLE2: only the low bits of an index count), and rows are lanes. Of planes, the bytes of
- * 16 sums are four vectors; a row's code selects a byte of each (SHUFFLE16), and bytes are zipped
- * to sums. A table then holds magnitudes, and the code's sign is XORed into bit 31.
- * lut_f32_layout.h has the layout, lower_lut.c the same for int8.
+ * With words, the sums of a segment are one or two vectors of floats. Rows are lanes, and a row's
+ * code selects its sum (TABLE, TABLE2, which use only the low bits of an index). With planes, the
+ * bytes of 16 sums are four vectors. A row's code selects a byte of each (SHUFFLE16), and the bytes
+ * are zipped to sums. Then a table has magnitudes, and the code's sign is XORed into bit 31.
+ * lut_f32_layout.h has the layout; lower_lut.c is the kernel for int8.
  *
  * The one order of additions, whatever the vectors, tiles, units and batches:
  *   table  (d0 x0 + d1 x1) + d2 x2 ..., digits d in -1..1
  *   group  its segments' entries in ascending order, from +0 on
- *   row    without scales of groups: its one group. With them: what each group times its scale
- *          gives, in ascending order, from +0 on
- * Every addition joins sums of disjoint columns, and a product rounds no more often than the sums
- * of its group could, so that the error is at most n u sum |w x|.
+ *   row    without scales of groups: its one group. With them: the product of each group and its
+ *          scale, in ascending order, from +0 on
+ * Every addition joins sums of disjoint columns, and the rounding of a product is no more than the
+ * sums of its group could have, so the error is at most n u sum |w x|.
  *
- * Activations are finite: the header of a library of matrices asks for it (emit/c/matrices_c.c). A
- * digit of 0 times an infinity or a NaN is a NaN, so one of those spoils also rows whose weight for
- * it is 0, which a fold leaves alone.
+ * Activations must be finite: the header of a library of matrices says so (emit/c/matrices_c.c). 0
+ * times an infinity or a NaN is a NaN. So such an activation spoils even rows whose weight for it
+ * is 0; in a fold these rows stay correct.
  *
- * lut_walk.h has the loops over tokens, column blocks and units of rows; its steps are those of
- * lut_f32_layout.h, or, where groups have scales, whole groups.
+ * lut_walk.h has the loops over tokens, column blocks and units of rows. Its steps are those of
+ * lut_f32_layout.h, or whole groups if groups have scales.
  */
 #include "base/round.h"
 #include "kernels/lut_f32/lut_f32.h"
@@ -31,13 +31,13 @@
 #define MAX_RUNS 8u /* of a unit */
 #define PLANES LUT_F32_PLANES
 #define PLANE_RUNS RSRC_LUT_F32_RUNS
-/* From a binary16 number's bits, at their place in a binary32 one, to its value. */
+/* Factor from the bits of a binary16 number, shifted to their place in binary32, to its value. */
 #define HALF_SHIFT 13
 #define HALF_FACTOR 0x1p112f
 
 /* ---- sums of a unit's rows ------------------------------------------------------------------- */
 
-/* A register of one lane a row of a run. */
+/* A register with one lane for each row of a run. */
 static uint16_t lanes_reg(struct rsrc_lut_f32 *lut, enum rsr_elem elem, const char *name,
                           uint32_t number, const char *suffix) {
     return rsrc_kb_reg(&lut->walk.frame.kb, elem,
@@ -47,19 +47,19 @@ static uint16_t lanes_reg(struct rsrc_lut_f32 *lut, enum rsr_elem elem, const ch
 
 /* Registers of the code for units of n_vectors vectors. */
 struct unit {
-    struct rsrc_lut_unit base; /* sums: of planes four runs a vector, of words one */
+    struct rsrc_lut_unit base; /* sums: four runs per vector with planes, one with words */
     struct rsrc_lut_f32 *lut;
     uint32_t n_vectors;
     uint16_t group;                /* counter; RSR_NO_KREG: groups have no scales */
-    const uint16_t *steps_sums;    /* what steps add to: the group's sums, or the rows' */
+    const uint16_t *steps_sums;    /* the sums that steps add to: the group's or the rows' */
     uint16_t group_sums[MAX_RUNS]; /* only where groups have scales */
     uint16_t code, term;
     uint16_t scale, half, half_bits, half_factor; /* of groups */
-    /* Of words. */
+    /* With words. */
     uint16_t words[MAX_RUNS]; /* u32 */
     uint16_t tables[2];
     uint16_t ones;
-    /* Of planes: u32, u8, u16. */
+    /* With planes: u32, u8, u16. */
     uint16_t planes[PLANES], nibble, sign, nibble_mask, bit_mask, sign_mask;
     uint16_t table, parts[PLANES], sign_bytes, zipped, pairs[2][2], quads;
 };
@@ -81,10 +81,10 @@ static void make_group_registers(struct unit *u) {
         rsrc_kb_const_f32(kb, lanes_reg(lut, RSR_ELEM_F32, "half_factor", 0, suffix), HALF_FACTOR);
 }
 
-/* Sums by multiply-adders: t * 1 + s rounds as t + s does. Shifts and additions share two of a
- * Zen 4's four vector units, and multiply-adders are the other two (0.8 of the time); where they
- * share theirs with additions, nothing changes. The ones come from memory, lest a back end makes
- * additions of it. */
+/* Adds by multiply-add: t * 1 + s rounds like t + s. On a Zen 4, shifts and additions share two of
+ * the four vector units, and multiply-adds use the other two (0.8 of the time); where they share
+ * units with additions, the time is equal. The ones come from memory, so that a back end cannot
+ * turn the operation into an addition. */
 static uint16_t load_ones(struct unit *u) {
     struct rsrc_lut_f32 *lut = u->lut;
     const int64_t at = rsrc_lut_f32_n_digits(&lut->layout) * (int64_t)sizeof(float);
@@ -104,7 +104,7 @@ static void make_word_registers(struct unit *u) {
     u->ones = load_ones(u);
 }
 
-/* A register as wide as a vector of rows' bytes. */
+/* A register with one byte for each row of a vector. */
 static uint16_t plane_reg(struct unit *u, enum rsr_elem elem, const char *name, uint32_t number) {
     static const uint32_t elem_bytes[RSR_ELEM_COUNT] = {
         [RSR_ELEM_U8] = 1, [RSR_ELEM_U16] = 2, [RSR_ELEM_U32] = 4};
@@ -184,7 +184,7 @@ static void fetch(struct unit *u, struct rsrc_address at, uint64_t size_bytes) {
                               rsrc_fetch_ahead(frame->layer->spec, n_streams(u)));
 }
 
-/* Codes of the step, behind the group's scales. */
+/* Codes of the step, after the group's scales. */
 static struct rsrc_address step_address(const struct unit *u, uint32_t stream) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     const int64_t n = in_stream(u, stream);
@@ -230,8 +230,8 @@ static void add_words(struct unit *u, uint32_t v, uint32_t i) {
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->term, code, u->tables[0], u->tables[1]);
     else
         rsrc_kb_binary(kb, RSR_KOP_TABLE, u->term, code, u->tables[0]);
-    /* A step's first term and that of its single column are added: so all units have as much to
-     * do. */
+    /* The terms of a step's first segment and of its single column use plain additions: this
+     * balances the vector units. */
     if (i != 0 && !rsrc_lut_f32_is_single(u->lut, i))
         rsrc_kb_ternary(kb, RSR_KOP_FMA, u->steps_sums[v], u->term, u->ones, u->steps_sums[v]);
     else
@@ -255,7 +255,7 @@ static void load_plane(struct unit *u, uint32_t i) {
                  rsrc_address_offset(step_address(u, 0), i * u->lut->layout.vector_rows));
 }
 
-/* code = that of segment i: a nibble, or, of the one column, the last plane's highest bit. */
+/* code = that of segment i: a nibble, or, for the single column, the last plane's highest bit. */
 static void take_code(struct unit *u, uint32_t i) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
@@ -268,7 +268,7 @@ static void take_code(struct unit *u, uint32_t i) {
     rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->code, u->nibble);
 }
 
-/* The highest byte of the sums that segment i selects gets their signs. */
+/* Puts the signs into the highest byte of the sums that segment i selects. */
 static void apply_signs(struct unit *u, uint32_t i) {
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
     rsrc_kb_immediate(kb, RSR_KOP_SHL, u->sign, u->planes[PLANES - 1], 7 - i);
@@ -277,7 +277,7 @@ static void apply_signs(struct unit *u, uint32_t i) {
     rsrc_kb_binary(kb, RSR_KOP_XOR, u->parts[PLANES - 1], u->parts[PLANES - 1], u->sign_bytes);
 }
 
-/* sums += what the bytes of the four parts make */
+/* sums += the floats whose bytes are the four parts */
 static void add_parts(struct unit *u) {
     static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
@@ -327,7 +327,7 @@ static void emit_steps(struct unit *u, uint16_t first, uint16_t end) {
 
 /* ---- scales of groups ------------------------------------------------------------------------ */
 
-/* scale = those of the group, of a run */
+/* scale = the group's scales for a run */
 static void load_scales(struct unit *u, uint32_t run) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
@@ -346,7 +346,7 @@ static void load_scales(struct unit *u, uint32_t run) {
     rsrc_kb_binary(kb, RSR_KOP_MUL, u->scale, u->scale, u->half_factor);
 }
 
-/* The groups at work: their sums, and those times their scales to the rows'. */
+/* For each current group: makes its sums, and adds them times the scales to the rows' sums. */
 static void emit_groups(struct unit *u) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     const struct rsrc_lut_walk *walk = u->base.walk;

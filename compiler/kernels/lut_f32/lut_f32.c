@@ -1,10 +1,10 @@
-/* lut_f32.c - `lut` of floats to the planner: its machines, tiles, bytes and time. */
+/* lut_f32.c - what the planner needs of `lut` for floats: machines, tiles, bytes and time. */
 #include "kernels/lut_f32/lut_f32.h"
 
-/* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512, in words. Others look
- * the 14 that differ by more than their sign up as bytes: with AVX2 1.3 times as fast as whole
- * floats. Of 153 and 147 instructions that look planes up 84 and 96 are shuffles, for which
- * processors have fewer units: they take as long as a sixth more. */
+/* On AVX-512, a table of the 27 ternary sums is two vectors of floats (words). Other machines look
+ * up bytes of the 14 sums that differ in more than their sign (planes); with AVX2 this is 1.3 times
+ * as fast as whole floats. Planes need 153 and 147 instructions, of which 84 and 96 are shuffles.
+ * Processors have fewer units for shuffles, so the instructions take a sixth longer. */
 static const struct rsrc_lut_work words[] = {{22, 13, 92}, {25, 8, 64}},
                                   planes[] = {{178, 28, 288}, {172, 32, 426}};
 
@@ -17,8 +17,8 @@ static const struct rsrc_lut_f32_machine machines[] = {
 };
 const struct rsrc_machine_table rsrc_lut_f32_machines = RSRC_MACHINE_TABLE(machines);
 
-/* Vector instructions that scale a group's sums of a run of rows: of binary16 and binary32
- * scales. */
+/* Vector instructions that scale a group's sums of a run of rows, with scales in binary16 and in
+ * binary32. */
 #define SCALE_HALF 6.0
 #define SCALE_FLOAT 3.0
 

@@ -8,7 +8,7 @@
 #define MAX_SEGMENT_COLS 4u
 #define MAX_PARTS 4u
 
-/* Steps whose tables are made: all at work, or those of one group. */
+/* Steps whose tables are made: all current steps, or those of one group. */
 struct span {
     uint16_t group;      /* its number; RSR_NO_KREG: there is only one group */
     uint16_t first, end; /* steps of the group */
@@ -71,7 +71,7 @@ static struct rsrc_address column_address(const struct rsrc_lut_f32 *lut, const 
     return rsrc_address_offset(at, col * (int64_t)sizeof(float));
 }
 
-/* sums = those of the n_cols columns that a segment has; none: 0 */
+/* sums = the sums of a segment's n_cols columns; 0 if it has none */
 static void emit_sums(struct rsrc_lut_f32 *lut, const struct tables *t, const struct span *span,
                       uint16_t step, uint32_t segment, uint32_t n_cols) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
@@ -98,8 +98,8 @@ static void store_sums(struct rsrc_lut_f32 *lut, const struct tables *t, struct 
                       rsrc_address_offset(to, part * rsrc_lut_f32_part_bytes(lut)));
 }
 
-/* Four vectors of four sums become the planes of their bytes: bytes of a vector go where those of
- * the same plane are together, and words of four vectors are transposed. */
+/* Turns four vectors of four sums into planes of bytes: within a vector, bytes of one plane are
+ * brought together; then the words of the four vectors are transposed. */
 static void store_planes(struct rsrc_lut_f32 *lut, const struct tables *t, struct rsrc_address to) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
     for (uint32_t i = 0; i < LUT_F32_PLANES; i++) {
@@ -136,7 +136,7 @@ static void emit_step_tables(struct rsrc_lut_f32 *lut, const struct tables *t,
     }
 }
 
-/* The last step of a group may be short. No read goes behind x. */
+/* The last step of a group may be short. No load reads beyond x. */
 static void emit_span_tables(struct rsrc_lut_f32 *lut, const struct tables *t,
                              const struct span *span) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
@@ -156,7 +156,7 @@ static void emit_span_tables(struct rsrc_lut_f32 *lut, const struct tables *t,
     rsrc_kb_end(kb);
 }
 
-/* Groups of the same size in a loop; the matrix's last, where it is short, by itself. */
+/* Groups of equal size are in a loop; the matrix's last group, if it is short, is separate code. */
 static void emit_group_tables(struct rsrc_lut_f32 *lut, const struct tables *t) {
     const struct rsrc_lut_f32_layout *layout = &lut->layout;
     const struct rsrc_lut_walk *walk = &lut->walk;

@@ -1,5 +1,5 @@
-/* lower_matvec.c - a plan of a GPU to the constants of its kernel, and int8 weights to codes; their
- * layout is in matvec.h. */
+/* lower_matvec.c - turns a plan for a GPU into the constants of its kernel, and int8 weights into
+ * codes, whose layout is in matvec.h. */
 #include "kernels/matvec/matvec.h"
 
 #include <assert.h>
@@ -38,7 +38,7 @@ static void pack_load(const uint8_t *digits, enum rsr_gpu_codes codes, uint8_t *
         }
 }
 
-/* One step of one row: `n` weights, less than a whole step at the end of a row. */
+/* Packs one step of one row: `n` weights, fewer at the end of a row. */
 static void pack_step(const int8_t *weights, uint32_t n, enum rsr_gpu_codes codes, uint8_t *out) {
     const uint32_t groups = load_groups(codes);
     uint8_t code[MAX_STEP_COLS] = {0};
@@ -74,7 +74,7 @@ void rsrc_pack_matvec(const struct rsr_matrix *matrix, const struct rsr_matvec *
 
 /* ---- constants ------------------------------------------------------------------------------- */
 
-#define MAX_AHEAD 6u /* loads in flight: 96 bytes and 24 registers a lane */
+#define MAX_AHEAD 6u /* loads in flight: 96 bytes and 24 registers per lane */
 
 struct rsr_matvec rsrc_make_matvec(const struct rsrc_lower_input *input) {
     const enum rsr_gpu_codes codes = rsrc_matvec_codes(input->plan->kernel);

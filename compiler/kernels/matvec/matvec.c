@@ -1,27 +1,26 @@
-/* matvec.c - the kernel of GPUs to the planner: its machines, launch shape, bytes and time.
+/* matvec.c - what the planner needs of the kernel of GPUs: machines, launch shape, bytes and time.
  *
- * Both kinds of codes are costed by the same model: a token reads all codes once, unpacking
- * overlaps with reading, and a launch is paid on top. 2-bit codes take two integer instructions for
- * four weights, base-3 codes five, for a fifth less to read: they pay where a multiprocessor has
- * cycles to spare. Tokens of a batch share the launch, and a few of them reading and unpacking.
+ * One model gives the cost of both kinds of codes: a token reads all codes once, unpacking overlaps
+ * with reading, and a launch is added. 2-bit codes take two integer instructions for four weights.
+ * Base-3 codes take five, but have a fifth fewer bytes: they pay if a multiprocessor has idle
+ * cycles. Tokens of a batch share the launch, and a few of them reading and unpacking.
  */
 #include "kernels/matvec/matvec.h"
 
 #include "base/round.h"
 
-/* Share of the data sheet's bandwidth that one kernel reads with. */
+/* The share of the data sheet's bandwidth that one kernel reaches. */
 #define READ_SHARE 0.75
-/* Share of integer instructions that code with loads and barriers in between keeps. */
+/* The share of the peak rate of integer instructions that code with loads and barriers reaches. */
 #define INT_SHARE 0.5
 
 #define MAX_TOKEN_TILE 4u /* tokens that share one reading: accumulators, shared memory */
-/* Of a block: what every GPU gives without being asked, less the sums and scales beside the
- * rows. */
+/* Shared memory of a block for rows: what every GPU gives by default, less the sums and scales. */
 #define SHARED_BYTES (47u << 10)
 #define BYTES_OF_LOAD 16u
 
-/* Integer instructions that a multiprocessor starts in a cycle, over lanes. No description is of an
- * older GPU (RSRC_SPEC_FIELDS). */
+/* Integer instructions that a multiprocessor starts per cycle, counted in lanes. There are no
+ * descriptions of older GPUs (RSRC_SPEC_FIELDS). */
 static const struct matvec_machine {
     struct rsrc_machine head;
     double int_lanes;
@@ -39,7 +38,7 @@ static const struct codes {
 struct cost {
     uint64_t weight_bytes;
     double read_us, unpack_us; /* of one token */
-    double shared_us;          /* the longer, of a token of a full tile */
+    double shared_us;          /* the longer of both, per token of a full tile */
 };
 
 static uint32_t smaller(uint32_t a, uint32_t b) {
@@ -80,8 +79,8 @@ struct rsrc_tiling rsrc_fit_matvec_base3(const struct rsrc_planned_layer *layer,
     return fit(layer, plan);
 }
 
-/* As many rows a block as leave no multiprocessor without one; the other warps share the rows'
- * steps. */
+/* Chooses the most rows per block that still give every multiprocessor a block; the other warps
+ * share the rows' steps. */
 static uint32_t block_rows(uint32_t rows, const struct rsr_gpu *gpu) {
     const uint32_t row_groups = rsrc_divide_up(rows, RSR_GPU_ROWS_PER_WARP);
     uint32_t row_warps = RSRC_MATVEC_MAX_WARPS;

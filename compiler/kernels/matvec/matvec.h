@@ -4,7 +4,7 @@
 
 #include "kernel/kernel.h"
 
-/* Columns beyond which one row of activations does not fit a block's 48 KiB of shared memory. */
+/* The most columns: a row of activations must fit a block's 48 KiB of shared memory. */
 #define RSRC_MATVEC_MAX_COLS 46080u
 #define RSRC_MATVEC_MAX_WARPS 8u /* of a block */
 
@@ -17,7 +17,8 @@ static inline uint32_t rsrc_matvec_step_cols(enum rsr_gpu_codes codes) {
     return (codes == RSR_GPU_BITS2 ? 64 : 80) * RSR_GPU_LANES_PER_ROW;
 }
 
-/* The constants of the plan, which fits: warps that have no rows share the steps of the others'. */
+/* The constants of a plan that has passed rsrc_fit_plan(): warps without rows share the steps of
+ * the others. */
 struct rsr_matvec rsrc_make_matvec(const struct rsrc_lower_input *input);
 
 /* Packs weights as the codes that cuda/kernels/matvec.cuh reads; `out` has matvec->weight_bytes
@@ -31,9 +32,9 @@ struct rsr_matvec rsrc_make_matvec(const struct rsrc_lower_input *input);
  *     s * 32 G + g / 4 * 128 + l * 16 + g % 4 * 4 + j
  *
  * so that the eight lanes of a row read 128 consecutive bytes of activations at a time. Group g of
- * a word is bits 2g, 2g + 1 of its bytes (bits2), or the digit of weight 3^(4 - g) of the number v
- * that a byte stores as ceil(v * 256 / 243) (base3). Columns and rows beyond the matrix have code
- * 0: the activations there are 0, the sums are not stored.
+ * a word is bits 2g, 2g + 1 of its bytes (bits2). In base3, a byte stores a number v as ceil(v *
+ * 256 / 243), and group g is the digit of v with weight 3^(4 - g). Columns and rows beyond the
+ * matrix have code 0: the activations there are 0, the sums are not stored.
  */
 void rsrc_pack_matvec(const struct rsr_matrix *matrix, const struct rsr_matvec *matvec,
                       uint8_t *out);

@@ -2,17 +2,17 @@
  *
  * For every block of k rows: sum the inputs of each segment once, then distribute the sums to the
  * rows. RSR (direct) multiplies each sum by the segment's k digits. RSR++ (tree) writes the sums to
- * a table with one slot a code and folds it digit by digit: row i gets the entries whose digit i is
- * +1 minus those whose digit is -1, then entries that differ in digit i alone are added together.
+ * a table with one slot per code and folds it digit by digit: row i gets the entries whose digit i
+ * is +1 minus those whose digit is -1, then entries that differ only in digit i are added together.
  * Source: RSR, arXiv 2411.06360, sections 3 and 4; rsr/segment.h defines the codes.
  *
- * Float activations take the same way, one addition after the other: in a segment its added members
- * by column, then the subtracted ones; over segments by ascending code; in a fold by ascending
- * entry, +1 before -1. Every addition joins sums of disjoint columns, n - 1 of them a row of n
- * weights, so that the error is at most n u sum |w x| (u = 2^-24), and no tile or batch changes a
- * bit. Where groups of columns have scales, each group is summed in this way by itself; what it
- * gives times its scale is added to the row, in ascending order, from +0 on: a rounding more a
- * group, which is one fewer column in the sums before.
+ * Float activations are computed in the same steps, in one order of additions: within a segment,
+ * added members by column, then subtracted ones; segments by ascending code; in a fold, entries in
+ * ascending order, +1 before -1. Every addition joins sums of disjoint columns, and a row of n
+ * weights has n - 1 of them. So the error is at most n u sum |w x| (u = 2^-24), and tiles and
+ * batches do not change any bit. If groups of columns have scales, each group is summed in this way
+ * by itself. Its sum times its scale is added to the row, in ascending order, from +0 on. This adds
+ * one rounding per group, and each group's sum has one addition less.
  */
 #include "base/round.h"
 #include "kernel/kernel_frame.h"
@@ -34,7 +34,8 @@ struct scatter {
     struct rsrc_frame_token row;
 };
 
-/* Registers of one height of block: k, and rows % k for the last. `suffix` ends their names. */
+/* Registers for blocks of one height: k, or rows % k for the last block. `suffix` ends their
+ * names. */
 struct scatter_body {
     uint32_t n_rows;
     const char *suffix;
@@ -232,9 +233,9 @@ static void emit_binary_level(struct scatter *s, const struct scatter_body *body
     rsrc_kb_end(kb);
 }
 
-/* Signs: the top row is +1 in every code, so the total U is its result; row i is twice the entries
- * with bit i, less U. Not of floats: the row would have the error of U and twice that of its
- * entries. */
+/* Signs: the top row is +1 in every code, so its result is the total U; row i is twice the entries
+ * with bit i, less U. Floats do not use this: the row would have the error of U and twice the error
+ * of its entries. */
 static void emit_sign_rows(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
     const uint32_t top = body->n_rows - 1;
@@ -279,7 +280,7 @@ static void load_block_field(struct scatter *s, uint16_t dst, size_t offset) {
     rsrc_kb_load(&s->frame.kb, dst, at);
 }
 
-/* Which segments the block has: where groups have scales, in the group. */
+/* Finds the segments of the block, or of its current group if groups have scales. */
 static void load_block(struct scatter *s) {
     load_block_field(s, s->first_member, offsetof(struct rsrc_scatter_block, first_member));
     load_block_field(s, s->first_segment, offsetof(struct rsrc_scatter_block, first_segment));
@@ -287,7 +288,7 @@ static void load_block(struct scatter *s) {
     rsrc_kb_binary(&s->frame.kb, RSR_KOP_ADD, s->end_segment, s->first_segment, s->n_segments);
 }
 
-/* rows = what the segments give */
+/* rows = the sums of the segments */
 static void emit_rows(struct scatter *s, const struct scatter_body *body) {
     if (s->fold == RSR_FOLD_TREE) {
         emit_clear_table(s, body);
@@ -300,7 +301,7 @@ static void emit_rows(struct scatter *s, const struct scatter_body *body) {
     emit_segments(s, body);
 }
 
-/* totals = what each group gives times its scale */
+/* totals = the sum of each group times its scale */
 static void emit_groups(struct scatter *s, const struct scatter_body *body,
                         uint16_t totals[RSR_MAX_K]) {
     struct rsrc_kb *kb = &s->frame.kb;
@@ -321,7 +322,7 @@ static void emit_groups(struct scatter *s, const struct scatter_body *body,
     rsrc_kb_end(kb);
 }
 
-/* One block of n_rows rows for one token. */
+/* Emits one block of n_rows rows for one token. */
 static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {
     struct rsrc_kb *kb = &s->frame.kb;
     struct scatter_body body = {.n_rows = n_rows, .suffix = suffix};
@@ -341,7 +342,7 @@ static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {
                          &s->row, s->block, i);
 }
 
-/* Counters and what is known of a block. */
+/* Emits counters and the data of a block. */
 static void make_registers(struct scatter *s) {
     struct rsrc_kb *kb = &s->frame.kb;
     s->block = rsrc_kb_index_reg(kb, "block");
@@ -389,7 +390,7 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
     const struct rsr_regime_plan *plan = input->plan;
     const struct rsr_matrix *matrix = input->matrix;
     const struct rsrc_place place = {.tensor = input->title};
-    /* Largest intermediate: 2 * (entries with bit i) - U of signs, |x| <= 128. */
+    /* The largest intermediate is 2 * (entries with bit i) - U, with signs and |x| <= 128. */
     if (input->input == RSR_INPUT_I8 && (uint64_t)matrix->cols * 3 * 128 > INT32_MAX)
         return rsrc_refuse_wide(diag, input);
     if (plan->fold == RSR_FOLD_TREE &&

@@ -1,4 +1,5 @@
-/* pack_scatter.c - a segment index to the tables that `scatter` walks; the layout is in scatter.h.
+/* pack_scatter.c - packs a segment index into the tables that `scatter` walks; the layout is in
+ * scatter.h.
  *
  * The order of members inside a segment carries no information, so the negated ones go last: two
  * counts replace a sign bit on every member.
@@ -9,7 +10,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* What the kernel finds a segment's sum by: the slot of the fold table, or k digits of two bits. */
+/* The number by which the kernel uses a segment's sum: the slot of the fold table, or k digits of
+ * two bits. */
 static uint32_t segment_slot(const struct rsr_index *index, enum rsr_fold_kind fold,
                              uint32_t n_rows, uint32_t code) {
     const uint32_t top = 1u << (n_rows - 1);
@@ -72,14 +74,14 @@ uint64_t rsrc_count_scatter_segments(const struct rsr_index *index, uint32_t gro
     return n;
 }
 
-/* Where packing is. */
+/* The state of packing. */
 struct cursor {
     struct rsrc_scatter_segment *segment;
     uint64_t n_members, n_segments;
-    uint32_t *next; /* of every segment of the block, the first member that is not packed */
+    uint32_t *next; /* for every segment of the block, the first member that is not packed yet */
 };
 
-/* The segments of a block in the columns up to end_col. */
+/* Packs the segments of a block for the columns up to end_col. */
 static void pack_group(const struct rsrc_lower_input *input,
                        const struct rsrc_scatter_layout *layout,
                        const struct rsr_index_block *block, uint64_t end_col, uint8_t *codes,

@@ -1,5 +1,5 @@
-/* scatter.c - `scatter` to the planner: tiles, bytes and time. One token at a time, in scalars,
- * which every processor has. */
+/* scatter.c - what the planner needs of `scatter`: tiles, bytes and time. One token at a time, in
+ * scalars, which every processor has. */
 #include "kernels/scatter/scatter.h"
 
 #include "base/round.h"
@@ -7,7 +7,7 @@
 static const struct rsrc_machine machines[] = {{0, 0, "scalar"}};
 const struct rsrc_machine_table rsrc_scatter_machines = RSRC_MACHINE_TABLE(machines);
 
-/* Whole blocks of k rows, no more than these. */
+/* A tile has whole blocks of k rows, at most this many rows. */
 #define TILE_ROWS 16u
 
 struct rsrc_tiling rsrc_fit_scatter(const struct rsrc_planned_layer *layer,

@@ -1,5 +1,5 @@
-/* lower_table.c - `table` over the codes of `lut`: the loops around taking codes apart, making sums
- * and adding them. table.h has the whole.
+/* lower_table.c - `table` over the codes of `lut`: the loops around unpacking codes, making sums
+ * and adding them. table.h has the overview.
  *
  * Source: RSR, arXiv 2411.06360, with segments of columns and an index that is data.
  */
@@ -13,7 +13,8 @@
 
 /* ---- scratch memory -------------------------------------------------------------------------- */
 
-/* Sums and columns of all tokens of a group; what is stored behind the last offsets has room. */
+/* Scratch memory has sums and columns of all tokens of a group, and room for what is stored beyond
+ * the last offsets. */
 static void place_scratch(struct rsrc_table *table) {
     const struct rsrc_table_shape *shape = &table->shape;
     const uint64_t rows = (uint64_t)shape->block_units * shape->unit_rows;
@@ -58,7 +59,7 @@ static void emit_clear(struct rsrc_table *table) {
     rsrc_kb_end(kb);
 }
 
-/* The chunk's activations as columns; those behind the matrix's last are zeros. */
+/* Transposes the chunk's activations into columns; columns beyond the matrix are zeros. */
 static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
     struct rsrc_kb *kb = &table->frame.kb;
     const struct rsrc_table_shape *shape = &table->shape;
@@ -82,7 +83,8 @@ static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
     rsrc_kb_end(kb);
 }
 
-/* Passes may have steps that no chunk has: any sums of their columns, which are zeros, will do. */
+/* Passes may have steps beyond the chunk. Their columns are zeros, so any of their sums is
+ * correct. */
 static void emit_clear_offsets(struct rsrc_table *table) {
     struct rsrc_kb *kb = &table->frame.kb;
     const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 4, "no_offsets"), 0);
@@ -94,8 +96,8 @@ static void emit_clear_offsets(struct rsrc_table *table) {
     rsrc_kb_end(kb);
 }
 
-/* A vector of tokens has all passes of the chunk in turn: one vector's sums of the chunk are in the
- * second-level cache then, beside the offsets. */
+/* A vector of tokens goes through all passes of the chunk before the next vector. So the
+ * second-level cache holds the chunk's sums of only one vector, and the offsets. */
 static void emit_passes(struct rsrc_table *table) {
     struct rsrc_kb *kb = &table->frame.kb;
     const struct rsrc_table_shape *shape = &table->shape;
@@ -120,7 +122,8 @@ static void emit_passes(struct rsrc_table *table) {
 
 /* ---- blocks of rows, groups of tokens -------------------------------------------------------- */
 
-/* Rows of units `block` .. `end`: those that there are, and whole vectors of them. */
+/* Rows of units `block` .. `end`: their number within the matrix, and rounded up to whole
+ * vectors. */
 static void set_rows(struct rsrc_table *table, uint16_t block, uint16_t end) {
     struct rsrc_kb *kb = &table->frame.kb;
     const uint16_t unit_rows = rsrc_kb_index_const(kb, table->shape.unit_rows, "unit_rows");
@@ -177,7 +180,7 @@ static void emit_kernel(struct rsrc_table *table) {
     rsrc_kb_end(kb);
 }
 
-/* The shape and the plan's tokens are set, the frame is begun. */
+/* Emits the kernel; the shape and the plan's tokens are set, and the frame is begun. */
 static void lower(struct rsrc_table *table, const char *form, struct rsrc_arena *arena,
                   struct rsr_lowered *out, const char **detail) {
     const struct rsrc_table_shape *shape = &table->shape;
@@ -255,7 +258,7 @@ enum rsrc_status rsrc_lower_table_dot(struct rsrc_diag *diag, struct rsrc_arena 
     return RSRC_OK;
 }
 
-/* The codes that lut_f32 has packed, or the same again. */
+/* Gives the codes that lut_f32 has packed, or packs them again. */
 static void take_words(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                        const struct rsrc_lut_f32_layout *layout, struct rsr_lowered *out) {
     if (input->codes != NULL) {

@@ -1,4 +1,5 @@
-/* table.c - `table` over the codes of lut to the planner: its machines, tiles, bytes and time. */
+/* table.c - what the planner needs of `table` over the codes of lut: machines, tiles, bytes and
+ * time. */
 #include "kernels/table/table.h"
 
 #include "base/round.h"
@@ -20,16 +21,17 @@ const struct rsrc_machine_table rsrc_table_f32_machines = RSRC_MACHINE_TABLE(mac
 const struct rsrc_machine_table rsrc_table_machines = {machines, sizeof *machines,
                                                        sizeof machines / sizeof *machines - 1};
 
-/* Bytes of tables that stay in a first-level cache of 32 KiB beside what passes through it: on a
- * Zen 4 26 KB and 31 KB were as fast, and 36 KB took 1.3 times as long. */
+/* Bytes of tables that stay in a first-level cache of 32 KiB while other data passes through it. On
+ * a Zen 4, 26 KB and 31 KB were equally fast, and 36 KB took 1.3 times as long. */
 #define TABLE_BYTES 27000u
-/* Of columns whose 16-bit sums hold activations down to -128: 255 * 128 = 32640. */
+/* The most columns whose sums fit 16 bits with activations down to -128: 255 * 128 = 32640. */
 #define CHUNK_COLS 255u
-/* Of the second-level cache: offsets of a chunk and its sums for a vector of tokens, which every
- * pass reads. The sums of all columns, which a chunk reads once, may leave it. */
+/* The share of the second-level cache for the offsets of a chunk and its sums for a vector of
+ * tokens, which every pass reads. The sums of all columns may leave the cache, because a chunk
+ * reads them once. */
 #define BLOCK_PART 0.45
-/* A tile's tables are made for it alone, and take as long as additions for some 130 rows: tiles are
- * large, and for every core there are a few. */
+/* Each tile makes its own tables, which takes as long as the additions for about 130 rows. So tiles
+ * are large, with only a few per core. */
 #define MIN_TILE_ROWS 256u
 #define MAX_TILE_ROWS 1024u
 #define TILES_PER_CORE 2u
@@ -56,7 +58,7 @@ bool rsrc_table_dot_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabe
     return dot != NULL && rsrc_dot_machine_of(dot)->vector_bytes == own.vector_bytes;
 }
 
-/* Numbers of every second 16-bit lane of two vectors of words. */
+/* Byte numbers that select every second 16-bit lane of two vectors of words. */
 uint64_t rsrc_table_f32_index_bytes(const struct rsrc_lut_f32_layout *layout) {
     return layout->planes ? 0 : 2 * layout->vector_rows * sizeof(uint16_t);
 }
@@ -81,8 +83,7 @@ static uint32_t block_units(const struct rsr_spec *spec, const struct rsrc_table
     return rsrc_divide_up(n_units, rsrc_divide_up(n_units, most));
 }
 
-/* A step is a segment of four columns. Passes are equal, so that one piece of code makes them
- * all. */
+/* A step is a segment of four columns. Passes are equal, so that one piece of code serves all. */
 struct rsrc_table_shape rsrc_make_table_shape(const struct rsr_spec *spec,
                                               const struct rsrc_lut_layout *layout,
                                               const struct rsrc_machine *machine) {
@@ -115,7 +116,7 @@ struct rsrc_table_shape rsrc_make_table_shape(const struct rsr_spec *spec,
     return shape;
 }
 
-/* A pass is 16 bytes of codes, or of binary ones their halves: 64 columns. A vector is four
+/* A pass is 64 columns: 16 bytes of codes, or half of that for binary codes. A vector is four
  * rows. */
 struct rsrc_table_shape rsrc_make_table_dot_shape(const struct rsr_spec *spec,
                                                   enum rsr_alphabet alphabet,
@@ -146,7 +147,7 @@ struct rsrc_table_shape rsrc_make_table_dot_shape(const struct rsr_spec *spec,
     return shape;
 }
 
-/* A chunk is a group, whose passes may have steps that it lacks, or, where there are no scales, a
+/* A chunk is a group with scales, whose passes may have steps beyond it, or, without scales, a
  * pass. */
 struct rsrc_table_shape rsrc_make_table_f32_shape(const struct rsr_spec *spec,
                                                   const struct rsrc_lut_f32_layout *layout,
@@ -190,7 +191,7 @@ static struct rsrc_tiling fit(const struct rsr_regime_plan *plan, uint32_t unit_
     return (struct rsrc_tiling){unit_rows, wanted < lanes ? lanes : wanted / lanes * lanes};
 }
 
-/* Neither alphabet nor columns matter to units of rows. */
+/* Units of rows do not depend on alphabet and columns. */
 struct rsrc_tiling rsrc_fit_table(const struct rsrc_planned_layer *layer,
                                   const struct rsr_regime_plan *plan) {
     const struct rsrc_lut_layout layout =
@@ -214,12 +215,13 @@ struct rsrc_tiling rsrc_fit_table_f32(const struct rsrc_planned_layer *layer,
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-/* Vector instructions that the kernel counts, for a vector of tokens: of rows. */
+/* Counted vector instructions for a vector of tokens: per row. */
 static double count_additions(const struct rsrc_table_shape *shape, double per_memory) {
     const double results = shape->lanes.lanes;
     const double additions = shape->pass_steps * shape->step_segments * per_memory;
     const double clear = shape->lanes.elem == RSR_ELEM_I16 ? 2 : 1;
-    /* Loads and stores between passes; where the chunk ends its sums get to all columns'. */
+    /* Loads and stores between passes, and the addition of a chunk's sums to those of all
+     * columns. */
     const double between = shape->has_wide_sums ? 2 * (shape->n_passes - 1) : 2;
     const double end = shape->lanes.elem == RSR_ELEM_I16 ? 5 + 2 * per_memory
                        : shape->has_wide_sums            ? 5
@@ -228,10 +230,10 @@ static double count_additions(const struct rsrc_table_shape *shape, double per_m
            (shape->n_chunks * (shape->n_passes * additions + between + end) + clear + results);
 }
 
-/* Of tables, and of the columns that they are made of. */
+/* Instructions to make tables, and the columns for them. */
 static double count_sums(const struct rsrc_table_shape *shape) {
     static const double parts[][2] = {
-        /* [alphabet][floats]: besides a store and an addition a sum */
+        /* [alphabet][floats]: in addition to a store and an addition for each sum */
         [RSR_TERNARY] = {16, 4},
         [RSR_BINARY_SIGN] = {16, 20},
         [RSR_BINARY_BIT] = {6, 3}};
@@ -248,7 +250,7 @@ static double count_blocks(const struct rsrc_table_shape *shape) {
     return rsrc_divide_up(shape->n_padded_rows, shape->unit_rows * shape->block_units);
 }
 
-/* Of taking codes apart and making offsets, once a group. */
+/* Instructions to unpack codes and make offsets, once per group of tokens. */
 static double count_codes(const struct rsrc_lut_layout *layout) {
     static const double quad[][2] = {/* [lookup][binary] */
                                      [RSRC_LUT_TABLE128] = {30, 22},
@@ -312,7 +314,8 @@ uint32_t rsrc_list_table_f32(struct rsrc_arena *arena, const struct rsrc_plan_in
     return 1;
 }
 
-/* Open where nothing is looked up; else `table` reads the codes of lut, which are smaller. */
+/* A choice only if the target looks nothing up; else `table` reads the codes of lut, which are
+ * smaller. */
 uint32_t rsrc_list_table_dot(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              const struct rsrc_machine *machine, struct rsrc_choice *out) {
     struct rsrc_dot_layout layout;

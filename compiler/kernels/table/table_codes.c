@@ -1,9 +1,9 @@
-/* table_codes.c - codes of `lut` for int8 activations to offsets of sums; see table.h. */
+/* table_codes.c - turns codes of `lut` for int8 activations into offsets of sums; see table.h. */
 #include "kernels/table/table.h"
 
-/* Four segments of three columns are three of four: `n` digits of segment `segment` of the former,
- * from digit `first` on, are a piece of the number of one of the latter, where they count from
- * `weight` on. Each number has two pieces. */
+/* Four segments of three columns have the columns of three segments of four. A piece is `n` digits,
+ * from digit `first`, of segment `segment` of three columns. It is a part of the number of a
+ * segment of four columns, with weights from `weight` on. Each number has two pieces. */
 static const struct piece {
     uint32_t segment, first, n;
     int weight;
@@ -57,8 +57,8 @@ static uint16_t emit_number(struct rsrc_kb *kb, uint32_t base, uint32_t lanes,
     return code;
 }
 
-/* Even bytes first, then odd ones: by the lanes of lut_layout.h, four 16-bit lanes are four
- * consecutive rows then. */
+/* Even bytes come first, then odd bytes: with the lanes of lut_layout.h, four 16-bit lanes are then
+ * four consecutive rows. */
 static void store_offsets(struct rsrc_table *table, uint16_t code, uint32_t q, uint16_t to) {
     struct rsrc_kb *kb = &table->frame.kb;
     const uint32_t rows = table->shape.vector_rows;
@@ -87,7 +87,7 @@ void rsrc_table_put_segment(struct rsrc_lut_unpack *codes, const uint16_t column
                   to);
 }
 
-/* A piece of a magnitude's opposite is the opposite of its piece. */
+/* The opposite of a magnitude has the opposites of its pieces. */
 void rsrc_table_put_code(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint16_t sign,
                          uint32_t segment, uint16_t to) {
     struct rsrc_table *table = (struct rsrc_table *)codes;
@@ -111,8 +111,8 @@ void rsrc_table_put_code(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint
     }
 }
 
-/* Macro steps that a chunk has and the matrix has not keep the codes of an earlier chunk, whatever
- * they are: their columns are zeros. */
+/* Macro steps of a chunk beyond the matrix keep codes of an earlier chunk. Any codes are correct
+ * there, because their columns are zeros. */
 void rsrc_table_emit_offsets(struct rsrc_table *table, uint16_t chunk, uint16_t first_unit,
                              uint16_t end_unit) {
     struct rsrc_kb *kb = &table->frame.kb;

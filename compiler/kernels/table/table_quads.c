@@ -1,8 +1,9 @@
-/* table_quads.c - codes of `dot` to offsets of sums, for targets that look nothing up; see table.h.
+/* table_quads.c - turns codes of `dot` into offsets of sums, for targets that look nothing up; see
+ * table.h.
  *
- * Byte i of 16 of a row has the codes of columns i, 16 + i, 32 + i ...: a segment is four of those,
- * and a pass is 16 segments (kernel/dot_layout.h draws the bytes). Offsets of four rows are
- * transposed, so that those of a segment lie side by side.
+ * Byte i of 16 of a row has the codes of columns i, 16 + i, 32 + i ...: a segment is four of these
+ * columns, and a pass is 16 segments (kernel/dot_layout.h describes the bytes). Offsets of four
+ * rows are transposed, so that the offsets of a segment lie side by side.
  */
 #include "kernels/table/table.h"
 
@@ -10,7 +11,7 @@
 
 struct quads {
     struct rsrc_table *table;
-    /* Constants of every byte: a nibble; digits 1 and 3 brought to 0 and 2; eight times a pair of
+    /* Masks for every byte: a nibble; digits 1 and 3 shifted to 0 and 2; eight times a pair of
      * digits. */
     uint16_t code_mask, odd_digits, eight_pairs;
 };
@@ -34,9 +35,9 @@ static uint16_t take_bits(struct quads *q, uint16_t bytes, uint32_t shift, uint1
     return rsrc_kb_binary(kb, RSR_KOP_AND, out, bytes, mask);
 }
 
-/* Numbers of the sums of 16 segments of row r: those of set `set`, of binary codes one of two.
- * Digits two bits apart are b0 + 4 b1, of which b1 is taken away once, and pairs of them p0 + 16
- * p1, of which 7 p1 are. */
+/* Numbers of the sums of 16 segments of row r; binary codes have two sets of segments, and `set`
+ * selects one. Digits two bits apart have the value b0 + 4 b1; subtracting b1 gives b0 + 3 b1.
+ * Pairs of these have the value p0 + 16 p1; subtracting 7 p1 gives p0 + 9 p1. */
 static uint16_t make_number(struct quads *q, uint16_t bytes, uint32_t r, uint32_t set) {
     struct rsrc_kb *kb = &q->table->frame.kb;
     const uint32_t n = (set * QUAD + r) * 4;

@@ -8,7 +8,7 @@
 #include <assert.h>
 
 #define QUAD 4u
-#define MAX_SUMS 9u /* of a part of a segment: of two ternary columns, or three binary ones */
+#define MAX_SUMS 9u /* sums of a part of a segment: of two ternary columns, or three binary ones */
 
 /* ---- sums of a segment ----------------------------------------------------------------------- */
 
@@ -24,14 +24,14 @@ uint16_t rsrc_table_emit_zeros(struct rsrc_table *table) {
                                                    : rsrc_kb_const(kb, zero, 0);
 }
 
-/* Registers of the sums that digits of some columns make, the first column's digit lowest.
- * RSR_NO_KREG: 0. */
+/* Registers of the sums of some columns, by code; the first column's digit is the lowest.
+ * RSR_NO_KREG: the sum is 0. */
 struct sums {
     uint32_t n;
     uint16_t of[MAX_SUMS];
 };
 
-/* Registers of the sums at work: every segment uses the same ones. */
+/* Registers of the current sums: all segments share them. */
 struct making {
     uint16_t sum;
     uint16_t x[RSRC_TABLE_MAX_SEGMENT_COLS], opposite[RSRC_TABLE_MAX_SEGMENT_COLS];
@@ -45,8 +45,8 @@ static uint16_t add(struct rsrc_table *table, uint16_t to, uint16_t a, uint16_t 
     return rsrc_kb_binary(&table->frame.kb, RSR_KOP_ADD, to, a, b);
 }
 
-/* What the digits of column i of the segment add: -x, 0 and x of ternary weights, -x and x of
- * signs, 0 and x of bits. */
+/* The terms of column i of the segment, by digit: -x, 0 and x for ternary weights, -x and x for
+ * signs, 0 and x for bits. */
 static struct sums load_digits(struct rsrc_table *table, const struct making *m, uint32_t i,
                                struct rsrc_address at) {
     struct rsrc_kb *kb = &table->frame.kb;
@@ -81,8 +81,8 @@ static void store_sums(struct rsrc_table *table, const struct making *m, const s
     }
 }
 
-/* The sums of a segment of n columns, the first of which lies at `from`. Integers are added in
- * pairs; floats column by column. */
+/* Makes the sums of a segment of n columns, the first of which is at `from`. Integers are added in
+ * pairs, floats column by column. */
 static void make_segment(struct rsrc_table *table, struct making *m, uint32_t n,
                          struct rsrc_address from, struct rsrc_address to) {
     const uint32_t n_low = table->shape.lanes.elem == RSR_ELEM_F32 ? n - 1 : n / 2;
@@ -151,11 +151,12 @@ static int64_t table_at(const struct rsrc_table_shape *shape, uint32_t s) {
     return (int64_t)(step * shape->step_sums + in_step * shape->n_sums) * shape->vector_bytes;
 }
 
-/* A pass over the rows: what its sums begin with and become. Registers' names end in `name`. */
+/* A pass over the rows: first values and destination of its sums. Names of registers end in
+ * `name`. */
 struct adding {
     struct rsrc_table *table;
     const char *name;
-    bool first, last; /* of its chunk, if that has sums of its own */
+    bool first, last; /* position in its chunk, if the chunk has sums of its own */
     uint16_t pass;
     uint16_t sums_at, wide_at, scale_at; /* of four rows */
 };
@@ -186,7 +187,7 @@ static struct rsrc_address row_address(const struct adding *a, uint32_t i) {
     return at_byte(a->sums_at, i * (int64_t)a->table->shape.vector_bytes);
 }
 
-/* Adds row i's 16-bit sums to its 32-bit ones. Even lanes are the low halves of 32 bits, odd ones
+/* Adds row i's 16-bit sums to its 32-bit sums. Even lanes are the low halves of 32 bits, odd lanes
  * the high halves: shifts widen both. */
 static void widen_row(const struct adding *a, uint32_t i, uint16_t sums) {
     struct rsrc_kb *kb = &a->table->frame.kb;
@@ -207,7 +208,7 @@ static void widen_row(const struct adding *a, uint32_t i, uint16_t sums) {
     }
 }
 
-/* Adds row i's sums of a group of columns, times the row's scale. */
+/* Adds row i's sums for a group of columns, times the row's scale. */
 static void scale_row(const struct adding *a, uint32_t i, uint16_t sums) {
     struct rsrc_kb *kb = &a->table->frame.kb;
     const uint32_t lanes = a->table->shape.lanes.lanes;
@@ -232,7 +233,7 @@ static void leave_row(const struct adding *a, uint32_t i, uint16_t sums) {
         widen_row(a, i, sums);
 }
 
-/* Four rows: their offsets in the pass's segments lie from byte `at` on. */
+/* Adds sums to four rows; their offsets in the pass's segments begin at byte `at`. */
 static void emit_quad(const struct adding *a, uint16_t at) {
     struct rsrc_kb *kb = &a->table->frame.kb;
     const struct rsrc_table_shape *shape = &a->table->shape;
@@ -329,8 +330,8 @@ static void add_rows(struct adding a, uint16_t sums, uint16_t wide) {
     rsrc_kb_end(kb);
 }
 
-/* The first pass of a chunk begins with zeros, the last one gives the chunk's sums away: each has
- * a loop over rows of its own. */
+/* The first pass of a chunk begins with zeros, and the last one adds the chunk's sums to the sums
+ * of all columns. So each has its own loop over rows. */
 void rsrc_table_add_rows(struct rsrc_table *table, uint16_t pass, uint16_t sums, uint16_t wide) {
     struct rsrc_kb *kb = &table->frame.kb;
     const uint32_t n_passes = table->shape.n_passes;

@@ -1,8 +1,7 @@
-/* table_words.c - codes of `lut` for float activations to offsets of sums; see table.h.
+/* table_words.c - turns codes of `lut` for float activations into offsets of sums; see table.h.
  *
- * kernel/lut_f32_layout.h draws the words and planes that they lie in. A ternary code that is c
- * becomes the number 13 + c of its sum, that of a step's one column 1 + w; a binary one is that
- * number.
+ * kernel/lut_f32_layout.h describes the words and planes of codes. The sum of a ternary code c has
+ * number 13 + c; in a step's single column, 1 + w. A binary code is the number itself.
  */
 #include "kernels/table/table.h"
 
@@ -10,19 +9,19 @@
 
 #include "base/round.h"
 
-#define MIDDLE 13     /* the number of the sum of three columns' zeros */
-#define MIDDLE_ONE 1  /* of one column's zero */
-#define SINGLE_BIT 7  /* of the last plane: whether the one column counts */
-#define HALF_SHIFT 13 /* from a binary16 number's bits to their place in a binary32 one */
+#define MIDDLE 13     /* number of the sum of three zeros */
+#define MIDDLE_ONE 1  /* number of one column's zero */
+#define SINGLE_BIT 7  /* bit of the last plane: whether the single column is not 0 */
+#define HALF_SHIFT 13 /* shift of the bits of a binary16 number to their place in binary32 */
 #define HALF_FACTOR 0x1p112f
 
 struct words {
     struct rsrc_table *table;
     const struct rsrc_lut_f32_layout *layout;
     uint16_t n;           /* vectors of the unit's part of the stream */
-    uint16_t part_at;     /* byte of the codes where that begins, with the group's scales */
+    uint16_t part_at;     /* byte of the codes where that part begins, with the group's scales */
     uint16_t vector;      /* of the part */
-    uint16_t to;          /* byte among offsets where those of the step begin */
+    uint16_t to;          /* byte where the step's offsets begin */
     uint16_t wide, moved; /* of planes */
 };
 
@@ -66,8 +65,8 @@ static struct rsrc_address offsets_address(const struct words *w, uint32_t segme
     return rsrc_address_plus(to, w->to, 1);
 }
 
-/* Words hold an offset in their lower halves, which are brought together. What is stored besides is
- * overwritten by the next segment, or lies behind all offsets. */
+/* The lower half of each word is an offset; these halves are packed together. The rest of the
+ * stored vector is overwritten by the next segment, or lies after all offsets. */
 static void emit_words(struct words *w, struct rsrc_address step) {
     struct rsrc_table *table = w->table;
     struct rsrc_kb *kb = &table->frame.kb;
@@ -86,7 +85,8 @@ static void emit_words(struct words *w, struct rsrc_address step) {
     }
 }
 
-/* The plane's bits from `shift` on at the bottom of every byte, with others above them. */
+/* Shifts the plane's bits from `shift` on to the bottom of every byte; other bits remain above
+ * them. */
 static uint16_t shifted(struct words *w, uint16_t plane, uint32_t shift) {
     struct rsrc_kb *kb = &w->table->frame.kb;
     if (shift == 0)
@@ -96,7 +96,7 @@ static uint16_t shifted(struct words *w, uint16_t plane, uint32_t shift) {
     return rsrc_kb_unary(kb, RSR_KOP_BITCAST, w->moved, w->wide);
 }
 
-/* number = that of a ternary code from its magnitude and segment i's sign. */
+/* number = the number of a ternary code, from its magnitude and segment i's sign. */
 static void add_sign(struct words *w, uint32_t i, uint16_t signs, uint16_t number) {
     struct rsrc_table *table = w->table;
     struct rsrc_kb *kb = &table->frame.kb;
@@ -109,7 +109,7 @@ static void add_sign(struct words *w, uint32_t i, uint16_t signs, uint16_t numbe
     rsrc_kb_binary(kb, RSR_KOP_ADD, number, number, single ? table->middle_one : table->middle);
 }
 
-/* Bytes to the 16-bit offsets of rows in their order, zipped below zeros. */
+/* Zips bytes with zeros to the 16-bit offsets of rows, in the order of rows. */
 static void store_number(struct words *w, uint32_t i, uint16_t number) {
     static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
     struct rsrc_table *table = w->table;
@@ -197,7 +197,7 @@ static uint16_t times(struct rsrc_kb *kb, uint16_t a, uint64_t factor, const cha
     return rsrc_kb_index_op(kb, RSR_KOP_MUL, a, by, "%s", name);
 }
 
-/* Steps of the chunk that the matrix has, of one vector. */
+/* Unpacks the steps of the chunk that lie within the matrix, for one vector. */
 static void emit_vector(struct words *w, uint16_t chunk, uint16_t row) {
     struct rsrc_table *table = w->table;
     struct rsrc_kb *kb = &table->frame.kb;
