@@ -1,10 +1,10 @@
-/* instructions.c - instruction selection of the C and the LLVM back end: a table by operation,
- * element, width and CPU features, a row an instruction.
+/* instructions.c - instruction selection of the C and the LLVM back end: a table with one row per
+ * instruction, by operation, element, width and CPU features.
  *
- * The first row that fits wins, so better instructions come first. A row without features needs
- * none: its macro exists on every machine. What has no row is vector code of GNU C (c_statement.c)
- * and plain IR (llvm_value.c), from which a compiler selects for any machine; only the operations
- * of needs_instruction() have no such form worth running.
+ * The first row that fits wins, so better instructions come first. A row without features works on
+ * every machine. An operation without a row becomes vector code of GNU C (c_statement.c) or plain
+ * IR (llvm_value.c), and the compiler selects instructions for any machine. Only for the operations
+ * of needs_instruction() would that be too slow.
  */
 #include "emit/instructions.h"
 
@@ -24,7 +24,7 @@
 #define X86(name, operands) "llvm.x86." name, operands, RSRC_OVERLOAD_NONE
 #define NEON(name, operands, overload) "llvm.aarch64.neon." name, operands, RSRC_OVERLOAD_##overload
 #define PLAIN_IR NULL, NULL, RSRC_OVERLOAD_NONE
-#define NOT_IN_C NULL /* GCC 12 has no intrinsic of it */
+#define NOT_IN_C NULL /* GCC 12 has no intrinsic for it */
 
 static const struct rsrc_instruction instructions[] = {
     ROW(DOT_U8S8, ANY, 64, F(AVX512F) | F(AVX512VNNI), "dot_u8s8_512",
@@ -79,7 +79,7 @@ static const struct rsrc_instruction instructions[] = {
     ROW(TABLE2, E(F32), 32, F(AVX512F) | VL, "table2_f32x8",
         X86("avx512.vpermi2var.ps.256", "bac")),
 
-    /* The matrix of bits and the constant 0 are llvm_value.c's. */
+    /* llvm_value.c adds the matrix of bits and the constant 0. */
     ROW(SPREAD_BIT, ANY, 64, F(GFNI) | F(AVX512F), "spread_bit_512",
         X86("vgf2p8affineqb.512", "a")),
     ROW(SPREAD_BIT, ANY, 32, F(GFNI) | F(AVX), "spread_bit_256", X86("vgf2p8affineqb.256", "a")),

@@ -1,4 +1,4 @@
-/* instructions.h - which instruction does an operation on a target, and what C and LLVM call it. */
+/* instructions.h - the instruction for an operation on a target, and its names in C and LLVM. */
 #ifndef RSRC_EMIT_INSTRUCTIONS_H
 #define RSRC_EMIT_INSTRUCTIONS_H
 
@@ -20,19 +20,19 @@ struct rsrc_instruction {
     uint32_t bytes;        /* of the result */
     uint64_t features;     /* all required */
     const char *macro;     /* of template/kernel_*.h; NULL: LLVM alone has it */
-    const char *intrinsic; /* LLVM's; NULL: plain IR says it */
-    const char *operands;  /* a, b, c in the intrinsic's order; A: a without the bits that the
-                              operation ignores */
+    const char *intrinsic; /* LLVM's intrinsic; NULL: plain IR can express it */
+    const char *operands;  /* a, b, c in the intrinsic's order; A: a with ignored bits cleared */
     enum rsrc_llvm_overload overload;
 };
 
-/* The one that the back end takes for the operation; NULL: there is none, or it says the operation
- * without. */
+/* The instruction that the back end uses for the operation; NULL: there is none, or the back end
+ * needs none. */
 const struct rsrc_instruction *rsrc_find_instruction(enum rsrc_language language,
                                                      const struct rsr_spec *spec,
                                                      const struct rsr_kreg *regs,
                                                      const struct rsr_kop *op);
-/* NULL, or the sentence that says what of the operations the back end cannot say for the target. */
+/* A sentence that names an operation that the back end cannot express for the target; NULL: there
+ * is none. */
 const char *rsrc_find_missing_instruction(enum rsrc_language language, const struct rsr_spec *spec,
                                           const struct rsr_kreg *regs, const struct rsr_kop *ops,
                                           uint32_t n_ops, struct rsrc_arena *arena);

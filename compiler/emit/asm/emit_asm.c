@@ -1,7 +1,7 @@
 /* emit_asm.c - prints the bodies of a kernel as x86-64 assembly; see emit_asm.h.
  *
  * Registers of bodies become machine registers in order: xmm, ymm or zmm, or general ones for
- * scalar int32. Three encodings differ in what an operation needs:
+ * scalar int32. Operations need different forms in three encodings:
  *
  *   SSE, general registers  two operands: a result that is not its first operand is copied first
  *   VEX                     three operands; a displacement beyond 127 bytes takes four bytes
@@ -9,8 +9,8 @@
  *                           columns either way. 16- and 32-byte vectors use registers from 16 on,
  *                           which no other encoding has
  *
- * In EVEX code columns farther than that have a base register of their own. BITCAST costs nothing:
- * its result names the operand's register until either is assigned again.
+ * In EVEX code, columns farther away have another base register. BITCAST costs nothing: its result
+ * shares the operand's register until one of the two is assigned again.
  */
 #include "emit/asm/emit_asm.h"
 
@@ -21,7 +21,7 @@
 #include "kernel/kernel.h"
 #include "kernel_ops.h"
 
-/* The first has no other than the sixteen vector registers of SSE and VEX. */
+/* SSE and VEX have only sixteen vector registers. */
 #define MAX_REGS 16u
 /* Vectors that a scaled displacement of one byte reaches. */
 #define REACH 128
@@ -39,7 +39,7 @@ static const struct mnemonics {
                             [FLOAT] = {"addss", "subss", "movss", "movaps"},
                             [DWORD] = {"addl", "subl", "movl", "movl"}};
 
-/* Registers that a function may change come first. */
+/* Registers that a function may clobber come first. */
 static const char *const general_names[] = {"%eax",  "%ecx",  "%edx", "%r8d", "%r9d",
                                             "%r10d", "%r11d", "%ebx", "%ebp", "%r12d",
                                             "%r13d", "%r14d", "%r15d"};
@@ -47,7 +47,7 @@ static const char *const general_names[] = {"%eax",  "%ecx",  "%edx", "%r8d", "%
 #define N_GENERAL_REGS (sizeof general_names / sizeof *general_names)
 static const char *const saved_names[] = {"%rbx", "%rbp", "%r12", "%r13", "%r14", "%r15"};
 
-/* Arguments: columns in the first base, sums. */
+/* Registers of the arguments: the first base has columns, another has sums. */
 static const char *const base_names[MAX_BASES] = {"%rdi", "%rax", "%rcx", "%rdx"};
 static const char sums_name[] = "%rsi";
 
@@ -55,8 +55,8 @@ struct printer {
     struct rsrc_buffer *out;
     const struct rsr_kernel *kernel;
     enum encoding encoding;
-    uint32_t n_bases;           /* of columns, in the current body */
-    uint16_t same_as[MAX_REGS]; /* the register whose bits this one stands for; itself otherwise */
+    uint32_t n_bases;           /* base registers of columns in the current body */
+    uint16_t same_as[MAX_REGS]; /* the register that has this register's bits; else itself */
 };
 
 /* ---- registers ------------------------------------------------------------------------------- */
@@ -110,7 +110,7 @@ static uint16_t read_reg(const struct printer *p, uint16_t reg) {
     return p->same_as[reg];
 }
 
-/* `reg` is about to be assigned: registers that stand for it get their bits first. */
+/* Call it before `reg` is assigned: registers that share its bits get copies first. */
 static void detach(struct printer *p, uint16_t reg) {
     for (uint16_t i = 0; i < p->kernel->n_body_regs; i++)
         if (i != reg && p->same_as[i] == reg) {
@@ -122,7 +122,7 @@ static void detach(struct printer *p, uint16_t reg) {
 
 /* ---- operands in memory ---------------------------------------------------------------------- */
 
-/* The base register that a displacement of columns is taken from: 256 vectors apart. */
+/* The base register for a displacement of columns; bases are 256 vectors apart. */
 static uint32_t find_base(const struct printer *p, int64_t imm, int64_t vector_bytes) {
     if (p->n_bases <= 1 || imm < REACH * vector_bytes)
         return 0;
@@ -144,7 +144,7 @@ static void put_memory(const struct printer *p, const struct rsr_kop *op, uint16
     rsrc_buffer_printf(p->out, "(%s)", name);
 }
 
-/* Bases beyond the first that the body's columns need. */
+/* Sets up the bases after the first that the body's columns need. */
 static void put_bases(struct printer *p, const struct rsr_kbody *body) {
     p->n_bases = 1;
     if (p->encoding != EVEX)
@@ -167,7 +167,7 @@ static void put_bases(struct printer *p, const struct rsr_kbody *body) {
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* The second operand of an addition: a register, or memory. */
+/* The second operand of an addition: a register or memory. */
 struct source {
     uint16_t reg;
     const struct rsr_kop *memory; /* NULL: reg */
@@ -329,7 +329,7 @@ static bool is_printable(const struct rsr_kernel *kernel, enum encoding encoding
     case RSR_KOP_SHR:
         return class_of(&regs[op->dst]) == DWORDS;
     case RSR_KOP_ADD:
-    case RSR_KOP_SUB: /* with two operands, a result over the second one would destroy it */
+    case RSR_KOP_SUB: /* with two operands, the result would overwrite the second operand */
         return (encoding == VEX || encoding == EVEX) || op->dst != op->b || op->dst == op->a;
     case RSR_KOP_COMMENT:
     case RSR_KOP_COPY:
@@ -347,7 +347,7 @@ static bool is_printable(const struct rsr_kernel *kernel, enum encoding encoding
     }
 }
 
-/* NULL, or the sentence that says what is missing. */
+/* A sentence that says what is missing; NULL: nothing. */
 static const char *find_obstacle(const struct rsr_kernel *kernel, enum encoding *encoding) {
     if (kernel->spec->triple == NULL || strncmp(kernel->spec->triple, "x86_64-", 7) != 0)
         return "bodies are assembled for x86-64 alone";
@@ -373,7 +373,7 @@ static uint32_t count_saved(const struct printer *p) {
                : 0;
 }
 
-/* The upper halves of registers below 16 must be clean where code without VEX goes on. */
+/* The upper halves of registers below 16 must be zero before code without VEX runs. */
 static bool dirties_upper_halves(const struct printer *p) {
     const uint32_t bytes = rsrc_kreg_bytes(&p->kernel->body_regs[0]);
     return (p->encoding == VEX && bytes > 16) || (p->encoding == EVEX && bytes == 64);

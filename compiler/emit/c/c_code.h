@@ -4,13 +4,14 @@
 
 #include "ir.h"
 
-/* Where a register's variable is declared: by its first assignment, or alone before operation
+/* The place of a register's declaration: at its first assignment, or alone before operation
  * `at`. */
 struct rsrc_c_declaration {
-    uint32_t at; /* UINT32_MAX: nowhere, or by its for statement */
+    uint32_t at; /* UINT32_MAX: nowhere, or in its for statement */
     bool by_assignment;
     bool constant;      /* assigned once */
-    uint32_t next_here; /* of those alone before the same operation; UINT32_MAX ends the list */
+    uint32_t next_here; /* next of those declared alone before one operation; UINT32_MAX ends the
+                           list */
 };
 
 struct rsrc_c_code {
@@ -20,7 +21,8 @@ struct rsrc_c_code {
     const struct rsr_kop *ops;
     uint32_t n_ops;
     struct rsrc_c_declaration *declarations; /* by register */
-    uint32_t *declared_before;               /* by operation: first register; UINT32_MAX: none */
+    uint32_t *declared_before;               /* by operation: first register of that list;
+                                                UINT32_MAX: none */
 };
 
 bool rsrc_c_opens_block(const struct rsr_kop *op);

@@ -15,7 +15,7 @@ bool rsrc_c_closes_block(const struct rsr_kop *op) {
 }
 
 /* The blocks of a kernel. Block 0 is the function's body; `opener` is the operation that begins a
- * block (for the branch behind ELSE, its IF: nothing can be declared between the two). */
+ * block (for the branch after ELSE, its IF: nothing can be declared between the two). */
 struct block_tree {
     uint32_t *block_of; /* by operation: the block that contains it */
     uint32_t *parent;
@@ -56,7 +56,7 @@ static uint32_t common_block(const struct block_tree *tree, uint32_t a, uint32_t
     return a;
 }
 
-/* What is known of a register. */
+/* Facts about a register. */
 struct mentions {
     uint32_t first; /* operation; UINT32_MAX: none */
     uint32_t block;

@@ -1,7 +1,8 @@
 /* c_statement.c - prints operations as C statements; see c_code.h.
  *
- * One operation is one statement over GNU vector types; the instructions that those lack are macros
- * of template/kernel_*.h, chosen by instructions.c. A register is a local variable.
+ * One operation is one statement over GNU vector types. Instructions that these types cannot
+ * express are macros of template/kernel_*.h, chosen by instructions.c. A register is a local
+ * variable.
  */
 #include <assert.h>
 
@@ -120,7 +121,7 @@ static void put_convert(struct rsrc_buffer *out, const struct rsr_kreg *dst, con
     rsrc_buffer_puts(out, ")");
 }
 
-/* Scalars narrower than int are computed in int: cut the result back. */
+/* C computes scalars narrower than int in int, so the result is cast back. */
 static bool needs_cut(const struct rsr_kreg *dst) {
     return dst->lanes == 1 && rsrc_elem_bytes(dst->elem) < 4;
 }
@@ -144,8 +145,8 @@ static void put_infix_memory(const struct printer *printer, const struct rsr_kop
         rsrc_buffer_puts(printer->out, ")");
 }
 
-/* a << of a negative is undefined: small scalar shifts multiply, which reads best, and the others
- * are of unsigned values. */
+/* a << of a negative value is undefined. Small scalar shifts become multiplications, which are
+ * easiest to read; others are done on unsigned values. */
 static void put_shift_left(struct rsrc_buffer *out, const struct rsr_kreg *dst, const char *a,
                            int64_t imm) {
     char number[24];
@@ -191,7 +192,7 @@ static void put_float_xor(struct rsrc_buffer *out, const struct rsr_kreg *dst, c
                        dst->lanes, b);
 }
 
-/* Without an instruction for it: all bits where the comparison holds. */
+/* Without an instruction: all bits are set where the comparison holds. */
 static void put_spread_bit(struct rsrc_buffer *out, const struct rsr_kreg *dst, const char *a,
                            int64_t imm) {
     if (dst->lanes == 1)
@@ -200,7 +201,7 @@ static void put_spread_bit(struct rsrc_buffer *out, const struct rsr_kreg *dst, 
         rsrc_buffer_printf(out, "(v%uu8)((%s & 0x%xu) != 0)", dst->lanes, a, 1u << imm);
 }
 
-/* Look-ups and loads are of any type: the macro's result is cast to it. */
+/* Look-ups and loads may have any type, so the macro's result is cast. */
 static bool needs_cast(const struct rsr_kop *op) {
     return op->kind == RSR_KOP_TABLE || op->kind == RSR_KOP_TABLE2 ||
            op->kind == RSR_KOP_LOAD_LANES;

@@ -1,7 +1,7 @@
-/* emit_c.c - the C back end: one function a kernel and one a body.
+/* emit_c.c - the C back end: one function per kernel and one per body.
  *
- * CPU features are allowed by target attributes on the functions, so that a unit compiles with any
- * flags. The statements are of c_statement.c.
+ * Target attributes on the functions enable CPU features, so a unit compiles with any flags.
+ * c_statement.c prints the statements.
  */
 #include "emit/c/emit_c.h"
 
@@ -15,7 +15,7 @@
 #include "kernel/kernel_names.h"
 #include "kernel_ops.h"
 
-/* How the prologue gets at a buffer. */
+/* How the prologue gets a buffer's pointer. */
 static const char *const buffer_sources[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "arg_x",
                                                            [RSR_KBUF_Y] = "arg_y",
                                                            [RSR_KBUF_CODES] = "weights->codes",
@@ -137,7 +137,7 @@ static void put_body(const struct rsr_kernel *kernel, uint32_t number, struct rs
     rsrc_buffer_puts(out, "}\n\n");
 }
 
-/* The bodies, each a function of its own, and the table that CALL goes through. */
+/* Prints the bodies, each as a function, and the table that CALL uses. */
 static void put_bodies(const struct rsr_kernel *kernel, struct rsrc_arena *arena,
                        struct rsrc_buffer *out) {
     for (uint32_t b = 0; b < kernel->n_bodies; b++)
@@ -173,7 +173,7 @@ static bool adds_neighbours_oddly(const struct rsrc_c_code *code, const struct r
     return op->imm > 2 || lanes < 4 || lanes > 16;
 }
 
-/* NULL, or the sentence that says what of the code C cannot express. */
+/* A sentence that says what C cannot express; NULL: nothing. */
 static const char *find_obstacle_of(const struct rsrc_c_code *code, struct rsrc_arena *arena) {
     for (uint32_t i = 0; i < code->n_regs; i++)
         if (!rsrc_c_has_type(&code->regs[i]))
@@ -236,7 +236,7 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
     return RSRC_OK;
 }
 
-/* A declaration like the kernel's, hidden as it is. */
+/* Prints a hidden declaration of the kernel's type. */
 static void put_alias(struct rsr_unit *unit, const char *symbol, const char *of,
                       const char *title) {
     rsrc_buffer_puts(&unit->text, "\n/* ");
@@ -249,7 +249,8 @@ static void put_alias(struct rsr_unit *unit, const char *symbol, const char *of,
 
 /* ---- units ----------------------------------------------------------------------------------- */
 
-/* What the kernels of a target may need: vectors, and the instructions that it has. */
+/* Appends the preludes that kernels of a target may need: vectors, and the target's
+ * instructions. */
 static void put_prelude(struct rsrc_buffer *out, const struct rsr_spec *spec) {
     static const struct {
         const char *name;
@@ -280,7 +281,7 @@ static enum rsrc_status begin_unit(struct rsr_unit *unit, const char *title,
     return RSRC_OK;
 }
 
-/* The text grows as kernels come: nothing is left to do. */
+/* emit() has completed the text already. */
 static enum rsrc_status finish_unit(struct rsr_unit *unit, struct rsrc_arena *arena,
                                     const char **why) {
     (void)unit, (void)arena, (void)why;

@@ -1,7 +1,7 @@
 /* matrices_c.c - a library of matrices: its tables and functions as one C file, and its header.
  *
- * Every function is one call of the runtime (rsr_abi.h, rsr_multiply_matrix). Names have been made
- * identifiers; what the checkpoint calls things stands in comments alone, escaped.
+ * Every function is one call of the runtime (rsr_abi.h, rsr_multiply_matrix). Names are already
+ * identifiers; names of the checkpoint appear only in comments, escaped.
  */
 #include "emit/c/matrices_c.h"
 
@@ -114,7 +114,7 @@ static void put_statuses(const char *upper, struct rsrc_buffer *out) {
                            STATUSES[i].status, STATUSES[i].meaning);
 }
 
-/* What a tensor's entries share. */
+/* Prints what a tensor's entries share. */
 static void put_matrix(struct rsrc_arena *arena, const char *upper,
                        const struct rsr_matrix_entry *entry, struct rsrc_buffer *out) {
     const char *symbol = upper_case(arena, entry->symbol);

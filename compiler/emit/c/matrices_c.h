@@ -1,5 +1,4 @@
-/* matrices_c.h - prints the functions of a library of matrices, as C and as the header to call it
- * by. */
+/* matrices_c.h - prints the functions of a library of matrices as C, and their header. */
 #ifndef RSRC_EMIT_C_MATRICES_H
 #define RSRC_EMIT_C_MATRICES_H
 
@@ -8,7 +7,7 @@
 /* One matrix with one type of vectors. */
 struct rsr_matrix_entry {
     const char *tensor; /* untrusted */
-    const char *symbol; /* its part of names, no other's in any case: "w_out" */
+    const char *symbol; /* its part of names, unique without regard to case: "w_out" */
     enum rsr_input input;
     uint32_t rows, cols;
 };
@@ -19,9 +18,10 @@ struct rsr_matrices_input {
     const char *stem;                       /* begins every name: a C identifier */
     const struct rsr_matrix_entry *entries; /* those of one tensor are neighbours */
     uint32_t n_entries;
-    const struct rsr_module_target *targets; /* linears: 2 an entry, for few vectors and for many */
+    const struct rsr_module_target *targets; /* linears: 2 per entry, for few vectors and for
+                                                many */
     uint32_t n_targets;
-    uint32_t max_few; /* vectors that are few */
+    uint32_t max_few; /* the largest number of vectors that counts as few */
 };
 
 /* The functions of an entry: one vector, a batch, a part of a batch's rows. */

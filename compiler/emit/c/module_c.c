@@ -262,7 +262,7 @@ static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
                        hyper->normalized);
 }
 
-/* How the checkpoint wants tokens to be sampled, where it says so. */
+/* Prints the checkpoint's sampling settings, if it has any. */
 static void put_sampling(const struct rsr_config *config, struct rsrc_buffer *out) {
     const struct rsr_sampling_advice *s = &config->sampling;
     if (!config->has_sampling)

@@ -4,10 +4,11 @@
 
 #include "ir.h"
 
-/* What remains of a linear layer once its kernel and weights are emitted and its arena is gone. */
+/* Data of a linear layer that is kept after its kernel and weights are emitted and its arena is
+ * freed. */
 struct rsr_linear_unit {
     const char *name;     /* rsr_l<block>_<role>_<variant>_<isa> */
-    const char *function; /* symbol of the kernel, which equal layers share */
+    const char *function; /* symbol of the kernel; equal layers share it */
     const char *codes;    /* symbols of weight sections; NULL: none */
     const char *index;
     const char *scale;
@@ -25,12 +26,13 @@ struct rsr_linear_unit {
     const char *tables; /* rsr_kernel.tables */
     const char *reason;
     const char *title;  /* of the layer; untrusted */
-    const char *tokens; /* that the kernel serves: "decode", "prefill", or both */
+    const char *tokens; /* regimes that the kernel serves: "decode", "prefill", or both */
 };
 
 struct rsr_module_target {
     const struct rsr_spec *spec;
-    const struct rsr_linear_unit *linears; /* decode's by layer, then prefill's that differ */
+    const struct rsr_linear_unit *linears; /* those of decode by layer, then those of prefill that
+                                              differ */
     uint32_t n_linears;
     const struct rsr_step *steps;
     uint32_t n_steps;
@@ -44,7 +46,7 @@ struct rsr_module_sketch {
     uint32_t n_planes;
 };
 
-/* What struct rsr_note says before the file is linked. */
+/* Members of struct rsr_note that are known before linking. */
 struct rsr_module_note {
     const uint8_t *checkpoint; /* [16] */
     uint8_t targets[16];
@@ -65,7 +67,7 @@ struct rsr_module_input {
     const char *tokenizer_symbol; /* NULL: none */
 };
 
-/* Of every kernel and weight section that the targets' tables name. */
+/* Declares every kernel and weight section that the targets' tables name. */
 void rsrc_put_linear_declarations(const struct rsr_module_target *targets, uint32_t n_targets,
                                   struct rsrc_buffer *out);
 /* kernels_<number>[] */

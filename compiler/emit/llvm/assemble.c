@@ -1,4 +1,4 @@
-/* assemble.c - LLVM's assembler: a module of inline assembly alone, emitted as an object. */
+/* assemble.c - LLVM's assembler: a module that has only inline assembly, emitted as an object. */
 #include "emit/llvm/assemble.h"
 
 #include <llvm-c/Core.h>
@@ -6,7 +6,7 @@
 
 #include "emit/llvm/llvm_setup.h"
 
-/* Where the diagnostics of one assembly go. */
+/* Collects the diagnostics of one assembly. */
 struct complaint {
     struct rsrc_arena *arena;
     const char *first; /* NULL: none */

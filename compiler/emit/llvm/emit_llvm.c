@@ -1,4 +1,4 @@
-/* emit_llvm.c - the LLVM back end: a unit is a module in a context of its own.
+/* emit_llvm.c - the LLVM back end: a unit is a module with its own context.
  *
  * begin() checks the target and opens the module; emit() adds functions; finish() verifies,
  * optimises and makes optimised IR, assembly or an object. Nothing is shared between units, so
@@ -21,20 +21,20 @@
 struct module_state {
     struct rsrc_arena arena;
     const struct rsrc_llvm_arch *arch;
-    const char *triple; /* as the first target spells it */
+    const char *triple; /* as the first target has it */
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMBuilderRef builder;
     LLVMTargetMachineRef machine;
-    struct rsrc_buffer comments; /* IR cannot hold them: lines "; ..." above text */
-    const char *error;           /* the first that LLVM reported; NULL: none */
+    struct rsrc_buffer comments; /* lines "; ..." above the text, because IR cannot hold comments */
+    const char *error;           /* the first error that LLVM reported; NULL: none */
 };
 
-/* By optimisation level. Kernels come as SSA form in the order that lowering chose, their loops
- * unrolled and made of vectors: little is left to do, and the code generator sees to addresses and
- * schedules. More takes twice the time to compile and can make slower code, as new orders lengthen
- * live ranges: `default<O2>` against level 2, on Cascade Lake, is 1.41 times as slow for `scatter`
- * (1024 x 1024) and within 0.99 .. 1.01 for `dot` and `lut` (2560 x 2560). */
+/* Passes by optimisation level. Kernels are already in SSA form, in the order that lowering chose,
+ * with unrolled loops over vectors. So few passes are useful, and the code generator handles
+ * addresses and schedules. More passes take twice the time, and can make code slower, because
+ * reordering lengthens live ranges. `default<O2>` compared with level 2 on Cascade Lake takes 1.41
+ * times as long for `scatter` (1024 x 1024), and 0.99 .. 1.01 for `dot` and `lut` (2560 x 2560). */
 static const char *const pipelines[] = {
     NULL,
     "function(early-cse,simplifycfg)",
@@ -63,7 +63,7 @@ static void abandon_unit(struct rsr_unit *unit) {
     LLVMContextDispose(state->context);
     LLVMDisposeTargetMachine(state->machine);
     rsrc_buffer_free(&state->comments);
-    struct rsrc_arena arena = state->arena; /* which the state lies in */
+    struct rsrc_arena arena = state->arena; /* the arena that holds this state */
     rsrc_arena_free(&arena);
     unit->state = NULL;
 }
@@ -169,7 +169,7 @@ static void add_alias(struct rsr_unit *unit, const char *symbol, const char *of,
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* NULL, or what is wrong, in the arena. Takes the message. */
+/* Copies an error message to the arena and frees it; NULL: no error. */
 static const char *take_message(char *message, struct rsrc_arena *arena) {
     const char *copy = message != NULL ? rsrc_arena_strdup(arena, message) : "no reason given";
     LLVMDisposeMessage(message);
@@ -200,7 +200,7 @@ static const char *optimise(struct module_state *state, uint32_t opt_level,
     return copy;
 }
 
-/* The comments, each line behind the sign of the language. */
+/* Prints the comments, each line with the language's comment sign. */
 static void put_comments(struct rsrc_buffer *out, const struct rsrc_buffer *comments,
                          const char *sign) {
     for (const char *line = comments->data, *end; *line != '\0'; line = end + 1) {

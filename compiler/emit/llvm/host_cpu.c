@@ -1,4 +1,4 @@
-/* host_cpu.c - asks LLVM what it calls this processor; specs name processors the same way. */
+/* host_cpu.c - asks LLVM for its name of this processor; specs use these names. */
 #include "emit/llvm/host_cpu.h"
 
 #include <llvm-c/Core.h>

@@ -4,7 +4,7 @@
 
 #include "base/arena.h"
 
-/* "cascadelake", "znver4", ...; "generic" where LLVM does not know the processor. */
+/* "cascadelake", "znver4", ...; "generic" if LLVM does not know the processor. */
 const char *rsrc_host_cpu_name(struct rsrc_arena *arena);
 
 #endif

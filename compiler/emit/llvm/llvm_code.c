@@ -12,11 +12,11 @@ struct scope {
     struct scope *outer;
     const struct rsr_kop *op;
     LLVMBasicBlockRef head;      /* LOOP: the test. IF: the block that branches */
-    LLVMBasicBlockRef otherwise; /* IF: where to go if not a < b */
+    LLVMBasicBlockRef otherwise; /* IF: the block for not a < b */
     LLVMBasicBlockRef exit;
-    LLVMBasicBlockRef then_end; /* behind ELSE: where the first branch ended */
-    LLVMValueRef *before;       /* registers at the head: what is visible behind a loop */
-    LLVMValueRef *then_values;  /* behind ELSE: registers at then_end */
+    LLVMBasicBlockRef then_end; /* after ELSE: the block where the first branch ended */
+    LLVMValueRef *before;       /* registers at the head, which code after the loop sees */
+    LLVMValueRef *then_values;  /* after ELSE: registers at then_end */
 };
 
 static LLVMBasicBlockRef append_block(const struct rsrc_llvm_code *code, const char *stem,
@@ -31,7 +31,7 @@ static LLVMValueRef *copy_values(const struct rsrc_llvm_code *code) {
     return copy;
 }
 
-/* Gives every register that the loop assigns, and that holds something, a phi at the head. */
+/* Makes a phi at the head for every register that has a value and that the loop assigns. */
 static void build_loop_phis(struct rsrc_llvm_code *code, uint32_t loop,
                             LLVMBasicBlockRef preheader) {
     uint8_t *done = RSRC_NEW_ARRAY(code->arena, code->n_regs + 1u, uint8_t);
@@ -116,7 +116,7 @@ static void begin_else(struct rsrc_llvm_code *code, struct scope *scope) {
     memcpy(code->values, scope->before, code->n_regs * sizeof *code->values);
 }
 
-/* A register set in one branch alone holds nothing behind both. */
+/* A register that only one branch sets has no value after both. */
 static void close_if(struct rsrc_llvm_code *code, struct scope *scope) {
     if (scope->then_values == NULL)
         begin_else(code, scope); /* without operations */
@@ -143,7 +143,7 @@ static void build_store(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMSetAlignment(store, 1);
 }
 
-/* A read of data: as __builtin_prefetch(address, 0, locality). */
+/* Prefetches data for reading, like __builtin_prefetch(address, 0, locality). */
 static void build_prefetch(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMTypeRef i32 = LLVMInt32TypeInContext(code->context);
     LLVMTypeRef pointer = LLVMPointerTypeInContext(code->context, 0);

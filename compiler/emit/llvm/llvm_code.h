@@ -1,8 +1,8 @@
 /* llvm_code.h - a list of kernel operations as LLVM IR: a kernel's own, or one body's.
  *
  * Registers of the list are variables; IR has values. Control flow is nested, so SSA form needs no
- * dominance frontiers: what a loop assigns has a phi at its head, what a branch assigns one behind
- * it.
+ * dominance frontiers: a register that a loop assigns has a phi at the loop's head, and a register
+ * that a branch assigns has one after the branch.
  */
 #ifndef RSRC_EMIT_LLVM_LLVM_CODE_H
 #define RSRC_EMIT_LLVM_LLVM_CODE_H
@@ -25,7 +25,7 @@ struct rsrc_llvm_code {
     LLVMValueRef buffers[RSR_KBUF_COUNT];  /* NULL: not used */
     LLVMValueRef params[RSR_KPARAM_COUNT]; /* i64 */
     LLVMValueRef bodies;                   /* table of pointers; NULL: none */
-    LLVMValueRef *values;                  /* by register: what it holds here; NULL: nothing */
+    LLVMValueRef *values;                  /* by register: its current value; NULL: none */
 };
 
 /* Appends the operations to the open block and leaves the last block open. */
@@ -44,7 +44,7 @@ void rsrc_llvm_mark_constant(const struct rsrc_llvm_code *code, LLVMValueRef loa
 /* Calls an intrinsic that has no open types; arguments are cast to its types. */
 LLVMValueRef rsrc_llvm_call(const struct rsrc_llvm_code *code, const char *name,
                             LLVMValueRef *arguments, uint32_t n_arguments);
-/* The result of an operation that has one and is no LOOP or tile. */
+/* The result of an operation that has a result and is neither LOOP nor on tiles. */
 LLVMValueRef rsrc_llvm_build_value(const struct rsrc_llvm_code *code, const struct rsr_kop *op);
 
 #endif

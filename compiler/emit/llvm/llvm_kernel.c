@@ -50,7 +50,7 @@ static void add_string_attribute(const struct function_builder *f, LLVMValueRef 
     LLVMAddAttributeAtIndex(function, ON_FUNCTION, attribute);
 }
 
-/* The processor is one to tune for; what may be used are the features that a module asks for. */
+/* Code is tuned for the target's processor, but uses only the features that a module asks for. */
 static void add_function_attributes(const struct function_builder *f, LLVMValueRef function) {
     const struct rsr_spec *spec = f->kernel->spec;
     add_attribute(f, function, ON_FUNCTION, "nounwind", 0);
@@ -62,12 +62,13 @@ static void add_function_attributes(const struct function_builder *f, LLVMValueR
         add_string_attribute(f, function, "target-features", features);
 }
 
-/* What rsr_abi.h says of the arguments: distinct memory, of which y and scratch are written. */
+/* Promises of rsr_abi.h about the arguments: they are distinct memory, and only y and scratch are
+ * written. */
 static void add_parameter_attributes(const struct function_builder *f, LLVMValueRef function) {
     static const struct {
         enum parameter parameter;
         bool read_only;
-        uint32_t bytes; /* that can be read whatever happens; 0: unknown */
+        uint32_t bytes; /* bytes that can always be read; 0: unknown */
         uint32_t align;
     } pointers[] = {{ARG_X, true, 0, 64},
                     {ARG_Y, false, 0, 4},
@@ -120,7 +121,7 @@ static void load_buffers(struct rsrc_llvm_code *code) {
                            LLVMPointerTypeInContext(code->context, 0), fields[i].name);
 }
 
-/* 32-bit numbers become the 64-bit scalars that the operations count with. */
+/* 32-bit numbers become 64-bit scalars, as operations use them. */
 static void load_params(struct rsrc_llvm_code *code) {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(code->context);
     LLVMTypeRef i32 = LLVMInt32TypeInContext(code->context);
@@ -166,7 +167,7 @@ static struct rsrc_llvm_code begin_code(const struct function_builder *f, LLVMVa
                                    .values = RSRC_NEW_ARRAY(f->arena, n_regs + 1u, LLVMValueRef)};
 }
 
-/* Defined, or with extern_bodies declared. */
+/* Defines the bodies, or declares them with extern_bodies. */
 static LLVMValueRef add_body(const struct function_builder *f, uint32_t number) {
     const struct rsr_kernel *kernel = f->kernel;
     LLVMTypeRef pointer = LLVMPointerTypeInContext(f->context, 0);

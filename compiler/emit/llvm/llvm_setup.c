@@ -41,7 +41,8 @@ static const struct {
 #define RSR_CPU_FEATURE(id, bit, spec_name, attribute) {UINT64_C(1) << (bit), "+" spec_name},
 #include "rsr_cpu_features.def"
 #undef RSR_CPU_FEATURE
-    /* LLVM 19 splits 512-bit registers from AVX-512 (AVX10/256 has the latter alone). */
+    /* In LLVM 19, 512-bit registers are a feature apart from AVX-512 (AVX10/256 has only the
+     * latter). */
     {RSR_CPU_MASK(AVX512F), "+evex512"}};
 #define N_FEATURES (sizeof features / sizeof *features)
 
@@ -65,10 +66,10 @@ static void end_on_bad_alloc(void *user, const char *reason, bool wants_diagnost
     end_without_memory();
 }
 
-/* Where memory is short LLVM throws the one exception that it has, std::bad_alloc, which nobody
- * catches, or calls a handler of its own. Both are found by their names in the C++ ABI,
- * std::set_terminate() and llvm::install_bad_alloc_error_handler(): LLVM's C interface has no word
- * for them, and nothing here is linked with the C++ library that LLVM brings. */
+/* If memory runs out, LLVM either throws std::bad_alloc, its only exception, which nothing catches,
+ * or calls its own handler. std::set_terminate() and llvm::install_bad_alloc_error_handler()
+ * intercept these. Both are looked up by their names in the C++ ABI, because LLVM's C interface
+ * does not offer them, and we do not link with the C++ library that LLVM uses. */
 static void catch_lack_of_memory(void) {
     void (*(*set_terminate)(void (*handler)(void)))(void);
     void (*set_handler)(void (*handler)(void *, const char *, bool), void *user);

@@ -1,8 +1,8 @@
 /* llvm_value.c - single operations as LLVM values; see llvm_code.h.
  *
  * Floats carry no fast-math flag and are never contracted, so every result is what ir.h says, to
- * the bit. Signed 64-bit scalars, which are counters and addresses, say that they do not overflow
- * (nsw), as ir.h promises; elsewhere nothing is gained by it.
+ * the bit. Signed 64-bit scalars, which are counters and addresses, are marked as not overflowing
+ * (nsw), as ir.h promises; other types would gain nothing from the mark.
  */
 #include <assert.h>
 #include <string.h>
@@ -60,7 +60,7 @@ static LLVMValueRef shuffle(const struct rsrc_llvm_code *code, LLVMValueRef a, L
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* Term by term, so that accesses which differ in the displacement share the rest. */
+/* Built term by term, so that accesses which differ only in the displacement share the rest. */
 LLVMValueRef rsrc_llvm_address(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMTypeRef byte = LLVMInt8TypeInContext(code->context);
     LLVMValueRef address = code->buffers[op->buffer];
@@ -132,7 +132,7 @@ LLVMValueRef rsrc_llvm_call(const struct rsrc_llvm_code *code, const char *name,
     return call_overloaded(code, name, NULL, 0, arguments, n_arguments);
 }
 
-/* The numbers that TABLE and TABLE2 look up, without the bits that they ignore. */
+/* The numbers for TABLE and TABLE2, with ignored bits cleared. */
 static LLVMValueRef masked_numbers(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *a = &code->regs[op->a];
     const uint32_t n_entries = op->kind == RSR_KOP_TABLE2 ? 2 * a->lanes : a->lanes;
@@ -140,7 +140,7 @@ static LLVMValueRef masked_numbers(const struct rsrc_llvm_code *code, const stru
                         integer_constant(code, a, n_entries - 1), "");
 }
 
-/* The types that the intrinsic's name leaves open; their number. */
+/* Sets the types that the intrinsic's name leaves open; returns how many. */
 static uint32_t list_overloads(const struct rsrc_llvm_code *code, const struct rsr_kop *op,
                                enum rsrc_llvm_overload overload, LLVMTypeRef types[2]) {
     switch (overload) {
@@ -200,7 +200,7 @@ static LLVMValueRef build_arithmetic(const struct rsrc_llvm_code *code, const st
     return result;
 }
 
-/* Of floats, the bits. */
+/* For floats, operates on the bits. */
 static LLVMValueRef build_xor(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *dst = &code->regs[op->dst];
     LLVMTypeRef bits =
@@ -292,8 +292,8 @@ static LLVMValueRef build_madd_i16(const struct rsrc_llvm_code *code, const stru
                             shuffle(code, products, products, odd, dst->lanes));
 }
 
-/* The bit, moved to the sign by a shift of words (x86 has none of bytes): what it drags along from
- * the next byte is no matter, and a comparison with 0 spreads it. */
+/* A shift of words (x86 has none of bytes) moves the bit to the sign, and a comparison with 0
+ * spreads it. Bits that come from the neighbouring byte do not matter. */
 static LLVMValueRef spread_sign(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *dst = &code->regs[op->dst];
     const struct rsr_kreg words = {.elem = RSR_ELEM_U16, .lanes = dst->lanes / 2};
@@ -343,7 +343,8 @@ static LLVMValueRef build_pack(const struct rsrc_llvm_code *code, const struct r
                    cast_bits(code, code->values[op->b], bytes), lanes, n);
 }
 
-/* Lane by lane: table[number], or with SHUFFLE16 the number within the lane 16. */
+/* Looks up lane by lane: table[number]; with SHUFFLE16, the number is within the lane of 16
+ * bytes. */
 static LLVMValueRef look_up_each(const struct rsrc_llvm_code *code, const struct rsr_kop *op,
                                  LLVMValueRef table, LLVMValueRef numbers) {
     LLVMValueRef result = LLVMGetPoison(rsrc_llvm_reg_type(code, op->dst));
@@ -360,7 +361,8 @@ static LLVMValueRef look_up_each(const struct rsrc_llvm_code *code, const struct
     return result;
 }
 
-/* Both tables, where TABLE has an instruction, and the bit above its numbers chooses. */
+/* Looks up in both tables, if TABLE has an instruction, and selects by the bit above TABLE's
+ * numbers. */
 static LLVMValueRef build_table2(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *a = &code->regs[op->a], *dst = &code->regs[op->dst];
     struct rsr_kop half = *op;

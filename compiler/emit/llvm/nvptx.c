@@ -1,4 +1,4 @@
-/* nvptx.c - from a built kernel to PTX text: LLVM's passes and its NVPTX back end. */
+/* nvptx.c - turns a built kernel into PTX text, by LLVM's passes and its NVPTX back end. */
 #include "emit/llvm/nvptx.h"
 
 #include <llvm-c/Analysis.h>
@@ -12,7 +12,7 @@
 
 #define TRIPLE "nvptx64-nvidia-cuda"
 
-/* What LLVM 19 makes PTX for. It prints a note and goes on where it does not know a processor. */
+/* The processors for which LLVM 19 makes PTX. For an unknown processor it only prints a note. */
 static const char *const PROCESSORS[] = {"sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_90a"};
 
 bool rsrc_nvptx_knows(const char *cpu) {
@@ -61,7 +61,7 @@ static enum rsrc_status optimise(struct rsrc_diag *diag, struct nvptx *p,
         return fail(diag, "verify a kernel", message);
     LLVMDisposeMessage(message);
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-    /* Loops are unrolled by plan. */
+    /* The plan says how loops are unrolled. */
     LLVMPassBuilderOptionsSetLoopUnrolling(options, false);
     LLVMErrorRef error = LLVMRunPasses(p->module, "default<O2>", machine, options);
     LLVMDisposePassBuilderOptions(options);

@@ -22,7 +22,7 @@ struct nvptx {
     LLVMTypeRef global, shared; /* pointers */
 };
 
-/* A function of parameters `types` in a module of its own; the builder is at its start. */
+/* Begins a function with parameters `types` in its own module; the builder is at its start. */
 void nvptx_begin(struct nvptx *p, const char *symbol,
                  LLVMTypeRef (*types)(struct nvptx *p, uint32_t i), uint32_t n_types,
                  uint32_t n_threads);
@@ -40,7 +40,7 @@ LLVMValueRef nvptx_less(struct nvptx *p, LLVMValueRef a, LLVMValueRef b); /* uns
 /* base + bytes; bytes: i32 or i64, unsigned */
 LLVMValueRef nvptx_at(struct nvptx *p, LLVMValueRef base, LLVMValueRef bytes);
 LLVMValueRef nvptx_load(struct nvptx *p, LLVMTypeRef type, LLVMValueRef address, uint32_t align);
-/* What nobody writes while the kernel runs: ld.global.nc. */
+/* Loads data that nothing writes while the kernel runs: ld.global.nc. */
 LLVMValueRef nvptx_load_constant(struct nvptx *p, LLVMTypeRef type, LLVMValueRef address,
                                  uint32_t align);
 void nvptx_store(struct nvptx *p, LLVMValueRef value, LLVMValueRef address, uint32_t align);
@@ -50,7 +50,7 @@ LLVMValueRef nvptx_variable(struct nvptx *p, LLVMTypeRef type, const char *name)
 LLVMValueRef nvptx_get(struct nvptx *p, LLVMValueRef variable);
 void nvptx_set(struct nvptx *p, LLVMValueRef variable, LLVMValueRef value);
 
-/* for (i = from; i < to; i += step): i32, unsigned; the body is what is built before the end. */
+/* for (i = from; i < to; i += step): i32, unsigned; everything built before the end is the body. */
 struct nvptx_loop {
     LLVMValueRef variable, index, step;
     LLVMBasicBlockRef head, end;
@@ -58,7 +58,7 @@ struct nvptx_loop {
 struct nvptx_loop nvptx_begin_loop(struct nvptx *p, const char *name, LLVMValueRef from,
                                    LLVMValueRef to, LLVMValueRef step);
 void nvptx_end_loop(struct nvptx *p, const struct nvptx_loop *loop);
-/* Returns what nvptx_end_if takes. */
+/* Returns the argument of nvptx_end_if. */
 LLVMBasicBlockRef nvptx_begin_if(struct nvptx *p, const char *name, LLVMValueRef condition);
 void nvptx_end_if(struct nvptx *p, LLVMBasicBlockRef end);
 

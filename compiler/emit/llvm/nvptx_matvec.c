@@ -1,13 +1,14 @@
 /* nvptx_matvec.c - cuda/kernels/matvec.cuh again, as LLVM IR with a plan's constants.
  *
- * Why twice: only NVIDIA's compiler takes the C++ at run time, and PTX must not need a toolkit;
- * clang could take it too, but then every rsrc would need clang's libraries, where LLVM's are
- * linked already. The C++ remains as the form that is read, that makes cubins, and that GPUs newer
- * than LLVM get.
+ * The kernel exists twice because only NVIDIA's compiler can compile the C++ at run time, and PTX
+ * must not need a toolkit. clang could compile it too, but then every rsrc would need clang's
+ * libraries; LLVM's are linked already. The C++ is the form for readers, for cubins, and for GPUs
+ * that are newer than LLVM.
  *
- * Read the CUDA C++ first: this file computes the same from the same packed codes, parameters and
- * launch, and follows its functions. What the C++ leaves to the compiler (unrolling over loads in
- * flight, tokens and groups) is unrolled here. tests/cuda/ holds both to one reference.
+ * Read the CUDA C++ first: this file computes the same results from the same packed codes,
+ * parameters and launch, function by function. Loops that the C++ leaves to the compiler (over
+ * loads in flight, tokens and groups) are unrolled here. tests/cuda/ compares both with one
+ * reference.
  */
 #include "emit/llvm/nvptx_matvec.h"
 
@@ -25,7 +26,7 @@ enum parameter { X, LDX, CODES, SCALE, Y, LDY, N_TOKENS, NOT_FINITE, PARAMETER_C
 static const char *const PARAMETER_NAMES[PARAMETER_COUNT] = {"x", "ldx", "codes",    "scale",
                                                              "y", "ldy", "n_tokens", "not_finite"};
 
-/* Byte offsets in the block's shared memory; what belongs to token t is t strides further. */
+/* Byte offsets in the block's shared memory; the data of token t is t strides further. */
 struct shared_layout {
     uint32_t row_bytes; /* of the rows, which come first */
     uint32_t scale, sum, largest, partial;
@@ -273,7 +274,7 @@ static void unpack_base3(struct nvptx *p, LLVMValueRef word, LLVMValueRef *group
     }
 }
 
-/* Step number of the warp's load k of a round that begins at load `begin`. */
+/* The step of the warp's load k, in a round that begins at load `begin`. */
 static LLVMValueRef step_number(const struct matvec *m, LLVMValueRef begin, uint32_t k) {
     struct nvptx *p = m->p;
     LLVMValueRef own =
@@ -340,7 +341,7 @@ static void multiply(const struct matvec *m) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Element of partial[col_warp][t][row], as the number of an int. */
+/* Index of partial[col_warp][t][row], as a number of ints. */
 static LLVMValueRef partial_number(const struct matvec *m, LLVMValueRef col_warp, LLVMValueRef t,
                                    LLVMValueRef row) {
     struct nvptx *p = m->p;
@@ -371,7 +372,7 @@ static void gather(const struct matvec *m) {
     nvptx_barrier(p);
 }
 
-/* y of token t of the turn and a row: acc without the codes' offset, and scaled. */
+/* Stores y of token t and a row: acc without the codes' offset, scaled. */
 static LLVMValueRef finish_value(const struct matvec *m, LLVMValueRef acc, LLVMValueRef t,
                                  LLVMValueRef row) {
     struct nvptx *p = m->p;

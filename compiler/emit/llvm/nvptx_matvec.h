@@ -4,7 +4,7 @@
 
 #include "emit/llvm/nvptx_ir.h"
 
-/* A module with the kernel alone; the caller disposes of it. */
+/* A module that has only the kernel; the caller disposes of it. */
 void rsrc_build_nvptx_matvec(struct nvptx *p, const struct rsr_kernel *kernel);
 
 #endif

@@ -1,7 +1,7 @@
 /* cubin.c - finds the registers of a kernel in a cubin, which is an ELF file: its section .nv.info
- * has a list of attributes, each a format, a kind and, in format 4, as many bytes as follow; kind
- * 0x2f names a symbol by its number and has its registers. So lists cuobjdump -elf; ptxas wrote it
- * with CUDA 11 to 13.
+ * has a list of attributes. Each has a format, a kind and, in format 4, a number of bytes and these
+ * bytes; kind 0x2f has the number of a symbol, and its registers. cuobjdump -elf lists it so; ptxas
+ * of CUDA 11 to 13 writes it.
  */
 #include "emit/ptx/cubin.h"
 
@@ -17,7 +17,7 @@ struct cubin {
     size_t size_bytes;
 };
 
-/* False: not all of it is there. */
+/* False: the file is too short. */
 static bool read_at(const struct cubin *c, uint64_t at, void *out, size_t n) {
     if (at > c->size_bytes || n > c->size_bytes - at)
         return false;

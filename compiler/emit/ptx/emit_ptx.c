@@ -1,8 +1,8 @@
 /* emit_ptx.c - compiles every distinct kernel of a unit once and joins the entries to one text.
  *
- * Layers of equal plans differ in nothing but their weights, which are parameters: their entry is
- * the same text under another name, as PTX has no aliases for entries. A cubin is compiled as a
- * whole.
+ * Layers with equal plans differ only in their weights, which are parameters. Their entries are
+ * equal texts with different names, because PTX has no aliases for entries. A cubin is compiled as
+ * a whole.
  */
 #include "emit/ptx/emit_ptx.h"
 
@@ -79,7 +79,8 @@ static enum rsrc_status compile_text(struct rsrc_ptx *e, const struct rsr_kernel
     return status;
 }
 
-/* The directives' lines, without the compiler's own comments; NULL if this is no PTX. */
+/* The lines of directives, without the compiler's own comments; *body is the text after them. NULL:
+ * the text is not PTX. */
 static const char *header_of(struct rsrc_arena *arena, const char *text, const char **body) {
     const char *version = strstr(text, "\n.version");
     const char *size = version == NULL ? NULL : strstr(version, "\n.address_size");
@@ -111,7 +112,7 @@ static enum rsrc_status compile_entry(struct rsrc_ptx *e, const struct rsr_kerne
     return status;
 }
 
-/* The entry of an equal plan, compiled now if there is none yet. */
+/* The entry of an equal plan; compiles it if there is none yet. */
 static enum rsrc_status find_entry(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
                                    struct entry **out) {
     for (struct entry *entry = e->entries; entry != NULL; entry = entry->next)
@@ -122,7 +123,7 @@ static enum rsrc_status find_entry(struct rsrc_ptx *e, const struct rsr_kernel *
     return compile_entry(e, kernel, out);
 }
 
-/* The body with one symbol in place of another. */
+/* Appends the body, with one symbol replaced by another. */
 static void put_renamed(struct rsrc_buffer *out, const char *body, const char *from,
                         const char *to) {
     const size_t n = strlen(from);

@@ -9,14 +9,14 @@
 
 #include "ir.h"
 
-struct rsrc_ptx; /* opaque: a compiler that was found, and what it has made so far */
+struct rsrc_ptx; /* opaque: the compiler, and the kernels that it has made */
 
 struct rsrc_ptx_options {
     const char *title; /* of the model, for the first comment; untrusted text */
     const struct rsr_spec *spec;
     enum rsr_unit_kind kind; /* RSR_UNIT_PTX or RSR_UNIT_CUBIN */
-    /* Where CUDA is: NULL: $CUDA_PATH, $CUDA_HOME and the usual places, LLVM where there is none; a
-     * directory: there or nowhere; "none": LLVM. */
+    /* Where CUDA is. NULL: $CUDA_PATH, $CUDA_HOME and the usual places, else LLVM; a directory:
+     * only there; "none": LLVM. */
     const char *cuda_path;
 };
 

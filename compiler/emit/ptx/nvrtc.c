@@ -43,7 +43,7 @@ struct rsrc_nvrtc {
 
 /* Names of the library, newest first; the plain one comes with development packages. */
 static const char *const NAMES[] = {"libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"};
-/* Where a toolkit and NVIDIA's Python wheels have it. */
+/* Folders of the library in a toolkit and in NVIDIA's Python wheels. */
 static const char *const SUBDIRS[] = {"/lib64", "/lib", ""};
 static const char *const USUAL[] = {"/usr/local/cuda", "/opt/cuda", "/usr/lib/x86_64-linux-gnu",
                                     "/usr/lib/aarch64-linux-gnu"};
@@ -52,10 +52,10 @@ static const char *const USUAL[] = {"/usr/local/cuda", "/opt/cuda", "/usr/lib/x8
 struct search {
     struct rsrc_arena *arena;
     struct rsrc_nvrtc *found;
-    const char *places; /* tried so far; NULL: none */
+    const char *places; /* paths tried so far; NULL: none */
 };
 
-/* False if a function is missing: not a version that we know. */
+/* False if a function is missing: the version is unknown. */
 static bool bind_functions(struct rsrc_nvrtc *nvrtc) {
     const struct {
         const char *name;
@@ -78,7 +78,7 @@ static void try_library(struct search *search, const char *path) {
     if (search->found != NULL)
         return;
     struct rsrc_nvrtc *nvrtc = RSRC_NEW(search->arena, struct rsrc_nvrtc);
-    /* NODELETE: NVRTC keeps memory for the process, which unloading it would lose. */
+    /* NODELETE: NVRTC keeps memory for the process; unloading would leak it. */
     nvrtc->library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (nvrtc->library == NULL)
         return;

@@ -6,8 +6,9 @@
 
 struct rsrc_nvrtc; /* opaque */
 
-/* Opens libnvrtc of a CUDA installation, or of $CUDA_PATH, $CUDA_HOME and the usual places where
- * cuda_path is NULL. NULL: there is none; *places names all that were tried, on one line. */
+/* Opens libnvrtc of the CUDA installation cuda_path, or, if that is NULL, of $CUDA_PATH, $CUDA_HOME
+ * and the usual places. NULL: there is none, and *places lists all places that were tried, on one
+ * line. */
 struct rsrc_nvrtc *rsrc_nvrtc_open(struct rsrc_arena *arena, const char *cuda_path,
                                    const char **places);
 void rsrc_nvrtc_close(struct rsrc_nvrtc *nvrtc);
@@ -20,8 +21,8 @@ struct rsrc_nvrtc_job {
     uint32_t sm;
     enum rsr_unit_kind kind; /* RSR_UNIT_PTX or RSR_UNIT_CUBIN */
 };
-/* Appends what NVRTC made. A compute capability that it does not know is a user's mistake; a source
- * that does not compile is quoted with NVRTC's messages ("nvrtc-failed"). */
+/* Appends what NVRTC made. A compute capability that NVRTC does not know is a user's mistake. If
+ * the source does not compile, the diagnostic quotes NVRTC's messages ("nvrtc-failed"). */
 RSRC_NODISCARD enum rsrc_status rsrc_nvrtc_compile(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsrc_nvrtc *nvrtc,
                                                    const struct rsrc_nvrtc_job *job,
