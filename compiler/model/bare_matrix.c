@@ -13,7 +13,7 @@
 /* int32 accumulators hold 128 * cols. */
 #define MAX_COLS ((1u << 24) - 1)
 
-/* Element i as -1, 0, 1, or any other number if it is none of them. */
+/* Element i if it is -1, 0 or 1; else any other number. */
 static int element_value(const struct rsr_tensor *tensor, uint64_t i) {
     const int outside = 2;
     const uint8_t *at = tensor->data + i * rsrc_dtype_bytes(tensor->dtype);

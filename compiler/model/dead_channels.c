@@ -1,8 +1,8 @@
 /* dead_channels.c - finds dead rows and columns by the rules of dead_channels.h.
  *
  * Input: the graph, with tensors as stored. Output: flags of one layer. The three layers of a
- * block's feed-forward part share what the zero rows of gate and up say: whoever asks first
- * computes it under the block's lock, which nothing else is taken under.
+ * block's feed-forward part share the flags from zero rows of gate and up. The first of them
+ * computes the flags under the block's lock; no other lock is taken under it.
  */
 #include "model/dead_channels.h"
 
@@ -45,7 +45,7 @@ void rsrc_dead_channels_destroy(struct rsrc_dead_channels *channels) {
 
 /* ---- rule 1 ---------------------------------------------------------------------------------- */
 
-/* act(0) = 0: then a zero row of gate makes h zero as well as one of up. */
+/* If act(0) = 0, a zero row of gate makes h zero, like a zero row of up. */
 static bool is_zero_at_zero(enum rsr_activation activation) {
     switch (activation) {
     case RSR_ACTIVATION_RELU2:
@@ -61,7 +61,7 @@ static bool is_zero_at_zero(enum rsr_activation activation) {
 static void mark_zero_rows(const struct rsr_graph *graph, const struct rsr_linear_slot *slot,
                            uint8_t *zero, struct block *block) {
     if (slot->layer == RSR_NO_LAYER)
-        return; /* a float layer: nobody asks */
+        return; /* a float layer: its flags are never used */
     rsrc_find_zero_rows(&graph->layers[slot->layer], zero);
     for (uint32_t i = 0; i < graph->hyper.ffn; i++) {
         block->n_dead += zero[i] != 0 && block->dead[i] == 0;
@@ -89,8 +89,8 @@ static const uint8_t *find_dead_channels(struct rsrc_dead_channels *channels,
 
 /* ---- rules 2 and 3 --------------------------------------------------------------------------- */
 
-/* Adds the zero weights of a norm to flags, which are made when there is one. norm UINT32_MAX:
- * none. */
+/* Adds the zero weights of a norm to flags; makes the flags if there is such a weight. norm
+ * UINT32_MAX: no norm. */
 static uint8_t *add_zero_weights(struct rsrc_arena *arena, const struct rsr_graph *graph,
                                  uint32_t norm, uint8_t *flags) {
     if (norm == UINT32_MAX)

@@ -1,8 +1,9 @@
 /* finite.c - looks for NaN and infinity in float tensors, a 64-bit word of elements at a time.
  *
- * In all three formats these are the values whose exponent bits are all ones. With everything else
- * masked away, adding the lowest exponent bit carries into the sign's place exactly then, and never
- * beyond its lane. (657 MB of bfloat16, an embedding of 128256 x 2560, takes 0.1 s.)
+ * In all three formats these are the values whose exponent bits are all ones. After all other bits
+ * are masked, adding the lowest exponent bit carries into the sign's place exactly for these
+ * values, and never beyond the lane. (657 MB of bfloat16, an embedding of 128256 x 2560, takes 0.1
+ * s.)
  */
 #include "model/finite.h"
 

@@ -1,6 +1,6 @@
 /* gguf_blocks.c - the ternary and binary types of GGUF as int8 values and multipliers.
  *
- * Weights are d * (-1, 0, 1). A block is so many of a row; which weight of it is where:
+ * Weights are d * (-1, 0, 1). A block has this many weights of a row, and weight n of it is at:
  *   TQ2_0   256: bits 2i..2i+1 of byte 32 (n / 128) + n % 32, i = n % 128 / 32; d is float16 behind
  *   TQ1_0   256: bytes of base-3 digits, the first digit the most significant: a byte b holds them
  *           as a fraction b / 256, and digit i is the integer part of 3 frac(3^i b / 256). Bytes
@@ -17,9 +17,8 @@
  * ggml-quants.c (TQ, Q), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as
  * all published files were), ik_llama.cpp's iqk_quantize.cpp (BN).
  *
- * A block whose weights are all 0 says nothing of d, and writers put 0 there. With d = 0 the
- * weights of Q1_0, which has no code for it, are 0. A scale tensor beside the weights multiplies on
- * top.
+ * If all weights of a block are 0, any d is right, and writers put 0 there. Q1_0 has no code for 0:
+ * with d = 0 its weights are 0. A scale tensor beside the weights is a further factor.
  *
  * Rows of interleaved heads: element j + p h / 2 of a head of h rows is stored as row 2 j + p.
  */
@@ -36,9 +35,9 @@
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* Two bits a weight: `n_bytes` bytes, in each of which field i, from the lowest bits on, is weight
- * i * stride + (the byte's number) of the block, or, `from_high`, of the fields from the highest
- * bits on. False: a code is 3. */
+/* Unpacks two bits per weight from `n_bytes` bytes. Field i of byte number m is weight i * n_bytes
+ * + m of the block. Fields are counted from the lowest bits, or, with `from_high`, from the
+ * highest. False: a code is 3. */
 static bool unpack_fields(const uint8_t *bytes, uint32_t n_bytes, bool from_high, int8_t *values) {
     uint32_t threes = 0;
     for (uint32_t m = 0; m < n_bytes; m++)
@@ -93,7 +92,7 @@ static bool unpack_q1_0(const uint8_t *bytes, int8_t *values) {
     return true;
 }
 
-/* The digit of a byte after `power` = 3 to that of its number, minus one. */
+/* Digit i of a byte, minus one; `power` is 3^i. */
 static int8_t digit_of(uint8_t byte, uint32_t power) {
     return (int8_t)(((uint8_t)(byte * power) * 3u >> 8) - 1);
 }
@@ -122,12 +121,13 @@ static bool unpack_iq1_bn(const uint8_t *bytes, int8_t *values) {
 
 /* ---- formats --------------------------------------------------------------------------------- */
 
-/* Whose d it is; a layer's is behind its weights, a row's in front of them. */
+/* Where d is: one for a layer, after its weights; one for a row, before them; or in each block. */
 enum scale_of { SCALE_OF_BLOCK, SCALE_OF_ROW, SCALE_OF_LAYER };
 
 static const struct format {
     const char *name;
-    uint32_t items, bytes; /* of a block, d included if it has one; items 0: not of linear layers */
+    uint32_t items, bytes; /* of a block, with its d if it has one; items 0: the type has no ternary
+                              weights */
     uint32_t weights_at;   /* in a block */
     enum scale_of scale_of;
     enum rsr_dtype scale_dtype;
@@ -219,14 +219,14 @@ static bool any_nonzero(const int8_t *values, uint32_t n) {
 
 /* ---- scales ---------------------------------------------------------------------------------- */
 
-/* What is known of the scales: of[row][group], 0 where no weight needs one. */
+/* The scales found so far: of[row][group]; 0 if all its weights are 0. */
 struct scales {
     float *of;
     uint32_t rows, groups; /* groups of a row */
     uint32_t group_cols;
 };
 
-/* Two groups can share a scale if they have the same one, or one of them needs none. */
+/* Two groups can share a scale if their scales are equal, or one of them needs none. */
 static bool can_share(float a, float b) {
     return a == b || a == 0.0f || b == 0.0f;
 }
@@ -240,7 +240,7 @@ static bool can_halve(const struct scales *scales) {
     return scales->groups > 1;
 }
 
-/* Groups of twice as many columns. */
+/* Doubles the width of groups. */
 static void halve(struct scales *scales) {
     const float *from = scales->of;
     float *to = scales->of;
@@ -275,8 +275,7 @@ static enum rsrc_status refuse_scale(struct rsrc_diag *diag, const struct rsr_te
                        "%s %g", what, (double)scale);
 }
 
-/* Where no weight needs a scale any is right: 1. The product with the scale tensor's is rounded
- * once.
+/* If all weights are 0, the scale is 1. The product with the tensor's scale is rounded once.
  */
 static enum rsrc_status finish_scales(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                       const struct scales *scales, struct rsr_matrix *out) {
@@ -299,7 +298,7 @@ static enum rsrc_status finish_scales(struct rsrc_diag *diag, const struct rsr_l
 
 /* ---- public ---------------------------------------------------------------------------------- */
 
-/* The weights of one stored row, and what they need of scales[groups]. */
+/* Decodes the weights of one stored row, and its scales[groups]. */
 static enum rsrc_status decode_row(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                    uint32_t stored, int8_t *values, float *scales) {
     const struct row row = row_at(layer, stored);

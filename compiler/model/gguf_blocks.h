@@ -6,18 +6,18 @@
 
 /* "TQ2_0"; a tensor without blocks: NULL. */
 const char *rsrc_blocks_name(enum rsr_blocks blocks);
-/* Do they hold the weights of a linear layer? */
+/* Whether they can hold the weights of a linear layer. */
 bool rsrc_blocks_are_ternary(enum rsr_blocks blocks);
 
-/* Fills values[rows][cols], and scale, n_scales and group_cols of `out`: one scale for the layer
- * where all agree, else one a row, else one a group of columns, the widest in which all rows agree.
- * Refuses codes that stand for no weight and scales that are no finite number above zero, naming
+/* Fills values[rows][cols], and scale, n_scales and group_cols of `out`: one scale for the layer if
+ * all are equal, else one per row, else one per group of columns, with the widest group that all
+ * rows allow. Refuses illegal codes, and scales that are not finite or not above zero, naming
  * tensor and offset. */
 RSRC_NODISCARD enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsr_layer *layer, int8_t *values,
                                                    struct rsr_matrix *out);
 
-/* As rsrc_find_zero_rows(). */
+/* Like rsrc_find_zero_rows(). */
 void rsrc_find_zero_block_rows(const struct rsr_layer *layer, uint8_t *zero);
 
 #endif

@@ -1,9 +1,9 @@
 /* graph.c - binds the tensors of a checkpoint to the roles of an architecture's table.
  *
  * Input: a validated checkpoint. Output: rsr_graph, every linear layer with its encoding and scale
- * rule. The walk is generic; what a family looks like is in family/. Every tensor must have a role,
- * the shape that the hyper-parameters give it, and a type the scale rule allows; what is missing or
- * left over is refused by name. Errors are collected, at most MAX_REPORTED of a kind.
+ * rule. The walk is generic; family/ describes families. Every tensor must have a role, the shape
+ * that the hyper-parameters give it, and a type that the scale rule allows. Missing tensors and
+ * leftover ones are refused by name. At most MAX_REPORTED errors of a kind are reported.
  */
 #include "model/graph.h"
 
@@ -24,7 +24,8 @@
 /* int32 accumulators hold 128 * cols, so no dimension may reach 2^24. */
 #define MAX_DIM ((1u << 24) - 1)
 
-/* Rotary tables follow from rope_theta; old exporters stored them as buffers. */
+/* Rotary tables are computed from rope_theta; old exporters stored them as buffers, which are
+ * ignored. */
 static const char *const IGNORED[] = {
     "layers.%u.self_attn.rotary_emb.inv_freq",
     "rotary_emb.inv_freq",
@@ -32,7 +33,7 @@ static const char *const IGNORED[] = {
 
 #define EMBEDDING "embed_tokens"
 #define HEAD "lm_head"
-/* In front of all modules but the head, where the checkpoint holds a whole language model. */
+/* Prefix of all modules except the head, if the checkpoint holds a whole language model. */
 #define BODY "model."
 
 struct builder {
@@ -44,7 +45,7 @@ struct builder {
     struct rsr_graph *graph;
     uint32_t dims[RSRC_DIM_COUNT];
     uint32_t n_errors;
-    bool is_ambiguous; /* a pattern of modules_to_not_convert, as was said */
+    bool is_ambiguous; /* a remark about a pattern of modules_to_not_convert was made */
     struct rsrc_missing missing;
 };
 
@@ -94,8 +95,7 @@ static enum rsrc_status resolve_dims(struct builder *b) {
     return RSRC_OK;
 }
 
-/* What a configuration that says nothing means: the root of the head size, and embeddings as they
- * are. */
+/* Defaults: scores are scaled by the root of the head size, and embeddings are not scaled. */
 static void set_scales(struct rsr_hyper *hyper) {
     if (hyper->attention_scale == 0.0f)
         hyper->attention_scale = (float)(1.0 / sqrt((double)hyper->head_dim));
@@ -230,9 +230,9 @@ static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
                   "packed weights have a quarter of the rows that config.json gives the layer");
 }
 
-/* Does a pattern of modules_to_not_convert mean this module? As transformers matches it: from the
- * start up to the boundary of a module's name, or at the end. Its other form, regular expressions,
- * is refused when the configuration is read. */
+/* Whether a pattern of modules_to_not_convert names this module, by the rule of transformers: it
+ * matches from the start up to the boundary of a module's name, or at the end. Regular expressions,
+ * which transformers also allows, are refused when the configuration is read. */
 static bool matches_module(const char *pattern, const char *module) {
     const size_t n = strlen(pattern), n_module = strlen(module);
 
@@ -243,7 +243,7 @@ static bool matches_module(const char *pattern, const char *module) {
     return strncmp(module, pattern, n) == 0 && (module[n] == '.' || pattern[n - 1] == '.');
 }
 
-/* Ternary, or kept in floating point? */
+/* Decides whether a layer is ternary or kept in floating point. */
 static bool is_converted(const struct builder *b, const char *module) {
     const struct rsr_config *config = &b->checkpoint->config;
 
@@ -276,7 +276,7 @@ static void refuse_ambiguous(struct builder *b, const char *module) {
     }
 }
 
-/* A float matrix of the model as it is. */
+/* Binds a float matrix of the model. */
 static bool check_dense(struct builder *b, const struct rsr_tensor *tensor, uint32_t rows,
                         uint32_t cols, const char *help) {
     const char *expected = rsrc_arena_printf(b->arena, "f32, bf16 or f16 [%u, %u]", rows, cols);
@@ -291,7 +291,7 @@ static bool check_dense(struct builder *b, const struct rsr_tensor *tensor, uint
     return false;
 }
 
-/* Norms are few: their values are looked at now, so that every kind of output refuses a NaN. */
+/* Norms are small, so their values are checked now; then every kind of output refuses a NaN. */
 static uint32_t bind_norm(struct builder *b, enum rsr_role role, const char *name, uint32_t block,
                           uint32_t cols, float eps, float offset) {
     const uint32_t number = b->graph->n_norms++;
@@ -347,7 +347,7 @@ static uint32_t bind_dense(struct builder *b, enum rsr_role role, const char *na
     return number;
 }
 
-/* With the norm of its own input, if the model's linear layers have one. */
+/* Binds a linear layer, and the norm of its own input if the model has such norms. */
 static struct rsr_linear_slot bind_ternary_slot(struct builder *b, enum rsr_role role,
                                                 const char *name, uint32_t block, uint32_t rows,
                                                 uint32_t cols) {
@@ -368,7 +368,7 @@ static struct rsr_linear_slot bind_ternary_slot(struct builder *b, enum rsr_role
 static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_family_entry *entry,
                                           uint32_t block) {
     const char *name = expand(b, entry->path, block);
-    /* Patterns mean the modules of the loaded model: an embedding model is the body alone. */
+    /* Patterns refer to modules of the loaded model: an embedding model has only the body. */
     const bool body = b->graph->hyper.pooling != RSR_POOLING_NONE;
     const char *loaded =
         rsrc_arena_printf(b->arena, "%s%s", body ? "" : BODY, name + strlen(b->prefix));
@@ -451,7 +451,7 @@ static bool check_packed_rule(struct builder *b) {
 #define VOCABULARY_HELP                                                                            \
     "the configuration has another vocabulary or hidden size than this checkpoint"
 
-/* Is a matrix of the vocabulary stored as a ternary one? */
+/* Whether a matrix of the vocabulary is stored as a ternary one. */
 static bool is_ternary_head(const struct builder *b, const struct rsr_tensor *tensor) {
     switch (b->checkpoint->config.scale_rule) {
     case RSR_SCALE_MULTIPLY:
@@ -473,7 +473,7 @@ static void bind_ternary_head(struct builder *b, const char *name) {
         bind_ternary_slot(b, RSR_ROLE_HEAD, name, RSR_NO_BLOCK, hyper->vocab, hyper->hidden);
 }
 
-/* transformers would quantise a tied head that the list of other modules leaves out. */
+/* transformers would quantise a tied head that modules_to_not_convert does not name. */
 static void refuse_quantised_tie(struct builder *b) {
     const struct rsr_config *config = &b->checkpoint->config;
     struct rsrc_place place = {.file = config->file};
@@ -546,7 +546,7 @@ static void build_ropes(struct builder *b) {
         rsrc_build_rope(b->arena, &config->ropes[i], graph->hyper.head_dim, &graph->ropes[i]);
 }
 
-/* As much as there may be: every linear layer with a norm of its own, and the head. */
+/* The largest numbers possible: every linear layer with its own norm, and the head. */
 static void allocate(struct builder *b) {
     struct rsr_graph *graph = b->graph;
     size_t n_entries = (size_t)graph->hyper.n_layers * b->family->n_block + 2;
@@ -587,7 +587,8 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
     for (uint32_t block = 0; block < graph.hyper.n_layers && b.n_errors < MAX_REPORTED; block++)
         bind_block(&b, block);
     if (b.n_errors >= MAX_REPORTED)
-        return RSRC_FAILED; /* the configuration is another model's: the rest says the same */
+        return RSRC_FAILED; /* the configuration belongs to another model; further errors would
+                               repeat that */
     bind_ends(&b);
     mark_ignored(&b);
     if (rsrc_report_leftovers(diag, checkpoint, &b.missing) != RSRC_OK || b.n_errors > 0)

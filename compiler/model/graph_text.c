@@ -1,4 +1,4 @@
-/* graph_text.c - the text form of a graph (--dump=graph): one line a layer, in order of use. */
+/* graph_text.c - the text form of a graph (--dump=graph): one line per layer, in order of use. */
 #include <inttypes.h>
 
 #include "model/graph.h"

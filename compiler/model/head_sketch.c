@@ -1,11 +1,11 @@
 /* head_sketch.c - plans the sketch of a head and makes its blocks.
  *
- * A token reads the first plane of every row, the second of those rows that the first leaves open,
- * and the rows that are open still. How many are open follows from the margin by which the
- * likeliest token leads: of Gaussian logits a share tail(margin - gap) is above the bound, where
- * the gap is what a proof by so many planes adds to a logit. It is |q_s| |e_s| summed over slices
- * of 32 dimensions, where a random error would grow like a root: in standard deviations of the
- * logits it is about a constant times sqrt(hidden).
+ * A token reads the first plane of every row, the second plane of rows that the first cannot
+ * exclude, and the head's rows that are still not excluded. Their number depends on the margin by
+ * which the likeliest token leads. Of Gaussian logits, a share tail(margin - gap) cannot be
+ * excluded, where the gap is what the proof's bound adds to a logit. The gap is |q_s| |e_s| summed
+ * over slices of 32 dimensions, while the standard deviation of a logit grows like a root. So in
+ * these standard deviations the gap is about a constant times sqrt(hidden).
  */
 #include "model/head_sketch.h"
 
@@ -19,22 +19,23 @@
 /* Gaps over sqrt(hidden), measured on Gaussian rows. */
 static const double GAPS[RSR_SKETCH_MAX_PLANES] = {0.093, 0.047};
 
-/* Standard deviations that the likeliest token leads the mean by. Random heads have 4.4 at 128,256
- * tokens, which is what nothing learnt looks like. */
+/* The lead of the likeliest token over the mean, in standard deviations. A random, untrained head
+ * has 4.4 with 128,256 tokens. */
 #define USUAL_MARGIN 6.0
 
-/* Between layers of 50 MB, picking from a head of this size takes 1.57 ms on one core and 0.45 ms
- * with a sketch, of half the size 0.63 and 0.19: what smaller ones gain is little beside the
- * layers. */
+/* The least size of a head with a sketch. Measured after layers of 50 MB, on one core: picking from
+ * a head of this size takes 1.57 ms, and 0.45 ms with a sketch; with half the size, 0.63 and 0.19.
+ * Smaller heads gain little compared with the time of the layers. */
 #define LEAST_HEAD_BYTES (UINT64_C(8) << 20)
 
-/* A sketch that saves less than this share of the head's bytes is not worth its place. */
+/* A sketch must save at least this share of the head's bytes. */
 #define LEAST_SAVING 0.25
 
-/* Nor is a second plane that saves less than this share more. */
+/* A second plane must save at least this share more. */
 #define LEAST_MORE 0.02
 
-/* A module may grow by this share of itself, ternary weights counted in their densest packing. */
+/* A sketch may make a module larger by this share, with ternary weights counted in their densest
+ * packing. */
 #define MOST_GROWTH 0.25
 #define BYTES_PER_WEIGHT 0.2
 
@@ -76,7 +77,7 @@ struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32
     return plan;
 }
 
-/* At least what the module takes without a sketch. */
+/* A lower bound of the module's size without a sketch. */
 static double module_bytes(const struct rsr_graph *graph) {
     double bytes = (double)graph->embedding->size_bytes;
     if (graph->head != graph->embedding)

@@ -1,25 +1,26 @@
-/* head_sketch.h - a copy of a dense head in few bits, by which a runtime knows most rows to be too
- * small without reading them. runtime/src/sketch/sketch.h has the format and the proof.
+/* head_sketch.h - a low-bit copy of a dense head, which lets the runtime exclude most rows without
+ * reading them. runtime/src/sketch/sketch.h has the format and the proof.
  */
 #ifndef RSRC_MODEL_HEAD_SKETCH_H
 #define RSRC_MODEL_HEAD_SKETCH_H
 
 #include "ir.h"
 
-/* Is there a dense head that a sketch can be made of? Else *reason says why not. */
+/* Whether there is a dense head that can have a sketch; if not, *reason says why. */
 bool rsrc_can_sketch_head(const struct rsr_graph *graph, const char **reason);
 
-/* Chooses the planes by the bytes that a token reads, within what a module may grow. */
+/* Chooses the number of planes by the bytes that a token reads, within the limit of a module's
+ * growth. */
 struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
                                              const struct rsr_graph *graph);
 /* The plan for n_planes, 1 or 2. */
 struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32_t n_planes);
 
-/* What is subtracted from every row: [hidden], the mean of rows spread over the head. */
+/* The centre that is subtracted from every row: [hidden], the mean of a sample of rows. */
 void rsrc_find_head_centre(const struct rsr_graph *graph, float *centre);
 
-/* Blocks first .. first + n - 1 to `blocks`, 64-byte aligned. `rows` has rsrc_head_sketch_rows()
- * floats. */
+/* Makes blocks first .. first + n - 1 in `blocks`, 64-byte aligned. `rows` has
+ * rsrc_head_sketch_rows() floats. */
 size_t rsrc_head_sketch_rows(const struct rsr_graph *graph);
 void rsrc_make_head_sketch(const struct rsr_graph *graph, const struct rsr_head_plan *plan,
                            const float *centre, uint32_t first, uint32_t n, float *rows,

@@ -1,6 +1,6 @@
 /* leftover.c - diagnostics for tensors that are missing or that nothing consumes.
  *
- * A missing tensor and a leftover one with a near name are one mistake and one message. Leftovers
+ * A missing tensor and a leftover one with a similar name are reported as one mistake. Leftovers
  * whose kind is known get their own slug and say what is not supported. At most a few of each are
  * named; the last message counts the rest.
  */
@@ -40,7 +40,7 @@ static const struct {
      "float weights have no scale; an embedding of bytes is not supported"},
 };
 
-/* As messages name it: what its file calls it. */
+/* The name for messages: that of the file. */
 static const char *told_name(const struct rsr_tensor *tensor) {
     return tensor->stored_name ? tensor->stored_name : tensor->name;
 }
@@ -83,7 +83,7 @@ static void report_unexpected(struct rsrc_diag *diag, const struct rsr_tensor *t
                "nothing in this architecture uses it");
 }
 
-/* Unconsumed tensors but for those already named beside a missing one. Returns how many. */
+/* Collects unconsumed tensors, except those already named with a missing one. Returns how many. */
 static uint32_t report_all_unexpected(struct rsrc_diag *diag,
                                       const struct rsr_checkpoint *checkpoint,
                                       const char *const *named, uint32_t n_named) {

@@ -1,4 +1,4 @@
-/* leftover.h - what a model lacks and what its checkpoint has too much, told together. */
+/* leftover.h - reports missing and superfluous tensors together. */
 #ifndef RSRC_MODEL_LEFTOVER_H
 #define RSRC_MODEL_LEFTOVER_H
 

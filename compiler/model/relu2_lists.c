@@ -1,4 +1,4 @@
-/* relu2_lists.c - which layers need not be read whole behind a squared ReLU. See relu2_lists.h. */
+/* relu2_lists.c - layers that need not be read whole after a squared ReLU. See relu2_lists.h. */
 #include "model/relu2_lists.h"
 
 #include <float.h>
@@ -14,9 +14,9 @@ enum rsr_list rsrc_list_for(const struct rsr_graph *graph, const struct rsr_laye
                                           : RSR_LIST_NONE;
 }
 
-/* What the norm makes is at most sqrt(cols) times its largest weight: x_j over the root of the mean
- * of squares is at most sqrt(cols). A result is at most cols of those times a weight's scale; 2 is
- * room for every rounding on the way. */
+/* An output of the norm is at most sqrt(cols) times its largest weight, because x_j over the root
+ * mean square is at most sqrt(cols). A result is at most cols of these outputs times a weight's
+ * scale. The factor 2 covers all roundings. */
 static bool is_finite(const struct rsr_norm_layer *norm, const struct rsr_matrix *matrix,
                       struct rsrc_arena *arena) {
     float *weight = RSRC_NEW_ARRAY(arena, norm->cols, float);

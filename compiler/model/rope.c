@@ -1,6 +1,6 @@
 /* rope.c - inverse frequencies as modeling_rope_utils.py of transformers computes them: in float32,
- * one rounding a step; what Python computes in double is double here. A power is the correctly
- * rounded one.
+ * with one rounding per step; values that Python computes in double are double here. Powers are
+ * correctly rounded.
  */
 #include "model/rope.h"
 
@@ -30,7 +30,7 @@ static float llama3_frequency(const struct rsr_rope_config *config, float plain)
     return (1.0f - smooth) * (plain / factor) + smooth * plain;
 }
 
-/* The dimension that turns so often within the original context. */
+/* The dimension that makes this many turns within the original context. */
 static double yarn_dimension(const struct rsr_rope_config *config, uint32_t head_dim,
                              double rotations) {
     return head_dim * log(config->original_context / (rotations * TWO_PI)) /

@@ -14,7 +14,7 @@ struct rsrc_place rsrc_tensor_place(const struct rsr_tensor *tensor, uint64_t of
 /* Lower-case name and element size of a type: "bf16", 2. */
 const char *rsrc_dtype_name(enum rsr_dtype dtype);
 uint32_t rsrc_dtype_bytes(enum rsr_dtype dtype);
-/* Of its blocks, if it has any, else of its elements. */
+/* The name of its blocks' type, or else of its elements' type. */
 const char *rsrc_tensor_type_name(const struct rsr_tensor *tensor);
 bool rsrc_dtype_is_float(enum rsr_dtype dtype);
 

@@ -2,8 +2,8 @@
  *
  * Encodings (ir.h, enum rsr_encoding)
  *   PACKED2  uint8 [R, in], R = ceil(out / 4): bits 2i..2i+1 of byte (r, c) are weight (i*R + r, c)
- *            plus one. Code 3 is illegal. Rows i*R + r >= out do not exist: what pads them must be
- *            0 (the packer's zeroed byte) or 1 (a zero weight).
+ *            plus one. Code 3 is illegal. Rows i*R + r >= out do not exist: their codes must be 0
+ *            (the packer's zeroed byte) or 1 (a zero weight).
  *   BYTES    [out, in] of 0, 1, and 255 or -1.
  *   LATENT   float masters [out, in], quantised as transformers' AutoBitLinear does online. It
  *            works in float32 whatever the masters are stored as, so the reference is the model
@@ -11,13 +11,14 @@
  *            and the layer multiplies by 1 / s, all in float32. The mean of float32 numbers depends
  *            on the order of the additions, which a framework does not promise; here it is summed
  *            in double in eight lanes (column mod 8) and rounded once, so it is the correctly
- *            rounded mean but for 1e-9 odds. A framework's own mean may differ in the last bit; a
- *            weight within one rounding of s W = +-0.5 could then fall on the other side.
- *   VALUES   floats that already are ternary times a scale: model/ternary_values.c.
+ *            rounded mean with a probability of 1 - 1e-9. A framework's own mean may differ in the
+ *            last bit; a weight within one rounding of s W = +-0.5 could then fall on the other
+ *            side.
+ *   VALUES   floats that are already ternary times a scale: model/ternary_values.c.
  *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multipliers too.
  *
- * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. Values of a layer
- * are always declared ternary; a bare matrix gets the smallest alphabet that holds it.
+ * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. A layer's alphabet
+ * is always ternary; a bare matrix gets the smallest alphabet that has its values.
  */
 #include "model/ternary.h"
 
@@ -37,8 +38,8 @@
 
 /* ---- packed, four codes a byte --------------------------------------------------------------- */
 
-/* Codes 0, 1, 2 to bytes 255, 0, 1: eight at a time. The guard bit keeps each byte's borrow
- * inside. */
+/* Turns codes 0, 1, 2 into bytes 255, 0, 1, eight at a time. The guard bit keeps each byte's borrow
+ * inside the byte. */
 static inline uint64_t codes_to_values(uint64_t codes) {
     const uint64_t guard = UINT64_C(0x8080808080808080);
 
@@ -88,7 +89,7 @@ static void report_code_3(struct rsrc_diag *diag, const struct rsr_layer *layer,
                packed[c], (uint64_t)i * n_packed_rows + row, c);
 }
 
-/* Codes of rows that do not exist. */
+/* Checks codes of rows that do not exist. */
 static enum rsrc_status check_padding(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                       uint32_t row, uint32_t n_real) {
     const uint8_t *packed = layer->weight->data + (uint64_t)row * layer->cols;
@@ -192,7 +193,7 @@ static void round_to_ternary(const struct rsr_tensor *tensor, uint64_t n, float 
     }
 }
 
-/* s of the n weights of a tensor. */
+/* The scale s of a tensor's n weights. */
 static float latent_factor(const struct rsr_tensor *tensor, uint64_t n) {
     float mean = (float)(sum_magnitudes(tensor, n) / (double)n);
 
@@ -230,7 +231,7 @@ static enum rsrc_status decode_scale(struct rsrc_diag *diag, const struct rsr_la
 
 /* ---- rows of zeros --------------------------------------------------------------------------- */
 
-/* Four rows at a time: a byte of zero weights has code 1 in every place. */
+/* Checks four rows at a time: a byte of zero weights has code 1 in every field. */
 static void find_zero_packed(const struct rsr_layer *layer, uint8_t *zero) {
     uint32_t n_packed_rows = layer->rows / CODES_PER_BYTE + (layer->rows % CODES_PER_BYTE != 0);
 
@@ -256,8 +257,8 @@ static void find_zero_bytes(const struct rsr_layer *layer, uint8_t *zero) {
     }
 }
 
-/* Rows in which no weight times the factor is beyond the threshold: 0.5 rounds to a weight of zero,
- * as in round_to_ternary(); 0 asks for the stored values themselves. */
+/* Flags rows in which no weight times the factor exceeds the threshold. A threshold of 0.5 means
+ * that weights round to zero, as in round_to_ternary(); 0 means that stored values are zero. */
 static void find_zero_floats(const struct rsr_layer *layer, float factor, float threshold,
                              uint8_t *zero) {
     const struct rsr_tensor *tensor = layer->weight;

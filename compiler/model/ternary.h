@@ -11,7 +11,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct
                                                   struct rsr_matrix *out);
 
 /* zero[i] = 1 for every row of weights that are all zero, else 0. Reads the stored tensor and keeps
- * nothing; what is wrong with it is for rsrc_decode_layer() to say. */
+ * nothing; rsrc_decode_layer() reports mistakes in it. */
 void rsrc_find_zero_rows(const struct rsr_layer *layer, uint8_t *zero);
 
 /* Matrix mode: a bare tensor of integers or floats in a ternary or binary alphabet. */

@@ -1,12 +1,11 @@
-/* ternary_values.c - float weights that are ternary already, as training with ternary weights
- * leaves them when they are written out: every weight is -s, 0 or s, and nothing but the weights
- * says what s is.
+/* ternary_values.c - float weights that are ternary already, as some training programs write them:
+ * every weight is -s, 0 or s, and s must be found from the weights.
  *
- * Scales are of a tensor; of rows, where training split a tensor's rows among devices; of groups of
- * columns, where it split the columns, or where each 128 weights have one. A row is read once. Two
- * neighbours that are not zero and differ in magnitude, at columns a < b, tell that a group begins
- * in a + 1 .. b: that leaves the sizes with a multiple there. Floats of any other kind leave none
- * within the first few columns.
+ * A scale belongs to the tensor; to a row, if training split a tensor's rows among devices; or to a
+ * group of columns, if it split the columns, or if each 128 weights have a scale. A row is read
+ * once. If two successive nonzero weights, at columns a < b, differ in magnitude, a group begins in
+ * a + 1 .. b, so only group sizes with a multiple there remain possible. For other floats, no size
+ * remains after the first few columns.
  *
  * Magnitudes are compared as float32, which holds those of all three formats; -0 is 0.
  */
@@ -21,13 +20,13 @@
 /* Floats converted at a time: 4 KiB of float32 stay in the first-level cache. */
 #define CHUNK 1024u
 
-/* What is still possible after the rows read so far. */
+/* The scales that are still possible after the rows read so far. */
 struct search {
     const struct rsr_layer *layer;
-    uint32_t *sizes; /* of groups, descending; the first is all columns */
+    uint32_t *sizes; /* possible sizes of groups, descending; the first is all columns */
     uint32_t n_sizes;
     float tensor_scale; /* the first magnitude found; 0: none yet */
-    bool one_scale;     /* there is no other */
+    bool one_scale;     /* all magnitudes so far are equal */
 };
 
 /* ---- sizes of groups ------------------------------------------------------------------------- */
@@ -44,7 +43,7 @@ static void add_size(struct search *search, uint32_t size) {
     search->sizes[at] = size;
 }
 
-/* All columns, what divides them, and the sizes that formats and training use. */
+/* Lists the sizes to try: all columns, their divisors, and sizes that formats and training use. */
 static void list_sizes(struct rsrc_arena *arena, struct search *search) {
     static const uint32_t usual[] = {256, 128, 64, 32};
     const uint32_t rows = search->layer->rows, cols = search->layer->cols;
@@ -63,7 +62,7 @@ static void list_sizes(struct rsrc_arena *arena, struct search *search) {
         search->n_sizes--;
 }
 
-/* Keeps the sizes with the begin of a group in first + 1 .. last. */
+/* Keeps the sizes for which a group begins in first + 1 .. last. */
 static void keep_sizes(struct search *search, uint32_t first, uint32_t last) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < search->n_sizes; i++)
