@@ -1,5 +1,5 @@
-/* chat_template.c - tries a chat template with the code that will render it, which is the
- * runtime's: what cannot run is told when the model is compiled, and not by the first chat.
+/* chat_template.c - tries a chat template with the runtime's code, which will render it: a template
+ * that cannot run is reported when the model is compiled, not at the first chat.
  */
 #include <string.h>
 

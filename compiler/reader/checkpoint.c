@@ -1,11 +1,12 @@
 /* checkpoint.c - finds the files of a checkpoint, maps them and reads them into one rsr_checkpoint.
  *
- *   FILE.safetensors    with a config.json beside it a model, alone a matrix file
+ *   FILE.safetensors    a model if a config.json is beside it, else a matrix file
  *   FILE.npy            a matrix file
  *   FILE.gguf           a model, or FILE-00001-of-0000N.gguf, its first part
  *   FILE.index.json     weight_map: tensor -> shard in the same folder
  *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one;
- *                       not both of the first two, of which transformers reads the other one
+ *                       a folder with both of the first two is refused, because transformers
+ *                       prefers the second
  *
  * Every file is mapped and stays so until rsrc_checkpoint_close: tensors borrow their bytes.
  */
@@ -35,14 +36,14 @@
 #define INPUT_HELP                                                                                 \
     "give a .safetensors, .gguf or .npy file, an .index.json file or a Hugging Face folder"
 
-/* Where a file's configuration is: in a config.json beside it, which makes it a model. */
+/* Where a file's configuration is: a config.json beside it makes it a model. */
 enum config_place { CONFIG_BESIDE, CONFIG_NOWHERE, CONFIG_INSIDE };
 
-/* Files of tensors, by how their names end. */
+/* Files of tensors, by the endings of their names. */
 static const struct format {
     const char *suffix;
     enum config_place config;
-    /* NULL where the configuration is inside: read_gguf() */
+    /* NULL if the configuration is in the file: read_gguf() */
     enum rsrc_status (*parse)(struct rsrc_diag *, struct rsrc_arena *, const char *,
                               const uint8_t *, uint64_t, struct rsr_tensor **, uint32_t *);
 } FORMATS[] = {
@@ -58,8 +59,9 @@ struct opening {
     struct rsrc_arena *arena;
     const char *folder;
     bool needs_config;   /* a lone file may be a matrix file */
-    bool ignores_config; /* its format is of matrices alone, or has one inside */
-    uint32_t max_tokens; /* of a text that sentence-transformers does not cut; 0: not said */
+    bool ignores_config; /* its format has only matrices, or has its configuration inside */
+    uint32_t max_tokens; /* tokens of the longest text that sentence-transformers does not cut; 0:
+                            unknown */
     const struct rsrc_read_choices *choices;
     struct rsr_checkpoint *out;
     const char **files;
@@ -67,7 +69,7 @@ struct opening {
     uint32_t tensors_capacity;
 };
 
-/* And has a name before it. */
+/* Whether the name has this ending, and something before it. */
 static bool has_suffix(const char *path, const char *suffix) {
     return strlen(path) > strlen(suffix) && rsrc_ends_with(path, suffix);
 }
@@ -146,7 +148,7 @@ static enum rsrc_status read_weights(struct opening *opening, const char *path, 
         }
     }
     struct rsr_checkpoint *out = opening->out;
-    /* One file has no more, and over shards the index lists each once. */
+    /* Names are unique: a file has each name once, and an index lists each tensor once. */
     assert(n <= MAX_TENSORS - out->n_tensors);
     if (out->n_tensors + n > opening->tensors_capacity) {
         uint32_t capacity = 2 * opening->tensors_capacity + n;
@@ -211,7 +213,7 @@ static enum rsrc_status list_shards(struct opening *opening, const char *file, j
     return RSRC_OK;
 }
 
-/* No shard holds a tensor that is not listed; is every listed one there? */
+/* Checks that every listed tensor exists. (Shards have only listed ones, as checked before.) */
 static enum rsrc_status check_index_complete(const struct opening *opening, const char *file,
                                              json_t *weight_map) {
     const char *tensor;
@@ -228,7 +230,7 @@ static enum rsrc_status check_index_complete(const struct opening *opening, cons
     return RSRC_OK;
 }
 
-/* No name occurs twice: not in one file, and over shards the index lists each tensor once. */
+/* Sorts; no name occurs twice, neither in one file nor, by the index, in several shards. */
 static void sort_tensors(struct rsr_checkpoint *checkpoint) {
     qsort(checkpoint->tensors, checkpoint->n_tensors, sizeof(*checkpoint->tensors), compare_names);
 }
@@ -314,7 +316,7 @@ static enum rsrc_status find_only_weights(const struct opening *opening, const c
             found = n++ == 0 ? beside(opening, entry->d_name) : found;
         }
     }
-    const int error = errno; /* not 0: the folder has more, which cannot be read */
+    const int error = errno; /* not 0: the rest of the folder cannot be read */
     closedir(dir);
     if (error != 0) {
         return refuse(opening, "file-unreadable", opening->folder, NULL, strerror(error));
@@ -417,7 +419,7 @@ static enum rsrc_status read_modules(struct opening *opening) {
                               mapping->size_bytes, config);
 }
 
-/* Ids that the model has no embedding for can never be fed to it. */
+/* A token without an embedding can never be an input of the model. */
 static enum rsrc_status check_vocabulary(const struct opening *opening, const char *file) {
     uint32_t n_tokens = opening->out->tokenizer.section->n_tokens;
     uint32_t vocab = opening->out->config.hyper.vocab;
@@ -431,7 +433,7 @@ static enum rsrc_status check_vocabulary(const struct opening *opening, const ch
     return RSRC_OK;
 }
 
-/* What transformers wrote before tokenizer_config.json listed all added tokens. */
+/* Files that transformers wrote before tokenizer_config.json listed all added tokens. */
 static enum rsrc_status read_older_files(struct opening *opening) {
     static const struct {
         const char *name;
@@ -516,7 +518,7 @@ static void limit_texts(struct opening *opening) {
     }
 }
 
-/* What transformers would add to the weights. */
+/* Adapters that transformers would add to the weights. */
 static enum rsrc_status refuse_adapter(const struct opening *opening) {
     const char *path = beside(opening, "adapter_config.json");
     return rsrc_file_is_there(path)
@@ -527,7 +529,7 @@ static enum rsrc_status refuse_adapter(const struct opening *opening) {
                : RSRC_OK;
 }
 
-/* Of what is not understood in either file, both tell. */
+/* Both files are read, so that problems in each are reported. */
 static enum rsrc_status read_model_files(struct opening *opening, const char *config) {
     const bool goes_on = opening->choices->goes_on;
     const struct rsr_tokenizer none = opening->out->tokenizer;
@@ -559,9 +561,9 @@ static void hash_sized(struct rsr_hash *hash, const void *bytes, uint64_t size_b
     }
 }
 
-/* Of the bytes of the file with the configuration, of what the modules of an embedding model say,
- * and of every tensor's name, type, shape and bytes, in order of name: shards and the order of
- * tensors in a file do not count. */
+/* The hash of the configuration file's bytes, the modules of an embedding model, and every tensor's
+ * name, type, shape and bytes, in order of names. Shards and the order of tensors in a file make no
+ * difference. */
 static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
     struct rsr_hash hash;
     rsr_hash_init(&hash);
@@ -584,7 +586,7 @@ static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
     rsr_hash_final(&hash, checkpoint->hash);
 }
 
-/* A model of a folder is called like that, any other file like itself. */
+/* A model in a folder has the folder's name, any other file its own. */
 static const char *checkpoint_name(const struct opening *opening, const char *path) {
     char resolved[PATH_MAX];
     const struct format *format = find_format(path);
@@ -614,7 +616,7 @@ static const char *folder_of(struct rsrc_arena *arena, const char *path) {
     return slash == path ? "/" : rsrc_arena_strndup(arena, path, (size_t)(slash - path));
 }
 
-/* What GGUF files may leave open, all others say themselves. */
+/* These options are for GGUF files, which may omit the facts; other formats state them. */
 static enum rsrc_status check_choices(const struct opening *opening, const char *path) {
     const struct format *format = find_format(path);
     const struct rsrc_read_choices *choices = opening->choices;

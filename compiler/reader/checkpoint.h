@@ -11,9 +11,9 @@
 #include "ir.h"
 #include "rsrc.h"
 
-/* What a user may have to say of a GGUF file, which does not say it itself; and whether reading
- * goes on behind a configuration or a tokenizer that is refused: all mistakes are told, and a
- * checkpoint whose tokenizer alone is refused is read without one. */
+/* Facts that a user may have to give for a GGUF file that omits them; and whether reading continues
+ * after a refused configuration or tokenizer. Then all mistakes are reported, and a checkpoint
+ * whose tokenizer alone is refused is read without it. */
 struct rsrc_read_choices {
     enum rsrc_i2s_layout i2s_layout;
     enum rsrc_activations activations;
@@ -29,8 +29,7 @@ void rsrc_checkpoint_close(struct rsr_checkpoint *checkpoint);
 /* Binary search by name; NULL if there is none. */
 struct rsr_tensor *rsrc_find_tensor(const struct rsr_checkpoint *checkpoint, const char *name);
 
-/* The parts, apart, for tests and fuzzing; each takes untrusted bytes. `name` is used in
- * messages. */
+/* The single parts, for tests and fuzzing; each takes untrusted bytes. Messages use `name`. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_safetensors(struct rsrc_diag *diag,
                                                        struct rsrc_arena *arena, const char *name,
                                                        const uint8_t *bytes, uint64_t size_bytes,
@@ -43,7 +42,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct r
                                                 uint64_t size_bytes,
                                                 const struct rsrc_read_choices *choices,
                                                 struct rsr_checkpoint *out);
-/* The same of a model in several files, the first of which has its metadata. */
+/* Reads a model in several files; the first file has its metadata. */
 struct rsrc_gguf_part;
 RSRC_NODISCARD enum rsrc_status
 rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena *arena,

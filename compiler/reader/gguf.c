@@ -30,8 +30,9 @@
 #define MAX_ALIGNMENT 65536u
 #define DEFAULT_ALIGNMENT 32u
 
-/* What the shortest of each takes: a key of one byte and a number of one; a name and a dimension.
- * */
+/* Bytes of the shortest entry (a key and a number of one byte each) and of the shortest info (a
+ * name and a dimension).
+ */
 #define MIN_VALUE_BYTES (8u + 1 + 4 + 1)
 #define MIN_INFO_BYTES (8u + 1 + 4 + 8 + 4 + 8)
 #define MIN_ARRAY_BYTES (4u + 8)
@@ -50,8 +51,8 @@ static const struct {
     [RSRC_GGUF_F64] = {"f64", 8},
 };
 
-/* Types of tensors that are read: `bytes` for every `items` of a row, before them row_bytes, and
- * tensor_bytes behind all rows. */
+/* Types of tensors that are read. A row takes row_bytes, then `bytes` for every `items`;
+ * tensor_bytes follow the last row. */
 static const struct tensor_type {
     uint32_t id;
     uint32_t items, bytes;
@@ -72,10 +73,10 @@ static const struct tensor_type {
     {134, 64, 13, 2, 0, RSR_DTYPE_U8, RSR_BLOCKS_IQ1_BN},
     {135, 64, 16, 4, 0, RSR_DTYPE_U8, RSR_BLOCKS_IQ2_BN},
     {142, 128, 34, 0, 0, RSR_DTYPE_U8,
-     RSR_BLOCKS_Q2_0_G128}, /* the fork's, since it has its own id */
+     RSR_BLOCKS_Q2_0_G128}, /* the fork's type, which has an id of its own */
 };
 
-/* The others, so that a message can name them. */
+/* Other types, so that a message can name them. */
 static const struct {
     uint32_t id;
     const char *name;
@@ -133,7 +134,7 @@ static enum rsrc_status refuse_cut(const struct source *source, const char *what
                   rsrc_arena_printf(source->arena, "the file ends in %s", what));
 }
 
-/* A little-endian number of 4 or 8 bytes. */
+/* Reads a little-endian number of 4 or 8 bytes. */
 static enum rsrc_status read_number(struct source *source, uint32_t n_bytes, const char *what,
                                     uint64_t *out) {
     if (left(source) < n_bytes)
@@ -146,7 +147,7 @@ static enum rsrc_status read_number(struct source *source, uint32_t n_bytes, con
     return RSRC_OK;
 }
 
-/* The length of a string, which is then at source->at. */
+/* Reads the length of a string; source->at is then the string. */
 static enum rsrc_status read_length(struct source *source, const char *what, uint64_t *out) {
     uint64_t n;
     if (read_number(source, 8, what, &n) != RSRC_OK)
@@ -202,7 +203,7 @@ static enum rsrc_status skip_bools(struct source *source, uint64_t n) {
 static enum rsrc_status skip_items(struct source *source, enum rsrc_gguf_type type, uint64_t n,
                                    uint32_t depth);
 
-/* Type and length of an array, then its items; source->at is behind them. */
+/* Reads type and length of an array, then its items; source->at is then after them. */
 static enum rsrc_status read_array(struct source *source, uint32_t depth,
                                    struct rsrc_gguf_value *out) {
     if (depth == MAX_DEPTH)
@@ -327,7 +328,7 @@ static enum rsrc_status refuse_type(const struct source *source, const struct rs
         rsrc_arena_printf(source->arena, "type %s (%" PRIu64 ") is not supported", name, id));
 }
 
-/* Dimensions in the order of this compiler, and the bytes that they and the type lead to. */
+/* Reads dimensions in the order of this compiler, and computes the size from them and the type. */
 static enum rsrc_status size_tensor(const struct source *source, uint64_t offset,
                                     const struct tensor_type *type, struct rsr_tensor *tensor) {
     const uint64_t cols = tensor->shape[tensor->n_dims - 1];
@@ -406,8 +407,8 @@ static int compare_offsets(const void *left_tensor, const void *right_tensor) {
     return (a->offset > b->offset) - (a->offset < b->offset);
 }
 
-/* Tensors by offset: each begins where the one before it ends, but for padding. The sizes were
- * bounded by the file, so no sum overflows. */
+/* Checks tensors in the order of offsets: each begins where the previous one and its padding end.
+ * The sizes were bounded by the file, so no sum overflows. */
 static enum rsrc_status check_layout(const struct source *source, uint64_t data_at) {
     const struct rsrc_gguf *gguf = &source->gguf;
     uint64_t at = data_at;
@@ -496,7 +497,7 @@ static enum rsrc_status read_counts(struct source *source) {
     return RSRC_OK;
 }
 
-/* The first part of a model in several files may have metadata alone. */
+/* The first part of a model in several files may have only metadata. */
 static enum rsrc_status check_not_empty(const struct source *source) {
     if (source->gguf.n_tensors != 0 || rsrc_gguf_find(&source->gguf, "split.count") != NULL)
         return RSRC_OK;

@@ -1,7 +1,6 @@
 /* gguf.h - the container of a GGUF file: its metadata by key and its tensors by name.
  *
- * gguf.c checks what the container promises, gguf_model.c what its metadata say of a model. Both
- * borrow the file.
+ * gguf.c checks the container; gguf_model.c checks the metadata of the model. Both borrow the file.
  */
 #ifndef RSRC_READER_GGUF_H
 #define RSRC_READER_GGUF_H
@@ -40,13 +39,13 @@ struct rsrc_gguf {
     struct rsrc_gguf_value *values; /* sorted by key, none twice */
     uint32_t n_values;
     struct rsr_tensor
-        *tensors; /* as their data follow each other; none only in a part of a model */
+        *tensors; /* in the order of their data; n_tensors is 0 only in a part of a model */
     uint32_t n_tensors;
 };
 
-/* Version 3, little-endian. Every size, offset and count is checked; the types of tensors are those
- * that this compiler reads, their dimensions rows first, their names not yet known to be different.
- * */
+/* Version 3, little-endian. Every size, offset and count is checked. Tensors have types that this
+ * compiler reads, and dimensions with rows first. Names are not yet checked to be unique.
+ */
 RSRC_NODISCARD enum rsrc_status rsrc_read_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                const char *file, const uint8_t *bytes,
                                                uint64_t size_bytes, struct rsrc_gguf *out);
@@ -56,7 +55,7 @@ const struct rsrc_gguf_value *rsrc_gguf_find(const struct rsrc_gguf *gguf, const
 
 /* A number of any type as double, exact below 2^53; false: it is none. */
 bool rsrc_gguf_number(const struct rsrc_gguf_value *value, double *out);
-/* Is it a string, and this one? */
+/* Whether the value is a string and equals `text`. */
 bool rsrc_gguf_is_text(const struct rsrc_gguf_value *value, const char *text);
 
 /* "u32", "array": for messages. */

@@ -1,16 +1,17 @@
-/* gguf_activations.c - int8 or float activations, by what a GGUF file shows.
+/* gguf_activations.c - decides between int8 and float activations of a GGUF file.
  *
- * No key says it. Models of BitNet quantise them to int8: its architectures are theirs, and so are
- * I2_S, IQ1_BN and IQ2_BN, whose kernels do nothing else. Weights that have one scale a group came
- * from a float model that was rounded, and are multiplied as such. One scale a tensor in a type of
- * ggml's is what both leave: Llama models trained like BitNet (int8) and TriLM (float). Guessing
- * wrong would give fluent nonsense, so then the user has to say it.
+ * No key of the file says which. BitNet models quantise activations to int8: the bitnet
+ * architectures, and models with I2_S, IQ1_BN or IQ2_BN, whose kernels allow nothing else. Weights
+ * with one scale per group were rounded from a float model, and multiply floats. One scale per
+ * tensor in a type of ggml's is ambiguous: Llama models trained like BitNet (int8) and TriLM
+ * (float) both have it. A wrong guess would give fluent nonsense, so then the user has to say
+ * which.
  */
 #include "reader/gguf_activations.h"
 
 #include <string.h>
 
-/* Types that do not tell, and where a block has its scale, a float16. */
+/* Ambiguous types, and the place of a block's scale, a float16. */
 static const struct group_type {
     enum rsr_blocks blocks;
     uint32_t bytes, scale_at;
@@ -39,7 +40,7 @@ static bool has_group_scales(const struct rsr_tensor *tensor, const struct group
     return false;
 }
 
-/* What the file shows. */
+/* Evidence in the file. */
 struct shown {
     enum rsrc_activations activations; /* AUTO: nothing */
     const char *reason;

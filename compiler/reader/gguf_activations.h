@@ -5,9 +5,9 @@
 #include "reader/checkpoint.h"
 #include "reader/gguf.h"
 
-/* Fills input and input_reason of `config`. `of_architecture`: what all models of the architecture
- * do. Refuses a model that neither the file nor the user says it of, and a user who contradicts the
- * file. */
+/* Fills input and input_reason of `config`. `of_architecture`: the activations that all models of
+ * the architecture have. Refuses a model if neither the file nor the user decides, and a user's
+ * choice that contradicts the file. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
                                                      const struct rsrc_gguf *gguf,
                                                      enum rsrc_activations of_architecture,

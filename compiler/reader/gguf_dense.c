@@ -7,11 +7,11 @@
  *         weight n is in the bytes n % 64 and n % 32, in the low bits first: nibble n / 64, pair n
  *         / 32
  *
- * The products are ggml's, in float32 and in its order, so that a model has the embedding that its
- * file has elsewhere. d q has 19 bits, so nothing shorter than float32 holds it: a module takes 3.8
- * times (Q6_K: 4.9 times) of what the file does for these tensors, 1.3 GB for 128256 tokens of
- * 2560. A runtime that multiplied the blocks themselves would read less for the head, and give
- * other sums than models in safetensors do; converters leave both in float16 unless asked.
+ * The products are those of ggml, in float32 and in its order, so that an embedding has equal
+ * values in both. d q has 19 bits, so it needs float32: in a module these tensors take 3.8 times
+ * their bytes in the file (Q6_K: 4.9 times), 1.3 GB for 128256 tokens of 2560. A runtime that
+ * multiplied the blocks directly would read less for the head, but its sums would differ from those
+ * of models in safetensors. By default converters keep embedding and head in float16.
  */
 #include "reader/gguf_dense.h"
 
@@ -95,7 +95,7 @@ static enum rsrc_status expand_blocks(struct rsrc_diag *diag, struct rsrc_arena 
     return RSRC_OK;
 }
 
-/* float16 holds -d, 0 and d as they are. */
+/* float16 holds -d, 0 and d exactly. */
 static enum rsrc_status expand_ternary(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                        struct rsr_tensor *tensor) {
     const uint32_t n_bytes = tensor->blocks == RSR_BLOCKS_Q2_0 ? 16 : 32; /* of codes, after d */

@@ -4,11 +4,11 @@
 
 #include "ir.h"
 
-/* Makes a tensor of type Q8_0 or Q6_K one of float32, and one of type Q2_0 one of float16, in the
- * arena; leaves any other alone. */
+/* Expands a tensor of type Q8_0 or Q6_K to float32, and one of type Q2_0 to float16, in the arena;
+ * others stay. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_expand(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  struct rsr_tensor *tensor);
-/* Of type Q2_0: as a head it stays what it is, a ternary layer. */
+/* Whether the type is Q2_0: a head of this type stays a ternary layer. */
 bool rsrc_gguf_is_ternary_dense(const struct rsr_tensor *tensor);
 
 #endif

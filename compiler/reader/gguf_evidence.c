@@ -1,12 +1,12 @@
 /* gguf_evidence.c - which of two layouts a GGUF file's Q2_0 and I2_S tensors have.
  *
- * Q2_0 is type 42 with blocks of 64 weights in ggml, and was with blocks of 128 in the fork that
- * had it first. Tensors follow each other with no hole but padding, so where the next one begins
- * tells the size, except of tensors so small that padding hides the difference.
+ * Type 42, Q2_0, has blocks of 64 weights in ggml. In the fork that introduced it, it had blocks of
+ * 128. Only padding lies between tensors, so the begin of the next tensor shows the size of the
+ * blocks, unless the tensor is so small that padding hides the difference.
  *
- * I2_S is type 36 with blocks of 128 weights where x86 wrote it and of 64 where ARM did. Both take
- * the same bytes and permute the same two-bit codes inside of 128 weights, so no size and no code
- * tells them apart: only rows that do not consist of blocks of 128 do.
+ * Type 36, I2_S, has blocks of 128 weights if x86 wrote the file, and of 64 if ARM did. Both take
+ * equal bytes and permute equal two-bit codes within 128 weights, so neither sizes nor codes
+ * distinguish them. Only rows that are not a multiple of 128 weights do.
  */
 #include "reader/gguf_evidence.h"
 

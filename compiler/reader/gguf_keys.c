@@ -1,9 +1,9 @@
-/* gguf_keys.c - the metadata of GGUF files that say nothing of what a model computes, by name.
+/* gguf_keys.c - names of GGUF metadata that do not change what a model computes.
  *
- * A file that asks for more than its architecture says has keys of its own: prism.hadamard.* asks
- * for rotated activations, and a reader that does not know it prints nonsense. So every key has to
- * be in these tables, or to be of the architecture (gguf_model.c), or the file is refused. The
- * names are those of the gguf package, what its converters and those of llama.cpp and ollama write.
+ * A model that computes more than its architecture has keys of its own: prism.hadamard.* asks for
+ * rotated activations, and a reader that ignores the key prints nonsense. So a file is refused
+ * unless every key is in these tables or belongs to the architecture (gguf_model.c). The names are
+ * those of the gguf package, and of the converters of gguf, llama.cpp and ollama.
  */
 #include "reader/gguf_keys.h"
 
@@ -58,7 +58,7 @@ static const char *const KEYS[] = {
     "tokenizer.ggml.token_type",
     "tokenizer.ggml.tokens",
     "tokenizer.ggml.unknown_token_id",
-    /* of pairs of texts, of masks, of code with a hole: nothing of what text becomes */
+    /* about pairs of texts, masks and infilling: they do not change the tokens of a text */
     "tokenizer.chat_templates",
     "tokenizer.ggml.add_sep_token",
     "tokenizer.ggml.cls_token_id",
@@ -79,8 +79,8 @@ static const char *const KEYS[] = {
     "tokenizer.huggingface.json",
 };
 
-/* Everything below them describes: origins, sampling that is advised, how a quantiser was run,
- * templates of other names than the default. */
+/* All keys below these only describe: origins, recommended sampling, runs of quantisers, templates
+ * with other names than the default. */
 static const char *const PREFIXES[] = {
     "general.base_model.", "general.dataset.", "general.license.",  "general.sampling.",
     "general.source.",     "mradermacher.",    "quantize.imatrix.", "tokenizer.chat_template.",

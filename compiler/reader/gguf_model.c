@@ -1,10 +1,10 @@
-/* gguf_model.c - what the metadata of a GGUF file say of a model, as an rsr_config, and its tensors
- * under the names of Hugging Face checkpoints.
+/* gguf_model.c - turns the metadata of a GGUF file into an rsr_config, and gives its tensors the
+ * names of Hugging Face checkpoints.
  *
  * Every key is understood, known to be harmless (gguf_keys.h) or refused by name. The conventions
- * are those of llama.cpp: dimensions and activations from its src/models. Its "llama" rotates
- * neighbouring elements of a head and not halves, so its files hold the rows of q and k in that
- * order: rsr_tensor.interleaved_heads tells the decoder to put them back.
+ * are those of llama.cpp: dimensions and activations from its src/models. Its "llama" rotates pairs
+ * of neighbouring elements of a head, not of halves, so its files have the rows of q and k in that
+ * order. rsr_tensor.interleaved_heads tells the decoder to reorder them.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -26,12 +26,12 @@
 
 static const struct architecture {
     const char *name;       /* general.architecture */
-    const char *model_type; /* of the table in model/ */
+    const char *model_type; /* name of the family in family/ */
     enum rsr_activation activation;
     bool may_say_activation;     /* "hidden_activation" */
     bool is_interleaved;         /* rows of q and k */
     bool has_sub_norms;          /* the first as wide as the hidden state */
-    enum rsrc_activations input; /* of linear layers, where all models have the same */
+    enum rsrc_activations input; /* of linear layers, if all models have equal activations */
 } ARCHITECTURES[] = {
     {"llama", "llama", RSR_ACTIVATION_SILU, false, true, false, RSRC_ACTIVATIONS_AUTO},
     {"bitnet", "bitnet", RSR_ACTIVATION_SILU, true, false, true, RSRC_ACTIVATIONS_INT8},
@@ -41,7 +41,7 @@ static const struct architecture {
 #define N_ARCHITECTURES (sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]))
 #define ARCHITECTURE_HELP "\"llama\", \"bitnet\", \"bitnet-b1.58\" and \"qwen3\" are supported"
 
-/* Counts of the architecture: what they fill, whether a model may leave them out. */
+/* Counts of the architecture: the member that each fills, and whether a model may omit it. */
 enum count {
     COUNT_HIDDEN,
     COUNT_LAYERS,
@@ -72,7 +72,7 @@ static const struct {
     [COUNT_VOCAB] = {"vocab_size", RSRC_MAX_VOCAB, false},
 };
 
-/* Numbers that are harmless at one value only. */
+/* Numbers that are harmless only at one value. */
 static const struct {
     const char *key;
     double harmless;
@@ -109,7 +109,7 @@ struct model {
 static void refuse(struct model *model, const struct rsrc_gguf_value *value, const char *slug,
                    const char *help, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* At the value, or NULL: at the file. */
+/* Reports an error at the value; NULL: at the file. */
 static void refuse(struct model *model, const struct rsrc_gguf_value *value, const char *slug,
                    const char *help, const char *format, ...) {
     char text[512];
@@ -208,7 +208,7 @@ static bool is_known(const char *key) {
     return false;
 }
 
-/* A key that is not known may change what the model computes. */
+/* Refuses unknown keys: one may change what the model computes. */
 static void check_keys(struct model *model) {
     const size_t n = strlen(model->architecture->name);
     for (uint32_t i = 0; i < model->gguf.n_values; i++) {
@@ -343,8 +343,8 @@ static struct rsr_tensor *find_tensor(const struct model *model, const char *nam
                    compare_names);
 }
 
-/* A ternary embedding that is the head too is floats as the one and a ternary layer as the other:
- * it becomes two tensors. */
+/* A ternary embedding that is also the head becomes two tensors: floats as the embedding, and a
+ * ternary layer as the head. */
 static void add_head(struct model *model, const struct rsr_tensor *embedding) {
     struct rsrc_gguf *gguf = &model->gguf;
     struct rsr_tensor *tensors =
@@ -356,7 +356,8 @@ static void add_head(struct model *model, const struct rsr_tensor *embedding) {
     qsort(tensors, gguf->n_tensors, sizeof(*tensors), compare_names);
 }
 
-/* The rows of the embedding are the vocabulary; without a head of its own, it is the head. */
+/* The rows of the embedding are the vocabulary; if the model has no head, the embedding is the
+ * head. */
 static void read_ends(struct model *model) {
     struct rsr_hyper *hyper = &model->config.hyper;
     struct rsr_tensor *embedding = find_tensor(model, "model.embed_tokens.weight");

@@ -42,7 +42,7 @@ static const struct {
 #define BLOCK "blk."
 #define LAYER "model.layers."
 
-/* What follows the prefix and "N."; NULL: the name does not begin like this. */
+/* The rest of the name after the prefix and "N."; NULL: the name begins otherwise. */
 static const char *skip_block(const char *name, const char *prefix, uint32_t *block) {
     if (strncmp(name, prefix, strlen(prefix)) != 0)
         return NULL;
@@ -56,7 +56,7 @@ static const char *skip_block(const char *name, const char *prefix, uint32_t *bl
     return is_plain && *at == '.' ? at + 1 : NULL;
 }
 
-/* What follows a module's name; NULL: it is another one. */
+/* The rest after a module's name; NULL: it is another module. */
 static const char *skip_module(const char *rest, const char *module) {
     const size_t n = strlen(module);
     return strncmp(rest, module, n) == 0 ? rest + n : NULL;

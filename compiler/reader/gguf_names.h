@@ -4,12 +4,12 @@
 
 #include "ir.h"
 
-/* Gives a tensor its name in Hugging Face checkpoints, and its heads, where rows of q and k are in
- * pairs (else 0 heads). One without such a name keeps its own. */
+/* Gives a tensor its name in Hugging Face checkpoints, and sets its interleaved heads for rows of q
+ * and k in pairs (else 0). A tensor without such a name keeps its own. */
 void rsrc_gguf_rename(struct rsrc_arena *arena, struct rsr_tensor *tensor, uint32_t n_q_heads,
                       uint32_t n_kv_heads);
 
-/* The way back, for messages: "blk.0.attn_q.weight"; a name that is not of the table stays. */
+/* The reverse, for messages: "blk.0.attn_q.weight"; a name that is not in the table stays. */
 const char *rsrc_gguf_stored_name(struct rsrc_arena *arena, const char *name);
 
 #endif

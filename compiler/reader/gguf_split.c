@@ -1,8 +1,8 @@
 /* gguf_split.c - the parts of a model that llama-gguf-split or a converter has cut into files.
  *
  * Every part is a whole GGUF file with tensors of its own and says in split.no (from 0) and
- * split.count which one it is; split.tensors.count is of all. The first has the metadata of the
- * model, and may have no tensor.
+ * split.count which one it is; split.tensors.count is the total of all parts. The first has the
+ * metadata of the model, and may have no tensor.
  */
 #include "reader/gguf_split.h"
 
@@ -48,7 +48,7 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const char *file,
     return rsrc_refuse(diag, "gguf-split", &place, help, "%s", problem);
 }
 
-/* A number that is `wanted`, or absent where there is one part. */
+/* Checks that a number is `wanted`, or absent if there is one part. */
 static bool says(const struct rsrc_gguf *gguf, const char *key, double wanted, bool may_miss,
                  const struct rsrc_gguf_value **value) {
     double number;
@@ -76,7 +76,7 @@ static enum rsrc_status check_part(struct rsrc_diag *diag, struct rsrc_arena *ar
     return RSRC_OK;
 }
 
-/* What a part says of the model beyond the first one would be overlooked. */
+/* Refuses metadata of the model in later parts, because they would be ignored. */
 static enum rsrc_status check_part_keys(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                         const char *file, const struct rsrc_gguf *first,
                                         const struct rsrc_gguf *part) {

@@ -13,12 +13,12 @@ struct rsrc_gguf_part {
     uint64_t size_bytes;
 };
 
-/* What the name of a file says: part `number` of `n_parts`, counted from 1, and how many bytes of
- * the name stand before that. False: nothing. */
+/* Parses the name of a part: part `number` of `n_parts`, counted from 1, and the length of the name
+ * before that. False: it is not such a name. */
 bool rsrc_gguf_part_of_name(const char *path, uint32_t *number, uint32_t *n_parts, size_t *n_stem);
 
-/* As rsrc_read_gguf(), all parts of a model in order: the metadata of the first, the tensors of
- * all. Refuses a file that says it is another part than it is given as. */
+/* Like rsrc_read_gguf(), for all parts of a model in order: metadata of the first part, tensors of
+ * all. Refuses a file that is another part than its place says. */
 RSRC_NODISCARD enum rsrc_status rsrc_read_gguf_parts(struct rsrc_diag *diag,
                                                      struct rsrc_arena *arena,
                                                      const struct rsrc_gguf_part *parts,

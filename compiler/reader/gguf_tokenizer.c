@@ -1,12 +1,12 @@
 /* gguf_tokenizer.c - tokenizer.ggml.* and tokenizer.chat_template as the section of rsr_abi.h.
  *
- *   model "gpt2"   byte-level BPE; "pre" names what splits the text before it, by the tokenizer
- *                  that the converter recognised
- *   model "llama"  SentencePiece's BPE: scores instead of a list of merges, tokens of single bytes
+ *   model "gpt2"   byte-level BPE; "pre" names the pre-tokenizer, by the tokenizer that the
+ *   converter recognised model "llama"  SentencePiece's BPE: scores instead of a list of merges,
+ *   tokens of single bytes
  *
- * What a name stands for is what the tokenizers library does for the model of that name, which is
- * not always what llama.cpp does: Qwen 2's text is normalised, and a Llama's is put behind a space
- * wherever a special token ends. Absent keys have llama.cpp's defaults.
+ * A name stands for what the tokenizers library does for the model of that name. llama.cpp
+ * sometimes differs: Qwen 2 normalises its text, and Llama puts a space before the text after each
+ * special token. Absent keys have llama.cpp's defaults.
  */
 #include "reader/gguf_tokenizer.h"
 
@@ -56,7 +56,7 @@ static enum rsrc_status read_bool(const struct rsrc_gguf_tokenizer *tokenizer, c
     return RSRC_OK;
 }
 
-/* The tokens around a text, where the file asks for them. */
+/* Sets the tokens before and after a text, if the file asks for them. */
 static enum rsrc_status read_around(struct rsrc_gguf_tokenizer *tokenizer,
                                     const struct rsr_config *config, bool adds_bos) {
     struct rsrc_tokenizer_draft *draft = &tokenizer->draft;
@@ -78,7 +78,7 @@ static enum rsrc_status read_around(struct rsrc_gguf_tokenizer *tokenizer,
 
 /* ---- byte-level BPE -------------------------------------------------------------------------- */
 
-/* Components of tokenizer.json, whose strings double a backslash. */
+/* Components as in tokenizer.json; its strings double a backslash. */
 #define SPLIT(regex)                                                                               \
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex                                          \
     "\"},\"behavior\":\"Isolated\",\"invert\":false}"
@@ -102,7 +102,7 @@ static const struct pre {
     bool is_nfc, ignores_merges, adds_bos;
 } PRES[] = {
     {"gpt-2", GPT_2, false, false, false},
-    {"mpt", GPT_2, true, false, false}, /* GPT-NeoX's, and so is OLMo's */
+    {"mpt", GPT_2, true, false, false}, /* the tokenizer of GPT-NeoX and of OLMo */
     {"olmo", GPT_2, true, false, false},
     {"llama-bpe", LLAMA_3, false, true, true},
     {"llama3", LLAMA_3, false, true, true},
@@ -125,7 +125,8 @@ static const struct pre *find_pre(const struct rsrc_gguf_value *value) {
     return NULL;
 }
 
-/* As the same components of a tokenizer.json, which is kept until the draft is packed. */
+/* Reads components like those of a tokenizer.json. The document is kept until the draft is
+ * packed. */
 static enum rsrc_status draft_components(struct rsrc_gguf_tokenizer *tokenizer,
                                          const struct pre *pre) {
     const char *text = rsrc_arena_printf(
@@ -164,7 +165,7 @@ static enum rsrc_status read_bytes_model(struct rsrc_gguf_tokenizer *tokenizer,
 
 /* ---- SentencePiece --------------------------------------------------------------------------- */
 
-/* Where SentencePiece changes the text more than by marking its spaces. */
+/* Refuses models whose SentencePiece changes the text in other ways than marking spaces. */
 static enum rsrc_status check_normalization(const struct rsrc_gguf_tokenizer *tokenizer) {
     const struct rsrc_gguf_value *map =
         rsrc_gguf_find(tokenizer->gguf, KEY("precompiled_charsmap"));
@@ -229,8 +230,9 @@ static const char *token_text(const struct rsrc_tokenizer_draft *draft, struct r
 
 /* ---- ends of turns --------------------------------------------------------------------------- */
 
-/* A file has one id of each kind, and converters write that of the text's end alone. llama.cpp
- * knows what else ends what a model says by its text; these are those of the tokenizers above. */
+/* Texts of tokens that end a turn. A file has one id of each kind, and converters write only the id
+ * of the end of text. llama.cpp finds further end tokens by their texts; these are the ones of the
+ * tokenizers above. */
 static const char *const ENDS[] = {"<|eot_id|>",    "<|eom_id|>",    "<|im_end|>",
                                    "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"};
 

@@ -5,9 +5,9 @@
 #include "reader/gguf.h"
 #include "reader/reader.h"
 
-/* Leaves `out` without a section where the file has no tokenizer. The ids of `config` are known to
- * be in the vocabulary of its embedding; special tokens that end a turn join its eos_tokens.
- * Refuses by name every kind of tokenizer that is not understood. */
+/* Leaves `out` without a section if the file has no tokenizer. The ids of `config` must be below
+ * the rows of its embedding; special tokens that end a turn are added to its eos_tokens. Refuses by
+ * name every kind of tokenizer that is not understood. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag,
                                                          struct rsrc_arena *arena, const char *file,
                                                          const struct rsrc_gguf *gguf,
@@ -17,12 +17,12 @@ RSRC_NODISCARD enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag,
 /* A tokenizer being read: the draft of its section, and where it comes from. */
 struct rsrc_gguf_tokenizer {
     struct rsrc_tokenizer_draft draft;
-    json_t *components; /* that the draft borrows from; NULL: none */
+    json_t *components; /* document that the draft borrows from; NULL: none */
     const struct rsrc_gguf *gguf;
 };
 
-/* gguf_vocab.c: tokens with their types, and what pairs merge: as listed, or by the scores of what
- * they make. draft.alphabet is set; the vocabulary has at most max_tokens. */
+/* gguf_vocab.c: tokens with their types, and merges, either listed or derived from the scores of
+ * merged tokens. draft.alphabet is set; the vocabulary has at most max_tokens. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_read_vocab(struct rsrc_gguf_tokenizer *tokenizer,
                                                      uint32_t max_tokens);
 

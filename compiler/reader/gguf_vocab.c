@@ -1,12 +1,12 @@
 /* gguf_vocab.c - tokens, their types, and merges of a tokenizer in a GGUF file.
  *
- * Tokens of the byte-level alphabet are mapped back to bytes; added ones (control, user-defined,
- * unknown) are plain text in both models. Every token but the unused has a text of its own.
+ * Tokens of the byte-level alphabet are mapped back to bytes; added tokens (control, user-defined,
+ * unknown) are plain text in both models. All tokens except unused ones have different texts.
  *
- * SentencePiece has no list of merges. It joins the two neighbouring pieces whose text is the piece
- * of the best score, of equal scores the leftmost; so every cut of a piece into two others is a
- * merge, and its rank is that of the score, equal ranks included, which the runtime takes from left
- * to right.
+ * SentencePiece has no list of merges. It joins the two neighbouring pieces that together make the
+ * piece with the best score; among equal scores, the leftmost. So every cut of a piece into two
+ * other pieces is a merge, and the score gives its rank. Ranks may be equal; the runtime takes
+ * equal ranks from left to right.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -18,8 +18,8 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-/* Of tokens that pairs merge to: each of their cuts is looked up. SentencePiece makes pieces of 16
- * characters, and runs of spaces of some dozens. */
+/* The longest token made by merges, because each of its cuts is looked up. SentencePiece makes
+ * pieces of 16 characters, and runs of a few dozen spaces. */
 #define MAX_PIECE_BYTES 1024u
 
 enum token_type { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE, N_TOKEN_TYPES };
@@ -75,7 +75,7 @@ static enum rsrc_status add_token(struct rsrc_gguf_tokenizer *tokenizer,
     };
     struct rsrc_tokenizer_draft *draft = &tokenizer->draft;
     struct rsrc_token_text *token = &draft->tokens[id];
-    json_t *vocab = (json_t *)(uintptr_t)draft->vocab; /* its maker's, who lets us fill it */
+    json_t *vocab = (json_t *)(uintptr_t)draft->vocab; /* owned by the caller; filled here */
     if (type == UNUSED || n_bytes == 0)
         return RSRC_OK;
     if (n_bytes > UINT16_MAX || json_object_getn(vocab, text, n_bytes) != NULL ||
@@ -163,7 +163,7 @@ static int compare_merges(const void *left, const void *right) {
     return (a->rank > b->rank) - (a->rank < b->rank);
 }
 
-/* Of equal pairs the last one counts, as in the tokenizers library. */
+/* If pairs are equal, the last one counts, as in the tokenizers library. */
 static void sort_merges(struct rsrc_tokenizer_draft *draft) {
     struct rsr_merge *merges = draft->merges;
     uint32_t n_kept = 0;
@@ -293,7 +293,8 @@ static enum rsrc_status derive_merges(struct rsrc_gguf_tokenizer *tokenizer, con
     return RSRC_OK;
 }
 
-/* What stands for a character without a token: the tokens of its bytes, or else one for all. */
+/* The replacement for a character without a token: the tokens of its bytes, or else one token for
+ * all. */
 static enum rsrc_status read_unknown(struct rsrc_gguf_tokenizer *tokenizer, const uint8_t *types) {
     struct rsrc_tokenizer_draft *draft = &tokenizer->draft;
     const struct rsrc_gguf_value *value = rsrc_gguf_find(tokenizer->gguf, KEY("unknown_token_id"));

@@ -1,7 +1,7 @@
 /* hf_config.c - config.json and generation_config.json of a Hugging Face checkpoint.
  *
  * Every field that changes what the model computes is either understood or refused by name; fields
- * about training, caching and storage are ignored. family/ has what each architecture assumes,
+ * about training, caching and storage are ignored. family/ has the defaults of each architecture,
  * hf_rope.c rotations and windows, hf_quantization.c the scale rules.
  */
 #include <math.h>
@@ -22,7 +22,7 @@ static const struct {
     {"gelu_pytorch_tanh", RSR_ACTIVATION_GELU_TANH},
 };
 
-/* Fields that are harmless at one value only; absent and null are always harmless. */
+/* Fields that are harmless only at one value; absent and null are always harmless. */
 enum neutral { NEUTRAL_FALSE, NEUTRAL_TRUE, NEUTRAL_ZERO, NEUTRAL_ONE, NEUTRAL_ABSENT };
 
 static const struct {
@@ -88,7 +88,7 @@ static void check_restricted(struct rsrc_hf_document *doc) {
     }
 }
 
-/* A count without which there is no model. */
+/* A required count. */
 static uint32_t read_required(struct rsrc_hf_document *doc, const char *key, uint32_t max) {
     if (rsrc_hf_field(doc->root, key) == NULL) {
         rsrc_hf_refuse(doc, "config-missing", "the config.json may be incomplete; fetch it again",
@@ -98,7 +98,7 @@ static uint32_t read_required(struct rsrc_hf_document *doc, const char *key, uin
     return rsrc_hf_count(doc, doc->root, key, max, 0);
 }
 
-/* Published models that are refused for a reason worth a sentence. */
+/* Published models that are refused, each with a sentence. */
 static const struct {
     const char *model_type;
     const char *why;
@@ -311,8 +311,7 @@ enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *ar
     return RSRC_OK;
 }
 
-/* Settings of generate() that are the model's and no taste: tokens that it never gives, or
- * always. */
+/* Settings of generate() that belong to the model: tokens that it never gives, or always gives. */
 static void check_forced_tokens(struct rsrc_hf_document *doc) {
     static const char *const KEYS[] = {"suppress_tokens", "begin_suppress_tokens",
                                        "bad_words_ids",   "forced_bos_token_id",

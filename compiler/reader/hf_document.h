@@ -1,6 +1,6 @@
-/* hf_document.h - a JSON document of a Hugging Face checkpoint that is being read, and the
- * questions that hf_*.c ask it. A refusal is a diagnostic and sets `failed`; reading goes on, so
- * that one run shows every problem.
+/* hf_document.h - a JSON document of a Hugging Face checkpoint that is being read, with the
+ * functions by which hf_*.c read it. A refusal is a diagnostic and sets `failed`; reading goes on,
+ * so that one run shows every problem.
  */
 #ifndef RSRC_READER_HF_DOCUMENT_H
 #define RSRC_READER_HF_DOCUMENT_H
@@ -28,7 +28,7 @@ void rsrc_hf_refuse(struct rsrc_hf_document *doc, const char *slug, const char *
 /* NULL: absent, or null. */
 json_t *rsrc_hf_field(const json_t *object, const char *key);
 
-/* What is there, or the fallback. A value of another type or outside 1..max is refused. */
+/* The value, or the fallback. A value of another type or outside 1..max is refused. */
 uint32_t rsrc_hf_count(struct rsrc_hf_document *doc, const json_t *object, const char *key,
                        uint32_t max, uint32_t fallback);
 double rsrc_hf_number(struct rsrc_hf_document *doc, const json_t *object, const char *key,
@@ -42,13 +42,13 @@ bool rsrc_hf_flag(struct rsrc_hf_document *doc, const json_t *object, const char
 json_t *rsrc_hf_parse(struct rsrc_diag *diag, const char *file, const uint8_t *bytes,
                       uint64_t size_bytes);
 
-/* hf_rope.c: how the blocks rotate, and which of them see a window of keys. */
+/* hf_rope.c: rotations of the blocks, and the blocks that see a window of keys. */
 void rsrc_hf_read_rope(struct rsrc_hf_document *doc, const struct rsrc_family *family);
 
-/* hf_quantization.c: what the linear layers' weights are, and what they multiply with. */
+/* hf_quantization.c: the kind of the linear layers' weights, and their activations. */
 void rsrc_hf_read_quantization(struct rsrc_hf_document *doc, const struct rsrc_family *family);
 
-/* hf_sampling.c: how generation_config.json wants tokens to be sampled. */
+/* hf_sampling.c: the sampling settings of generation_config.json. */
 void rsrc_hf_read_sampling(struct rsrc_hf_document *doc);
 
 #endif

@@ -1,6 +1,6 @@
-/* hf_embedding.c - what makes a checkpoint an embedding model: the modules of
- * sentence-transformers, which say how hidden states become one vector, and BitNet's masters, which
- * say by their tensors what other models say in quantization_config.
+/* hf_embedding.c - embedding models: the modules of sentence-transformers, which describe how
+ * hidden states become one vector, and BitNet's masters, whose tensors show what other models state
+ * in quantization_config.
  *
  *   modules.json   a list of modules in order: Transformer, Pooling and, optionally, Normalize
  *   1_Pooling/config.json   flags pooling_mode_*, of which one is true

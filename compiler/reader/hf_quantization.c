@@ -4,11 +4,11 @@
  *   quantization_config of quant_method "bitnet"   packed weights or float masters; int8
  *                                                  activations
  *   weight_bits 1, input_bits 8 (1bitLLM)          float masters; int8 activations
- *   nothing                                        floats that already are ternary, as TriLM and
- *                                                  Ternary-Bonsai publish them; float activations
+ *   nothing                                        floats that are already ternary, as in TriLM and
+ *   Ternary-Bonsai; float activations
  *
- * That last one is a claim, which decoding checks weight by weight (model/ternary_values.h). Source
- * of the first: transformers' bitnet quantizer and its configuration class.
+ * The last case is only assumed here; decoding checks it weight by weight (model/ternary_values.h).
+ * Source of the first case: transformers' bitnet quantizer and its configuration class.
  */
 #include <string.h>
 
@@ -58,7 +58,7 @@ static void read_not_converted(struct rsrc_hf_document *doc, const json_t *quant
     doc->config->n_not_converted = (uint32_t)n;
 }
 
-/* The rows of the table in which the conventions of transformers' bitnet quantizer are decided. */
+/* The cases of transformers' bitnet quantizer. */
 static const struct {
     const char *linear_class;
     const char *mode;
@@ -116,7 +116,7 @@ static void read_bitnet(struct rsrc_hf_document *doc, const json_t *quantization
     const bool failed_before = doc->failed;
     const char *method = rsrc_hf_string(doc, quantization, "quant_method", "(none)");
     if (doc->failed && !failed_before)
-        return; /* of the wrong type, as was said */
+        return; /* the type is wrong, which was reported */
     if (strcmp(method, "bitnet") != 0) {
         rsrc_hf_refuse(doc, "config-quantization", "\"bitnet\" is supported",
                        "quant_method '%s' is not supported", rsrc_quote(doc->arena, method));
@@ -129,7 +129,7 @@ static void read_bitnet(struct rsrc_hf_document *doc, const json_t *quantization
     read_projection_norms(doc, quantization);
 }
 
-/* Where no list says otherwise. */
+/* Used if there is no list. */
 static const char *const HEAD_ALONE[] = {"lm_head"};
 
 void rsrc_keep_head(struct rsr_config *config) {

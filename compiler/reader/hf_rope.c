@@ -1,7 +1,7 @@
-/* hf_rope.c - how blocks rotate queries and keys, and which of them see a window of keys only.
+/* hf_rope.c - rotations of queries and keys, and the blocks that see only a window of keys.
  *
- * A rotation stands in the fields of config.json itself (rope_theta), in rope_scaling (transformers
- * 4) or in rope_parameters (transformers 5), there in one object or in one a layer type. Sources:
+ * A rotation is given by fields of config.json itself (rope_theta), by rope_scaling (transformers
+ * 4) or by rope_parameters (transformers 5), which is one object or one per layer type. Sources:
  * modeling_rope_utils.py of transformers for the kinds and their fields, configuration_gemma3.py
  * for layer types.
  */
@@ -84,7 +84,7 @@ static bool check_fields(struct rsrc_hf_document *doc, const char *key, json_t *
     return true;
 }
 
-/* A number that the kind cannot do without (fallback 0) or may have. */
+/* A number that the kind requires (fallback 0) or may have. */
 static double read_factor(struct rsrc_hf_document *doc, const char *key, const json_t *rope,
                           const char *name, double fallback) {
     const bool failed_before = doc->failed;
@@ -96,7 +96,7 @@ static double read_factor(struct rsrc_hf_document *doc, const char *key, const j
     return value;
 }
 
-/* The grade of YaRN's cosines and sines that its paper suggests for a factor. */
+/* The factor of YaRN's cosines and sines that its paper suggests. */
 static double yarn_attention_factor(double factor) {
     return factor <= 1.0 ? 1.0 : 0.1 * log(factor) + 1.0;
 }
@@ -106,8 +106,7 @@ static void read_kind_fields(struct rsrc_hf_document *doc, const char *key, cons
     if (out->kind == RSR_ROPE_PLAIN)
         return;
     out->factor = read_factor(doc, key, rope, "factor", 0.0);
-    if (out->factor > 0.0 &&
-        out->factor < 1.0) /* angles would outgrow what the runtime can turn by */
+    if (out->factor > 0.0 && out->factor < 1.0) /* angles would be too large for the runtime */
         rsrc_hf_refuse(doc, "config-rope", NULL, "\"factor\" of \"%s\" is %g, below 1", key,
                        out->factor);
     if (out->kind == RSR_ROPE_LINEAR)
@@ -168,7 +167,7 @@ static void check_theta(struct rsrc_hf_document *doc, const char *key, double fa
     const json_t *given = rsrc_hf_field(doc->root, key);
     if (out->theta == 0.0 && given == NULL)
         out->theta = fallback;
-    /* What is no number was refused. */
+    /* A value that is not a number was refused. */
     if ((given == NULL || json_is_number(given)) && (!(out->theta >= 1.0) || out->theta > 1e12))
         rsrc_hf_refuse(doc, "config-field", NULL, "\"%s\" is %g, outside [1, 1e12]", key,
                        out->theta);
@@ -177,7 +176,7 @@ static void check_theta(struct rsrc_hf_document *doc, const char *key, double fa
                        key);
 }
 
-/* rope_parameters of transformers 5 has an object for each layer type where there are several. */
+/* If there are several layer types, rope_parameters of transformers 5 has an object for each. */
 static bool has_layer_types(const struct rsrc_family *family, const json_t *parameters) {
     return family->has_windows && (json_object_get(parameters, FULL) != NULL ||
                                    json_object_get(parameters, SLIDING) != NULL);

@@ -1,5 +1,5 @@
-/* hf_sampling.c - how generation_config.json wants tokens to be sampled: advice for those who run
- * the module. Advice that cannot be followed is a warning, and the module carries none.
+/* hf_sampling.c - the sampling settings of generation_config.json, which become defaults of the
+ * module. Settings that cannot be followed give a warning, and the module then has none.
  */
 #include "reader/hf_document.h"
 
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A field, the member that it fills, and what transformers takes where the field is missing. */
+/* A field, the member that it fills, and transformers' default. */
 struct sampling_field {
     const char *key;
     size_t offset; /* of a float in struct rsr_sampling_advice */
@@ -58,8 +58,8 @@ static bool read_number(const struct rsrc_hf_document *doc, const struct samplin
     return false;
 }
 
-/* As transformers generates by that file, but that numbers without "do_sample" are meant:
- * transformers ignores them then, with a warning. */
+/* Follows transformers with one difference: numbers without "do_sample" are used. transformers
+ * ignores them, with a warning. */
 void rsrc_hf_read_sampling(struct rsrc_hf_document *doc) {
     const json_t *do_sample = rsrc_hf_field(doc->root, DO_SAMPLE);
     struct rsr_sampling_advice advice = {0};
@@ -77,7 +77,7 @@ void rsrc_hf_read_sampling(struct rsrc_hf_document *doc) {
         memcpy((char *)&advice + NUMBERS[i].offset, &value, sizeof(value));
     }
     struct sampling_field top_k = TOP_K;
-    if (json_is_false(do_sample)) { /* greedy: nothing is filtered that is not asked for */
+    if (json_is_false(do_sample)) { /* greedy: only requested filters apply */
         advice.temperature = 0;
         top_k.fallback = 0;
     }

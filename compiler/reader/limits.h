@@ -1,5 +1,5 @@
-/* limits.h - the largest sizes that a configuration may ask for: beyond every published model by a
- * factor of 4 and more; products of two stay far below 2^64. */
+/* limits.h - the largest sizes that a configuration may have: at least 4 times those of every
+ * published model; products of two stay far below 2^64. */
 #ifndef RSRC_READER_LIMITS_H
 #define RSRC_READER_LIMITS_H
 

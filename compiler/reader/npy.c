@@ -39,7 +39,7 @@ struct npy {
     const char *file;
     const uint8_t *bytes;
     uint64_t size_bytes;
-    uint64_t at, end; /* what is left of the header; then `end` is where the data begin */
+    uint64_t at, end; /* rest of the header; the data begin at `end` */
     struct rsr_tensor tensor;
     uint32_t width;
     bool is_bool;
@@ -64,7 +64,7 @@ static enum rsrc_status refuse_syntax(const struct npy *npy, const char *expecte
 
 /* ---- before the header ----------------------------------------------------------------------- */
 
-/* Version 3 differs from 2 in names of fields, which no matrix has. */
+/* Version 3 differs from 2 only in names of fields, which a matrix does not have. */
 static enum rsrc_status find_header(struct npy *npy) {
     if (npy->size_bytes < MAGIC_BYTES || memcmp(npy->bytes, MAGIC, MAGIC_BYTES) != 0)
         return refuse(npy, 0, "npy-magic", "give a file that numpy.save has written",
@@ -99,7 +99,7 @@ static void skip_blanks(struct npy *npy) {
         npy->at++;
 }
 
-/* After blanks: consumes `text`, or nothing. */
+/* Skips blanks; then consumes `text`, or nothing. */
 static bool accept(struct npy *npy, const char *text) {
     skip_blanks(npy);
     const size_t n = strlen(text);
@@ -260,7 +260,7 @@ static enum rsrc_status find_data(struct npy *npy) {
     return RSRC_OK;
 }
 
-/* A byte of 255 is -1 as uint8, and nothing as bool. */
+/* A byte 255 is -1 in uint8, and illegal in bool. */
 static enum rsrc_status check_bools(const struct npy *npy) {
     for (uint64_t i = 0; npy->is_bool && i < npy->tensor.size_bytes; i++)
         if (npy->tensor.data[i] > 1)

@@ -4,8 +4,8 @@
 
 #include "ir.h"
 
-/* As rsrc_parse_safetensors. The array has no name in its file: the tensor is called like the
- * file. */
+/* Like rsrc_parse_safetensors. The array has no name in its file, so the tensor has the file's
+ * name. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_npy(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                const char *name, const uint8_t *bytes,
                                                uint64_t size_bytes, struct rsr_tensor **tensors,

@@ -1,4 +1,4 @@
-/* reader.h - what the files of this stage share; other stages include checkpoint.h. */
+/* reader.h - shared by the files of this stage; other stages include checkpoint.h. */
 #ifndef RSRC_READER_READER_H
 #define RSRC_READER_READER_H
 
@@ -9,13 +9,13 @@
 /* Untrusted text for a message: control bytes as \xNN, cut after 80 bytes. Never NULL. */
 const char *rsrc_quote(struct rsrc_arena *arena, const char *text);
 
-/* The eos ids of generation_config.json stand for those of config.json, as in transformers: a
- * configuration class's own may be left there. bos counts where there is none. */
+/* The eos ids of generation_config.json replace those of config.json, as in transformers: the
+ * latter may be defaults of a configuration class. bos is used only if config.json has none. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_parse_generation_config(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
                              const uint8_t *bytes, uint64_t size_bytes, struct rsr_config *config);
 
-/* modules.json of sentence-transformers: where its pooling is described, and whether the result is
+/* modules.json of sentence-transformers: the folder of its pooling, and whether the result is
  * normalised. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *name, const uint8_t *bytes,
@@ -25,20 +25,20 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struc
 RSRC_NODISCARD enum rsrc_status rsrc_parse_pooling(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *name, const uint8_t *bytes,
                                                    uint64_t size_bytes, struct rsr_config *config);
-/* Quantisation leaves the head as it is. */
+/* Quantisation does not change the head. */
 void rsrc_keep_head(struct rsr_config *config);
-/* What else is said around an embedding model and would change its vectors: nothing of it is
- * supported. Texts of more than *max_tokens, which is left alone where nothing is said of it, would
- * be cut. */
+/* Refuses other settings of an embedding model that would change its vectors. Texts of more than
+ * *max_tokens would be cut; it is unchanged if the files give no limit. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
                              const uint8_t *bytes, uint64_t size_bytes, uint32_t *max_tokens);
-/* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
+/* BitNet's float masters without quantization_config, recognised by projections with norms of their
+ * own. */
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
 
-/* chat_template, bos_token and eos_token of tokenizer_config.json; what it says of tokens must be
- * what the tokenizer's section has, if there is one. *lists_added: the older files beside it, which
- * are the next two, do not count. */
+/* chat_template, bos_token and eos_token of tokenizer_config.json; its tokens must agree with the
+ * tokenizer's section, if there is one. *lists_added: the two older files, read by the next
+ * functions, are ignored. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_parse_tokenizer_config(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
                             const uint8_t *bytes, uint64_t size_bytes,
@@ -49,30 +49,32 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_special_tokens(struct rsrc_diag *diag
                                                           const char *name, const uint8_t *bytes,
                                                           uint64_t size_bytes,
                                                           struct rsr_tokenizer *tokenizer);
-/* Nothing of added_tokens.json; what it has must be in the tokenizer's section. */
+/* Checks only that the tokens of added_tokens.json are in the tokenizer's section. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_added_tokens(struct rsrc_diag *diag,
                                                         struct rsrc_arena *arena, const char *name,
                                                         const uint8_t *bytes, uint64_t size_bytes,
                                                         struct rsr_tokenizer *tokenizer);
-/* tokenizer_added.c: are the tokens of an object of one of these files those of the section? */
+/* tokenizer_added.c: checks that the tokens in an object of one of these files are those of the
+ * section. */
 enum rsrc_beside { RSRC_BESIDE_SETTINGS, RSRC_BESIDE_MAP, RSRC_BESIDE_LIST };
 RSRC_NODISCARD enum rsrc_status rsrc_check_added_tokens(struct rsrc_diag *diag,
                                                         struct rsrc_arena *arena, const char *file,
                                                         enum rsrc_beside kind, json_t *root,
                                                         const struct rsr_tokenizer *tokenizer);
 
-/* The text of chat_template.jinja, which wins over the one of tokenizer_config.json. */
+/* The text of chat_template.jinja, which has precedence over tokenizer_config.json. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_chat_template(struct rsrc_diag *diag,
                                                          struct rsrc_arena *arena, const char *name,
                                                          const uint8_t *bytes, uint64_t size_bytes,
                                                          struct rsr_tokenizer *tokenizer);
 
-/* Warns of a template that renders no conversation, and keeps the sentence as its problem. */
+/* Warns of a template that renders no conversation, and keeps the warning's text in
+ * chat_problem. */
 void rsrc_probe_chat_template(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file,
                               struct rsr_tokenizer *tokenizer);
 
-/* A tokenizer between tokenizer.json and its section. Texts borrow from `scratch` or the document;
- * what goes into the section is copied by rsrc_pack_tokenizer. */
+/* A draft between tokenizer.json and the section. Texts borrow from `scratch` or the document;
+ * rsrc_pack_tokenizer copies what the section needs. */
 struct rsrc_token_text {
     const char *bytes; /* raw bytes; NULL: the id is not used */
     uint32_t n_bytes;
@@ -105,7 +107,7 @@ struct rsrc_tokenizer_draft {
     struct rsrc_diag *diag;
     struct rsrc_arena *scratch;
     const char *file;
-    const char *nul;     /* what stands for a NUL in the document; "": nothing */
+    const char *nul;     /* stand-in for a NUL in the document; "": none */
     const json_t *vocab; /* token -> id, checked */
     struct rsrc_token_text *tokens;
     uint32_t n_tokens;
@@ -114,7 +116,7 @@ struct rsrc_tokenizer_draft {
     enum rsr_bpe_alphabet alphabet;
     uint32_t unk_token; /* RSR_NO_TOKEN: none */
     bool fuse_unk;
-    bool byte_fallback; /* of the model: characters it lacks are tokens <0xNN> */
+    bool byte_fallback; /* of the model: missing characters become tokens <0xNN> */
     struct rsrc_token_normalizer normalizers[RSRC_MAX_NORMALIZERS];
     uint32_t n_normalizers;
     struct rsrc_token_split splits[RSRC_MAX_SPLITS];
@@ -136,16 +138,16 @@ enum rsrc_status rsrc_refuse_tokenizer(const struct rsrc_tokenizer_draft *draft,
 /* The "type" of a component of tokenizer.json; never NULL. */
 const char *rsrc_component_type(const json_t *component);
 
-/* tokenizer_nul.c: the document, which the caller owns, with another character for a NUL:
- * draft->nul. And the text of a token with the NUL again, in the document or the scratch arena. */
+/* tokenizer_nul.c: reads the document, which the caller owns, with draft->nul as a stand-in for
+ * NUL; and gives the text of a token with NULs restored, in the document or the scratch arena. */
 RSRC_NODISCARD enum rsrc_status rsrc_draft_parse(struct rsrc_tokenizer_draft *draft,
                                                  const uint8_t *bytes, uint64_t size_bytes,
                                                  json_t **out);
 const char *rsrc_draft_with_nuls(const struct rsrc_tokenizer_draft *draft, const char *text,
                                  uint32_t *n_bytes);
 
-/* tokenizer_text.c: what happens to text before and after the model. Pre-tokenizers come first:
- * they tell the alphabet. */
+/* tokenizer_text.c: processing of text before and after the model. Read pre-tokenizers first,
+ * because they decide the alphabet. */
 RSRC_NODISCARD enum rsrc_status rsrc_draft_pretokenizers(struct rsrc_tokenizer_draft *draft,
                                                          const json_t *root);
 RSRC_NODISCARD enum rsrc_status rsrc_draft_normalizers(struct rsrc_tokenizer_draft *draft,
@@ -161,8 +163,8 @@ void rsrc_pack_tokenizer(struct rsrc_arena *arena, const struct rsrc_tokenizer_d
                          struct rsr_tokenizer *out);
 /* The byte that a character of the byte-level alphabet stands for, or -1. */
 int rsrc_byte_of_char(uint32_t code_point);
-/* Maps valid UTF-8 in that alphabet to bytes; false if a character is not of it. `out` has room for
- * as many bytes as the text. */
+/* Maps valid UTF-8 in that alphabet to bytes; false if a character is not in it. `out` needs room
+ * for as many bytes as the text has. */
 bool rsrc_unmap_bytes(const char *text, size_t n_bytes, char *out, uint32_t *n_out);
 
 #endif

@@ -16,7 +16,8 @@ static bool names_file(const char *input) {
     return false;
 }
 
-/* "owner/name", and not a path that has lost its end: no folder is called owner. */
+/* Whether it is "owner/name" and not the beginning of a path: there must be no folder named
+ * owner. */
 static bool is_repository_id(struct rsrc_arena *arena, const char *input) {
     const size_t n_owner = strspn(input, ID_CHARACTERS);
     if (n_owner == 0 || input[0] == '.' || input[n_owner] != '/' || names_file(input))

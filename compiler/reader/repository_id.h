@@ -5,8 +5,8 @@
 #include "base/arena.h"
 #include "diag.h"
 
-/* Whether an input is "owner/name", with no such file or folder here. An error then says how it is
- * downloaded. */
+/* Whether an input is "owner/name" and no such file or folder exists. An error then says how to
+ * download it. */
 bool rsrc_refuse_repository_id(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *input);
 
 #endif

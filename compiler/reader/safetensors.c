@@ -3,8 +3,8 @@
  *   u64 little-endian n | n bytes of JSON {name: {dtype, shape, data_offsets}} | data
  *
  * The checks are those of the format's reference implementation: the tensors cover the data
- * exactly, without overlap or hole, and every size follows from shape and type. On top of them: at
- * most RSRC_MAX_DIMS dimensions and the types that this compiler reads.
+ * exactly, without overlap or hole, and every size follows from shape and type. In addition, there
+ * may be at most RSRC_MAX_DIMS dimensions, and only types that this compiler reads.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,7 @@ struct source {
     const uint8_t *bytes;
     uint64_t size_bytes;
     uint64_t data_at; /* first byte after the header */
-    bool is_cut;      /* a tensor lies beyond the end: all behind it say the same */
+    bool is_cut;      /* a tensor lies beyond the end; all later ones would repeat the error */
 };
 
 static struct rsrc_place header_place(const struct source *source, const char *tensor) {
@@ -94,7 +94,7 @@ static enum rsrc_status read_dtype(const struct source *source, const json_t *en
         "type '%s' is not supported", rsrc_quote(source->arena, name));
 }
 
-/* Dimensions, and the size in bytes that they and the width lead to. */
+/* Reads dimensions, and computes the size in bytes from them and the width. */
 static enum rsrc_status read_shape(const struct source *source, const json_t *entry, uint32_t width,
                                    struct rsr_tensor *tensor, uint64_t *size_bytes) {
     struct rsrc_place place = header_place(source, tensor->name);
@@ -181,7 +181,7 @@ static int compare_offsets(const void *left, const void *right) {
     if (a->offset != b->offset) {
         return a->offset < b->offset ? -1 : 1;
     }
-    /* Empty tensors first: they end where they begin. */
+    /* Empty tensors come first, because they end where they begin. */
     return (a->size_bytes > b->size_bytes) - (a->size_bytes < b->size_bytes);
 }
 

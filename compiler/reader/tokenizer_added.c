@@ -1,12 +1,12 @@
-/* tokenizer_added.c - do the files beside tokenizer.json say the same of its added tokens?
+/* tokenizer_added.c - checks that the files beside tokenizer.json agree with its added tokens.
  *
- * transformers adds to a tokenizer what tokenizer_config.json names and tokenizer.json lacks, lets
- * the flags of the former's added_tokens_decoder win, and reads special_tokens_map.json and
- * added_tokens.json where there is no added_tokens_decoder. save_pretrained() writes all of them
- * alike, so that files that differ were edited, or come from different models: they are refused.
- * add_bos_token, add_eos_token and add_prefix_space change a tokenizer too, by its class and by the
- * version of transformers: what they say must be what tokenizer.json does. Source:
- * PreTrainedTokenizerFast, TokenizersBackend and PreTrainedTokenizerBase._from_pretrained.
+ * transformers adds tokens that tokenizer_config.json names and tokenizer.json lacks. Flags of the
+ * former's added_tokens_decoder have precedence. Without added_tokens_decoder, it reads
+ * special_tokens_map.json and added_tokens.json. save_pretrained() writes all files consistently,
+ * so files that differ were edited or come from different models: they are refused. add_bos_token,
+ * add_eos_token and add_prefix_space also change a tokenizer, depending on its class and the
+ * version of transformers: they must agree with tokenizer.json. Source: PreTrainedTokenizerFast,
+ * TokenizersBackend and PreTrainedTokenizerBase._from_pretrained.
  */
 #include <string.h>
 
@@ -126,7 +126,7 @@ static const struct {
     {"normalized", RSR_TOKEN_NORMALIZED},
 };
 
-/* An absent flag is false, but for tokens that are not special, which are normalised. */
+/* An absent flag is false, with one exception: tokens that are not special are normalised. */
 static enum rsrc_status check_flags(const struct beside *beside, const json_t *token) {
     const char *text = text_of(token);
     const json_t *id = json_object_get(beside->ids, text);
@@ -176,7 +176,7 @@ static const char *class_of(const json_t *root) {
     return name == NULL ? "" : name;
 }
 
-/* Classes that take the post-processor as it is. */
+/* Classes that do not change the post-processor. */
 static bool is_generic(const json_t *root) {
     return strcmp(class_of(root), "PreTrainedTokenizerFast") == 0 ||
            strcmp(class_of(root), "TokenizersBackend") == 0;
@@ -193,7 +193,7 @@ static enum rsrc_status refuse_setting(const struct beside *beside, const char *
                                     setting ? "true" : "false", does));
 }
 
-/* Does the setting contradict the tokens that tokenizer.json puts on that side of a text? */
+/* Whether the setting contradicts the tokens that tokenizer.json adds on that side of a text. */
 static enum rsrc_status check_around(const struct beside *beside, const json_t *root,
                                      const char *key, const char *text, uint64_t at, uint32_t n) {
     const json_t *setting = json_object_get(root, key);
@@ -230,7 +230,7 @@ static enum rsrc_status check_template(const struct beside *beside, const json_t
                : RSRC_FAILED;
 }
 
-/* Does tokenizer.json put a space in front of a text? */
+/* Whether tokenizer.json puts a space before a text. */
 static bool adds_space(const struct beside *beside) {
     const struct rsr_tokenizer_header *section = beside->tokenizer->section;
     const struct rsr_normalizer *normalizers = part(beside, section->normalizers_at);
@@ -245,8 +245,8 @@ static bool adds_space(const struct beside *beside) {
     return adds;
 }
 
-/* An absent setting is false for classes that have made a ByteLevel of their own; Llama's have
- * none, and generic ones leave a sequence as it is. */
+/* An absent setting is false for classes that make a ByteLevel of their own. Llama's classes have
+ * none, and generic classes do not change a sequence. */
 static enum rsrc_status check_prefix_space(const struct beside *beside, const json_t *root) {
     static const char key[] = "add_prefix_space";
     const struct rsr_tokenizer_header *section = beside->tokenizer->section;
@@ -264,7 +264,7 @@ static enum rsrc_status check_prefix_space(const struct beside *beside, const js
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* Names of tokenizer.json, one a version of transformers. */
+/* Names of tokenizer.json, one for each version of transformers. */
 static enum rsrc_status check_versions(const struct beside *beside, const json_t *names) {
     for (size_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));

@@ -1,8 +1,8 @@
-/* tokenizer_config.c - what applications need besides the tokenizer: the chat template and the
- * texts of the begin and end tokens, from tokenizer_config.json, special_tokens_map.json and
+/* tokenizer_config.c - data for applications besides the tokenizer: the chat template and the texts
+ * of the begin and end tokens, from tokenizer_config.json, special_tokens_map.json and
  * chat_template.jinja. tokenizer_added.c compares what these files say of tokens.
  *
- * A template is Jinja source and is passed on as it is; the runtime decides what it understands.
+ * A template is Jinja source and is passed on unchanged; the runtime decides whether it can run it.
  */
 #include <string.h>
 
@@ -91,7 +91,7 @@ static enum rsrc_status read_texts(struct rsrc_diag *diag, struct rsrc_arena *ar
                : RSRC_FAILED;
 }
 
-/* Numbers beyond what a context may be stand for no maximum. */
+/* A number above the largest context means that there is no maximum. */
 static void read_max_tokens(const json_t *root, struct rsr_tokenizer *tokenizer) {
     const double max = json_number_value(json_object_get(root, "model_max_length"));
     tokenizer->max_tokens = max >= 1.0 && max <= RSRC_MAX_CONTEXT ? (uint32_t)max : 0;

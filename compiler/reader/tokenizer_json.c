@@ -1,9 +1,9 @@
 /* tokenizer_json.c - a Hugging Face tokenizer.json, compiled to the section of rsr_abi.h.
  *
- * Supported is what models of byte-level BPE (GPT-2, Llama 3, Qwen) and of SentencePiece's BPE
- * (Llama 2, Gemma) use. Each component of another kind is refused by name. This file has the model
- * and the post-processor; tokenizer_text.c has what happens to the text, tokenizer_vocab.c the
- * vocabulary.
+ * It supports the components that models with byte-level BPE (GPT-2, Llama 3, Qwen) and with
+ * SentencePiece's BPE (Llama 2, Gemma) use. Each component of another kind is refused by name. This
+ * file has the model and the post-processor; tokenizer_text.c has the processing of text,
+ * tokenizer_vocab.c the vocabulary.
  */
 #include <string.h>
 
@@ -51,7 +51,7 @@ static bool is_off(const json_t *value) {
            (json_is_number(value) && json_number_value(value) == 0.0);
 }
 
-/* What becomes of characters that the vocabulary lacks. */
+/* Reads what happens to characters that the vocabulary lacks. */
 static enum rsrc_status read_unknown(struct rsrc_tokenizer_draft *draft, const json_t *model) {
     const char *unk;
     draft->unk_token = RSR_NO_TOKEN;
@@ -87,7 +87,7 @@ static const struct {
      "it (MiniLM, BGE, E5), whose architecture is not supported either"},
 };
 
-/* First of all: with another model, other components are strange as well. */
+/* This is checked first: another kind of model has other unknown components, too. */
 static enum rsrc_status check_model_type(const struct rsrc_tokenizer_draft *draft,
                                          const json_t *root) {
     const char *type = rsrc_component_type(json_object_get(root, "model"));

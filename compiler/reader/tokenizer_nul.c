@@ -1,10 +1,10 @@
 /* tokenizer_nul.c - a tokenizer.json whose vocabulary has tokens with a NUL, which SentencePiece
- * makes of texts that have some.
+ * makes if its training texts have NULs.
  *
- * The JSON library takes no NUL in a key. So every \u0000 of the text becomes, before it is parsed,
- * the escape of a character that stands in for it: one of Unicode's noncharacters, which the
- * document has nowhere. Escapes are equally long, so that places in diagnostics stay right. The
- * vocabulary puts the NUL back; anywhere but there and in merges it is refused.
+ * The JSON library refuses a NUL in a key. So, before parsing, every \u0000 of the text is replaced
+ * by the escape of a stand-in: a noncharacter of Unicode that the document does not contain.
+ * Escapes have equal lengths, so places in diagnostics stay right. The vocabulary puts the NUL
+ * back; except in the vocabulary and in merges, a NUL is refused.
  */
 #include <string.h>
 
@@ -19,7 +19,7 @@ static bool is_escape(const uint8_t *bytes, uint64_t n_left) {
     return n_left >= ESCAPE_BYTES && bytes[0] == '\\' && bytes[1] == 'u';
 }
 
-/* Of an escape; UINT32_MAX: of none, as the parser will say. */
+/* The value of an escape; UINT32_MAX: it is malformed, which the parser will report. */
 static uint32_t read_code(const uint8_t *escape) {
     uint32_t code = 0;
     for (uint32_t i = 2; i < ESCAPE_BYTES; i++) {
@@ -32,7 +32,8 @@ static uint32_t read_code(const uint8_t *escape) {
     return code;
 }
 
-/* One bit a stand-in that the text has, escaped or not; *n_nuls: its escapes of NUL. */
+/* One bit for each stand-in that the text contains, escaped or not; *n_nuls counts its escapes of
+ * NUL. */
 static uint32_t find_used(const uint8_t *bytes, uint64_t size_bytes, uint64_t *n_nuls) {
     uint32_t used = 0;
     *n_nuls = 0;
@@ -79,7 +80,7 @@ static bool holds(const json_t *value, const char *text) {
     return false;
 }
 
-/* Anywhere but in the vocabulary and in merges. */
+/* Whether a NUL occurs outside of the vocabulary and merges. */
 static bool holds_elsewhere(const json_t *root, const char *nul) {
     const char *key;
     json_t *member;
@@ -125,7 +126,7 @@ enum rsrc_status rsrc_draft_parse(struct rsrc_tokenizer_draft *draft, const uint
     return RSRC_OK;
 }
 
-/* Both as long as the text at most. */
+/* Both are at most as long as the text. */
 const char *rsrc_draft_with_nuls(const struct rsrc_tokenizer_draft *draft, const char *text,
                                  uint32_t *n_bytes) {
     const size_t n = strlen(text), n_stand_in = strlen(draft->nul);

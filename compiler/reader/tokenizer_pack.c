@@ -11,7 +11,7 @@
 
 #include "reader/reader.h"
 
-/* Gives out aligned places one after the other; the first pass measures, the second one fills. */
+/* Allots aligned places one after another; the first pass measures, the second fills. */
 struct layout {
     uint64_t begin_at, merges_at, normalizers_at, splits_at, prefix_at, suffix_at, flags_at;
     uint64_t strings_at, text_at;
@@ -80,7 +80,7 @@ static void pack_tokens(uint8_t *section, const struct layout *layout,
     begin[draft->n_tokens] = at;
 }
 
-/* Puts a string at the end of those that are there and returns its place. */
+/* Appends a string and returns its place. */
 static uint64_t pack_string(uint8_t *section, uint64_t *end, const char *text, size_t n_bytes) {
     uint64_t at = take(end, n_bytes);
     if (n_bytes != 0) {
@@ -116,7 +116,7 @@ static void pack_steps(uint8_t *section, const struct layout *layout,
     decoder->replace = pack_replacement(section, &end, &draft->decoder_text);
 }
 
-/* Which token is each single byte: SentencePiece's <0xNN>. */
+/* The token of each single byte: SentencePiece's <0xNN>. */
 static void find_fallback_tokens(const struct rsrc_tokenizer_draft *draft,
                                  uint32_t byte_token[256]) {
     for (uint32_t byte = 0; byte < 256; byte++) {
@@ -127,7 +127,7 @@ static void find_fallback_tokens(const struct rsrc_tokenizer_draft *draft,
     }
 }
 
-/* Which token is each single byte: the one-character entries of the vocabulary. */
+/* The token of each single byte: the one-character entries of the vocabulary. */
 static void find_byte_tokens(const struct rsrc_tokenizer_draft *draft, uint32_t byte_token[256]) {
     for (uint32_t byte = 0; byte < 256; byte++) {
         byte_token[byte] = RSR_NO_TOKEN;

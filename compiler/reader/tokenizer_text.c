@@ -3,8 +3,8 @@
  * Pre-tokenizers Split, Digits, Punctuation, Metaspace and ByteLevel; normalizers NFC, Prepend and
  * Replace; the decoders ByteLevel and Metaspace, and SentencePiece's sequence of Replace,
  * ByteFallback, Fuse and Strip.
- * Each other one is refused by name. Regular expressions are passed on as they are: the runtime
- * compiles them, and is asked here whether it can.
+ * All others are refused by name. Regular expressions are passed on unchanged: the runtime compiles
+ * them, and this file checks with the runtime's code that it can.
  */
 #include <string.h>
 
@@ -26,12 +26,12 @@ static size_t count_characters(const char *text) {
 
 /* ---- pre-tokenizers -------------------------------------------------------------------------- */
 
-/* In the order of rsr_pretokenizer.behavior. */
+/* Names in the order of rsr_pretokenizer.behavior. */
 static const char *const BEHAVIORS[] = {"Isolated", "Removed", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
 enum { ISOLATED = 0, MERGED_WITH_NEXT = 3, CONTIGUOUS = 4 };
 
-/* The field "behavior"; `fallback` stands for an absent one, and NULL for none. */
+/* The field "behavior"; `fallback` if it is absent; a NULL fallback means that it is required. */
 static enum rsrc_status read_behavior(struct rsrc_tokenizer_draft *draft, const json_t *component,
                                       const char *fallback, uint32_t *out) {
     const char *behavior;
@@ -64,7 +64,7 @@ static const char *escape_literal(struct rsrc_arena *arena, const char *text) {
     return out;
 }
 
-/* A model whose tokenizer no module could open is not worth compiling. */
+/* Refuses a pattern that the runtime cannot compile: no module could open the tokenizer. */
 static enum rsrc_status try_regex(const struct rsrc_tokenizer_draft *draft, const char *regex) {
     struct rsr_splitter *splitter;
     rsr_error err = RSR_ERROR_INIT;
@@ -111,7 +111,7 @@ static void set_pattern(struct rsrc_token_split *out, const char *pattern, uint3
                                           .pattern_bytes = (uint32_t)strlen(pattern)};
 }
 
-/* Digits are the numbers of Unicode: one piece each, or one for all that stand together. */
+/* Digits are the numbers of Unicode: one piece for each, or one for each run. */
 static enum rsrc_status read_digits(struct rsrc_tokenizer_draft *draft, const json_t *component,
                                     struct rsrc_token_split *out) {
     bool individual;
@@ -123,8 +123,9 @@ static enum rsrc_status read_digits(struct rsrc_tokenizer_draft *draft, const js
     return RSRC_OK;
 }
 
-/* Punctuation is Unicode's and ASCII's, which has symbols too. The library's table is of Unicode 8:
- * what later versions added is none, and two characters are that are symbols today. */
+/* Punctuation is that of Unicode, and that of ASCII with its symbols. The library's table is of
+ * Unicode 8: punctuation of later versions is not included, and two characters that are symbols
+ * today are. */
 static const char PUNCTUATION[] =
     "[\\p{P}$+<=>^`|~\\x{166d}\\x{111c9}](?<![\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}"
     "\\x{1b4e}\\x{1b4f}\\x{1b7d}-\\x{1b7f}\\x{2e43}-\\x{2e63}\\x{10d6e}\\x{10ead}\\x{10ed0}"
@@ -347,8 +348,9 @@ static enum rsrc_status read_normalizer(struct rsrc_tokenizer_draft *draft,
                                  "NFC, Prepend and Replace, alone or in a Sequence, are supported");
 }
 
-/* Where normalizers add characters, it takes the library's bookkeeping of offsets to tell which
- * piece begins the text. And a few of them, one after the other, must not make much of little. */
+/* Refuses some sequences of normalizers. If normalizers add characters, only the library's offsets
+ * can tell which piece begins the text. And a few normalizers in sequence must not make a short
+ * text very long. */
 static enum rsrc_status check_normalizers(const struct rsrc_tokenizer_draft *draft) {
     uint64_t growth = 1;
     for (uint32_t i = 0; i < draft->n_splits && draft->n_normalizers > 0; i++) {
@@ -397,12 +399,12 @@ enum rsrc_status rsrc_draft_normalizers(struct rsrc_tokenizer_draft *draft, cons
 
 #define DECODER "tokenizer-decoder"
 
-/* What SentencePiece's decoder is a sequence of, in this order, each at most once. */
+/* The steps of SentencePiece's decoder, in this order, each at most once. */
 enum text_decoder { REPLACE, BYTE_FALLBACK, FUSE, STRIP, N_TEXT_DECODERS };
 static const char *const TEXT_DECODERS[N_TEXT_DECODERS] = {"Replace", "ByteFallback", "Fuse",
                                                            "Strip"};
 
-/* Characters are taken from the front of the fused text alone. */
+/* Characters are removed only from the front of the fused text. */
 static enum rsrc_status read_strip(struct rsrc_tokenizer_draft *draft, const json_t *component,
                                    bool fused) {
     const char *content;

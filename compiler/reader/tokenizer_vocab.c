@@ -1,10 +1,10 @@
 /* tokenizer_vocab.c - vocabulary, added tokens and merges of a tokenizer.json with BPE.
  *
  * Byte level: the vocabulary is written in an alphabet in which every byte is a printable
- * character; it is mapped back to raw bytes here. Else, and for added tokens, it is plain text. Ids
- * and merges follow the `tokenizers` library: of equal merges the last one counts, and added tokens
- * outside the vocabulary are numbered on from its size (a file that says otherwise is refused,
- * since the library would silently use its own numbers).
+ * character; it is mapped back to raw bytes here. Otherwise, and for added tokens, it is plain
+ * text. Ids and merges follow the `tokenizers` library. If merges are equal, the last one counts.
+ * Added tokens outside the vocabulary are numbered from its size on; a file with other numbers is
+ * refused, because the library would silently use its own.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,8 @@
 #define FREE_IDS (1u << 18)
 #define MAX_IDS_PER_TOKEN 4u
 
-/* At each place of a text as much of an added token is compared as agrees with it. */
+/* The limit bounds the work at each place of a text, where added tokens are compared up to the
+ * first difference. */
 #define MAX_ADDED_BYTES 256u
 
 #define PRINTABLE_FIRST 0x21
@@ -82,7 +83,7 @@ static enum rsrc_status read_id(const struct rsrc_tokenizer_draft *draft, const 
     return RSRC_OK;
 }
 
-/* Checks every id and finds the number of them. */
+/* Checks every id, and finds the number of ids. */
 static enum rsrc_status count_ids(struct rsrc_tokenizer_draft *draft, json_t *vocab,
                                   const json_t *added) {
     uint32_t n_ids = 0, id = 0;
@@ -175,7 +176,7 @@ static enum rsrc_status read_added_tokens(struct rsrc_tokenizer_draft *draft, co
     return RSRC_OK;
 }
 
-/* The text of a token of the vocabulary; false if it is not of the alphabet. */
+/* The text of a token of the vocabulary; false if it is not in the alphabet. */
 static bool read_vocab_text(const struct rsrc_tokenizer_draft *draft, const char *text,
                             const char **bytes, uint32_t *n_bytes) {
     if (draft->alphabet == RSR_BPE_CHARACTERS) {
@@ -197,7 +198,8 @@ static enum rsrc_status read_vocab_tokens(struct rsrc_tokenizer_draft *draft, js
         uint32_t n_bytes;
         bool readable = read_vocab_text(draft, text, &bytes, &n_bytes);
         if ((token->flags & RSR_TOKEN_ADDED) != 0 && strcmp(token->bytes, text) == 0) {
-            /* An added token that is in the vocabulary too is plain text; does it mean the same? */
+            /* An added token that is also in the vocabulary is plain text there; checks that both
+             * have equal texts. */
             if (readable && n_bytes == token->n_bytes && memcmp(bytes, text, n_bytes) == 0) {
                 token->flags |= (uint8_t)RSR_TOKEN_IN_VOCABULARY;
             }
@@ -299,7 +301,7 @@ static enum rsrc_status read_merges(struct rsrc_tokenizer_draft *draft, const js
     json_array_foreach(list, i, entry) {
         const char *text = json_string_value(entry);
         if (text != NULL && strncmp(text, "#version", 8) == 0) {
-            continue; /* the header of a merges.txt; it takes no rank */
+            continue; /* the header of a merges.txt; it has no rank */
         }
         merges[n].rank = n;
         status = read_merge(draft, entry, i, &joined, &merges[n]);
