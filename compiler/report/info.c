@@ -1,4 +1,4 @@
-/* info.c - layers added up by role, and what a token costs on a target. */
+/* info.c - sums of layers by role, and the cost of a token on a target. */
 #include "report/info.h"
 
 #include <assert.h>
@@ -22,7 +22,8 @@ static bool belongs(const struct rsr_info_group *group, const struct rsr_info_la
            strcmp(first->stored, layer->stored) == 0;
 }
 
-/* Roles are few. Bare matrices are many and each has a name of its own: none is looked for. */
+/* Roles are few, so a linear search finds a group. Bare matrices can be many, and each has its own
+ * name, so no search is done. */
 static struct rsr_info_group *find_group(const struct rsr_info *info, struct rsr_info_group *groups,
                                          uint32_t n, const struct rsr_info_layer *layer) {
     uint32_t g = info->config != NULL ? 0 : n;

@@ -1,20 +1,20 @@
-/* info.h - what a checkpoint is, what would become of it, and at what speed: rsrc --info, for
+/* info.h - what a checkpoint is, and what module it would give, at what speed: rsrc --info, for
  * people (text) and programs (JSON). compiler/README.md lists the keys.
  *
- * Three kinds of numbers, which are never mixed: what was counted in the checkpoint, what is
- * estimated of the module (its weights exactly, the code around them not), and times: a floor,
- * which is reading alone, and the prediction of the plans' cost model.
+ * There are three kinds of numbers: counts of the checkpoint; sizes of the module (its weights are
+ * exact, its code is estimated); and times, which are a floor (reading alone) and the prediction of
+ * the plans' cost model.
  */
 #ifndef RSRC_REPORT_INFO_H
 #define RSRC_REPORT_INFO_H
 
 #include "ir.h"
 
-/* How a target computes a layer. */
+/* How a layer is computed on a target. */
 struct rsr_info_use {
     const char *variant[RSR_REGIME_COUNT]; /* NULL: not planned */
-    uint64_t token_bytes;                  /* decode reads them for every token; of listed rows and
-                                              columns, at most */
+    uint64_t token_bytes;                  /* bytes that decode reads for every token; an upper
+                                              bound with listed rows or columns */
     double us[RSR_REGIME_COUNT]; /* predicted on one core; prefill: for a token of a batch */
 };
 
@@ -24,7 +24,8 @@ struct rsr_info_layer {
     const char *alphabet; /* "ternary" */
     enum rsr_input input;
     uint32_t rows, cols;
-    bool is_decoded;           /* else it was refused, and what follows is empty */
+    bool is_decoded;           /* false: the layer was refused, and the following members are
+                                  empty */
     uint64_t n_zero;           /* weights */
     struct rsr_info_use *uses; /* [n_targets] */
 };
@@ -41,11 +42,10 @@ struct rsr_info_module {
     uint64_t other_bytes;  /* embedding, head, norms, tokenizer */
     uint64_t sketch_bytes; /* of the head */
     uint64_t code_bytes;   /* kernels, tables and runtime: estimated */
-    uint64_t
-        total_bytes; /* of the file, with what its pages are filled to: estimated; 0: no module */
+    uint64_t total_bytes;  /* size of the file, with padding to pages: estimated; 0: no module */
 };
 
-/* Layers of a group that are computed by one variant. */
+/* Number of a group's layers that one variant computes. */
 #define RSRC_INFO_MAX_VARIANTS ((uint32_t)RSR_VARIANT_COUNT)
 struct rsr_info_variant {
     const char *name;
@@ -63,7 +63,7 @@ struct rsr_info_group_use {
 struct rsr_info_group {
     const struct rsr_info_layer *first;
     uint32_t n_layers, n_decoded;
-    uint64_t n_weights, n_zero; /* of the decoded ones */
+    uint64_t n_weights, n_zero; /* of the decoded layers */
     double min_density, max_density;
     struct rsr_info_group_use *uses; /* [n_targets] */
 };
@@ -92,7 +92,7 @@ struct rsr_info {
     const struct rsr_spec *specs; /* targets */
     uint32_t n_targets;
     struct rsr_info_module module;
-    uint32_t n_errors; /* told as diagnostics: it would not compile */
+    uint32_t n_errors; /* number of diagnostics; not 0: it would not compile */
 };
 
 /* Fills groups and n_groups from the layers. */
@@ -101,26 +101,26 @@ void rsrc_info_group(struct rsrc_arena *arena, struct rsr_info *info);
 /* One token on a target. */
 struct rsr_info_cost {
     uint64_t layer_bytes, dense_bytes,
-        head_bytes;              /* that it reads; of a head with a sketch, the least */
+        head_bytes;              /* bytes of the head that it reads; with a sketch, the least */
     uint64_t full_head_bytes;    /* for full logits */
-    uint64_t usual_head_bytes;   /* with the rows that a sketch leaves open */
+    uint64_t usual_head_bytes;   /* with the rows that a sketch cannot exclude */
     uint64_t embedding_bytes;    /* one row */
     uint64_t token_bytes;        /* their sum */
-    double us[RSR_REGIME_COUNT]; /* predicted on one core; in decode with what is dense */
-    double floor_us;             /* of reading token_bytes on one core */
+    double us[RSR_REGIME_COUNT]; /* predicted on one core; decode includes dense layers */
+    double floor_us;             /* time to read token_bytes on one core */
     double floor_all_us;         /* on all cores of the description, each at that rate */
     uint32_t cores;              /* 1: a GPU, which is taken as a whole */
     double read_gbps;            /* of one core */
 };
 struct rsr_info_cost rsrc_info_cost(const struct rsr_info *info, uint32_t target);
 
-/* The share of weights that are zero; 0 of none. */
+/* The share of weights that are zero; 0 if there are none. */
 double rsrc_info_density(uint64_t n_zero, uint64_t n_weights);
 /* "byte-level BPE" */
 const char *rsrc_info_tokenizer_kind(const struct rsr_tokenizer *tokenizer);
 
 void rsrc_info_text(const struct rsr_info *info, struct rsrc_buffer *out);
-/* Of the checkpoint alone: members of an object that is open. */
+/* Prints members about the checkpoint alone into an open object. */
 void rsrc_info_put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out);
 void rsrc_info_json(const struct rsr_info *info, struct rsrc_buffer *out);
 

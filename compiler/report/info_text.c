@@ -1,4 +1,4 @@
-/* info_text.c - rsrc --info for people: what was read, a table of the layers, then a part a
+/* info_text.c - rsrc --info for people: what was read, a table of the layers, then a part per
  * target. */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -43,7 +43,7 @@ static void put_untrusted_row(struct rsrc_buffer *out, const char *label, const 
 
 /* ---- the checkpoint -------------------------------------------------------------------------- */
 
-/* What was decided, and what decided it. */
+/* Prints a decision and its reason. */
 static void put_decision(struct rsrc_buffer *out, const char *label, const char *what,
                          const char *reason) {
     put_label(out, label);
@@ -284,7 +284,7 @@ static void put_token_bytes(const struct rsr_info *info, const struct rsr_info_c
     rsrc_buffer_put_size(out, cost->full_head_bytes);
 }
 
-/* Of a model a token; of matrices one vector each. */
+/* For a model, numbers are for a token; for matrices, for one vector each. */
 static void put_cost(const struct rsr_info *info, const struct rsr_info_cost *cost,
                      struct rsrc_buffer *out) {
     const char *what = info->config != NULL ? "token" : "vector";
@@ -335,8 +335,8 @@ static void put_all(const struct rsr_info *info, struct rsrc_buffer *out) {
 #define LINE_COLUMNS 80u
 #define LABEL_COLUMNS 17u
 
-/* Where a line is broken: at the last space that leaves at most n_columns, but after the first
- * `least`; its end where there is no such space. */
+/* Where a line is broken: at the last space within n_columns that is after the first `least`
+ * columns; at its end if there is no such space. */
 static size_t break_of(const char *line, size_t n, size_t least, size_t n_columns) {
     if (n <= n_columns)
         return n;
@@ -346,7 +346,7 @@ static size_t break_of(const char *line, size_t n, size_t least, size_t n_column
     return n;
 }
 
-/* Lines that are longer than a terminal go on under the text behind their label. */
+/* Lines longer than a terminal continue below the text that follows their label. */
 static void put_wrapped(const char *text, struct rsrc_buffer *out) {
     for (size_t n; *text != '\0'; text += n + 1) {
         n = strcspn(text, "\n");

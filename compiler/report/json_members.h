@@ -7,9 +7,9 @@
 
 #include "base/buffer.h"
 
-/* With a comma but for the first member of an object. */
+/* Prints a name, with a comma before all but the first member of an object. */
 void rsrc_put_key(struct rsrc_buffer *out, const char *key);
-/* "{", behind a comma and on a new line but for the first element of an array. */
+/* Prints "{", with a comma and a new line before all but the first element of an array. */
 void rsrc_put_object(struct rsrc_buffer *out);
 void rsrc_put_text(struct rsrc_buffer *out, const char *key, const char *value); /* NULL: null */
 void rsrc_put_count(struct rsrc_buffer *out, const char *key, uint64_t value);

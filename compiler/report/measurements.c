@@ -1,5 +1,6 @@
-/* measurements.c - copies what a report draws of files that were measured: members of the tables
- * below, numbers that are none below 0, texts as text. What else a file has is left out. */
+/* measurements.c - copies, from files of measurements, the members that a report draws. These are
+ * in the tables below; numbers must not be negative, and texts must be strings. Other members are
+ * ignored. */
 #include "report/measurements.h"
 
 #include <string.h>
@@ -15,7 +16,7 @@
 struct reading {
     struct rsrc_diag *diag;
     const char *path;
-    const char *help; /* what would write such a file */
+    const char *help; /* command that writes such a file */
     struct rsrc_buffer *out;
 };
 
@@ -45,7 +46,7 @@ static const struct field ROW_FIELDS[] = {{"op", TEXT, false},
                                           {"us", NUMBER, false},
                                           {"wait_us", NUMBER, false},
                                           {"mbytes", NUMBER, false}};
-/* Dense attention has a name and a type alone; an error that is infinite is null. */
+/* Dense attention has only a name and a type; an infinite error is null. */
 static const struct field ATTENTION_FIELDS[] = {
     {"name", TEXT, false},       {"kv_type", TEXT, false},           {"min_keys", NUMBER, true},
     {"dense", NUMBER, true},     {"indexed", NUMBER, true},          {"keys", NUMBER, true},
@@ -54,7 +55,7 @@ static const struct field ATTENTION_FIELDS[] = {
     {"max_error", NUMBER, true}, {"max_storage_error", NUMBER, true}};
 #define N_FIELDS(table) (sizeof(table) / sizeof(table[0]))
 
-/* Operations of a step: rsr-bench tells of 64 at most, and of two sums. */
+/* Operations of a step: rsr-bench lists at most 64, and two sums. */
 #define MAX_ROWS 66u
 
 static enum rsrc_status refuse(const struct reading *r, const char *slug, const char *what,
@@ -122,7 +123,7 @@ static enum rsrc_status read_object(const struct reading *r, struct rsrc_arena *
     return status;
 }
 
-/* The members as an object in the arena; frees the buffer and the document. */
+/* Returns the members as an object in the arena; frees the buffer and the document. */
 static enum rsrc_status finish(const struct reading *r, enum rsrc_status status, json_t *root,
                                struct rsrc_arena *arena, const char **json) {
     rsrc_buffer_puts(r->out, "}");

@@ -1,5 +1,5 @@
-/* report.c - the report of a compilation as text, and what its JSON (report_json.c) shares with
- * it. */
+/* report.c - the report of a compilation as text, and functions shared with its JSON
+ * (report_json.c). */
 #include "report/report_parts.h"
 
 #include <inttypes.h>
@@ -10,7 +10,7 @@ static double weights_of(const struct rsr_report_layer *layer) {
     return (double)layer->found.rows * (double)layer->found.cols;
 }
 
-/* Of the weights that are computed with. */
+/* The share of zeros among the weights that are computed. */
 static double density(const struct rsr_stats *stats) {
     const double n = (double)stats->rows * (double)stats->cols;
     return n > 0 ? (double)stats->n_nonzero / n : 0.0;
@@ -76,7 +76,7 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
     const struct rsr_stats *stats = &layer->stats;
     rsrc_buffer_puts(out, "    ");
     put_shape(layer, out);
-    if (stats->k == 0) { /* a GPU's: its weights are not looked at */
+    if (stats->k == 0) { /* for a GPU weights are not analysed */
         put_launch(&layer->launch, out);
         return;
     }
@@ -129,8 +129,8 @@ static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_
            !(p->measured_us < q->measured_us) && !(p->measured_us > q->measured_us);
 }
 
-/* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has
- * it. */
+/* The kernel of layer `index` in the regime, if it is the first layer with it; n_layers 0: an
+ * earlier layer has it. */
 static struct rsrc_kernel_use kernel_at(const struct rsr_report *report, uint32_t target,
                                         uint32_t index, uint32_t regime) {
     const struct rsr_report_layer *layers = rsrc_report_layers(report, target);

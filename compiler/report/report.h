@@ -6,11 +6,11 @@
 #include "report/info.h"
 #include "report/time_report.h"
 
-/* The launch that computes a layer for a token. */
+/* The launch that computes a layer for one token. */
 struct rsr_report_launch {
     const char *symbol;       /* NULL: the target is a CPU, or nothing was made for it */
     uint32_t blocks, threads; /* of the grid; of a block */
-    uint32_t registers;       /* of a thread; 0: a cubin tells, PTX does not */
+    uint32_t registers;       /* per thread; 0: unknown (only a cubin has them) */
 };
 
 struct rsr_report_layer {
@@ -18,7 +18,7 @@ struct rsr_report_layer {
     const char *role; /* NULL: a bare matrix */
     uint32_t block;   /* RSR_NO_BLOCK: none */
     struct rsr_reduction_counts found;
-    struct rsr_stats stats;             /* of what is computed */
+    struct rsr_stats stats;             /* of the computed matrix */
     struct rsr_segment_picture picture; /* of segments; map NULL: none was drawn */
     enum rsr_alphabet alphabet;
     struct rsr_plan plan;
@@ -35,16 +35,18 @@ struct rsr_report {
     uint32_t n_layers;
     uint64_t embedding_bytes, head_bytes; /* head 0 when tied, one of the layers, or not there */
     bool tied_head;
-    uint64_t full_head_bytes;          /* that full logits read, tied or not; 0: no dense head */
+    uint64_t full_head_bytes;          /* bytes that full logits read, tied or not; 0: no dense
+                                          head */
     const struct rsr_head_plan *head;  /* its sketch; NULL: no model */
-    struct rsrc_times *times;          /* in the JSON, as is what follows; NULL: not asked for */
-    const struct rsr_info *checkpoint; /* what --info tells of it; NULL: a text form */
+    struct rsrc_times *times;          /* for the JSON, like the following members; NULL: not asked
+                                          for */
+    const struct rsr_info *checkpoint; /* what --info says about it; NULL: a text form */
     const char *measured;              /* JSON of --measured; NULL: none */
     const char *attention;             /* JSON of --attention-stats; NULL: none */
 };
 
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out);
-/* report.schema.json says what is in it. */
+/* report.schema.json describes the members. */
 void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out);
 
 #endif

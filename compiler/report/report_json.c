@@ -34,7 +34,7 @@ static void put_alternative(const struct rsr_alternative *alternative, struct rs
     rsrc_put_text(out, "name", alternative->name);
     rsrc_put_text(out, "variant", rsrc_variant_name(rsrc_kernel_row(alternative->kernel)->variant));
     put_us(out, "us", alternative->predicted_us);
-    if (alternative->memory_us > 0) { /* not of a GPU, whose parts its plans do not tell */
+    if (alternative->memory_us > 0) { /* not for a GPU, whose plans have no such parts */
         put_us(out, "memory_us", alternative->memory_us);
         put_us(out, "compute_us", alternative->compute_us);
     }
@@ -137,7 +137,7 @@ static void put_kernel(const struct rsrc_kernel_use *use, struct rsrc_buffer *ou
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
-/* A digit of base 64 a cell. */
+/* One base-64 digit per cell. */
 static void put_map(const struct rsr_segment_picture *picture, struct rsrc_buffer *out) {
     static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     _Static_assert(sizeof(DIGITS) - 1 == RSR_MAP_LEVELS, "a digit a level");
@@ -153,8 +153,8 @@ static void put_map(const struct rsr_segment_picture *picture, struct rsrc_buffe
     rsrc_buffer_puts(out, "\"");
 }
 
-/* What the planner knew of the segments of a layer, for all targets: what scatter was predicted
- * by. */
+/* What the planner knew about the segments of a layer, for all targets; the prediction of scatter
+ * uses it. */
 static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
     const struct rsr_stats *stats = &layer->stats;
     const struct rsr_segment_picture *picture = &layer->picture;
@@ -175,7 +175,7 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
     rsrc_buffer_puts(out, "}");
 }
 
-/* None of a GPU's layers has any. */
+/* Layers of a GPU have none. */
 static void put_analyses(const struct rsr_report *report, struct rsrc_buffer *out) {
     rsrc_put_key(out, "analysis");
     rsrc_buffer_puts(out, "[");
@@ -207,7 +207,7 @@ static void put_gpu(const struct rsr_gpu *gpu, struct rsrc_buffer *out) {
     rsrc_put_real(out, "launch_us", gpu->launch_us);
 }
 
-/* What predictions are made from. */
+/* The numbers that predictions use. */
 static void put_machine(const struct rsr_spec *spec, struct rsrc_buffer *out) {
     rsrc_put_key(out, "machine");
     rsrc_put_object(out);
@@ -234,8 +234,8 @@ static void put_target(const struct rsr_report *report, uint32_t target, struct 
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
-/* Bytes a token of sketch and head: what is always read, what is expected, what full logits
- * read. */
+/* Bytes of sketch and head per token: those always read, the expected number, and those that full
+ * logits read. */
 static void put_head(const struct rsr_report *report, struct rsrc_buffer *out) {
     const struct rsr_head_plan *head = report->head;
     rsrc_put_key(out, "head_sketch");
@@ -261,7 +261,7 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
     rsrc_buffer_puts(out, "}");
 }
 
-/* JSON as it is, of a file that was read. */
+/* Copies the JSON of a file that was read. */
 static void put_given(const char *key, const char *json, struct rsrc_buffer *out) {
     if (json == NULL)
         return;

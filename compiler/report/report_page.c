@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* What could end the script element that holds the JSON, or begin another, is escaped: all of these
- * stand in strings alone. So do U+2028 and U+2029, which end lines of older scripts. */
+/* Escapes characters that could end the script element of the JSON or begin another; they occur
+ * only in strings. It also escapes U+2028 and U+2029, which end lines in older scripts. */
 static const struct {
     const char *text, *escape;
 } UNSAFE[] = {{"<", "\\u003c"},

@@ -9,7 +9,7 @@
 /* The page without its JSON; one row. */
 extern const struct rsrc_template rsrc_page[];
 
-/* The page of what rsrc_report_json() wrote, or of a comparison: {"compare":[...]}. */
+/* The page for the JSON of rsrc_report_json(), or of a comparison: {"compare":[...]}. */
 void rsrc_put_page(const char *json, struct rsrc_buffer *out);
 
 #endif

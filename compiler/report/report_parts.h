@@ -1,4 +1,4 @@
-/* report_parts.h - what the report as text and as JSON share. */
+/* report_parts.h - shared by the report as text and as JSON. */
 #ifndef RSRC_REPORT_REPORT_PARTS_H
 #define RSRC_REPORT_REPORT_PARTS_H
 
@@ -7,11 +7,11 @@
 /* [n_layers] */
 const struct rsr_report_layer *rsrc_report_layers(const struct rsr_report *report, uint32_t target);
 const char *rsrc_report_regime(uint32_t regime); /* "decode" */
-/* Does a kernel of the layer read the segments that were counted? */
+/* Whether a kernel of the layer reads the counted segments. */
 bool rsrc_report_reads_segments(const struct rsr_report_layer *layer);
 
-/* The layers of a target that are computed in one way, in the same time: what they take is told
- * once. */
+/* The layers of a target that are computed in one way, in equal time: the report has one entry for
+ * them. */
 struct rsrc_kernel_use {
     const struct rsr_report_layer *first;
     uint32_t regime;

@@ -12,7 +12,7 @@ static double now(clockid_t clock) {
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-/* Memory of the process that no file backs: a mapped checkpoint is not our use of memory. */
+/* Memory of the process that no file backs: a mapped checkpoint does not count. */
 static uint64_t anonymous_bytes(void) {
     FILE *file = fopen("/proc/self/statm", "r");
     if (file == NULL)
@@ -56,7 +56,7 @@ void rsrc_lap_end(struct rsrc_times *times, uint32_t row, const struct rsrc_lap 
     pthread_mutex_unlock(&times->lock);
 }
 
-/* Since the beginning; the peak is of the whole process, files included. */
+/* Times since the start; the peak is that of the whole process, with files. */
 static struct rsrc_time_row total(const struct rsrc_times *times) {
     struct rusage usage = {0};
     getrusage(RUSAGE_SELF, &usage);

@@ -1,7 +1,7 @@
-/* time_report.h - what each pass and each tool cost: -ftime-report.
+/* time_report.h - the cost of each pass and each tool: -ftime-report.
  *
- * A row adds up what all workers spent, so wall time of parallel work exceeds the time that passed.
- * Nothing is read from the system unless somebody asked for it. Thread-safe.
+ * A row sums over all workers, so its wall time can exceed the time of the compilation. Nothing is
+ * read from the system unless the report was asked for. Thread-safe.
  */
 #ifndef RSRC_REPORT_TIME_REPORT_H
 #define RSRC_REPORT_TIME_REPORT_H
@@ -18,7 +18,7 @@ struct rsrc_time_row {
     const char *name;
     uint64_t n_runs;
     double wall_s, cpu_s;
-    uint64_t peak_bytes; /* of this process without its files, seen when a run ended; or of a
+    uint64_t peak_bytes; /* of this process without its files, read at the end of a run; or of a
                             tool */
 };
 
@@ -39,7 +39,7 @@ void rsrc_times_init(struct rsrc_times *times, bool active);
 void rsrc_times_destroy(struct rsrc_times *times);
 struct rsrc_lap rsrc_lap_begin(const struct rsrc_times *times);
 void rsrc_lap_end(struct rsrc_times *times, uint32_t row, const struct rsrc_lap *lap);
-/* Rows that did not run are left out. */
+/* Rows that did not run are omitted. */
 void rsrc_times_text(struct rsrc_times *times, struct rsrc_buffer *out);
 /* {"total":{...},"passes":[{...}, ...]} */
 void rsrc_times_json(struct rsrc_times *times, struct rsrc_buffer *out);

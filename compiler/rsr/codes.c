@@ -1,9 +1,9 @@
 /* codes.c - canonical codes of the columns of a block, as one vectorisable pass over the rows.
  *
- * Input: the rows of a block. Output: one key a column. The sum S = sum of w_i r^i is built by
- * Horner's rule from the last row to the first, in int8 for as many rows as fit (16 to 64 columns
- * an instruction), and only then widened: five ternary digits reach +-121, seven binary ones +-127.
- * Source: RSR, arXiv 2411.06360, section 3 (codes); the sign-canonical form is ours.
+ * Input: the rows of a block. Output: one key per column. The sum S = sum of w_i r^i is built by
+ * Horner's rule from the last row to the first. It is computed in int8 for as many rows as fit (16
+ * to 64 columns per instruction), and then widened: five ternary digits reach +-121, seven binary
+ * digits +-127. Source: RSR, arXiv 2411.06360, section 3 (codes); the sign-canonical form is ours.
  */
 #include "rsr/codes.h"
 
@@ -52,8 +52,8 @@ void rsrc_code_digits(enum rsr_alphabet alphabet, uint32_t height, uint32_t code
     }
 }
 
-/* partial[j] = radix * partial[j] + row[j]. The radix is a constant at both call sites, so that the
- * product becomes byte additions. */
+/* partial[j] = radix * partial[j] + row[j]. The radix is a constant at both call sites, so the
+ * product becomes additions of bytes. */
 static inline void horner_step(int8_t *restrict partial, const int8_t *restrict row, size_t n,
                                int radix) {
     for (size_t j = 0; j < n; j++)
@@ -110,7 +110,7 @@ void rsrc_block_keys(const struct rsr_matrix *matrix, uint32_t first_row, uint32
 uint64_t rsrc_count_fold_adds(enum rsr_alphabet alphabet, uint32_t height) {
     uint64_t adds = 0;
     switch (alphabet) {
-    case RSR_TERNARY: /* four for each q = 1 .. (3^(d-1) - 1) / 2, d digits being left */
+    case RSR_TERNARY: /* four for each q = 1 .. (3^(d-1) - 1) / 2, where d digits are left */
         for (uint64_t d = 1, weight = 1; d <= height; d++, weight *= 3)
             adds += 4 * ((weight - 1) / 2);
         return adds;

@@ -1,10 +1,10 @@
-/* codes.h - the code of a column within one block of rows: what the files of rsr/ share.
+/* codes.h - the code of a column within one block of rows. Shared by the files of rsr/.
  *
  * A column of a block of h rows has the value S = sum of w_i r^i, with r = 3 for ternary weights
- * and 2 for binary ones. |S| stands for the column and its negation alike, which is all that
- * sign-canonical segments are: the canonical code is |S| for ternary and {0, 1} weights. For {-1,
- * +1} weights S is odd and the code (|S| + 2^h - 1) / 2 is the number whose bits are (w_i + 1) / 2;
- * it has the top bit set, because the top digit decides the sign of S.
+ * and 2 for binary ones. A column and its negation have the same |S|; this is the idea of
+ * sign-canonical segments. The canonical code is |S| for ternary and {0, 1} weights. For {-1, +1}
+ * weights S is odd and the code (|S| + 2^h - 1) / 2 is the number whose bits are (w_i + 1) / 2; it
+ * has the top bit set, because the top digit decides the sign of S.
  */
 #ifndef RSRC_RSR_CODES_H
 #define RSRC_RSR_CODES_H
@@ -34,15 +34,15 @@ static inline uint32_t rsrc_block_height(uint32_t rows, uint32_t k, uint32_t fir
     return rows - first_row < k ? rows - first_row : k;
 }
 
-/* What is wrong with the structure of an index (shape, order, ranges, a column in two segments), as
- * a sentence in the arena; NULL if nothing is. Never reads out of bounds, whatever the index
- * holds. */
+/* Checks the structure of an index (shape, order, ranges, a column in two segments). Returns a
+ * sentence in the arena that says what is wrong, or NULL. Never reads out of bounds, whatever the
+ * index holds. */
 const char *rsrc_check_index(struct rsrc_arena *arena, const struct rsr_index *index);
 
 /* Additions of the RSR++ fold of one block (tests/unit/index_multiply.h does exactly these). */
 uint64_t rsrc_count_fold_adds(enum rsr_alphabet alphabet, uint32_t height);
 
-/* Weights of one block as its segments tell them: out[height][cols]. The structure has been
+/* Rebuilds the weights of one block from its segments: out[height][cols]. The structure has been
  * checked. */
 void rsrc_rebuild_block(const struct rsr_index *index, const struct rsr_index_block *block,
                         int8_t *out);

@@ -10,8 +10,8 @@
  *   end
  *
  * A block is named by its first row. A segment is its canonical code and its members, columns with
- * their sign. The text is untrusted: no count is believed beyond what the bytes that are left could
- * hold, and the result passes rsrc_check_index() before anyone sees it.
+ * their sign. The text is untrusted: a count must not exceed what the rest of the bytes could hold,
+ * and rsrc_check_index() checks the result.
  */
 #include <inttypes.h>
 
@@ -27,7 +27,8 @@ static const char *const ALPHABET_NAMES[] = {
 };
 #define N_ALPHABETS ((uint32_t)(sizeof ALPHABET_NAMES / sizeof ALPHABET_NAMES[0]))
 
-/* The largest matrix that a text may describe: what is built from it is one byte a weight. */
+/* The largest matrix that a text may describe; the matrix built from it takes one byte per
+ * weight. */
 #define MAX_WEIGHTS (UINT64_C(1) << 30)
 /* Bytes of the shortest block, " 0 segments 0 members 0", segment and member; they bound the
  * counts. */
@@ -69,7 +70,7 @@ static enum rsrc_status parse_member(struct rsrc_scan *scan, uint32_t cols, uint
     return RSRC_OK;
 }
 
-/* The segments of one block; the arrays have room for what the block's line promised. */
+/* Parses the segments of one block; the arrays have room for the counts in the block's line. */
 static enum rsrc_status parse_segments(struct rsrc_scan *scan, uint32_t cols, uint32_t n_segments,
                                        uint32_t n_members, uint32_t *codes, uint32_t *begin,
                                        uint32_t *members) {

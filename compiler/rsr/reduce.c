@@ -1,7 +1,8 @@
-/* reduce.c - equal and opposite rows are computed once, zero rows and columns not at all.
+/* reduce.c - makes the reduced matrix: equal and opposite rows are computed once, zero rows and
+ * columns not at all.
  *
- * Input: a matrix, and which of its rows and columns are dead. Output: the reduced matrix, which
- * all later stages work on, and for every row of the layer where its result comes from. Lowering
+ * Input: a matrix, and which of its rows and columns are dead. Output: the reduced matrix, on which
+ * all later stages work, and, for every row of the layer, the source of its result. Lowering
  * applies the maps: rows are expanded after they are computed, columns are gathered before
  * (kernel/kernel_maps.c). Both cost time, so each map is used only where it pays.
  */
@@ -15,13 +16,13 @@
 
 /* ---- when a map pays ------------------------------------------------------------------------- */
 
-/* Weights multiplied in the time that one row of results takes to be expanded: its entry's loads, a
- * multiplication and a store are about 2 ns, in which a core gets through 120 weights when decoding
- * from memory (61-69 Gw/s) and through some 500 in a batch (`dot`, 440 GMAC/s less the unpacking).
- * The larger figure, so that the map loses in neither. */
+/* The cost of expanding one row of results, in weights that a core multiplies meanwhile. The loads
+ * of its entry, a multiplication and a store take about 2 ns. In that time a core multiplies 120
+ * weights when decoding from memory (61-69 Gw/s), and about 500 in a batch (`dot`, 440 GMAC/s less
+ * the unpacking). The larger figure is used, so that the map loses in neither case. */
 #define ROW_EXPANSION_WEIGHTS 512u
-/* The same for one gathered activation, about 1 ns. Every worker gathers for itself, so the columns
- * must pay for that in a share of the rows: the eighth that a worker of eight has. */
+/* The cost of one gathered activation, about 1 ns. Every worker gathers for itself, so the dropped
+ * columns must save that much in the worker's share of the rows, an eighth with eight workers. */
 #define COLUMN_GATHER_WEIGHTS 256u
 #define GATHERING_WORKERS 8u
 
@@ -31,8 +32,8 @@ static bool row_map_pays(const struct rsr_reduction_counts *counts, uint32_t n_k
            (uint64_t)counts->rows * ROW_EXPANSION_WEIGHTS;
 }
 
-/* `dot` and `lut` gather. For `scatter` and `fold` zero columns cost nothing with and without a
- * map. */
+/* Gathering pays only for `dot` and `lut`. For `scatter` and `fold` zero columns cost nothing, with
+ * or without a map. */
 static bool column_map_pays(const struct rsr_reduction_counts *counts, uint32_t n_kept_cols,
                             uint32_t rows) {
     return n_kept_cols < counts->cols &&
@@ -46,7 +47,7 @@ static bool is_flagged(const uint8_t *flags, uint32_t i) {
     return flags != NULL && flags[i] != 0;
 }
 
-/* The matrix with dead rows and columns zero; its own values where none is dead. */
+/* The matrix with dead rows and columns set to zero; its own values if none is dead. */
 static const int8_t *mask_values(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                                  const struct rsr_dead *dead) {
     const uint32_t cols = matrix->cols;
@@ -67,7 +68,7 @@ static const int8_t *mask_values(struct rsrc_arena *arena, const struct rsr_matr
     return values;
 }
 
-/* The matrix without what is dead, and what can be said of it. */
+/* The matrix without dead rows and columns, and facts about it. */
 struct view {
     struct rsr_matrix matrix;
     struct rsrc_row_facts facts;
@@ -103,9 +104,9 @@ static struct rsr_reduction_counts count_findings(const struct rsr_matrix *matri
     return counts;
 }
 
-/* Numbers the rows that are kept: those that are their own source. A matrix of zeros keeps its
- * first. Sources then name rows of the reduced matrix. Returns how many are kept; kept[n] is a
- * layer's row. */
+/* Numbers the kept rows, which are those that are their own source. A matrix of zeros keeps its
+ * first row. Sources then refer to rows of the reduced matrix. Returns the number of kept rows;
+ * kept[n] is a row of the layer. */
 static uint32_t number_rows(uint32_t rows, struct rsr_row_source *sources, uint32_t *kept) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < rows; i++) {
@@ -149,8 +150,8 @@ static const int8_t *copy_kept(struct rsrc_arena *arena, const int8_t *values, u
     return out;
 }
 
-/* Where groups of columns have scales, rows with equal weights differ, and a column that is left
- * out would move others to another group. */
+/* If groups of columns have scales, rows with equal weights can have different results, and a
+ * dropped column would move others to another group. */
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                         const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction) {
@@ -168,7 +169,7 @@ void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matri
     if (row_map_pays(&result.counts, n_kept_rows, matrix->cols)) {
         result.rows = n_kept_rows;
         result.row_sources = view.facts.sources;
-    } else if (dead->rows != NULL) { /* they are computed, so they may as well be right */
+    } else if (dead->rows != NULL) { /* they are computed anyway, so they keep their true weights */
         view = look_at(arena, matrix, &(struct rsr_dead){.cols = dead->cols});
     }
     uint32_t *kept_cols = RSRC_NEW_ARRAY(arena, matrix->cols, uint32_t);
@@ -196,7 +197,7 @@ void rsrc_keep_matrix(const struct rsr_matrix *matrix, struct rsr_matrix *reduce
 
 /* ---- verification ---------------------------------------------------------------------------- */
 
-/* What is wrong with shapes and maps, NULL if nothing: the rebuilding reads them without a look. */
+/* Says what is wrong with shapes and maps; NULL: nothing. Rebuilding does not check them again. */
 static const char *check_maps(const struct rsr_matrix *matrix, const struct rsr_matrix *reduced,
                               const struct rsr_reduction *reduction) {
     if (reduction->counts.rows != matrix->rows || reduction->counts.cols != matrix->cols)
@@ -220,7 +221,7 @@ static const char *check_maps(const struct rsr_matrix *matrix, const struct rsr_
     return NULL;
 }
 
-/* Row i of the layer as the reduction tells it. */
+/* Rebuilds row i of the layer from the reduction. */
 static void rebuild_row(const struct rsr_matrix *reduced, const struct rsr_reduction *reduction,
                         uint32_t i, int8_t *row) {
     struct rsr_row_source source = {.row = i, .sign = 1};

@@ -1,7 +1,7 @@
 /* rows.c - rows that are zero or repeat an earlier one up to sign, and columns that are used.
  *
  * Input: a matrix. Output: rsrc_row_facts. One pass over the weights, 32 at a time, hashes every
- * row with the sign of its first non-zero weight taken out; rows of equal hash are then compared.
+ * row times the sign of its first non-zero weight; then rows with equal hashes are compared.
  */
 #include "rsr/rows.h"
 
@@ -15,8 +15,8 @@ struct row_hash {
     int8_t sign; /* of its first non-zero weight */
 };
 
-/* 32 weights as 2-bit fields, non-zero in the low bits and negative in the high ones: eight weights
- * lie in a word's bytes as 00, 01 or ff, so bit 0 says non-zero and bit 1 negative. */
+/* 32 weights as 2-bit fields: the low bit says non-zero, the high bit negative. Eight weights are a
+ * word's bytes 00, 01 or ff, whose bits 0 and 1 say this already. */
 #define PACKED_WEIGHTS 32u
 #define LOW_BITS UINT64_C(0x5555555555555555)
 
@@ -42,7 +42,7 @@ static int8_t first_sign(const int8_t *row, uint32_t cols) {
     return 1;
 }
 
-/* Counts the weights of a row, hashes sign * row, marks the columns that are used. */
+/* Counts the non-zero weights of a row, hashes sign * row, and marks the used columns. */
 static uint32_t scan_row(const int8_t *row, uint32_t cols, int8_t sign, uint64_t *used_cols,
                          uint64_t *out_hash) {
     uint64_t hash = cols;
@@ -82,8 +82,8 @@ static bool rows_match(const struct rsr_matrix *matrix, const struct row_hash *a
     return true;
 }
 
-/* Rows that repeat the first row of their hash. A row that shares a hash without being equal, one
- * pair in 2^64, only stays by itself. */
+/* Finds rows that repeat the first row with their hash. A different row with an equal hash (one
+ * pair in 2^64) is just not merged. */
 static void match_rows(const struct rsr_matrix *matrix, struct row_hash *hashes, uint32_t n,
                        struct rsr_row_source *sources) {
     qsort(hashes, n, sizeof *hashes, compare_row_hashes);

@@ -1,5 +1,5 @@
-/* rows.h - which rows of a matrix are zero or repeat an earlier one up to sign, and which columns
- * are used: what the reduction and the statistics both ask.
+/* rows.h - the rows of a matrix that are zero or repeat an earlier one up to sign, and the columns
+ * that are used; for the reduction and the statistics.
  */
 #ifndef RSRC_RSR_ROWS_H
 #define RSRC_RSR_ROWS_H
@@ -7,8 +7,8 @@
 #include "ir.h"
 
 struct rsrc_row_facts {
-    /* [rows] The first row that this one equals (sign 1) or is opposite to (-1): itself where there
-     * is none before it. Sign 0: a zero row. */
+    /* [rows] The first row that this row equals (sign 1) or is opposite to (-1): itself if there is
+     * no earlier one. Sign 0: a zero row. */
     struct rsr_row_source *sources;
     uint32_t *n_nonzero; /* [rows] */
     uint8_t *col_used;   /* [cols] 1: a weight of the column is not zero */

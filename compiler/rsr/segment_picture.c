@@ -1,8 +1,9 @@
 /* segment_picture.c - the histogram and the map of segments that a report draws.
  *
- * Of a segment of m columns in a block, one sum stays for m columns: 1 - 1/m of each need not be
- * added, and all of a column of zeros. The map has the mean of that share over the blocks and
- * columns of a cell. Counts are exact, of every block; one block's codes are in memory at a time.
+ * A segment of m columns in a block needs one sum for m columns: the share that need not be added
+ * is 1 - 1/m for each of them, and 1 for a column of zeros. The map has the mean share over the
+ * blocks and columns of a cell. Counts are exact and include every block; only one block's codes
+ * are in memory at a time.
  */
 #include "rsr/segment_picture.h"
 
@@ -12,7 +13,7 @@
 #include "base/round.h"
 #include "rsr/codes.h"
 
-/* Shares are summed as integers, so that the picture is the same on every machine. */
+/* Shares are summed as integers, so that the picture is equal on every machine. */
 #define WHOLE 65536u
 
 struct picture {
@@ -21,7 +22,7 @@ struct picture {
     uint32_t *counts;    /* by canonical code; 0 between groups */
     uint16_t *cell_of;   /* [cols] */
     uint32_t *cell_cols; /* [map_cols] columns of a cell */
-    uint64_t *row;       /* [map_cols] sums of the cells that are being filled */
+    uint64_t *row;       /* [map_cols] sums of the current cells */
     uint32_t n_blocks;   /* in them */
     double *shares;      /* [map_rows][map_cols] */
     struct rsr_segment_picture *out;
@@ -39,7 +40,7 @@ static uint32_t bin_of(uint32_t n) {
     return bin;
 }
 
-/* Columns [begin, end) of the block, which share segments. */
+/* Counts columns [begin, end) of the block, which share segments. */
 static void add_group(struct picture *p, uint32_t begin, uint32_t end) {
     for (uint32_t j = begin; j < end; j++)
         p->counts[p->keys[j] >> 1]++;
@@ -65,7 +66,8 @@ static void end_row(struct picture *p, uint32_t map_row) {
     p->n_blocks = 0;
 }
 
-/* Levels from the least to the largest share: the pattern is seen where all are alike, too. */
+/* Levels reach from the least to the largest share, so that a pattern is visible even if all shares
+ * are similar. */
 static void fill_map(struct rsrc_arena *arena, const struct picture *p) {
     struct rsr_segment_picture *out = p->out;
     const size_t n = (size_t)out->map_rows * out->map_cols;

@@ -1,10 +1,10 @@
-/* stats.c - what there is to gain in a matrix: counts per k, and the best k, without an index.
+/* stats.c - what segments could save in a matrix: counts per k, and the best k, without an index.
  *
- * Input: a matrix. Output: rsr_stats. Where groups of columns have scales, segments, folds and
- * products are counted in every group by itself. Counting needs the codes of a block and a bit per
- * code that has been seen; nothing is sorted or stored. rsrc_choose_k looks at a sample of the
- * blocks for each k and takes exact statistics of the winner alone. Source: RSR, arXiv 2411.06360,
- * section 4.3 (the optimal k solves the cost of the matrix at hand).
+ * Input: a matrix. Output: rsr_stats. If groups of columns have scales, segments, folds and
+ * products are counted separately in every group. Counting needs the codes of a block and one bit
+ * for each possible code; nothing is sorted or stored. rsrc_choose_k takes a sample of the blocks
+ * for each k, and exact statistics only of the best k. Source: RSR, arXiv 2411.06360, section 4.3
+ * (the optimal k solves the cost of the matrix at hand).
  */
 #include <assert.h>
 #include <string.h>
@@ -14,15 +14,15 @@
 #include "rsr/rows.h"
 #include "rsr/segment.h"
 
-/* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. Four
- * blocks of every k are 544 rows together, a fraction of a pass over a typical matrix. */
+/* Blocks in the sample for each k. They are spread evenly, so that rows of all kinds are in it.
+ * Four blocks for every k are 544 rows together, a fraction of a typical matrix. */
 #define SAMPLE_BLOCKS 4u
 
 struct block_counts {
     uint64_t n_members, n_segments, n_direct_adds;
 };
 
-/* Ranges of codes up to this many times the columns have a byte each. */
+/* If there are at most this many times as many codes as columns, each code has a byte. */
 #define MARKED_CODES_PER_COLUMN 8u
 
 /* Scratch of the counting passes; the tables are all zero between blocks. */
@@ -50,8 +50,8 @@ static uint32_t segment_cols(const struct rsr_matrix *matrix) {
                                                                         : matrix->cols;
 }
 
-/* Distinct codes of few: marking them needs no loads, which would wait for the stores before them,
- * and the sum over the table runs 16 codes at a time. */
+/* Counts distinct codes of a small range: marking bytes needs no loads, which would wait for
+ * earlier stores, and the table is summed 16 codes at a time. */
 static uint32_t count_marked(uint8_t *marked, uint32_t end_code, const uint32_t *keys, uint32_t n) {
     uint32_t count = 0;
     for (uint32_t j = 0; j < n; j++)
@@ -62,7 +62,7 @@ static uint32_t count_marked(uint8_t *marked, uint32_t end_code, const uint32_t 
     return count;
 }
 
-/* Distinct codes of many: a bit each, looked at one by one. */
+/* Counts distinct codes of a large range: each code has a bit. */
 static uint32_t count_seen(uint64_t *seen, const uint32_t *keys, uint32_t n) {
     uint32_t count = 0;
     seen[0] = 1; /* code 0 is no segment */

@@ -1,8 +1,8 @@
 /* verify.c - proves an index: its structure first, then every weight it stands for.
  *
- * Input: an index that may hold anything. rsrc_check_index() reads it without trusting it, so that
- * the rest may walk it freely; rsrc_verify_index() rebuilds each block and compares it with the
- * matrix. The text parser uses the first part alone.
+ * Input: an untrusted index. rsrc_check_index() checks its structure, so that later code may read
+ * it freely; rsrc_verify_index() rebuilds each block and compares it with the matrix. The text
+ * parser uses only rsrc_check_index().
  */
 #include <inttypes.h>
 #include <string.h>
@@ -28,8 +28,8 @@ static const char *check_shape(struct rsrc_arena *arena, const struct rsr_index 
     return NULL;
 }
 
-/* Members of one segment: in range, ascending, each column seen for the first time in this
- * block. */
+/* Checks the members of one segment: in range, ascending, and each column for the first time in
+ * this block. */
 static const char *check_members(struct rsrc_arena *arena, const struct rsr_index *index,
                                  const struct rsr_index_block *block, uint32_t s, uint8_t *seen) {
     for (uint32_t m = block->begin[s]; m < block->begin[s + 1]; m++) {
@@ -94,7 +94,7 @@ const char *rsrc_check_index(struct rsrc_arena *arena, const struct rsr_index *i
     return NULL;
 }
 
-/* The first weight that differs, as a sentence; NULL if none does. */
+/* A sentence about the first weight that differs; NULL if none does. */
 static const char *compare_weights(struct rsrc_arena *arena, const struct rsr_index *index,
                                    const struct rsr_matrix *matrix) {
     int8_t *rebuilt = rsrc_arena_array(arena, index->k, index->cols);
