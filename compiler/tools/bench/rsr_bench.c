@@ -1,7 +1,7 @@
 /* rsr_bench.c - the program rsr-bench: command line of the measurements.
  *
- * Everything is measured in one run beside the machine's own read bandwidth, so that results are
- * ratios and survive a noisy machine. Nothing here asserts a time.
+ * Everything is measured in one run together with the machine's read bandwidth, so that results are
+ * ratios, which noise affects less. Nothing here asserts a time.
  */
 #include "base/large_stack.h"
 #include "base/process.h"
@@ -96,7 +96,7 @@ static const char HELP[] =
 
 enum kind { TEXT, NUMBER, PART, SEED, FLAG };
 
-/* Commands that an option has a meaning for. */
+/* Bits of the commands that take an option. */
 enum { KERNEL = 1, MODEL = 2, ATTENTION = 4, MACHINE = 8, ALL = 15, COMPARE = 16 };
 
 struct bench_option {
@@ -155,7 +155,7 @@ static bool has_model(const struct bench_options *options) {
 }
 
 static bool has_context(const struct bench_options *options) {
-    return options->context != 0 || bench_is_traced(options); /* a trace has one */
+    return options->context != 0 || bench_is_traced(options); /* a trace has its own */
 }
 
 static bool has_comparison(const struct bench_options *options) {
@@ -167,7 +167,7 @@ static bool needs_nothing(const struct bench_options *options) {
     return true;
 }
 
-/* That are compared at once. */
+/* Files that are compared at once. */
 #define MAX_FILES 64u
 
 static const struct bench_command {
@@ -175,7 +175,7 @@ static const struct bench_command {
     unsigned bit;
     uint32_t max_files;
     bool (*is_complete)(const struct bench_options *options);
-    const char *needs; /* said if it is not complete */
+    const char *needs; /* reported if it is incomplete */
     int (*run)(const struct bench_options *options);
 } COMMANDS[] = {
     {"kernel", KERNEL, 0, has_matrix, "needs --rows and --cols:", bench_kernel},
@@ -267,7 +267,7 @@ static int parse_option(const struct bench_command *command, int argc, char **ar
 
 #define COMMANDS "kernel, model, attention, machine and compare"
 
-/* What is measured may have gone to a file, such as a target description. */
+/* Flushes stdout: results may go to a file, such as a target description. */
 static int finish_output(int code) {
     if ((fflush(stdout) == 0 && !ferror(stdout)) || code != 0)
         return code;

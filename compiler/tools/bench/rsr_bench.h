@@ -1,4 +1,4 @@
-/* rsr_bench.h - what the parts of rsr-bench share: options, timing, memory, results. */
+/* rsr_bench.h - shared by the parts of rsr-bench: options, timing, memory, results. */
 #ifndef RSRC_TOOLS_RSR_BENCH_H
 #define RSRC_TOOLS_RSR_BENCH_H
 
@@ -12,7 +12,7 @@
 #include "measure/measure.h"
 
 struct bench_options {
-    const char *const *files; /* of the command: a model, or what is compared */
+    const char *const *files; /* arguments of the command: a model, or files to compare */
     uint32_t n_files;
     const char *output; /* of compare */
     uint32_t rows, cols;
@@ -23,13 +23,15 @@ struct bench_options {
     const char *target;
     const char *backend;
     uint32_t batch;
-    uint32_t tokens;                          /* kernel: every count up to it; 0: the batch alone */
-    uint32_t siblings;                        /* kernel: that read the same activations */
-    double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
+    uint32_t tokens;                          /* kernel: measures every count up to it; 0: only the
+                                                 batch */
+    uint32_t siblings;                        /* kernel: kernels that read the same activations */
+    double repeat_rows, zero_rows, zero_cols; /* shares of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
     const char *attention;
-    const char *kv_type;                         /* NULL: attention f32, model the engine's own */
+    const char *kv_type;                         /* NULL: f32 for attention; for a model, the
+                                                    engine's default */
     uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
     const char *data;
     const char *threshold;
@@ -59,17 +61,17 @@ uint64_t bench_stream_bytes(const struct bench_options *options);
 /* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);
 
-/* Keeps each of several threads on a CPU of its own: two that wait for one another on one CPU take
- * turns of 4 ms. To be called before there is any other team; what OMP_PROC_BIND has placed stays
- * within its place. */
+/* Binds each of several threads to its own CPU, because two threads that wait for each other on one
+ * CPU take turns of 4 ms. Call it before any other team of threads exists; it respects
+ * OMP_PROC_BIND. */
 void bench_pin_threads(uint32_t threads);
 
-/* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is
- * small: the best of one and of four streams, each with and without software prefetch; 1e9 bytes a
- * second. */
+/* Read bandwidth of `threads` threads, each over its part of the buffer, which is read repeatedly
+ * if it is small. The result, in 1e9 bytes per second, is the best of one and four streams, each
+ * with and without software prefetch. */
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs);
-/* The same of one thread that prefetches four runs of the buffer to the cache of that level, 1 or
- * 2. */
+/* Read bandwidth of one thread that prefetches four runs of the buffer to the cache of that level,
+ * 1 or 2. */
 double bench_prefetch_gbps(const void *buffer, uint64_t size_bytes, uint32_t level, uint32_t runs);
 
 /* Prints the object as one JSON line, or as aligned "key value" lines, and releases it. */

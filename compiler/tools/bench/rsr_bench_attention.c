@@ -2,8 +2,8 @@
  * index.
  *
  * Both go over at least 1.5 GiB of distinct keys and values, one layer after another as a model
- * decodes. Dense attention has to reach 80 % of the read bandwidth of the same run, or the speed-up
- * compares with nothing.
+ * decodes. Dense attention has to reach 80 % of the read bandwidth of the same run; otherwise the
+ * speed-up is meaningless.
  */
 #include <math.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static const struct attention_index INDEX_KINDS[] = {
 #define N_INDEX_KINDS (sizeof(INDEX_KINDS) / sizeof(INDEX_KINDS[0]))
 
 #define DENSE_TRIALS 3u
-#define LARGEST_DENSE_ERROR 1e-3 /* of outputs that float32 summed */
+#define LARGEST_DENSE_ERROR 1e-3 /* error of outputs summed in float32 */
 
 static bool refuse(const char *sentence) {
     fprintf(stderr, "rsr-bench: %s\n", sentence);
@@ -47,7 +47,7 @@ static void step_all_keys(struct attention_bench *b, uint32_t layer, uint32_t st
     attention_step_index(b, layer, step, ATTENTION_ASK_ALL);
 }
 
-/* One step of every layer; microseconds a layer. */
+/* Times one step of every layer, in microseconds per layer. */
 static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run) {
     const uint64_t start = rsrc_now_ns();
     for (uint32_t layer = 0; layer < b->d.n_layers; layer++)
@@ -55,12 +55,12 @@ static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run
     return (double)(rsrc_now_ns() - start) * 1e-3 / b->d.n_layers;
 }
 
-/* Indices take memory for up to 64 pages at once: so many are appended. Short contexts have
- * thousands of layers, of which these are enough. */
+/* An index allocates memory for up to 64 pages at once, so this many are appended. Short contexts
+ * have thousands of layers; this number of layers is enough. */
 #define APPENDED_PAGES 64u
 #define APPENDED_LAYERS 8u
 
-/* Appends pages to indices, a token at a time over the layers, and takes them away again. */
+/* Appends pages to indices, one token after another over all layers, and removes them again. */
 static bool time_append(struct attention_bench *b, double *us) {
     const uint32_t n_layers = b->d.n_layers < APPENDED_LAYERS ? b->d.n_layers : APPENDED_LAYERS;
     const uint32_t n = n_layers * b->d.kv_heads;
@@ -114,7 +114,7 @@ static bool measure(struct attention_bench *b, struct attention_timings *t) {
            (b->format.type != RSR_KV_F32 || attention_time_sealing(b, &t->seal_us, &t->copy_us));
 }
 
-/* The dense kernel that is fastest here. */
+/* Finds the fastest dense kernel on this machine. */
 static void choose_dense(struct attention_bench *b) {
     const struct bench_dense *best = NULL, *kernel;
     double best_us = INFINITY;
@@ -186,7 +186,7 @@ static const struct attention_index *kind_of(const char *name) {
     return NULL;
 }
 
-/* Gates serve one T a head, and nothing besides. */
+/* Gates take only one T per head. */
 static bool suits_gates(const rsr_louver_threshold *threshold) {
     return (threshold->kind == RSR_LOUVER_VALUE || threshold->kind == RSR_LOUVER_TOPK) &&
            threshold->sinks == 0 && threshold->window == 0;

@@ -4,11 +4,11 @@
 
 #include "rsr_bench.h"
 
-#define ATTENTION_MAX_GROUP 64u /* query heads a KV head */
+#define ATTENTION_MAX_GROUP 64u /* query heads per KV head */
 #define ATTENTION_MAX_DIM 256u
 
-/* Layers of one shape. The numbers of layer l are those of source l % n_sources, in memory of their
- * own for the first n_kv_layers, which a user may raise n_layers above. */
+/* Layers of one shape. Layer l has the numbers of source l % n_sources. The first n_kv_layers have
+ * memory of their own; n_layers may be larger. */
 struct attention_data {
     uint32_t n_keys, head_dim, row_floats, group, kv_heads;
     uint32_t n_sources, n_layers, n_steps;
@@ -19,7 +19,7 @@ struct attention_data {
     float *queries; /* [source][step][KV head][group][head_dim] */
 };
 
-/* As --data says. False with a message on stderr. */
+/* Makes the data that --data asks for. False with a message on stderr. */
 bool attention_data_make(const struct bench_options *options, struct attention_data *data);
 void attention_data_free(struct attention_data *data);
 

@@ -1,5 +1,5 @@
-/* rsr_bench_attention_check.c - keys left out are compared with products in float64, outputs with
- * attention in float64; the thresholds of topk:K come from such products, too. */
+/* rsr_bench_attention_check.c - checks results: omitted keys against products in float64, outputs
+ * against attention in float64. The thresholds of topk:K come from products in float64, too. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,7 @@ double *attention_thresholds(const struct attention_bench *b, uint32_t layer, ui
     return b->thresholds + (set * b->d.kv_heads + head) * b->d.group;
 }
 
-/* The K-th largest product of every query: T of topk:K, which an oracle would know. */
+/* The K-th largest product of every query: the T of topk:K for the oracle. */
 bool attention_find_thresholds(struct attention_bench *b) {
     const uint32_t k = b->threshold.k < b->d.n_keys ? b->threshold.k : b->d.n_keys;
     const uint32_t n = b->d.n_sources * b->d.n_steps * b->d.kv_heads;
@@ -68,8 +68,7 @@ struct checked_head {
     const float *out, *dense;
 };
 
-/* Keys left out although they are relevant: to the threshold of the oracle, or to what the index
- * says. */
+/* Counts omitted keys that are relevant, by the oracle's threshold or by the index's own. */
 static uint64_t count_misses(const struct attention_bench *b, const struct checked_head *c,
                              double threshold) {
     uint64_t misses = 0;
@@ -109,7 +108,7 @@ static void compare_outputs(const struct attention_bench *b, const struct checke
     found->dense_error = fmax(found->dense_error, distance(c->dense, sums, total, b->d.head_dim));
 }
 
-/* What each head got of one KV head's index; attended: [group][keys]. */
+/* Checks the keys that each head got from one KV head's index; attended: [group][keys]. */
 static bool ask_cascade(struct attention_bench *b, uint32_t source, uint32_t step, uint32_t head,
                         uint32_t *attended, rsr_louver_head *results) {
     rsr_error err = RSR_ERROR_INIT;
@@ -126,7 +125,7 @@ static bool ask_cascade(struct attention_bench *b, uint32_t source, uint32_t ste
     return !b->failed;
 }
 
-/* The same of a gate. */
+/* Checks the keys that a gate let through. */
 static bool list_gate(struct attention_bench *b, uint32_t source, uint32_t step, uint32_t head,
                       uint32_t *attended, rsr_louver_head *results) {
     struct bench_gate_counts unused = {0};

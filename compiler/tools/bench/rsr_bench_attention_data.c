@@ -1,10 +1,10 @@
-/* rsr_bench_attention_data.c - drawn keys, values and queries, or those of a model: the file that
- * rsr-run
- * --dump-qkv writes.
+/* rsr_bench_attention_data.c - random keys, values and queries, or those of a model, from the file
+ * that rsr-run --dump-qkv writes.
  *
  * Such a file begins with 64 bytes: "RSRQKV1" and, from byte 8 on, five uint32: layers, query
  * heads, KV heads, head size, tokens. For every layer follow the tokens' queries, keys and values,
- * rows of float32. The first N tokens are the context; the last of them and those after it ask.
+ * rows of float32. The first N tokens are the context; the queries are those of the last of them
+ * and of all later tokens.
  */
 #include <errno.h>
 #include <math.h>
@@ -35,7 +35,7 @@ static double uniform(uint64_t *state) {
     return ((double)(rsrc_random(state) >> 11) + 0.5) * 0x1p-53;
 }
 
-/* n numbers of N(0, 1), times spread. */
+/* Draws n numbers of N(0, 1), times spread. */
 static void draw_gaussian(float *x, size_t n, double spread, uint64_t *state) {
     for (size_t i = 0; i < n; i += 2) {
         const double radius = spread * sqrt(-2.0 * log(uniform(state)));
@@ -87,7 +87,7 @@ struct trace {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_tokens;
 };
 
-/* No memory is taken for what is not there. */
+/* The file's size is checked before memory is allocated. */
 static bool check_size(const struct trace *t) {
     struct stat status;
     const uint64_t rows = t->n_heads + UINT64_C(2) * t->n_kv_heads;
@@ -133,7 +133,7 @@ static bool read_floats(FILE *file, float *row, size_t n) {
     return true;
 }
 
-/* Rows of `tokens` tokens to every KV head's place: [token][KV head][head_dim]. */
+/* Copies rows of `tokens` tokens, [token][KV head][head_dim], to every KV head's place. */
 static bool read_rows(const struct trace *t, const struct attention_data *d, uint32_t layer,
                       bool values, float *row) {
     const size_t n = (size_t)t->n_kv_heads * t->head_dim;
@@ -172,7 +172,7 @@ static bool read_trace(const struct trace *t, const struct attention_data *d) {
 /* Memory for data of this shape, zeros. */
 static bool reserve(const struct bench_options *options, struct attention_data *d) {
     d->row_floats = (d->head_dim + 15u) & ~15u;
-    /* Rows up to the next multiple of 4 are read. */
+    /* Kernels read rows up to the next multiple of 4. */
     d->head_floats = UINT64_C(2) * ((d->n_keys + 3u) & ~3u) * d->row_floats;
     const uint64_t layer_bytes = d->head_floats * sizeof(float) * d->kv_heads;
     const uint64_t round = layer_bytes * d->n_sources;

@@ -1,9 +1,9 @@
-/* rsr_bench_attention_report.c - what rsr-bench attention found, as JSON. */
+/* rsr_bench_attention_report.c - the results of rsr-bench attention as JSON. */
 #include <stdio.h>
 
 #include "rsr_bench_attention_run.h"
 
-#define DENSE_SHARE 0.8 /* of the read bandwidth, that dense attention must reach */
+#define DENSE_SHARE 0.8 /* share of the read bandwidth that dense attention must reach */
 
 /* A line of the result; value NULL: there is none. */
 struct row {
@@ -22,7 +22,7 @@ static json_t *real_or_null(bool known, double value) {
     return known ? json_real(value) : json_null();
 }
 
-/* No row of what the threshold does not have timed. */
+/* Omits rows that are not timed with this threshold. */
 static json_t *real_if_timed(double us) {
     return us > 0.0 ? json_real(us) : NULL;
 }
@@ -56,7 +56,7 @@ static void add_setting(json_t *result, const struct attention_bench *b, const c
     ADD_ROWS(result, rows);
 }
 
-/* Of keys and bytes, what measured steps read. */
+/* Shares of keys and bytes that measured steps read. */
 static void add_counts(json_t *result, const struct attention_bench *b, double dense_bytes) {
     const double visits =
         (double)b->options->runs * b->d.n_layers * b->d.kv_heads; /* of an index */

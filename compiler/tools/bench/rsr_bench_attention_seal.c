@@ -1,9 +1,8 @@
-/* rsr_bench_attention_seal.c - what making the sketches of a full page takes, beside copying its
- * keys.
+/* rsr_bench_attention_seal.c - the time to make the sketches of a full page, compared with copying
+ * its keys.
  *
- * All memory of keys and values is taken for pages as a KV cache has them, 64 keys before their
- * values, the KV heads of a page side by side. What is written goes round in memory that no cache
- * holds.
+ * The memory of keys and values is used as pages of a KV cache: 64 keys, then their values, with
+ * the KV heads of a page side by side. Output goes to memory larger than any cache, in turn.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * gate.
  *
  * Dense attention is one pass over keys and values for all query heads of a KV head:
- * rsr_bench_dense.c for up to four of them where AVX-512 can be had and numbers are float32, the
- * fastest kernel here, else the runtime's own, which reads what the index stores.
+ * with float32 and AVX-512, the fastest kernel of rsr_bench_dense.c for up to four heads; else the
+ * runtime's own, which reads the index's storage.
  */
 #include <math.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ static bool refuse(const char *sentence) {
 
 /* ---- Dense ---- */
 
-/* Of page p: what the index stores, or the float32 that it stores. */
+/* The keys of page p: as the index stores them, or as float32. */
 static struct rsr_kv_rows page_rows(const struct attention_bench *b, uint32_t layer, uint32_t head,
                                     uint32_t p) {
     if (b->format.type != RSR_KV_F32)
@@ -97,7 +97,7 @@ void attention_fail(struct attention_bench *b, const rsr_error *err) {
     }
 }
 
-/* V of every key that was read exactly is counted, although only that of keys attended to is
+/* The values of all exactly read keys are counted, although only those of attended keys are
  * read. */
 static double bytes_read(const struct attention_bench *b, const rsr_louver_stats *stats) {
     const struct rsr_sketch_shape shape = rsr_sketch_shape_of(b->d.head_dim, b->kind->n_planes);
@@ -224,7 +224,7 @@ void attention_step_index(struct attention_bench *b, uint32_t layer, uint32_t st
         step_cascade(b, layer, step, ask);
 }
 
-/* What is stored is the key: references are computed from that. */
+/* References are computed from keys as stored. */
 static void read_back(struct attention_bench *b, uint32_t layer, uint32_t head) {
     const rsr_louver *index = b->indices[(size_t)layer * b->d.kv_heads + head];
     float *keys = attention_keys(&b->d, layer, head),

@@ -1,9 +1,8 @@
-/* rsr_bench_compare.c - puts results side by side: files of rsr-bench --json, as many objects as
- * were printed into each, and of rsrc --report=json, in a page that draws them
- * (report/report_page.h).
+/* rsr_bench_compare.c - compares results: files of rsr-bench --json, with any number of objects,
+ * and of rsrc --report=json, in a page that draws them (report/report_page.h).
  *
- * Files may be of other machines and versions: what they have is shown, as text and numbers, and
- * what they lack is left out.
+ * Files may come from other machines and versions. The page shows the members that a file has, and
+ * omits missing ones.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,7 @@
 
 #define MAX_OBJECTS 10000u
 
-/* What an object is, by a key that only it has. */
+/* The kind of an object, by a key that only this kind has. */
 static const struct {
     const char *kind, *key;
 } KINDS[] = {{"kernel", "streamed_us"},
@@ -40,7 +39,7 @@ static const char *find_kind(const json_t *object) {
     return NULL;
 }
 
-/* A page of comparisons draws neither: what they take would be most of it. */
+/* A page of comparisons draws neither of these; they would be most of its size. */
 static void drop_pictures(json_t *object) {
     size_t i, r;
     json_t *entry, *layer;
@@ -77,7 +76,7 @@ static enum rsrc_status add_object(struct comparison *c, const char *path, json_
     return RSRC_OK;
 }
 
-/* Where the object that begins at `at` ends: behind its last brace, or at the end of the text. */
+/* The end of the object that begins at `at`: after its last brace, or at the end of the text. */
 static uint64_t end_of_object(const char *text, uint64_t size_bytes, uint64_t at) {
     uint64_t depth = 0;
     bool in_string = false;
@@ -109,7 +108,7 @@ static enum rsrc_status add_objects(struct comparison *c, const char *path, cons
             at++;
         const uint64_t end = at < size_bytes && text[at] == '{'
                                  ? end_of_object(text, size_bytes, at)
-                                 : size_bytes; /* no object: the parser says so */
+                                 : size_bytes; /* no object: the parser reports it */
         json_t *object = NULL;
         status = rsrc_json_parse(c->diag, path, text + at, end - at, "comparison", &object);
         if (status == RSRC_OK)

@@ -1,9 +1,9 @@
-/* rsr_bench_dense.c - dense attention to be compared with: four query heads at once, one pass over
- * keys and values. The runtime's own kernel adds in a fixed order, a page of 64 keys at a time;
- * where AVX-512 can be had, this one is not held up by that and reads as fast as memory allows.
+/* rsr_bench_dense.c - dense attention as a baseline: four query heads at once, one pass over keys
+ * and values. The runtime's own kernel adds in a fixed order, one page of 64 keys at a time. This
+ * one, which needs AVX-512, has no such order and reads as fast as memory allows.
  *
- * Rows are read in the order of memory, for that is what processors fetch ahead by themselves: of
- * keys one after another, of values by two heads and, from the first cache, by the two others.
+ * Rows are read in the order of memory, because hardware prefetches that: keys one after another;
+ * values for two heads, and then, from the first-level cache, for the two others.
  */
 #include <math.h>
 #include <string.h>
@@ -18,15 +18,15 @@
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 #define HEADS BENCH_DENSE_HEADS
-/* Keys between two rescalings of what was summed, and between two turns from keys to values: each
- * turn has the processor find its stream anew. GB/s on Zen 4, one thread, where reading alone has
- * 28: 64 keys 19, 256 keys 24, 512 keys 25. */
+/* Keys between two rescalings of the sums, and between two switches from keys to values. After each
+ * switch, hardware prefetching starts anew. GB/s on Zen 4, one thread, where reading alone has 28:
+ * 64 keys 19, 256 keys 24, 512 keys 25. */
 #define PAGE 512u
 #define SCORES (PAGE * HEADS) /* [key][head] */
 #define BLOCK 16u             /* rows of values in the first cache */
-#define VECTORS 8u            /* of 16 output elements, that are summed at once */
+#define VECTORS 8u            /* vectors of 16 output elements that are summed at once */
 
-/* Walks what lies in registers. GCC keeps such arrays in memory unless it is told to unroll. */
+/* Loops over arrays in registers: GCC keeps such arrays in memory unless the loop is unrolled. */
 #if defined(__clang__)
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
 #else
@@ -74,8 +74,8 @@ INLINE __m512 sum16(__m512 x[HEADS][4]) {
                          _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
 }
 
-/* Products of four keys with the four queries: [key][head]. `ahead` bytes before their use keys are
- * fetched; 0: not. */
+/* Products of four keys with the four queries: [key][head]. Keys are prefetched `ahead` bytes
+ * before their use; 0: not at all. */
 INLINE __m512 score_keys(const float *keys, const float *queries, uint32_t row_floats,
                          uint32_t ahead) {
     __m512 sums[HEADS][4];
@@ -95,7 +95,7 @@ INLINE __m512 score_keys(const float *keys, const float *queries, uint32_t row_f
     return sum16(sums);
 }
 
-/* Scores become weights; the factor of what was summed before, by head. */
+/* Turns scores into weights; gives the factor of earlier sums, by head. */
 INLINE __m128 weigh(float *scores, __m128 *largest, __m128 *sum) {
     __m512 most = _mm512_broadcast_f32x4(*largest), total = _mm512_setzero_ps();
     for (uint32_t i = 0; i < SCORES; i += 16)
@@ -140,7 +140,7 @@ INLINE void add_rows(float *out, const float *weights, const float *values, uint
     }
 }
 
-/* The same of all rows and outputs. */
+/* Adds all rows to all outputs. */
 INLINE void add_values(float *out, const float *weights, const float *values, uint32_t row_floats,
                        uint32_t n_keys, uint32_t n_vectors, uint32_t ahead) {
     for (uint32_t at = 0; at < n_keys; at += BLOCK) {
@@ -186,8 +186,8 @@ INLINE void attend(float *out, const float *queries, const float *keys, const fl
             out[h * row_floats + d] /= sums[h];
 }
 
-/* Rows of usual lengths have loops of known lengths, which are unrolled: the others' mispredicted
- * ends hold up the loads behind them (of keys 15 instead of 21 GB/s). */
+/* For usual row lengths, loops have constant lengths and are unrolled. Other loops end in a
+ * mispredicted branch, which delays the loads after it (keys: 15 instead of 21 GB/s). */
 #define DEFINE_ATTEND(name, ahead)                                                                 \
     TARGET static void name(float *out, const float *queries, const float *keys,                   \
                             const float *values, uint32_t row_floats, uint32_t n_keys,             \
@@ -199,7 +199,7 @@ INLINE void attend(float *out, const float *queries, const float *keys, const fl
         else                                                                                       \
             attend(out, queries, keys, values, row_floats, n_keys, scale, ahead);                  \
     }
-/* Processors differ in whether it helps to be told what is read next. */
+/* Whether software prefetch helps depends on the processor. */
 DEFINE_ATTEND(attend_plain, 0)
 DEFINE_ATTEND(attend_fetching, 4096)
 #endif

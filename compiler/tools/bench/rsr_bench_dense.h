@@ -1,4 +1,5 @@
-/* rsr_bench_dense.h - dense attention of rsr-bench where the runtime's would compare badly. */
+/* rsr_bench_dense.h - dense attention of rsr-bench, for machines where the runtime's kernel is a
+ * weak baseline. */
 #ifndef RSRC_TOOLS_RSR_BENCH_DENSE_H
 #define RSRC_TOOLS_RSR_BENCH_DENSE_H
 

@@ -32,7 +32,7 @@ static bool draw(uint64_t *state, double part) {
     return (double)(rsrc_random(state) >> 11) < part * 9007199254740992.0; /* of 2^53 */
 }
 
-/* Rows that are zero or repeat an earlier one, columns that are zero, as the options say. */
+/* Makes rows that are zero or repeat an earlier row, and columns that are zero, by the options. */
 static void plant_redundancy(const struct bench_options *options, int8_t *values) {
     const uint32_t rows = options->rows, cols = options->cols;
     uint64_t state = options->seed ^ 0x5eedu;
@@ -89,7 +89,7 @@ static bool make_matrix(struct kernel_bench *b) {
     return true;
 }
 
-/* Code that fold may take unasked, as in rsrc. */
+/* Bytes of code that fold may take if it is not forced, as in rsrc. */
 #define FOLD_BUDGET (UINT64_C(4) << 20)
 
 const struct rsr_regime_plan *bench_plan_of(const struct kernel_bench *b) {
@@ -206,7 +206,7 @@ static void make_int8_row(struct kernel_bench *b, uint8_t *row, uint64_t *state)
     memcpy(row, &header, sizeof(header));
 }
 
-/* Floats are whole numbers of the same size, so that their sums are exact too. */
+/* Floats are whole numbers in the range of int8, so that their sums are exact too. */
 static void make_float_row(struct kernel_bench *b, uint8_t *row, uint64_t *state) {
     for (uint32_t j = 0; j < b->options->cols; j++) {
         const float x = (float)((int)(rsrc_random(state) >> 56) - 128);
@@ -232,7 +232,7 @@ bool bench_make_activations(struct kernel_bench *b) {
     return true;
 }
 
-/* The definition: a sum of products. All of them are whole numbers of eighths, far below 2^53. */
+/* The definition: a sum of products. All are multiples of 1/8, far below 2^53. */
 static double exact_sum(const struct kernel_bench *b, uint32_t token, uint32_t row) {
     const struct rsr_matrix *m = &b->matrix;
     const int8_t *w = m->values + (size_t)row * m->cols;
@@ -267,7 +267,7 @@ bool bench_is_exact(const struct kernel_bench *b) {
     return true;
 }
 
-/* Kernels in turn that share tables: one where none are left. */
+/* Kernels that share tables run in turn; 1 if the kernel leaves no tables. */
 static uint32_t count_siblings(const struct kernel_bench *b) {
     const bool leaves = b->lowered.kernel.tables != NULL && b->options->batch <= RSR_TABLE_TOKENS;
     return leaves ? b->options->siblings : 1;
@@ -280,7 +280,8 @@ double bench_time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t 
     uint64_t start = 0, end = 0;
 #pragma omp parallel num_threads((int)threads)
     {
-        /* There may be fewer than asked for (OMP_THREAD_LIMIT): they still do all of the work. */
+        /* There may be fewer threads than asked for (OMP_THREAD_LIMIT); they still do all of the
+         * work. */
         const uint32_t id = (uint32_t)omp_get_thread_num();
         const uint32_t count = (uint32_t)omp_get_num_threads();
         struct rsr_worker worker = {.tile_begin = kernel->n_tiles * id / count,
@@ -313,7 +314,7 @@ static const char *reason_text(struct kernel_bench *b) {
                          : rsrc_arena_printf(&b->arena, "%s; %s", bench_plan_of(b)->reason, found);
 }
 
-/* A plan predicts one core. */
+/* A plan predicts times of one core. */
 static void add_prediction(const struct kernel_bench *b, double streamed_us, json_t *result) {
     if (b->options->threads != 1) {
         json_object_set_new(result, "unpredicted", json_string("plans know one core"));
@@ -324,7 +325,7 @@ static void add_prediction(const struct kernel_bench *b, double streamed_us, jso
     json_object_set_new(result, "measured_to_predicted", json_real(streamed_us / predicted_us));
 }
 
-/* What was measured, for rsr-bench compare. */
+/* Names what was measured, for rsr-bench compare. */
 static void add_matrix(const struct bench_options *options, json_t *result) {
     json_object_set_new(result, "rows", json_integer(options->rows));
     json_object_set_new(result, "cols", json_integer(options->cols));
@@ -338,7 +339,7 @@ static void add_matrix(const struct bench_options *options, json_t *result) {
 static json_t *measure(struct kernel_bench *b) {
     const struct bench_options *options = b->options;
     const struct rsr_lowered *lowered = &b->lowered;
-    /* Code is in one place: streaming it would take as many kernels. */
+    /* Code exists once: streaming it would need many copies of the kernel. */
     const bool is_code = lowered->kernel.n_bodies != 0;
     const uint64_t data_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
     const uint64_t weight_bytes = is_code ? bench_plan_of(b)->weight_bytes : data_bytes;
@@ -359,8 +360,8 @@ static json_t *measure(struct kernel_bench *b) {
     bench_pin_threads(options->threads);
     const double first_us = bench_time_calls(b, memory, stride, 1, 3, options->batch);
     const bool exact = bench_is_exact(b);
-    /* About 50 ms a hot sample; streamed samples go round all copies, but not for ever when the
-     * kernel is bound by its arithmetic. */
+    /* A hot sample takes about 50 ms. Streamed samples use all copies, but have a limit for kernels
+     * that are bound by arithmetic. */
     const uint32_t hot_calls = first_us > 5e4 ? 1 : (uint32_t)(5e4 / first_us) + 1;
     const double round_us = first_us * (double)copies;
     const uint32_t streamed_calls =
@@ -368,7 +369,8 @@ static json_t *measure(struct kernel_bench *b) {
     double *hot = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
     double *streamed = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
     double *dram = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
-    for (uint32_t i = 0; i < options->runs; i++) { /* side by side: what else runs here changes */
+    for (uint32_t i = 0; i < options->runs; i++) { /* alternately, because other load on the machine
+                                                      changes */
         hot[i] = bench_time_calls(b, memory, stride, 1, hot_calls, options->batch);
         streamed[i] =
             bench_time_calls(b, memory, stride, (uint32_t)copies, streamed_calls, options->batch);

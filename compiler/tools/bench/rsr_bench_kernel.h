@@ -1,6 +1,5 @@
-/* rsr_bench_kernel.h - a kernel of a random matrix, built and called: what rsr-bench kernel shares
- * with its
- * --tokens. */
+/* rsr_bench_kernel.h - builds and calls a kernel of a random matrix; shared by rsr-bench kernel and
+ * its --tokens. */
 #ifndef RSRC_TOOLS_RSR_BENCH_KERNEL_H
 #define RSRC_TOOLS_RSR_BENCH_KERNEL_H
 
@@ -10,7 +9,7 @@
 struct kernel_bench {
     const struct bench_options *options;
     enum rsr_regime
-        regime; /* whose kernel it is; RSR_REGIME_COUNT: the batch's, until it is built */
+        regime; /* regime of the kernel; before building, RSR_REGIME_COUNT: that of the batch */
     struct rsrc_diag *diag;
     struct rsrc_arena arena;
     struct rsr_spec spec;
@@ -20,7 +19,7 @@ struct kernel_bench {
     struct rsr_reduction reduction;
     struct rsr_plan plan;
     struct rsr_lowered lowered;
-    double emit_ms; /* until the back end had made its text or object */
+    double emit_ms; /* time until the back end has made its text or object */
     struct rsrc_loaded_kernel loaded;
     uint8_t *x; /* activation rows */
     size_t ldx;
@@ -29,18 +28,18 @@ struct kernel_bench {
     size_t scratch_bytes;
 };
 
-/* From options, regime and diag, which are set, and the arena, which is empty. False with a
+/* Builds the kernel. options, regime and diag are set, and the arena is empty. False with a
  * message. */
 bool bench_build_kernel(struct kernel_bench *b);
 void bench_release_kernel(struct kernel_bench *b);
 /* The plan of its regime. */
 const struct rsr_regime_plan *bench_plan_of(const struct kernel_bench *b);
-/* Rows of options->batch tokens, and of their results. False with a message. */
+/* Allocates rows of options->batch tokens and of their results. False with a message. */
 bool bench_make_activations(struct kernel_bench *b);
 /* Compares the results of all of them with the definition. */
 bool bench_is_exact(const struct kernel_bench *b);
-/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step; siblings
- * find the tables of the first of them. Returns microseconds a call. */
+/* Calls the kernel `calls` times over `copies` copies of the weights, with all threads in step;
+ * siblings use the tables of the first kernel. Returns microseconds per call. */
 double bench_time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t stride,
                         uint32_t copies, uint32_t calls, uint32_t n_tokens);
 

@@ -1,7 +1,7 @@
 /* rsr_bench_machine.c - the numbers that a target description needs, of this machine.
  *
- * Bandwidths are read, everything else is measured with kernels (measure/probe.h). Prints a
- * description that --target takes, with how each number was found.
+ * Bandwidths are measured by reading, everything else by kernels (measure/probe.h). Prints a
+ * description for --target, with the source of each number.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +15,10 @@
 #include "rsr_bench.h"
 #include "spec/spec.h"
 
-/* Prefetching to the second cache must be so much faster than to the first. */
+/* Prefetching to the second cache is chosen if it is faster by this factor. */
 #define LEVEL_GAIN 1.05
 #define MAX_LEVELS 8u
-/* A line of the description, and what was measured for it. */
+/* A line of the description, and its measurement. */
 #define MAX_NUMBERS 7u
 
 struct machine {
@@ -40,7 +40,7 @@ struct machine {
     uint32_t n_numbers;
 };
 
-/* Three digits, and no other number than those say: more are noise. */
+/* Rounds to three digits, because more are noise. */
 static double rounded(double value) {
     char text[32];
     snprintf(text, sizeof(text), "%.3g", value);
@@ -49,8 +49,8 @@ static double rounded(double value) {
 
 /* ---- bandwidths ------------------------------------------------------------------------------ */
 
-/* Half a cache, so that the rest of the process fits beside; private caches are read by each
- * thread. */
+/* Uses half a cache, so that the rest of the process fits, too; each thread reads its private
+ * caches. */
 static const struct cache {
     const char *name;
     int size_name;
@@ -65,7 +65,7 @@ static void add_level(struct machine *m, const char *name, const void *memory, u
     m->levels[m->n_levels++] = (struct level){name, bytes, threads, rounded(gbps)};
 }
 
-/* Which cache memory is best brought to. */
+/* Finds the best cache level for prefetching. */
 static void measure_prefetching(struct machine *m, const void *memory, uint64_t bytes) {
     const double first = rounded(bench_prefetch_gbps(memory, bytes, 1, m->options->runs));
     const double second = rounded(bench_prefetch_gbps(memory, bytes, 2, m->options->runs));
@@ -133,7 +133,7 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
     const char *how[N_PROBES] = {NULL};
     const uint32_t n_runs = m->options->runs;
     double *rates = RSRC_NEW_ARRAY(m->arena, N_PROBES * n_runs, double);
-    /* In turn: what else runs on the core takes from it for a second or two. */
+    /* Measures alternately, because other load disturbs the core for a second or two. */
     for (uint32_t i = 0; i < N_PROBES * n_runs; i++) {
         const uint32_t p = i % N_PROBES;
         if (probes[p].probe(diag, m->arena, &input, &rates[p * n_runs + i / N_PROBES], &how[p]) !=
@@ -154,7 +154,7 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
 
 /* ---- printing -------------------------------------------------------------------------------- */
 
-/* Of the line "read_gbps: 12.4"; NULL: it was not measured. */
+/* The value of the line "read_gbps: 12.4"; NULL: it was not measured. */
 static const char *how_of(const struct machine *m, const char *line) {
     for (uint32_t i = 0; i < m->n_numbers; i++) {
         const size_t n = strlen(m->numbers[i].key);
@@ -203,7 +203,7 @@ static void print_json(const struct machine *m) {
     bench_print(result, true);
 }
 
-/* What the machine has beyond the target, its kernels do not use. */
+/* The target's kernels do not use further features of the machine. */
 static bool load_target(struct machine *m, struct rsrc_diag *diag) {
     const char *target = m->options->target;
     if (rsrc_load_spec(diag, m->arena, target, NULL, &m->spec) != RSRC_OK)

@@ -1,4 +1,4 @@
-/* rsr_bench_measure.c - memory, bandwidth, printing: what the commands share. */
+/* rsr_bench_measure.c - memory, bandwidth and printing for all commands. */
 #include <omp.h>
 #include <stdio.h>
 
@@ -34,7 +34,7 @@ typedef uint64_t v8u64 __attribute__((vector_size(64)));
 #define CLONES
 #endif
 
-/* The bytes of one thread, read once; the sum keeps the compiler from leaving the loads out. */
+/* Reads the bytes of one thread once; the sum keeps the compiler from removing the loads. */
 CLONES static uint64_t read_plain(const v8u64 *p, uint64_t n) {
     v8u64 a = {0}, b = {0}, c = {0}, d = {0};
     for (uint64_t i = 0; i + 4 <= n; i += 4) {
@@ -74,7 +74,7 @@ CLONES static uint64_t read_four_streams(const v8u64 *p, uint64_t n) {
     return a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
 }
 
-/* The same, brought to the first cache, or to the second. */
+/* Reads them with prefetch to the first cache, or to the second. */
 #define READ_FOUR_PREFETCH(name, locality)                                                         \
     CLONES static uint64_t name(const v8u64 *p, uint64_t n) {                                      \
         v8u64 sums[4] = {{0}};                                                                     \
@@ -104,20 +104,20 @@ static double time_loop(read_loop *loop, const v8u64 *p, uint64_t n, uint32_t th
     {
         const uint64_t id = (uint64_t)omp_get_thread_num(), count = (uint64_t)omp_get_num_threads();
         const uint64_t begin = n * id / count, end = n * (id + 1) / count;
-        if (repeats > 1) /* what fits a cache is in it from here on */
+        if (repeats > 1) /* from here on, a small buffer is in a cache */
             sum += loop(p + begin, end - begin);
 #pragma omp barrier
 #pragma omp master
         start = rsrc_now_ns();
         for (uint64_t i = 0; i < repeats; i++) {
             sum += loop(p + begin, end - begin);
-            __asm__ volatile("" : : : "memory"); /* read again, not known */
+            __asm__ volatile("" : : : "memory"); /* reads again, without the compiler's knowledge */
         }
 #pragma omp barrier
 #pragma omp master
         end_ns = rsrc_now_ns();
     }
-    __asm__ volatile("" : : "r"(sum)); /* the sum is used, as far as the compiler can tell */
+    __asm__ volatile("" : : "r"(sum)); /* makes the sum look used to the compiler */
     return (double)(repeats * n * sizeof(v8u64)) / (double)(end_ns - start);
 }
 
@@ -174,7 +174,7 @@ static void print_value(const json_t *value) {
     }
 }
 
-/* A profile: one line an entry, its values in order. */
+/* Prints a profile: one line per entry, its values in order. */
 static void print_rows(const json_t *rows) {
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const char *key;

@@ -1,7 +1,8 @@
-/* rsr_bench_model.c - prefill and decode speed of a compiled model beside the machine's bandwidth.
+/* rsr_bench_model.c - prefill and decode speed of a compiled model, compared with the machine's
+ * bandwidth.
  *
- * The floor of a decode step is the time that memory takes for the bytes that it reads: those that
- * the engine's profile counts, by the read bandwidth measured in the same run with as many
+ * The floor of a decode step is the time to read its bytes from memory: the bytes that the engine's
+ * profile counts, over the read bandwidth measured in the same run with the same number of
  * threads. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ struct model_bench {
     uint32_t *tokens; /* [batch], picked last */
 };
 
-/* Every failure of the library arrives here once. */
+/* Reports a failure of the library, once. */
 static bool say(const struct model_bench *b) {
     fprintf(stderr, "rsr-bench: %s\n", b->err.message);
     return false;
@@ -106,8 +107,9 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
 
 /* ---- Bytes and times by operation ---- */
 
-/* What one more run, with the engine's profile on, tells of a decode step and of reading a prompt.
- * Its times show where the time of the unprofiled runs goes; its bytes are what they read too. */
+/* Results of one more run with the engine's profile on, for a decode step and for a prompt. Its
+ * times show the parts of the unprofiled runs' times; its bytes are those of the unprofiled
+ * runs. */
 struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
     size_t n_entries;
@@ -121,7 +123,7 @@ static bool begin_profile(struct model_bench *b) {
     return rsr_engine_profile(b->engine, true, NULL, 0, &n) == RSR_OK;
 }
 
-/* Of n steps that took so long together. */
+/* Averages n steps that took total_ns together. */
 static bool end_profile(struct model_bench *b, uint32_t n, double ns,
                         struct step_profile *profile) {
     *profile =
@@ -212,7 +214,7 @@ static bool set_up(struct model_bench *b, double *load_ms) {
     return true;
 }
 
-/* Which module this was, for rsrc --measured. */
+/* Identifies the module, for rsrc --measured. */
 static void tell_model(const struct model_bench *b, json_t *result) {
     char hash[RSR_HASH_TEXT_BYTES];
     rsr_hash_text(b->info.model_hash, hash);

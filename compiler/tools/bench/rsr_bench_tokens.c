@@ -1,5 +1,5 @@
-/* rsr_bench_tokens.c - rsr-bench kernel --tokens N: what every count of tokens up to N takes, by
- * the kernel that a model runs, and whether a token more ever takes less. */
+/* rsr_bench_tokens.c - rsr-bench kernel --tokens N: the times of 1 to N tokens with the kernel that
+ * a model runs, and whether one more token ever takes less time. */
 #include "rsr_bench_kernel.h"
 
 #include <stdio.h>
@@ -8,8 +8,8 @@
 #include "base/round.h"
 #include "plan/plan.h"
 
-/* A call is short beside what else the machine does now and then: of every count the least of
- * `runs` samples counts, and what is left of that noise is a twentieth. */
+/* Calls are short compared with interruptions by other work, so the least of `runs` samples counts.
+ * The remaining noise is 5 %. */
 #define TOLERANCE 0.05
 #define SAMPLE_US 1000
 
@@ -54,7 +54,8 @@ static void sample(struct sweep *sweep, uint32_t regime, uint32_t n) {
         *least_us = us;
 }
 
-/* Decode's kernel is measured beyond where it is taken, to show what the others gain. */
+/* The kernel of decode is also measured with more tokens than it is used for, to show what the
+ * others gain. */
 static void measure(struct sweep *sweep, const struct bench_options *options) {
     const struct rsr_plan *plan = &sweep->kernels[0].plan;
     const uint32_t decode_tokens = rsrc_decode_tokens(&plan, 1);
@@ -71,7 +72,7 @@ static double taken_us(const struct sweep *sweep, uint32_t n) {
     return sweep->us[n <= sweep->last_decoded ? RSR_REGIME_DECODE : RSR_REGIME_PREFILL][n];
 }
 
-/* How many counts take less than a smaller one. */
+/* Counts numbers of tokens that take less time than a smaller number. */
 static uint32_t count_falls(const struct sweep *sweep, uint32_t n_tokens) {
     uint32_t n_falls = 0, longest = 1;
     for (uint32_t n = 2; n <= n_tokens; n++) {

@@ -2,7 +2,7 @@
  * work.
  *
  * Output: a folder with config.json, weights and tokenizer, or with --matrix a lone safetensors
- * file. Every file is complete under its name or not there; config.json comes last.
+ * file. A file appears under its name only when complete; config.json comes last.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -126,7 +126,7 @@ static const struct {
     [OPTION_CONTEXT] = {"--context", true, true, 1, 1u << 24},
 };
 
-/* What the command line said. Counts are 0 where it was silent. */
+/* The command line. Counts that were not given are 0. */
 struct request {
     struct rsrc_diag *diag;
     bool help, list_presets, list_breaks;
@@ -368,7 +368,8 @@ static uint32_t count_or(const struct request *request, enum option_kind kind, u
     return request->counts[kind] ? request->counts[kind] : fallback;
 }
 
-/* Head sizes: what is given wins; a changed width or number of heads changes their size. */
+/* Head sizes: a given size has precedence; otherwise it follows from width and number of heads if
+ * these were changed. */
 static enum rsrc_status resolve_heads(const struct request *request,
                                       const struct mkmodel_preset *preset,
                                       struct mkmodel_spec *spec) {
@@ -460,7 +461,7 @@ static enum rsrc_status make_model(const struct request *request, struct rsrc_ar
     if (mkmodel_break_tensors(request->diag, arena, writer.fault, &plan) != RSRC_OK)
         return RSRC_FAILED;
     if (mkmodel_fault_is_sharded(writer.fault) && spec.shard_bytes == DEFAULT_SHARD_BYTES)
-        spec.shard_bytes = mkmodel_plan_bytes(&plan) / 3; /* a fault of shards needs some */
+        spec.shard_bytes = mkmodel_plan_bytes(&plan) / 3; /* faults of shards need several files */
     mkmodel_plan_order(&plan, spec.shard_bytes);
     struct stat info;
     if (mkdir(request->output, 0777) != 0 &&
@@ -493,7 +494,7 @@ static enum rsrc_status make_matrices(const struct request *request, struct rsrc
     return mkmodel_write_weights(&writer, &plan, false);
 }
 
-/* A request that is only about models says nothing about bare matrices. */
+/* Refuses options for models together with --matrix. */
 static enum rsrc_status check_request(const struct request *request) {
     if (!request->output || !request->preset == !request->n_matrices)
         return rsrc_refuse(request->diag, "option-missing", NULL, "--help shows the two forms",

@@ -1,4 +1,4 @@
-/* rsr_mkmodel.h - what the parts of rsr-mkmodel share.
+/* rsr_mkmodel.h - shared by the parts of rsr-mkmodel.
  *
  *   options -> mkmodel_spec -> mkmodel_plan (tensors in file order, faults applied) -> files
  *
@@ -41,7 +41,7 @@ struct mkmodel_convention {
     const char *extra;        /* JSON object of other fields of config.json; NULL: none */
 };
 
-/* Shares, 0 to 1, of what a compiler could find (rsr_mkmodel_redundancy.c). */
+/* Shares, 0 to 1, of redundancy that a compiler could find (rsr_mkmodel_redundancy.c). */
 struct mkmodel_redundancy {
     double repeated_rows; /* of every linear layer: equal or opposite to an earlier row */
     double zero_rows, zero_cols;
@@ -49,10 +49,11 @@ struct mkmodel_redundancy {
     double zero_norm;     /* of the weights of every norm */
 };
 
-/* What squared ReLU finds (rsr_mkmodel_sparsity.c). */
+/* Sparsity after squared ReLU (rsr_mkmodel_sparsity.c). */
 struct mkmodel_sparsity {
-    double inactive;     /* share of channels that it makes 0, 0 to 1; 0: as chance has it */
-    double coactivation; /* share of a gate row's weights that are those of its group of 16 */
+    double inactive;     /* share of channels that it makes 0, 0 to 1; 0: random */
+    double coactivation; /* share of a gate row's weights that it has in common with its group of
+                            16 */
 };
 
 struct mkmodel_spec {
@@ -130,7 +131,8 @@ void mkmodel_plan_order(struct mkmodel_plan *plan, uint64_t shard_bytes);
 
 /* ---- data (rsr_mkmodel_data.c) --------------------------------------------------------------- */
 
-/* What one tensor's elements are drawn from; see the source. Large: keep one, not on the stack. */
+/* The distribution of one tensor's elements; see the source. It is large: keep only one, and not on
+ * the stack. */
 struct mkmodel_source {
     uint64_t key;
     uint32_t element_bytes;
@@ -139,7 +141,7 @@ struct mkmodel_source {
 
 void mkmodel_source_init(struct mkmodel_source *source, const struct mkmodel_tensor *tensor,
                          double zero_density, uint64_t seed);
-/* Bytes [offset, offset + n_bytes) of the tensor; offset is a multiple of 64. */
+/* Makes bytes [offset, offset + n_bytes) of the tensor; offset is a multiple of 64. */
 void mkmodel_source_fill(const struct mkmodel_source *source, uint64_t offset, uint8_t *bytes,
                          size_t n_bytes);
 /* Floats as they are stored: normal numbers of BF16 or F16, rounded to even. */
@@ -147,7 +149,7 @@ uint16_t mkmodel_store(const char *dtype, double value);
 double mkmodel_load(const char *dtype, uint16_t bits);
 /* Element `number` alone. */
 uint16_t mkmodel_source_element(const struct mkmodel_source *source, uint64_t number);
-/* As mkmodel_source_fill(), of elements that are made one by one from the source's. */
+/* Like mkmodel_source_fill(), with redundant elements, made one by one from the source's. */
 typedef uint16_t mkmodel_element(const void *tensor, const struct mkmodel_source *source,
                                  uint64_t number);
 void mkmodel_fill_elements(mkmodel_element *element, const void *tensor,
@@ -182,21 +184,21 @@ void mkmodel_redundant_fill(const struct mkmodel_redundant *r, const struct mkmo
 
 #define MKMODEL_N_WINNERS 8u
 
-/* What is added to a tensor of random rows; see the source. */
+/* An addition to a tensor of random rows; see the source. */
 struct mkmodel_margin {
     const struct mkmodel_tensor *tensor;
     uint64_t key;
     double step[MKMODEL_N_WINNERS]; /* of each winner, along the direction */
 };
 
-/* Standard deviations of an embedding of its own, and of what all blocks together add to it, in
+/* Standard deviations of an embedding's own part, and of what all blocks together add to it, in
  * units of the direction. */
 #define MKMODEL_MARGIN_SPREAD 0.15
 
 bool mkmodel_has_margin(const struct mkmodel_tensor *tensor);
 void mkmodel_margin_init(struct mkmodel_margin *margin, const struct mkmodel_tensor *tensor,
                          const struct mkmodel_source *source, uint64_t seed);
-/* Of bytes that mkmodel_source_fill() has filled. */
+/* Changes bytes that mkmodel_source_fill() has filled. */
 void mkmodel_margin_apply(const struct mkmodel_margin *margin, uint64_t offset, uint8_t *bytes,
                           size_t n_bytes);
 
@@ -211,13 +213,13 @@ struct mkmodel_sparse {
     bool is_gate, is_embedding;
 };
 
-/* Why the model cannot be made; NULL: it can. */
+/* Says why the model cannot be made; NULL: it can. */
 const char *mkmodel_sparsity_obstacle(const struct mkmodel_spec *spec);
 /* Standard deviation of an embedding's elements. */
 double mkmodel_sparsity_spread(const struct mkmodel_spec *spec);
 void mkmodel_sparse_init(struct mkmodel_sparse *out, const struct mkmodel_spec *spec,
                          const struct mkmodel_tensor *tensor);
-/* As mkmodel_source_fill(), of embeddings and gates. */
+/* Like mkmodel_source_fill(), for embeddings and gates. */
 void mkmodel_sparse_fill(const struct mkmodel_sparse *sparse, const struct mkmodel_source *source,
                          uint64_t offset, uint8_t *bytes, size_t n_bytes);
 
@@ -229,7 +231,7 @@ const struct mkmodel_fault *mkmodel_find_fault(const char *name);
 const struct mkmodel_fault *mkmodel_fault(uint32_t i);
 const char *mkmodel_fault_name(const struct mkmodel_fault *fault);
 const char *mkmodel_fault_slug(const struct mkmodel_fault *fault);
-/* Is it about several files of weights? NULL: no. */
+/* Whether the fault needs several files of weights; a NULL fault does not. */
 bool mkmodel_fault_is_sharded(const struct mkmodel_fault *fault);
 
 /* Each does nothing unless the fault is of its kind; fault may be NULL. */
@@ -246,7 +248,7 @@ bool mkmodel_break_omits(const struct mkmodel_fault *fault, const char *file);
 const char *mkmodel_break_header(struct rsrc_arena *arena, const struct mkmodel_fault *fault,
                                  const char *header);
 uint64_t mkmodel_break_length(const struct mkmodel_fault *fault, uint64_t length);
-/* Data bytes to leave away at the end (or, negative, to add). */
+/* Data bytes to omit at the end (or, negative, to add). */
 int64_t mkmodel_break_cut(const struct mkmodel_fault *fault, uint64_t data_bytes);
 
 /* ---- files ----------------------------------------------------------------------------------- */

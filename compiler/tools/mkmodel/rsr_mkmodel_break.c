@@ -1,9 +1,9 @@
 /* rsr_mkmodel_break.c - checkpoints that are wrong in exactly one way, each with the slug it must
  * get.
  *
- * One row of `faults` a kind: what is changed (tensors, a JSON file, the header's text, the length
- * word, the end of the file) and into what. The tensor names are those of `--preset tiny`; a fault
- * that does not apply to a model is an error, never a silent no-op.
+ * `faults` has one row per kind: what is changed (tensors, a JSON file, the header's text, the
+ * length word, the end of the file) and the new value. The tensor names are those of `--preset
+ * tiny`; a fault that does not apply to a model is an error, never a silent no-op.
  */
 #include <string.h>
 
@@ -36,7 +36,7 @@ struct mkmodel_fault {
     uint64_t rows, cols;
     int64_t begin, end;
     uint64_t length;
-    int64_t cut;  /* data bytes left away; negative: added */
+    int64_t cut;  /* data bytes omitted; negative: added */
     bool sharded; /* several files of weights with an index */
 };
 
@@ -243,7 +243,7 @@ static void remove_tensor(struct mkmodel_plan *plan, struct mkmodel_tensor *tens
     plan->n_tensors--;
 }
 
-/* Returns false if the fault is not about an existing tensor. */
+/* Returns false if the fault's tensor does not exist. */
 static bool apply_to_tensor(const struct mkmodel_fault *fault, struct mkmodel_plan *plan,
                             struct mkmodel_tensor *tensor) {
     switch (fault->kind) {

@@ -4,7 +4,7 @@
 
 #include "rsr_mkmodel.h"
 
-/* Renders what the template of BitNet b1.58 2B4T renders. */
+/* Renders the same texts as the template of BitNet b1.58 2B4T. */
 static const char chat_template[] =
     "{% for message in messages %}"
     "{% set turn = message['role'] | capitalize + ': ' + message['content'] | trim %}"

@@ -1,10 +1,10 @@
 /* rsr_mkmodel_data.c - reproducible tensor data at memory speed.
  *
- * Element i of a tensor is table[r], where r is the 16 bits number i mod 4 of mix(key + i / 4) and
- * the key is a hash of seed and name: any part can be made alone, and a tensor does not depend on
+ * Element i of a tensor is table[r], where r is 16-bit field i mod 4 of mix(key + i / 4), and the
+ * key is a hash of seed and name. So any part can be made alone, and a tensor does not depend on
  * its neighbours. The table has 65536 entries drawn from the wanted distribution, so its
  * probabilities are multiples of 2^-16. Tables are made with integers and single IEEE operations,
- * never with libm, so files are the same bytes whatever compiler and library built the tool.
+ * never with libm, so files have equal bytes, whichever compiler and library built the tool.
  */
 #include <math.h>
 #include <string.h>
@@ -110,7 +110,7 @@ static void fill_packed_table(uint16_t *table, double zero_density) {
     }
 }
 
-/* Small or large magnitudes of either sign: W / mean|W| is far from one half either way. */
+/* Small or large magnitudes of either sign: W / mean|W| is far from one half in both cases. */
 static double sample_master(uint64_t i, double zero_density, double mean) {
     uint64_t bits = mkmodel_mix(i);
     double unit = (double)(bits & 0xffff) * (1.0 / 65536.0);

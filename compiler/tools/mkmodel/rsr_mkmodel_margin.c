@@ -1,17 +1,17 @@
 /* rsr_mkmodel_margin.c - heads whose largest logit is a given number of standard deviations above
  * the mean.
  *
- * A direction d of signs, one a channel, is added to every row of the embedding, and the blocks add
- * little to it (rsr_mkmodel_plan.c): behind the final norm every hidden state is about d. A row of
- * the head is Gaussian and of about unit length, so its logit d . row has mean 0 and variance 1.
- * The rows of a few tokens, the winners, keep a quarter of their length and get what they lack
- * along d,
+ * A direction d, with one sign per channel, is added to every row of the embedding, and the blocks
+ * add little to it (rsr_mkmodel_plan.c): after the final norm every hidden state is about d. A row
+ * of the head is Gaussian and of about unit length, so its logit d . row has mean 0 and variance 1.
+ * The rows of a few tokens, the winners, keep a quarter of their length and get an addition along
+ * d,
  *
  *     row / 4 + (S - d . row / 4) / cols * d,
  *
- * so that their logit is S but for what blocks add, and what little else there is of the hidden
- * state decides between them. Rows of a tied head have d in common, which moves all logits alike; a
- * quarter of a row squared is what a token adds to its own logit there.
+ * so that their logit is S plus a little from the rest of the hidden state, which decides between
+ * them. In a tied head, d is a part of all rows, which moves all logits equally; there a token adds
+ * a quarter of its squared row to its own logit.
  */
 #include <string.h>
 
@@ -19,8 +19,8 @@
 
 #define KEPT 0.25
 
-/* The length of a hidden state is fixed: what it has besides d, and the norm's uneven weights, take
- * about so much of d. */
+/* The length of a hidden state is fixed: its parts besides d, and the norm's uneven weights, reduce
+ * d to about this share. */
 #define LEFT_OF_DIRECTION 0.97
 
 bool mkmodel_has_margin(const struct mkmodel_tensor *tensor) {

@@ -1,7 +1,7 @@
 /* rsr_mkmodel_plan.c - the tensors of a model, their distributions, and where they go.
  *
- * Scales keep a forward pass sane: a linear layer of n inputs, of which a share d is not zero,
- * turns normalised inputs into outputs of about unit size when its weights are +-1/sqrt(n d).
+ * Scales keep activations in range: a linear layer of n inputs, with a share d of nonzero weights,
+ * turns normalised inputs into outputs of about unit size if its weights are +-1/sqrt(n d).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static void add_norm(struct rsrc_arena *arena, struct mkmodel_plan *plan,
     tensor->spread = 0.125;
 }
 
-/* What a weight that is not zero is, about. */
+/* The typical magnitude of a nonzero weight. */
 static double magnitude_of(const struct mkmodel_spec *spec, const char *module, uint64_t cols) {
     double magnitude = 1.0 / sqrt((double)cols * (1.0 - spec->zero_density));
     bool is_added = rsrc_ends_with(module, "o_proj") || rsrc_ends_with(module, "down_proj");

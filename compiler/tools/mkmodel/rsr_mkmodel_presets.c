@@ -1,8 +1,7 @@
 /* rsr_mkmodel_presets.c - published families and their true shapes.
  *
- * Shapes are those of the models' config.json files; what the family's tensors are called and how
- * they are stored is its convention. The tokenizer is always synthetic (see
- * rsr_mkmodel_tokenizer.c).
+ * Shapes are those of the models' config.json files; a family's convention has the names of tensors
+ * and their storage. The tokenizer is always synthetic (see rsr_mkmodel_tokenizer.c).
  */
 #include <string.h>
 

@@ -1,16 +1,15 @@
-/* rsr_mkmodel_redundancy.c - weights with something to find: rows that repeat, zeros, dead
- * channels.
+/* rsr_mkmodel_redundancy.c - weights with redundancy to find: repeated rows, zeros, dead channels.
  *
- * Which rows and columns are what is drawn from hashes of tensor and number, so that any part of a
- * tensor can be made alone, as in rsr_mkmodel_data.c. A row that repeats another is equal to it or,
- * where the alphabet has signs, opposite. Matrices of signs have no zeros and keep none.
+ * Hashes of tensor and number decide the kind of each row and column, so that any part of a tensor
+ * can be made alone, as in rsr_mkmodel_data.c. A row that repeats another is equal to it or, if the
+ * alphabet has signs, opposite. Matrices of signs get no zeros.
  */
 #include <string.h>
 
 #include "base/suffix.h"
 #include "rsr_mkmodel.h"
 
-/* What a share is drawn for; keeps the draws of one number apart. */
+/* The purpose of a draw; different purposes give independent draws. */
 enum draw { DRAW_REPEAT = 1, DRAW_SOURCE, DRAW_ZERO_ROW, DRAW_ZERO_COL, DRAW_CHANNEL, DRAW_NORM };
 
 bool mkmodel_has_redundancy(const struct mkmodel_redundancy *redundancy) {
@@ -22,7 +21,7 @@ static uint64_t draw(uint64_t key, enum draw what, uint64_t number) {
     return mkmodel_mix(key ^ mkmodel_mix(number * 8 + what));
 }
 
-/* A number below `share` of the time, from the upper half of the draw. */
+/* Whether the draw is a hit, with probability `share`, by its upper half. */
 static bool chance(uint64_t drawn, double share) {
     return (double)(drawn >> 32) < share * 4294967296.0;
 }

@@ -155,7 +155,7 @@ static enum rsrc_status write_index(const struct mkmodel_writer *writer,
                                         (json_int_t)total, "weight_map", map));
 }
 
-/* What an earlier run of another size left would shadow what is written now. */
+/* Removes files of an earlier run with other sizes, which would shadow the new ones. */
 static enum rsrc_status remove_stale(const struct mkmodel_writer *writer, const char *file) {
     const char *path = rsrc_arena_join(writer->arena, writer->path, file);
 

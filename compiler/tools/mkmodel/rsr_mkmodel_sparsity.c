@@ -1,12 +1,12 @@
-/* rsr_mkmodel_sparsity.c - a model whose squared ReLU leaves the share of channels that was asked
- * for.
+/* rsr_mkmodel_sparsity.c - a model whose squared ReLU leaves the requested share of channels
+ * active.
  *
- * Embeddings are large beside what blocks add to the residual stream, so every block sees the
- * token's own numbers: independent and about normal, but for the first BIAS_COLS columns, which are
- * the same constant for all tokens. A row of gate has the same sign in all of those columns. Its
- * sum is then a normal number plus a constant, and the constant sets how often it is above 0; which
- * rows are, differs from token to token. Rows of a group share some of their weights, so that their
- * channels fire together.
+ * Embeddings are large compared with what blocks add to the residual stream, so every block sees
+ * the token's own numbers. These are independent and about normal, except in the first BIAS_COLS
+ * columns, which have one constant for all tokens. A row of gate has one sign in all of these
+ * columns. So its sum is a normal number plus a constant, and the constant decides how often it is
+ * above 0; the active rows differ from token to token. Rows of a group share some of their weights,
+ * so that their channels are often active together.
  */
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 
 #define BIAS_COLS 8u
 #define GROUP_ROWS 16u
-/* Standard deviation of an embedding's elements, over that of what blocks add. */
+/* Standard deviation of an embedding's elements, over that of the blocks' additions. */
 #define DOMINANCE 8.0
 /* Variance of a norm's weights, 0.125 squared: it multiplies what they weight. */
 #define NORM_VARIANCE (1.0 / 64.0)

@@ -1,9 +1,9 @@
 /* rsr_mkmodel_tokenizer.c - a small synthetic tokenizer in the form of Llama 3's tokenizer.json.
  *
  * Byte-level BPE: 256 byte tokens, merges drawn from a seed (letters by about their English
- * frequency, so that text does get merged), and three special tokens. It is the same for every
- * preset but for its size, whatever tokenizer the real model has; ids above its last token have no
- * text, as the padding rows of real vocabularies.
+ * frequency, so that text does get merged), and three special tokens. It differs between presets
+ * only in size, whatever tokenizer the real model has; ids above its last token have no text, like
+ * the padding rows of real vocabularies.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +92,7 @@ static json_t *added_tokens(uint32_t first) {
     return tokens;
 }
 
-/* {BOS} in front of every text. */
+/* Puts {BOS} before every text. */
 static json_t *post_processor(uint32_t bos) {
     const char *name = mkmodel_special_tokens[0];
     json_t *single = json_pack("[{s:{s:s, s:i}}, {s:{s:s, s:i}}]", "SpecialToken", "id", name,

@@ -1,16 +1,16 @@
-/* rsr_bench_centroids.c - the gate of subspace centroids, with certified radii and as it was
- * published.
+/* rsr_bench_centroids.c - a gate by subspace centroids, with certified radii, or without them as it
+ * was published.
  *
  * Keys are cut into slices of 32 dimensions. In every slice k-means puts 1024 keys at a time around
  * 256 centroids, 4 keys a centroid on average, each with the largest distance of a key from it. A
- * query has products with centroids, of which a key sums up those of its own. Centroids are
- * bfloat16, and the radii are of what was rounded: with numbers of the keys' centroids this is 72
- * bytes a key at 128 dimensions.
+ * query is multiplied by all centroids, and a key's score is the sum of the products of its own
+ * centroids. Centroids are bfloat16, and radii are measured from the rounded centroids. With the
+ * numbers of its centroids, a key takes 72 bytes at 128 dimensions.
  *
- * With radii, q . k <= sum_s (q_s . c_s + |q_s| r_s) by Cauchy and Schwarz. It is summed up in
- * float32: of every slice 32 products and sums, a product of rounded factors and a last sum,
- * together less than 2^-17 of
- * |q_s| (|c_s| + r_s), and 2^-100 for what underflows. The threshold is lowered by that.
+ * With radii, q . k <= sum_s (q_s . c_s + |q_s| r_s) by Cauchy and Schwarz. The sum is in float32.
+ * For every slice it has 32 products and sums, a product of rounded factors and a last sum; their
+ * error is together less than 2^-17 of |q_s| (|c_s| + r_s), and 2^-100 for underflow. The threshold
+ * is lowered by that error.
  *
  * This is a reference to compare with, not a product. Its loops are plain C, laid out for compilers
  * to vectorise: products of 64 centroids at once, dimension by dimension.
@@ -31,14 +31,14 @@
 #define ROUNDS 4 /* of k-means */
 #define ROUNDING 0x1p-17
 
-/* A chunk of the index. Dimensions lie apart by TILE, so that lanes are centroids. */
+/* A chunk of the index. Dimensions are TILE apart, so that lanes are centroids. */
 struct chunk_slice {
     uint16_t centres[CENTROIDS / TILE][SLICE][TILE]; /* bfloat16 */
     float radii[CENTROIDS];                          /* rounded up */
     uint8_t of_key[CHUNK];
 };
 
-/* What the index begins with, of all chunks: the largest norms of centroids, and radii. */
+/* The head of the index: the largest norms of centroids and the largest radii, over all chunks. */
 struct header {
     double centre[MAX_SLICES], radius[MAX_SLICES];
 };
@@ -117,7 +117,7 @@ static void set_centre(struct cluster *k, uint32_t c, const float *x) {
     k->half_squares[c] = 0.5f * squares;
 }
 
-/* Centroids become means; one without keys stays where it is. */
+/* Moves centroids to the means of their keys; a centroid without keys stays. */
 static void move_centres(struct cluster *k, uint32_t n_keys) {
     float(*sums)[SLICE] = k->sums;
     uint32_t members[CENTROIDS] = {0};
@@ -157,14 +157,14 @@ static float from_bfloat16(uint16_t bits) {
     return x;
 }
 
-/* Cut off: what that loses is in the radius. */
+/* Truncates to bfloat16; the radius includes the error. */
 static uint16_t to_bfloat16(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof(bits));
     return (uint16_t)(bits >> 16);
 }
 
-/* Takes the clusters over, and notes their sizes. */
+/* Copies the clusters, and records their sizes. */
 static void keep_slice(struct chunk_slice *slice, const struct cluster *k, uint32_t n_keys,
                        double *largest_centre, double *largest_radius) {
     for (uint32_t i = 0; i < CENTROIDS; i++) {
@@ -257,7 +257,7 @@ BENCH_GATE_VARIANTS(score_centres, centres_body,
                     (const struct chunk_slice *slice, const float *q, float norm, float *scores),
                     (slice, q, norm, scores))
 
-/* sums[j] += what the centroid of key j has. */
+/* sums[j] += the score of key j's centroid. */
 BENCH_GATE_BODY void gather_body(const uint8_t *of_key, const float *scores, float *sums) {
     for (uint32_t j = 0; j < CHUNK; j++)
         sums[j] += scores[of_key[j]];
@@ -321,7 +321,7 @@ const struct bench_gate_kind bench_gate_centroids = {.name = "centroids",
 
 /* ---- As published ---- */
 
-/* Numbers in an order of their own bits: ascending, as unsigned numbers. */
+/* Maps floats to unsigned numbers in the same order. */
 static uint32_t order_of(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof(bits));
@@ -335,7 +335,7 @@ static float number_of(uint32_t order) {
     return x;
 }
 
-/* Ascending, by 11 bits at a time; `spare` has as much room. */
+/* Sorts ascending, by 11 bits at a time; `spare` has room for a copy. */
 static void sort_orders(uint32_t *x, uint32_t *spare, uint32_t n) {
     for (uint32_t shift = 0; shift < 33; shift += 11) {
         uint32_t starts[2049] = {0};
@@ -349,7 +349,7 @@ static void sort_orders(uint32_t *x, uint32_t *spare, uint32_t n) {
     }
 }
 
-/* What one head's search needs, for `total` centroids a slice. */
+/* Memory for one head's search, for `total` centroids per slice. */
 struct search {
     uint32_t total;
     float *scores;    /* [slice][chunk][CENTROIDS] */
@@ -392,7 +392,7 @@ static void find_depth(const struct bench_gate *gate, double threshold, struct s
                 : number_of(search->sorted[(size_t)s * search->total + search->total - depth]);
 }
 
-/* Keys that have a centroid above the depth in any slice. */
+/* Selects keys with a centroid above the depth in any slice. */
 static void pick_above(const struct bench_gate *gate, const struct search *search,
                        uint64_t *masks) {
     for (uint32_t chunk = 0; chunk < chunks_of(gate); chunk++) {

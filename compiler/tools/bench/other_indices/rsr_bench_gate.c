@@ -1,5 +1,6 @@
-/* rsr_bench_gate.c - what gates share: scoring what passed them, exactly, and attention over what
- * is left. And the gate of pages, which has the KV index's own bounds of 64 keys. */
+/* rsr_bench_gate.c - shared by gates: exact scores of keys that pass a gate, and attention over
+ * keys that reach the threshold. Also the gate of pages, which uses the KV index's bounds of 64
+ * keys. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,8 +86,8 @@ BENCH_GATE_VARIANTS(score_keys, score_body,
                      float *scores),
                     (q, keys, row_floats, mask, scores))
 
-/* How far such a score is from the real product, at most: row_floats / 16 products and additions
- * and 16 of the lanes, each within 2^-24 of sums that are at most |q| |k|; and what underflows. */
+/* A bound on the error of such a score: row_floats / 16 products and additions, and 16 additions of
+ * lanes, each within 2^-24 of sums that are at most |q| |k|; and underflow. */
 static double score_error(const struct bench_gate *gate, const float *q) {
     double squares = 0.0;
     for (uint32_t d = 0; d < gate->head_dim; d++)
@@ -97,7 +98,7 @@ static double score_error(const struct bench_gate *gate, const float *q) {
 
 /* ---- Attention over what is left ---- */
 
-/* Softmax so far: the values of attended keys, weighed by exp(score - largest). */
+/* The running softmax: the values of attended keys, weighted by exp(score - largest). */
 struct softmax {
     float largest, sum;
     float *out; /* [row_floats] */
@@ -117,7 +118,7 @@ static void add_key(struct softmax *s, float x, const float *value, uint32_t row
         s->out[d] += p * value[d];
 }
 
-/* Takes keys out of the mask that do not reach the threshold, and attends to the others. */
+/* Removes keys below the threshold from the mask, and attends to the others. */
 static uint64_t attend_page(const struct bench_gate *gate, const struct bench_gate_query *query,
                             uint32_t head, double floor, uint32_t page, uint64_t mask,
                             struct softmax *softmax) {

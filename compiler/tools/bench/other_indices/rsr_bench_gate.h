@@ -1,13 +1,13 @@
-/* rsr_bench_gate.h - other indices of keys, for rsr-bench to compare the KV index with: what they
- * let through is scored exactly. They serve thresholds that are known (value:T), grow never, and
- * are no product.
+/* rsr_bench_gate.h - other indices of keys, with which rsr-bench compares the KV index. Keys that
+ * they let through are scored exactly. They serve only known thresholds (value:T), cannot grow, and
+ * are not products.
  *
- *   pages             the bounds of 64 keys that the KV index has, and nothing below them
+ *   pages             only the KV index's bounds of 64 keys
  *   centroids         4 keys a centroid in every slice of 32 dimensions, with certified radii: a
  *                     key stays unless sum_s (q_s . c_s + |q_s| r_s), rounded up, is below T
- *   centroids-unsafe  the same without radii, as published: centroids of each slice in order of
- *                     their products, to the depth at which those of all slices sum up to less than
- *                     T. It misses.
+ *   centroids-unsafe  centroids without radii, as published: each slice's centroids in the order of
+ *   their products, down to the depth at which the sum over all slices is less than T. It misses
+ *   keys.
  */
 #ifndef RSRC_TOOLS_RSR_BENCH_GATE_H
 #define RSRC_TOOLS_RSR_BENCH_GATE_H
@@ -20,8 +20,8 @@
 
 struct bench_gate_kind;
 
-/* Of the keys of one KV head. The index itself is one run of memory, 64-byte aligned, and holds no
- * pointers: a copy of it serves a copy of the keys. */
+/* A gate over the keys of one KV head. The index itself is one run of memory, 64-byte aligned,
+ * without pointers: a copy of it serves a copy of the keys. */
 struct bench_gate {
     const struct bench_gate_kind *kind;
     const float *keys, *values; /* [n_keys][row_floats], zero from head_dim on */
@@ -43,15 +43,16 @@ struct bench_gate_counts {
     double pages_skipped; /* for all heads */
     double scanned;       /* keys of which more than a page's bounds was read */
     double exact;         /* keys that some head read */
-    double bytes;         /* read: of the index, of these keys, and of values attended to */
+    double bytes;         /* bytes read of the index, of these keys, and of attended values */
 };
 
 struct bench_gate_kind {
     const char *name;
-    bool misses; /* keys are lost, and that is no bug */
+    bool misses; /* it may lose keys by design */
     size_t (*bytes)(const struct bench_gate *gate);
     bool (*build)(struct bench_gate *gate); /* false: no memory */
-    /* Sets masks[head * pages + page] to the keys that may reach T; counts what it read itself. */
+    /* Sets masks[head * pages + page] to the keys that may reach T; counts the bytes that it
+     * reads. */
     bool (*pick)(const struct bench_gate *gate, const struct bench_gate_query *query,
                  uint64_t *masks, struct bench_gate_counts *counts);
 };
@@ -60,10 +61,10 @@ extern const struct bench_gate_kind bench_gate_pages;            /* rsr_bench_ga
 extern const struct bench_gate_kind bench_gate_centroids;        /* rsr_bench_centroids.c */
 extern const struct bench_gate_kind bench_gate_centroids_unsafe; /* rsr_bench_centroids.c */
 
-/* Fills *gate, whose keys and values stay the caller's. False: no memory. */
+/* Fills *gate; the caller keeps keys and values. False: no memory. */
 bool bench_gate_make(struct bench_gate *gate, const struct bench_gate_kind *kind, const float *keys,
                      const float *values, uint32_t n_keys, uint32_t head_dim, uint32_t row_floats);
-/* The same for keys that are copies of those of `from`. */
+/* Makes a gate for copies of the keys of `from`. */
 bool bench_gate_copy(struct bench_gate *gate, const struct bench_gate *from, const float *keys,
                      const float *values);
 void bench_gate_free(struct bench_gate *gate);
@@ -77,14 +78,14 @@ static inline uint32_t bench_gate_pages_of(const struct bench_gate *gate) {
     return (gate->n_keys + BENCH_GATE_PAGE - 1) / BENCH_GATE_PAGE;
 }
 
-/* The keys of a page that there are. */
+/* A mask of the existing keys of a page. */
 static inline uint64_t bench_gate_all(const struct bench_gate *gate, uint32_t page) {
     const uint32_t left = gate->n_keys - page * BENCH_GATE_PAGE;
     return left < BENCH_GATE_PAGE ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
 }
 
-/* Defines static void name(parameters) from a body of plain C loops, which compilers vectorise,
- * compiled for several instruction sets of which the CPU's best one runs. */
+/* Defines static void name(parameters) from a body of plain C loops that compilers vectorise. It is
+ * compiled for several instruction sets, and the CPU's best one runs. */
 #define BENCH_GATE_BODY static inline __attribute__((always_inline))
 #if defined(__x86_64__)
 #define BENCH_GATE_VARIANTS(name, body, parameters, arguments)                                     \
