@@ -2,11 +2,10 @@
 // a GPU.
 //
 // Include it before a kernel's header and compile with an ordinary C++ compiler. Every thread of a
-// block is a fiber; barriers and warp collectives are the places where fibers wait, and whoever can
-// go on is chosen at random. Blocks run one after the other, their shared memory filled with
-// garbage first. What a GPU may leave to chance is thus made to go wrong: a value read before the
-// barrier that it needs is garbage, and threads that meet at different collectives are reported, as
-// is a deadlock.
+// block is a fiber. Fibers wait at barriers and warp collectives, and the next fiber to run is
+// chosen at random. Blocks run one after another; their shared memory is first filled with garbage.
+// So races become visible: a value read before its barrier is garbage. Deadlocks, and threads that
+// meet at different collectives, are reported.
 //
 // options::skip_barrier and options::lane_error break a kernel on purpose, so that a test can show
 // that it would notice.
@@ -63,7 +62,7 @@ inline float4 make_float4(float x, float y, float z, float w) {
 using std::max;
 using std::min;
 
-// Of the fiber that is running.
+// State of the running fiber.
 inline uint3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
@@ -76,7 +75,8 @@ struct options {
 };
 
 constexpr unsigned WARP = 32;
-// A byte of shared memory at a block's start. As int it is large, and eight of it do not overflow.
+// The garbage byte that fills shared memory. As an int it is large, and a sum of eight does not
+// overflow.
 constexpr int GARBAGE = 0x0b;
 #ifdef EMULATION_ASAN
 constexpr size_t STACK_BYTES = 128 << 10;
@@ -97,8 +97,8 @@ struct fiber {
     void *fake_stack = nullptr; // AddressSanitizer's
 };
 
-// What the lanes of a warp exchange. Collectives alternate between two sets of slots: a lane can be
-// one collective ahead of another, never two.
+// Slots for values that the lanes of a warp exchange. Collectives alternate between two sets of
+// slots, because a lane can be one collective ahead of another, never two.
 struct warp {
     uint32_t values[2][WARP];
     unsigned arrived[2] = {0, 0}; // so far, over all collectives that used the slots
@@ -107,13 +107,13 @@ struct warp {
 
 class block {
   public:
-    // `stacks` has one for every thread, and is used again by the next block.
+    // `stacks` has one stack per thread; the next block uses them again.
     block(unsigned n_threads, const options &chosen, std::vector<std::unique_ptr<char[]>> &stacks,
           std::function<void()> kernel)
         : stacks_(stacks), fibers_(n_threads), warps_((n_threads + WARP - 1) / WARP),
           options_(chosen), kernel_(std::move(kernel)), random_(chosen.seed) {}
 
-    // Empty, or what the kernel did wrong.
+    // A mistake of the kernel; empty if there is none.
     std::string run() {
         block *const outer = current_;
         current_ = this;
@@ -144,8 +144,8 @@ class block {
             wait();
     }
 
-    // Publishes the lane's value and waits for the others'; returns all 32. `operation` must be one
-    // text for all lanes.
+    // Publishes the lane's value, waits for the others' values and returns all 32. `operation` must
+    // be the same pointer in all lanes.
     const uint32_t *exchange(const char *operation, uint32_t value) {
         warp &mine = warps_[running_->index / WARP];
         const unsigned number = running_->n_collectives++;
@@ -210,8 +210,8 @@ class block {
 #endif
     }
 
-    // Until the fiber leaves. (swapcontext would ask the kernel for the signal mask every time:
-    // that took half of all time.)
+    // Runs a fiber until it leaves. (swapcontext sets the signal mask by a system call every time,
+    // which took half of all time.)
     void go_on(fiber &f) {
         if (_setjmp(scheduler_) != 0)
             return;
@@ -244,7 +244,7 @@ class block {
         arrived_on(f.fake_stack);
     }
 
-    // Lets a warp go on for a while, its lanes in a random order, whatever the others do.
+    // Lets a warp run for a while, with its lanes in a random order, independently of other warps.
     void run_warp(unsigned w) {
         const unsigned first = w * WARP;
         const unsigned n = min(WARP, static_cast<unsigned>(fibers_.size()) - first);
@@ -285,8 +285,8 @@ class block {
     static inline block *current_ = nullptr;
 };
 
-// Runs a grid of one dimension; `shared` is the memory of one block after the other. Empty, or what
-// went wrong.
+// Runs a grid of one dimension; all blocks use the memory `shared` in turn. Returns what went
+// wrong, or an empty text.
 inline std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen,
                           void *shared, size_t shared_bytes, const std::function<void()> &kernel) {
     std::vector<std::unique_ptr<char[]>> stacks;
@@ -306,7 +306,7 @@ inline std::string launch(unsigned n_blocks, unsigned n_threads, const options &
     return "";
 }
 
-// The same; `kernel` gets the block's shared memory, a Memory.
+// Runs a grid whose `kernel` gets the block's shared memory, a Memory.
 template <class Memory, class Kernel>
 std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
     const std::unique_ptr<Memory> shared(new Memory);

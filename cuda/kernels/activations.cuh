@@ -1,9 +1,10 @@
-// activations.cuh - rows of activations to int8 in shared memory, by all threads of a block.
+// activations.cuh - brings rows of activations as int8 into shared memory, with all threads of a
+// block.
 //
 // The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = (1 / max(largest |x|,
 // 1e-5)) * 127, q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN
-// becomes zeros of scale 0 and is reported. No operation here is a product and a sum, so none can
-// be fused.
+// becomes zeros of scale 0 and is reported. No expression here multiplies and then adds, so nothing
+// can be fused.
 #pragma once
 
 namespace rsr {
@@ -18,8 +19,8 @@ static_assert(sizeof(act_row) == 64, "the header of rsr_abi.h has 64 bytes");
 
 enum : unsigned { INFINITY_BITS = 0x7f800000u };
 
-// TOKENS rows of COLS values, PADDED with zeros to whole steps of the kernel, and what belongs to a
-// row: its scale, and a share of its sum for every warp that quantised it.
+// TOKENS rows of COLS values, PADDED with zeros to whole steps of the kernel, with a scale for each
+// row, and a partial sum of the row for every warp that quantised it.
 template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struct act_rows {
     uint4 q[TOKENS][PADDED / 16];
     float scale[TOKENS];
@@ -40,7 +41,7 @@ template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struc
         return v;
     }
 
-    // |x| as bits: they order like the floats, with infinity and NaN above all numbers.
+    // |x| as bits: these have the order of the floats, with infinity and NaN above all numbers.
     static __device__ __forceinline__ unsigned magnitude(float x) {
         return __float_as_uint(x) & 0x7fffffffu;
     }
@@ -102,7 +103,7 @@ template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struc
         __syncthreads();
     }
 
-    // Activation rows, ldx bytes apart, whose scale and sum stay where they are. Ends with a
+    // Reads activation rows, ldx bytes apart; scale and sum stay in their rows. Ends with a
     // barrier.
     __device__ __forceinline__ void copy_rows(const char *x, size_t ldx, unsigned n_tokens) {
         for (unsigned t = 0; t < n_tokens; t++) {

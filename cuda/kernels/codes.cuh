@@ -1,4 +1,4 @@
-// codes.cuh - 16 bytes of packed codes to the operands of __dp4a.
+// codes.cuh - unpacks 16 bytes of codes into operands of __dp4a.
 //
 // A code is weight + 1: 0, 1 or 2. One 32-bit word holds groups of four codes, one in each byte's
 // place; unpack() puts group g of a word into groups[g]. kernels/matvec/matvec.h says which
@@ -11,7 +11,7 @@ enum codes { BITS2, BASE3 };
 
 template <codes CODES> struct codec;
 
-// Group g lies in bits 2g, 2g + 1 of every byte: a shift and a mask a group.
+// Group g is in bits 2g, 2g + 1 of every byte: one shift and one mask per group.
 template <> struct codec<BITS2> {
     enum : unsigned { GROUPS = 4 };
 
@@ -22,9 +22,9 @@ template <> struct codec<BITS2> {
     }
 };
 
-// A byte is ceil(v * 256 / 243) for the number v of five digits to base 3. Multiplied by 3, its
-// first digit carries out into the next byte and the rest stays: even and odd bytes therefore work
-// in 16-bit fields of a word each.
+// A byte is ceil(v * 256 / 243) for the number v of five digits to base 3. Multiplying it by 3
+// carries the first digit out into the next byte, and the rest stays. So even and odd bytes are
+// processed in 16-bit fields, in a word each.
 template <> struct codec<BASE3> {
     enum : unsigned { GROUPS = 5 };
 

@@ -1,19 +1,19 @@
 // matvec.cuh - y = W x for one ternary or binary matrix of a shape that is known when it is
 // compiled.
 //
-// A warp works on four rows with eight lanes each. A lane's 16-byte load brings 64 or 80 codes
-// (codes.cuh) of its row, the warp's together 512 consecutive bytes; that is a step, and STEPS
-// steps cover a row. ROW_WARPS warps of a block have rows of their own, COL_WARPS share a row's
-// steps. Codes are weight + 1, so the sum of the activations is subtracted once at the end. AHEAD
-// loads a lane are under way at any time, the first of them while the activations are quantised.
-// TOKENS tokens share one reading of the codes; more are done in turns.
+// A warp works on four rows with eight lanes each. A lane's 16-byte load has 64 or 80 codes
+// (codes.cuh) of its row; the loads of a warp are 512 consecutive bytes. That is a step, and STEPS
+// steps cover a row. ROW_WARPS warps of a block work on different rows, and COL_WARPS warps share a
+// row's steps. Codes are weight + 1, so the sum of the activations is subtracted once at the end.
+// Each lane has AHEAD loads in flight, and issues the first ones before the activations are
+// quantised. TOKENS tokens share one reading of the codes; more tokens are computed in turns.
 //
 //   SCALE  x: floats, 16-byte aligned rows ldx elements apart (ldx a multiple of 4), quantised;
 //          y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
 //   RAW    x: activation rows (rsr_abi.h) ldx bytes apart; y: int32 acc
 //
-// Launch with BLOCKS blocks of THREADS threads. *not_finite is set to 1 where x has an infinity or
-// a NaN.
+// Launch with BLOCKS blocks of THREADS threads. *not_finite is set to 1 if x has an infinity or a
+// NaN.
 #pragma once
 
 #include "activations.cuh"
@@ -27,7 +27,7 @@ struct arguments {
     const void *x;
     size_t ldx;
     const uint4 *codes;
-    const float *scale; // one, or one a row
+    const float *scale; // one scale, or one per row
     void *y;
     size_t ldy;
     unsigned n_tokens;
@@ -37,7 +37,7 @@ struct arguments {
 template <codes CODES, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
           unsigned AHEAD, unsigned TOKENS, bool SCALE_PER_ROW, epilogue EPILOGUE>
 struct matvec {
-    // An enumeration: constexpr members would be variables in the PTX.
+    // This is an enumeration because constexpr members would become variables in the PTX.
     enum : unsigned {
         LANES = 8, // on one row
         WARP_ROWS = 32 / LANES,
@@ -122,7 +122,7 @@ struct matvec {
         }
     }
 
-    // Sums of a row's lanes to shared memory. Ends with a barrier.
+    // Writes the sums of a row's lanes to shared memory. Ends with a barrier.
     static __device__ __forceinline__ void gather(memory &shared, unsigned n_tokens,
                                                   int (&acc)[TOKENS]) {
         const unsigned warp = threadIdx.x / 32;
