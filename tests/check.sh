@@ -92,7 +92,7 @@ fuzz_targets() {
 
 # Every target for a few seconds of one core.
 fuzz() {
-    fuzz_targets | xargs -P "$jobs" -n 1 tests/fuzz/run.sh -b build/asan 8
+    fuzz_targets | xargs -P "$jobs" -n 1 tests/fuzz/run.sh -b build/asan 5
 }
 
 # rsr-serve with the bundled model, for a minute.
