@@ -19,11 +19,11 @@ PICKED = 2**32 - 1  # UINT32_MAX: the log-probability of the token that is picke
 
 
 class Failed(Exception):
-    """A sentence of the library's."""
+    """An error message of the library."""
 
 
 class Model:
-    """A model with an engine and one sequence of tokens. One thread at a time uses it; any may call stop()."""
+    """A model with an engine and one sequence of tokens, for one thread at a time; any thread may call stop()."""
 
     def __init__(self, library, path):
         self.lib, self.err = rsr.load(library), rsr.RSR_ERROR_INIT()
@@ -53,7 +53,7 @@ class Model:
             raise Failed(self.err.message.decode(errors="replace"))
 
     def stop(self):
-        """Ends evaluate() in another thread, some milliseconds later, and every later one."""
+        """Ends evaluate() in another thread within some milliseconds, and every later call of it."""
         self.lib.rsr_cancel_request(self.cancel)
 
     def tokens(self, text):
@@ -89,7 +89,7 @@ class Model:
 
 
 def generate(model, prompt, n_tokens):
-    """The text and the log-probability of one token after the other; at the end text without a token."""
+    """Yields the text and the log-probability of each token; at the end, text without a token."""
     tokens = model.tokens(prompt)
     for _ in range(n_tokens):
         token, log_p = model.evaluate(tokens)

@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class Declarations:
-    """What headers declare. Types are Python expressions."""
+    """The declarations of headers. Types are Python expressions."""
 
     def __init__(self):
         self.macros, self.constants, self.initialisers = {}, {}, {}
@@ -50,7 +50,7 @@ class Declarations:
     # ---- Lines to tokens -----------------------------------------------------------------------------------------
 
     def preprocess(self, lines):
-        """The tokens of declarations, with their lines; what is defined goes to self.macros."""
+        """The tokens of declarations, with their lines; macros go to self.macros."""
         branches = []  # of the conditionals around a line: whether it is read
         numbered = enumerate(lines, 1)
         for self.line, line in numbered:
@@ -104,7 +104,7 @@ class Declarations:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
 
     def next(self, pattern=r"[A-Za-z_]\w*"):
-        """The next token, which is an identifier or as `pattern` says."""
+        """The next token, which must be an identifier or match `pattern`."""
         token = self.peek()
         self.line = self.tokens[min(self.at, len(self.tokens) - 1)][1]
         if not re.fullmatch(pattern, token):
@@ -175,7 +175,7 @@ class Declarations:
         return [kind for _, kind in self.typed(parameters, True)]
 
     def member(self, first=None):
-        """What stands before and around a name, which a parameter may lack; behind a comma the type of the first."""
+        """A declarator with its type. A parameter may have no name; after a comma the type is that of `first`."""
         if first:
             is_const, base = first.is_const, first.base
         else:
@@ -237,7 +237,7 @@ class Declarations:
     # ---- Python --------------------------------------------------------------------------------------------------
 
     def initialiser(self, name):
-        """The struct that a macro initialises, and how."""
+        """The struct that a macro initialises, and its values."""
         self.file, self.line = self.initialisers[name]
         struct = re.sub(r"_(INIT|DEFAULT)$", "", name).lower()
         body = " ".join(self.macros[name])

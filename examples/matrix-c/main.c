@@ -27,7 +27,7 @@ static void check(int status) {
     exit(1);
 }
 
-/* A batch, cut in as many parts as there are threads: each writes rows of its own. */
+/* A batch in as many parts as threads: each thread writes its own rows. */
 static float batch_x[N_VECTORS][COLS], batch_y[N_VECTORS][ROWS];
 
 static void *multiply_part(void *part) {

@@ -1,9 +1,9 @@
 /* Six prompts that join, stream and leave one engine, one of them cancelled: the loop of a server.
  * Usage: serve-loop MODEL.so [TOKENS]
  *
- * A thread steps the engine with one batch of all requests: what is left of their prompts, 16
- * tokens at a time, and the last token of those that are answered. The main thread is the clients.
- * Each text is the one that its prompt has alone, whoever is answered beside it.
+ * One thread steps the engine with a batch of all requests: the rest of their prompts, 16 tokens
+ * at a time, or the last generated token. The main thread plays the clients. The text of a request
+ * does not depend on the other requests in the batch.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,14 +21,14 @@ static const char *const prompts[N_REQUESTS] = {
     "And God said",     "Now these are the names of the children of Israel, which came into Egypt"};
 
 struct request {
-    uint32_t tokens[MAX_PROMPT]; /* to be evaluated: the prompt, then the last token */
+    uint32_t tokens[MAX_PROMPT]; /* tokens to evaluate: the prompt, then the last token */
     size_t n_tokens, n_done, n_generated;
     rsr_sequence *sequence;
     rsr_detokenizer *detokenizer;
-    FILE *client; /* where its text goes, as it comes */
+    FILE *client; /* receives the text as it comes */
     char *text;
     size_t text_bytes;
-    const char *end; /* why it ended; NULL: it goes on */
+    const char *end; /* why it ended; NULL: it is running */
     atomic_bool cancelled;
 };
 
@@ -38,7 +38,7 @@ struct server {
     size_t max_tokens;
     struct request requests[N_REQUESTS];
     atomic_size_t n_joined; /* requests that the loop may look at */
-    atomic_bool closed;     /* no more of them will join */
+    atomic_bool closed;     /* no more requests will join */
     bool failed;            /* the engine; `err` says why */
     rsr_error err;
 };
@@ -54,11 +54,11 @@ static void end(struct request *r, const char *why) {
         fwrite(text, 1, n, r->client);
     fclose(r->client); /* completes r->text */
     rsr_detokenizer_destroy(r->detokenizer);
-    rsr_sequence_destroy(r->sequence); /* its memory serves the others */
+    rsr_sequence_destroy(r->sequence); /* frees its memory for the others */
     r->end = why;
 }
 
-/* Streams a token that was picked, and makes it the next to be evaluated. */
+/* Streams a picked token, and makes it the next one to evaluate. */
 static void take(struct server *s, struct request *r, uint32_t token) {
     rsr_token_info info = RSR_TOKEN_INFO_INIT;
     const char *text = "";
@@ -78,7 +78,7 @@ static void take(struct server *s, struct request *r, uint32_t token) {
         end(r, "length");
 }
 
-/* One batch of all who are here. False: the engine failed. */
+/* Evaluates one batch of all active requests. False: the engine failed. */
 static bool step(struct server *s, size_t n_joined) {
     rsr_batch_entry entries[N_REQUESTS * PROMPT_PART];
     rsr_status statuses[N_REQUESTS * PROMPT_PART];
@@ -89,7 +89,7 @@ static bool step(struct server *s, size_t n_joined) {
     batch.entries = entries;
     batch.picks = picks;
     batch.picked = picked;
-    batch.statuses = statuses; /* a bad request ends alone */
+    batch.statuses = statuses; /* a bad request does not end the others */
     for (size_t i = 0; i < n_joined; i++) {
         struct request *r = &s->requests[i];
         if (is_active(r) && atomic_load(&r->cancelled))
