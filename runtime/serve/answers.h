@@ -42,7 +42,7 @@ struct serve_answer {
     bool streams, include_usage;
     bool base64;
     struct rsr_bytes *echo;       /* [n_prompts], texts of the prompts; NULL: not wanted */
-    enum serve_call_form calls;   /* of tools, in what is generated */
+    enum serve_call_form calls;   /* of tools, in the generated text */
     struct rsr_bytes head;        /* of an event's JSON, up to the choices */
     struct serve_cursor *cursors; /* [choices] of a stream; NULL: plain */
     size_t n_told;                /* choices sent of a plain answer that goes out in pieces */

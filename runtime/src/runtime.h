@@ -1,4 +1,4 @@
-/* runtime.h - what the runtime's files share about models and errors. */
+/* runtime.h - declarations about models and errors that the runtime's files share. */
 #ifndef RSR_RUNTIME_H
 #define RSR_RUNTIME_H
 

@@ -385,7 +385,7 @@ static struct chat_node *parse_binary(struct parser *p, size_t level) {
     return node;
 }
 
-/* The comparison at this place, passed; empty if there is none. */
+/* Takes the comparison operator that is next; empty: there is none. */
 static struct chat_string accept_comparison(struct parser *p) {
     static const char *const comparisons[] = {"==", "!=", "<", "<=", ">", ">="};
     for (size_t i = 0; i < sizeof(comparisons) / sizeof(comparisons[0]); i++)
@@ -469,7 +469,7 @@ static struct chat_node *parse_expression(struct parser *p) {
 
 static bool parse_body(struct parser *p, struct chat_node **first, const char *const *ends);
 
-/* {% already passed; expects its end. */
+/* Expects the end of a tag whose {% has been read. */
 static bool expect_block_end(struct parser *p) {
     if (p->at->kind == CHAT_BLOCK_END) {
         p->at++;
@@ -479,7 +479,7 @@ static bool expect_block_end(struct parser *p) {
     return false;
 }
 
-/* At {% with one of the names after it. */
+/* Whether {% and this name are next. */
 static bool at_block(const struct parser *p, const char *name) {
     return p->at->kind == CHAT_BLOCK_BEGIN && p->at[1].kind == CHAT_NAME &&
            chat_equals(p->at[1].text, name);
@@ -494,7 +494,7 @@ static bool end_block(struct parser *p, const char *name) {
     return expect_block_end(p);
 }
 
-/* After "if" or "elif". */
+/* Parses what follows "if" or "elif". */
 static struct chat_node *parse_if(struct parser *p) {
     static const char *const ends[] = {"elif", "else", "endif", NULL};
     static const char *const else_ends[] = {"endif", NULL};
@@ -565,7 +565,7 @@ static struct chat_node *parse_set(struct parser *p) {
     return expect_block_end(p) ? node : NULL;
 }
 
-/* (x, y=z) of a macro */
+/* Parses (x, y=z) of a macro. */
 static bool parse_parameters(struct parser *p, struct chat_node *macro) {
     struct chat_node **tail = &macro->args;
     bool had_default = false;
@@ -594,7 +594,8 @@ static bool parse_parameters(struct parser *p, struct chat_node *macro) {
     return true;
 }
 
-/* A block whose body is a function's to Jinja: what is set inside stays there. */
+/* Parses a block that Jinja treats like a function's body: variables that are set inside stay
+ * inside. */
 static bool parse_scope(struct parser *p, struct chat_node *node, const char *end) {
     const char *const ends[] = {end, NULL};
     uint32_t n_loops = p->n_loops;
@@ -606,7 +607,8 @@ static bool parse_scope(struct parser *p, struct chat_node *node, const char *en
     return ok && end_block(p, end);
 }
 
-/* Macros see what is set outside of all loops, macros and generations: they are made there. */
+/* Macros see only variables that are set outside of all loops, macros and generations, so they must
+ * be defined there. */
 static struct chat_node *parse_macro(struct parser *p) {
     if (p->n_scopes > 0)
         return refuse(p, "a macro inside a loop, macro or generation, which is not supported,",
@@ -671,7 +673,7 @@ static struct chat_node *parse_statement(struct parser *p) {
     return unexpected(p);
 }
 
-/* Statements up to a block of one of `ends`, which is not passed, or up to the end of the
+/* Parses statements up to a block of one of `ends`, which it does not take, or up to the end of the
  * source. */
 static bool parse_body(struct parser *p, struct chat_node **first, const char *const *ends) {
     if (!go_deeper(p, MAX_STATEMENT_DEPTH)) {

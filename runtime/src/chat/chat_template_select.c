@@ -1,7 +1,7 @@
 /* chat_template_select.c - the filters items, map, select, reject, selectattr and rejectattr.
  *
- * In Jinja they give generators, which have no length and can be gone through once: going through
- * one a second time is refused, since Jinja would find nothing there.
+ * In Jinja they give generators, which have no length and can be iterated once. A second iteration
+ * is refused, because Jinja would find nothing.
  */
 #include <string.h>
 
@@ -10,7 +10,7 @@
 /* Positions of the keywords of map, after the name of a filter and its arguments. */
 enum { MAP_ATTRIBUTE = 4, MAP_DEFAULT = 5 };
 
-/* What to go through; Jinja takes anything that is false for an empty list here. */
+/* The items to iterate over; Jinja takes any false value for an empty list here. */
 static struct chat_value items_of(const struct chat_call *c) {
     if (!chat_is_true(c->value))
         return (struct chat_value){.kind = CHAT_VALUE_LIST};
@@ -33,7 +33,7 @@ struct chat_value chat_items_filter(const struct chat_call *c) {
                                                 : chat_wrong_type(c);
 }
 
-/* "a.b" of an item: what Jinja's attribute getter finds. */
+/* "a.b" of an item, as Jinja's attribute getter finds it. */
 static struct chat_value get_path(const struct chat_call *c, struct chat_value item,
                                   struct chat_string path) {
     for (;;) {
@@ -55,8 +55,8 @@ static struct chat_arguments rest_of(const struct chat_call *c, uint32_t from) {
     return rest;
 }
 
-/* Items that pass a test, or else that fail it: of the item, or of its attribute `path`. Argument
- * number `from` names the test; without one, true values pass. */
+/* The items that pass a test (or fail it). The test looks at the item, or at its attribute `path`.
+ * Argument number `from` names the test; without one, true values pass. */
 static struct chat_value filter_items(const struct chat_call *c, const struct chat_string *path,
                                       uint32_t from, bool wanted) {
     struct chat_node test = {.kind = CHAT_TEST, .line = c->line};

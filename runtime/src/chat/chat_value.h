@@ -12,7 +12,7 @@ enum chat_value_kind {
     CHAT_VALUE_FLOAT, /* number; always finite */
     CHAT_VALUE_STRING,
     CHAT_VALUE_LIST,      /* integer: how deep lists nest inside */
-    CHAT_VALUE_GENERATOR, /* what select and map give: items to go through once */
+    CHAT_VALUE_GENERATOR, /* result of select and map: items that can be iterated once */
     CHAT_VALUE_MAPPING,   /* integer: as of a list */
     CHAT_VALUE_NAMESPACE,
     CHAT_VALUE_LOOP,
@@ -27,8 +27,9 @@ struct chat_value {
     const struct chat_value
         *items; /* LIST, GENERATOR: n_items; MAPPING: a key and its value each */
     size_t n_items;
-    uint64_t weight; /* LIST, MAPPING: of all values inside, however often they are shared */
-    bool *spent;     /* GENERATOR: whether it was gone through; shared by its copies */
+    uint64_t weight; /* LIST, MAPPING: number of all values inside, shared ones counted every
+                        time */
+    bool *spent;     /* GENERATOR: whether it was iterated; shared by its copies */
     struct chat_variable **names; /* NAMESPACE: the head of its list */
     const struct chat_loop *loop;
     const struct chat_node *macro;
@@ -45,7 +46,7 @@ struct chat_loop {
     size_t index;
 };
 
-/* Comparing and printing recurse, and go through a shared list each time they meet it. */
+/* Limits, because comparing and printing recurse and visit a shared list every time. */
 #define CHAT_MAX_LIST_DEPTH 64
 #define CHAT_MAX_LIST_WEIGHT (1u << 20)
 
@@ -62,7 +63,7 @@ struct chat_render {
     struct chat_variable *scope;     /* variables from here on belong to outer scopes */
     struct chat_variable *outermost; /* what macros see; set while an inner scope is entered */
     const char *stack_end;           /* frames below are too deep */
-    uint32_t n_calls;                /* of macros, one inside the other */
+    uint32_t n_calls;                /* depth of nested macro calls */
     uint64_t n_steps;
     rsr_status status;
     rsr_error *err;
@@ -90,11 +91,13 @@ struct chat_value chat_integer(int64_t value);
 struct chat_value chat_float(double value);
 struct chat_value chat_bool(bool value);
 struct chat_value chat_text(struct chat_string text);
-/* n zeroed values, to be filled in, as a list; NULL with the status set. */
+/* Makes a list of n zeroed values for the caller to fill. NULL: the status is set. */
 struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_value *list);
-/* The same for n pairs of a key and a value. */
+/* Makes a mapping of n zeroed pairs of key and value for the caller to fill. NULL: the status is
+ * set. */
 struct chat_value *chat_new_mapping(struct chat_render *r, size_t n, struct chat_value *mapping);
-/* The list or mapping is filled in: measures it, and refuses one that is too deep or too heavy. */
+/* Completes a list or mapping that has been filled: measures it, and refuses one that is too deep
+ * or has too many values. */
 struct chat_value chat_close_list(struct chat_render *r, uint32_t line, struct chat_value list);
 
 bool chat_is_true(const struct chat_value *value);
@@ -106,21 +109,21 @@ struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
                                    struct chat_string b);
 /* Adds to a text that grows; false without memory. */
 bool chat_put(struct rsr_chat_text *text, struct chat_string part);
-/* As many marks as bytes; false without memory. */
+/* Adds marks 0 until there are as many as bytes; false: no memory. */
 bool chat_pad_marks(struct rsr_chat_text *text);
-/* What stands after the first `begin` bytes, as a value of its own. */
+/* Copies the text after the first `begin` bytes to a new value. */
 struct chat_value chat_copy(struct chat_render *r, struct rsr_chat_text *text, size_t begin);
-/* All of it, which is freed; without `ok` there was no memory. */
+/* Makes a value of the whole text and frees the text; `ok` false: there was no memory. */
 struct chat_value chat_finish(struct chat_render *r, struct rsr_chat_text *text, bool ok);
 size_t chat_length(struct chat_string text); /* in characters */
 /* Byte offset of a character. */
 size_t chat_offset(struct chat_string text, size_t index);
 /* The value of a key, or NULL. */
 const struct chat_value *chat_look_up(const struct chat_value *mapping, struct chat_string key);
-/* Whether Python's dict has a method of this name, which Jinja takes for a missing key, and instead
- * of an attribute. */
+/* Whether Python's dict has a method of this name. Jinja finds the method before an attribute, and
+ * for a missing key. */
 bool chat_is_method_of_mapping(struct chat_string name);
-/* The value of a[key] for a key that is a string; what is not there is undefined. */
+/* The value of a[key] for a string as key; a missing one is undefined. */
 struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct chat_value *of,
                             struct chat_string key);
 /* The characters of a string, the keys of a mapping, or the items of a list or generator. */
@@ -131,14 +134,13 @@ bool chat_contains(struct chat_string text, struct chat_string part, size_t *at)
 
 bool chat_is_number(const struct chat_value *v);
 double chat_as_double(const struct chat_value *number);
-/* Towards 0; false if that is no int64. */
+/* Rounds a number towards 0; false: the result is no int64. */
 bool chat_as_integer(const struct chat_value *number, int64_t *out);
 int chat_order_numbers(const struct chat_value *a, const struct chat_value *b);
-/* a op b as Python computes it; false where Python raises, and where the result is no int64 or not
- * finite. */
+/* a op b as Python computes it. False: Python raises, or the result is no int64 or not finite. */
 bool chat_calculate(struct chat_string op, const struct chat_value *a, const struct chat_value *b,
                     struct chat_value *result);
-/* Python's repr: the shortest digits that are read back as this number. */
+/* Python's repr: the shortest digits that read back as this number. */
 #define CHAT_FLOAT_BYTES 32
 void chat_print_float(double number, char out[CHAT_FLOAT_BYTES]);
 
@@ -153,14 +155,14 @@ struct chat_value chat_format_braces(struct chat_render *r, uint32_t line,
                                      struct chat_string format,
                                      const struct chat_arguments *arguments);
 
-/* Looked up by name; unknown ones are refused with it. */
+/* Looks up by name; an unknown name is refused. */
 struct chat_value chat_apply_filter(struct chat_render *r, const struct chat_node *node,
                                     const struct chat_value *value,
                                     const struct chat_arguments *arguments);
 struct chat_value chat_apply_test(struct chat_render *r, const struct chat_node *node,
                                   const struct chat_value *value,
                                   const struct chat_arguments *arguments);
-/* A method of a string. */
+/* Calls a method of a string. */
 struct chat_value chat_call_method(struct chat_render *r, uint32_t line, struct chat_string name,
                                    const struct chat_value *value,
                                    const struct chat_arguments *arguments);

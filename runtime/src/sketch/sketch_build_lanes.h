@@ -110,7 +110,7 @@ TARGET static float measure_all(struct rsr_sketch_making *making) {
     return largest_lane(largest);
 }
 
-/* Turns means into codes, and stores what the codes decode to as the centre. */
+/* Turns means into codes, and takes the decoded codes as the centre. */
 TARGET static void store_centre(struct rsr_sketch_making *making) {
     int8_t *codes = (int8_t *)making->block + making->shape->centre_at + sizeof(float);
     for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES) {

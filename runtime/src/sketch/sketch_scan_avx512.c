@@ -333,7 +333,7 @@ INLINE void sharpen_parts(const struct rsr_sketch_query *query, struct rsr_sketc
     }
 }
 
-/* The lower half plus the upper one, and so on: four vectors' sums. */
+/* The sums of four vectors: adds the upper half to the lower half, and so on. */
 INLINE __m128 halve_4_times(const __m512 *parts) {
     __m128 fours[TOGETHER];
     EACH(i, TOGETHER) {

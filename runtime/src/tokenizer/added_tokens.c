@@ -59,8 +59,8 @@ static uint32_t lower_bound(const struct rsr_added_tokens *set, uint32_t low, ui
     return low;
 }
 
-/* The longest token at the front of text[0..n), or NULL; of special ones, none with a marked
- * byte. */
+/* The longest token at the front of text[0..n), or NULL. Special tokens with a marked byte do not
+ * count. */
 static const struct rsr_added_token *longest_at(const struct rsr_added_tokens *set,
                                                 const char *text, const uint8_t *marks, size_t n) {
     bool is_marked = marks && marks[0];
@@ -136,7 +136,8 @@ static size_t skip_spaces(const char *text, size_t at, size_t n) {
     return at;
 }
 
-/* Whether a match may stand; a refused one is still passed over, as the library does. */
+/* Whether a match is accepted; the text of a rejected one is skipped all the same, as in the
+ * library. */
 static bool is_wanted(const struct rsr_added_token *token, const char *text, size_t begin,
                       size_t end, size_t n, bool parse_special) {
     if (!parse_special && (token->flags & RSR_TOKEN_SPECIAL))

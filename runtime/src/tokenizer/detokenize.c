@@ -120,7 +120,7 @@ static bool end_run(struct rsr_text_stream *s, struct rsr_bytes *out) {
     return ok;
 }
 
-/* Appends the text of a token with its literals replaced, or the byte that it then stands for. */
+/* Appends a token's text with literals replaced, or its byte if that text is <0xNN>. */
 static rsr_status append_replaced(const struct rsr_tokenizer_header *header, const char *text,
                                   size_t n, bool first, struct rsr_bytes *out, bool *is_byte,
                                   rsr_error *err) {

@@ -41,7 +41,7 @@ RSR_NODISCARD rsr_status rsr_text_stream_find(struct rsr_text_stream *s, uint32_
 RSR_NODISCARD rsr_status rsr_text_stream_push(struct rsr_text_stream *s, uint32_t token,
                                               struct rsr_bytes *out, rsr_error *err);
 
-/* Appends what is held back: no token follows, or none that belongs to it. */
+/* Appends the text that is held back, because no token follows that belongs to it. */
 RSR_NODISCARD rsr_status rsr_text_stream_finish(struct rsr_text_stream *s, struct rsr_bytes *out,
                                                 rsr_error *err);
 

@@ -51,7 +51,7 @@ struct rewriter {
     struct rsr_bytes out;
     bool in_class;
     bool class_is_empty;
-    size_t atom;               /* where in `out` begins what a quantifier would repeat */
+    size_t atom;               /* place in `out` of the part that a quantifier would repeat */
     bool atom_is_repeated;     /* by a quantifier that was just read */
     size_t groups[MAX_GROUPS]; /* where the open ones begin */
     uint32_t n_groups;

@@ -1,5 +1,5 @@
-/* text.c - the text side of a model: built at open, asked by rsr_tokenize, rsr_chat_format and
- * rsr_chat_tokens. */
+/* text.c - tokenizer and chat template of a model, made when it is opened; rsr_tokenize,
+ * rsr_chat_format and rsr_chat_tokens. */
 #include <stdlib.h>
 #include <string.h>
 

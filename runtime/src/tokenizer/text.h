@@ -20,8 +20,7 @@ struct rsr_text {
 /* Whether the model is of this process and has a tokenizer. */
 RSR_NODISCARD rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err);
 
-/* rsr_tokenize without a capacity: the tokens are the caller's, to be freed; NULL if there are
- * none. */
+/* rsr_tokenize without a capacity: the caller frees the tokens; NULL if there are none. */
 RSR_NODISCARD rsr_status rsr_tokenize_all(const rsr_model *model, const char *text,
                                           size_t text_bytes, uint32_t flags, uint32_t **tokens,
                                           size_t *n_tokens, rsr_error *err);

@@ -16,7 +16,7 @@
 #define MOST_NFC_BYTES 5u
 
 static bool knows_all_bytes(const struct rsr_tokenizer_header *header) {
-    for (uint32_t b = 0; b < 0xf5; b++) /* in UTF-8 these are all, but for C0 and C1 */
+    for (uint32_t b = 0; b < 0xf5; b++) /* the bytes of UTF-8, except C0 and C1 */
         if (header->byte_token[b] == RSR_NO_TOKEN && b != 0xc0 && b != 0xc1)
             return false;
     return true;

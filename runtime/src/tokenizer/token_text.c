@@ -9,7 +9,7 @@ struct rsr_detokenizer {
     const struct rsr_api *api; /* first, always */
     uint32_t flags;
     struct rsr_text_stream stream;
-    struct rsr_bytes text; /* what the last call gave */
+    struct rsr_bytes text; /* the text that the last call returned */
 };
 
 static void begin(rsr_detokenizer *d, const rsr_model *model) {

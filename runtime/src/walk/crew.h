@@ -35,7 +35,7 @@ struct rsr_attention {
     const char *name;
     /* The default of rsr_attention_options.min_keys; NULL: 0. */
     uint32_t (*min_keys)(const rsr_louver_threshold *threshold);
-    /* Called first; sets what the others need. */
+    /* Called first; prepares the data that the other functions need. */
     RSR_NODISCARD rsr_status (*begin)(struct rsr_crew *crew, rsr_error *err);
     /* Size of a sidecar in the KV pages; 0: none. */
     uint32_t (*sidecar_bytes)(const struct rsr_crew *crew);
