@@ -1,10 +1,10 @@
-/* chat.js - conversations with a model, or texts that it goes on with where it has no chat template: streaming,
- * stopped, edited and written again, with the settings of sampling. */
+/* chat.js - conversations with a model, or continued texts if it has no chat template: streamed, stopped, edited and
+ * regenerated, with settings of sampling. */
 'use strict';
 
 const PATHS = {chat: '/v1/chat/completions', text: '/v1/completions'};
 const NAMES = {chat: {user: 'You', assistant: 'Answer'}, text: {user: 'Text', assistant: 'Continuation'}};
-/* What is told of how an answer ended; nothing of one that is complete. */
+/* Notes about the end of an answer; a complete one has none. */
 const ENDINGS = {length: 'ended by the limit of tokens', tool_calls: 'calls a tool'};
 const N_ALTERNATIVES = 8, DEFAULT_TEXT_TOKENS = 256;
 
@@ -19,8 +19,8 @@ function contentOf(conversation, messages, system) {
     return {messages: [...first, ...messages.map(({role, content}) => ({role, content}))]};
 }
 
-/* What the reader left empty is the server's default, but for the seed, which the answer tells, and the length of texts,
-   which would be 16 tokens. */
+/* Empty fields use the server's defaults, with two exceptions: the seed, which the answer shows, and the length of
+   texts, whose default would be 16 tokens. */
 function requestOf(conversation, messages, model, settings) {
     const body = {model: model.id, stream: true, stream_options: {include_usage: true},
         seed: crypto.getRandomValues(new Uint32Array(1))[0] >>> 1, ...contentOf(conversation, messages, settings.system)};
@@ -34,7 +34,7 @@ function requestOf(conversation, messages, model, settings) {
     return body;
 }
 
-/* An answer as it comes: what the events told, and when. */
+/* An answer as it comes: its events and their times. */
 class Run {
     constructor(seed) {
         this.controller = new AbortController();
@@ -104,7 +104,7 @@ class MessageView {
         this.element.setAttribute('aria-busy', String(runs && this.message === this.conversation.messages.at(-1)));
     }
 
-    /* The text becomes a field: Escape leaves it as it was, Ctrl and Enter take it. */
+    /* Shows the text in a field: Escape discards changes, Ctrl and Enter accept them. */
     edit() {
         const rows = Math.min(16, this.message.content.split('\n').length + 1);
         const field = h('textarea', {'aria-label': 'Edited text', rows});
@@ -195,7 +195,7 @@ class Chat {
                 h('span', {class: 'grow'}), this.stopButton, this.sendButton));
     }
 
-    /* Called again when models are known anew. */
+    /* Called again when the list of models changes. */
     take(models) {
         this.models = models.filter(model => model.generates !== false);
         this.select.replaceChildren(...this.models.map(model => h('option', {value: model.id}, model.id)));
@@ -215,7 +215,7 @@ class Chat {
             this.show();
     }
 
-    /* What the model was published with, where a field is empty. */
+    /* Shows the checkpoint's values in empty fields. */
     tellDefaults() {
         const model = this.model(), own = model && model.report && model.report.sampling || {};
         for (const input of this.element.querySelectorAll('.fields input'))
@@ -327,7 +327,8 @@ class Chat {
         this.answer(conversation);
     }
 
-    /* A text of the reader's gets a new answer in place of all that came after it; one of the model's is only changed. */
+    /* An edited text of the reader gets a new answer, which replaces everything after it. A text of the model is only
+     * changed. */
     takeEdited(conversation, message, content) {
         const at = conversation.messages.indexOf(message);
         conversation.messages[at] = {role: message.role, content};
@@ -382,7 +383,8 @@ class Chat {
             this.changed(conversation);
     }
 
-    /* The end stays in sight, unless the reader has gone elsewhere; looked at once a frame, as it lays out the page. */
+    /* Keeps the end visible unless the reader has scrolled away. Checks once per frame, because it forces a layout of
+     * the page. */
     grow(add) {
         const looks = this.frame === null;
         const isAtEnd = looks && this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;

@@ -4,10 +4,10 @@
 
 const MAX_FILE_BYTES = 64 << 20, MAX_RESULTS = 10000;
 
-/* What an object is, by a key that only it has: as rsr_bench_compare.c tells them. */
+/* The kind of an object, by a key that only this kind has, as in rsr_bench_compare.c. */
 const RESULT_KEYS = {kernel: 'streamed_us', attention: 'louver_us', model: 'floor_tps', report: 'targets'};
 
-/* Where the object that begins at `from` ends. */
+/* The end of the object that begins at `from`. */
 function endOfObject(text, from) {
     const marks = /"(?:[^"\\]|\\.)*"|[{}]/gs;
     let depth = 0;
@@ -20,7 +20,7 @@ function endOfObject(text, from) {
     return text.length;
 }
 
-/* One object or several, one after the other. Throws a sentence. */
+/* Reads one or several consecutive objects. Throws an error with a message. */
 function resultsOf(file, text) {
     const results = [];
     for (let at = text.search(/\S/); at >= 0 && at < text.length; at += text.slice(at).search(/\S|$/)) {

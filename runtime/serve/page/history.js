@@ -1,10 +1,11 @@
-/* history.js - conversations and settings, as the browser keeps them: an item a conversation, so that two tabs do not
- * write over each other's. What was kept by another version of this page, or by nobody, is checked and left out. */
+/* history.js - conversations and settings that the browser keeps: one item for each conversation, so that two tabs do
+ * not overwrite each other's. Items may be of another version of this page, or damaged: they are checked, and bad ones
+ * are ignored. */
 'use strict';
 
 const CONVERSATION_NAME = 'rsr-serve/conversation/', SETTINGS_NAME = 'rsr-serve/settings';
 
-/* name: of the API; what the reader reads; bounds, of the API too; note. */
+/* name in the API; label for the reader; bounds of the API; note. */
 const SETTINGS = [
     {name: 'temperature', label: 'Temperature', least: 0, most: 2, step: 0.05},
     {name: 'top_p', label: 'Top-p', least: 0, most: 1, step: 0.01},
@@ -13,7 +14,7 @@ const SETTINGS = [
     {name: 'seed', label: 'Seed', least: 0, most: 4294967295, step: 1},
     {name: 'max_tokens', label: 'Max tokens', least: 1, most: 1000000, step: 1}];
 
-/* {role: 'user' | 'assistant', content, note, error}; note: what was told of an answer. */
+/* {role: 'user' | 'assistant', content, note, error}; note: a remark about an answer. */
 function validMessage(message) {
     return message && ['user', 'assistant'].includes(message.role) && typeof message.content === 'string' &&
         ['undefined', 'string'].includes(typeof message.note) && ['undefined', 'string'].includes(typeof message.error);
@@ -56,7 +57,7 @@ function titleOf(conversation) {
     return first ? first.content.trim().slice(0, 80) : 'New conversation';
 }
 
-/* Text of the fields by their names; '' is the server's default. */
+/* Texts of the fields by name; '' is the server's default. */
 function keptSettings() {
     const settings = parsed(kept('localStorage', SETTINGS_NAME)) || {};
     const texts = ['model', 'system', ...SETTINGS.map(s => s.name)];

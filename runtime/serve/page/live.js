@@ -1,5 +1,5 @@
-/* live.js - what the server does now: /metrics and /slots each second while this view is shown, and what became of
- * their numbers over the last minutes. */
+/* live.js - the state of the server: /metrics and /slots every second while this view is shown, and their numbers over
+ * the last minutes. */
 'use strict';
 
 const PERIOD_MS = 1000, N_SAMPLES = 300;
@@ -29,13 +29,13 @@ function readMetrics(text) {
 
 const valueOf = (sample, name) => sample.values.get(`rsr_${name}`) || 0;
 
-/* Of a counter, a second; none where the server has begun anew. */
+/* The rate of a counter per second; 0 if the server has restarted. */
 function rateOf(samples, i, name, steps = 1) {
     const from = samples[Math.max(0, i - steps)], to = samples[i];
     return to.at > from.at ? Math.max(0, valueOf(to, name) - valueOf(from, name)) * 1000 / (to.at - from.at) : 0;
 }
 
-/* Below which a share of what was observed between two samples lies, in the middle of its bucket; null: nothing was. */
+/* The quantile of the observations between two samples, as the middle of its bucket; null: there were none. */
 function quantileBetween(from, to, name, share) {
     const before = from.buckets.get(`rsr_${name}`), after = to.buckets.get(`rsr_${name}`);
     if (!before || !after || before.length !== after.length)
@@ -49,12 +49,13 @@ function quantileBetween(from, to, name, share) {
 
 /* ---- drawings ---------------------------------------------------------------------------------- */
 
-/* Lines over the last minutes, one at least: [{name, className, values}], a value a sample, null: none. */
+/* Lines over the last minutes, at least one: [{name, className, values}]; values has one value per sample, null:
+ * none. */
 function timeDrawing(lines, least, width, label, format) {
     const height = 150, left = 56, right = width - 8, top = 8, bottom = height - 22;
     const most = Math.max(least, ...lines.flatMap(l => l.values.filter(v => v !== null))) * 1.08;
     const shown = Math.max(60e3 / PERIOD_MS, lines[0].values.length - 1), y = linear(most, bottom, top);
-    const x = back => right - back / shown * (right - left); /* of so many samples before the last one */
+    const x = back => right - back / shown * (right - left); /* x of the sample `back` samples before the last one */
     const minutes = [0, 1, 2, 3, 4, 5].map(n => ({n, at: x(n * 60e3 / PERIOD_MS)}));
     const pathOf = values => values.map((value, i) => value === null ? ''
         : `${i === 0 || values[i - 1] === null ? 'M' : 'L'}${round(x(values.length - 1 - i))} ${round(y(value))}`).join('');
@@ -117,7 +118,7 @@ class Live {
         document.addEventListener('visibilitychange', () => this.turn());
     }
 
-    /* Asks only while somebody looks. */
+    /* Asks the server only while the view is visible. */
     async turn() {
         if (this.isAsking)
             return;

@@ -1,5 +1,5 @@
-/* models.js - the models that are served, and of each what the module knows of itself (/report.json): its sizes, and
- * which kernel computes each layer, and why. */
+/* models.js - the served models and the reports of their modules (/report.json): sizes, which kernel computes each
+ * layer, and why. */
 'use strict';
 
 const addressOf = model => `#model/${encodeURIComponent(model.id)}`;
@@ -28,7 +28,7 @@ const factOf = (model, name) => model.report && model.report[name] || '–';
 
 /* ---- one model --------------------------------------------------------------------------------- */
 
-/* In the shape that drawings of the compiler's report take (figures.js). */
+/* Converts a report to the form that the drawings of the compiler's report need (figures.js). */
 const layersOf = report => report.kernels.map(kernel => ({...kernel, decode: kernel, alphabet: 'ternary',
     regime: kernel.decodes === false ? 'prefill' : 'decode'}));
 
@@ -75,7 +75,7 @@ function factText(name, value) {
         : /bytes/.test(name) ? bytes(value) : value.toLocaleString('en');
 }
 
-/* Names as they are in rsr-run --info, but for what is drawn. */
+/* Facts with the names of rsr-run --info, without those that are drawn. */
 function reportFacts(report) {
     const drawn = ['id', 'kernels', 'token_bytes_by_role'];
     return Object.entries(report).filter(([name, value]) => value !== null && !drawn.includes(name))

@@ -1,10 +1,10 @@
-/* server.js - asks the server that sent this page: replies as JSON and as events, the key that it may want, and what
- * it knows of its models. */
+/* server.js - requests to the server that sent this page: replies as JSON and as events, the key if it is needed, and
+ * facts about the models. */
 'use strict';
 
 /* ---- what the browser keeps -------------------------------------------------------------------- */
 
-/* Of localStorage or sessionStorage; a browser may forbid both, then nothing is kept. */
+/* Uses localStorage or sessionStorage. A browser may forbid both; then nothing is kept. */
 function keep(storage, name, value) {
     try {
         if (value === null)
@@ -40,7 +40,7 @@ function parsed(text) {
 const KEY_NAME = 'rsr-serve/key';
 const access = {key: kept('sessionStorage', KEY_NAME) || '', asking: null};
 
-/* Asks the reader once, whoever waits; false: the reader has none. */
+/* Asks the reader once, even if several requests wait; false: the reader has no key. */
 function askForKey() {
     if (access.asking)
         return access.asking;
@@ -76,7 +76,8 @@ class Refusal extends Error {
     }
 }
 
-/* A reply whose status says that it is well. body: sent as JSON; asks: whether the reader may be asked for a key. */
+/* Returns a reply with a successful status, or throws. body: sent as JSON; asks: whether the reader may be asked for a
+ * key. */
 async function request(path, body, signal, asks = true) {
     const headers = access.key ? {Authorization: `Bearer ${access.key}`} : {}, used = access.key;
     if (body)
@@ -126,7 +127,7 @@ async function* eventsOf(reply) {
 
 /* ---- models ------------------------------------------------------------------------------------ */
 
-/* As /v1/models lists them, each with what /report.json has of it; report: null where that has nothing. */
+/* The models of /v1/models, each with its entry of /report.json; report: null if there is none. */
 async function loadModels() {
     const list = (await requestJson('/v1/models')).data, reports = (await requestJson('/report.json')).models;
     return list.map(model => ({...model, report: reports.find(report => report.id === model.id) || null}));

@@ -4,7 +4,7 @@
 
 /* ---- tokens of a reply ------------------------------------------------------------------------- */
 
-/* Of a token as chats tell it; of completions a part of a character is "bytes:\xe2\x82". */
+/* The bytes of a token. Chats give them as a list; in completions a part of a character is "bytes:\xe2\x82". */
 function bytesOf(words, list) {
     if (Array.isArray(list))
         return list;
@@ -27,8 +27,8 @@ function tokensOf(logprobs) {
 /* Tokens of less than `share` are marked, the darker the less. */
 const SHADES_OF_DOUBT = [0.05, 0.2, 0.5];
 
-/* Text and tokens come apart: a character may need several tokens, stop and special tokens have no text, and what
-   may begin a stop string comes late. Tokens whose text is not what comes next stay without a place. */
+/* Text and tokens arrive separately: a character may need several tokens, stop and special tokens have no text, and
+   text that may begin a stop string comes late. Tokens that do not match the next text get no place. */
 class TokenText {
     constructor() {
         this.element = h('div', {class: 'words', role: 'group', tabindex: 0, 'aria-label': 'Answer'});
@@ -72,7 +72,7 @@ class TokenText {
     }
 }
 
-/* null: it ends within a character; anyway: whatever it is. */
+/* null: the text ends within a character; `anyway` decodes it all the same. */
 function decoded(list, anyway) {
     try {
         return new TextDecoder('utf-8', {fatal: !anyway, ignoreBOM: true}).decode(new Uint8Array(list));
@@ -90,7 +90,7 @@ function doubtOf(token) {
 
 const tip = h('div', {id: 'tip', role: 'tooltip', 'aria-live': 'polite', hidden: true});
 
-/* Spaces and ends of lines are seen. */
+/* Makes spaces and ends of lines visible. */
 const visible = words => words.replace(/ /g, '␣').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(nothing)';
 
 function hintRows(token) {
@@ -104,7 +104,7 @@ function hintRows(token) {
     });
 }
 
-/* Of one token at a time; null: of none. */
+/* Shows the hint of one token; null: hides it. */
 function showHint(span) {
     const before = document.querySelector('.token.current');
     if (before)
@@ -123,7 +123,7 @@ function showHint(span) {
 addEventListener('resize', () => showHint(null));
 addEventListener('hashchange', () => showHint(null));
 
-/* By pointer, and by arrows where the text has the focus. */
+/* Hints follow the pointer, or the arrow keys if the text has the focus. */
 function tokenHints(element) {
     element.addEventListener('pointerover', event => showHint(event.target.closest('.token')));
     for (const type of ['pointerleave', 'blur'])

@@ -16,14 +16,14 @@ class Page {
         document.body.append(h('a', {class: 'skip', href: '#page', click: skip}, 'To the content'),
             h('nav', {'aria-label': 'Views'}, h('b', {}, 'rsr-serve'), this.links), this.told, this.main, tip);
         addEventListener('hashchange', () => this.show());
-        /* A file that is dropped beside its place would replace the page. */
+        /* Without this, a file dropped at another place would replace the page. */
         for (const type of ['dragover', 'drop'])
             document.addEventListener(type, event => event.preventDefault());
         this.show();
         this.load();
     }
 
-    /* Again until the server has loaded its models. */
+    /* Repeats until the server has loaded its models. */
     async load() {
         try {
             this.models = await loadModels();
