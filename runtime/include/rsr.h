@@ -40,10 +40,10 @@
  *               ignored.
  *   Ages        a module brings its own runtime: this library opens modules that an older or a
  *               newer rsrc made, from the first one with ABI 9 on. A module's runtime may be too
- *               old to have a function: the call then fails with RSR_ERR_ABI. It leaves those members
- *               of an info struct unchanged that it does not know. A struct that the library hands out
- *               (rsr_generated, rsr_probe_point, rsr_model_info.sampling) has only the members
- *               within its size_bytes.
+ *               old to have a function: the call then fails with RSR_ERR_ABI. It leaves those
+ *               members of an info struct unchanged that it does not know. A struct that the
+ *               library hands out (rsr_generated, rsr_probe_point, rsr_model_info.sampling) has
+ *               only the members within its size_bytes.
  *   Callbacks   must return: no longjmp, no exception. They may call this library, also with the
  *               engine that called them.
  *   Silence     the library never prints, exits, or reads the environment.
