@@ -47,7 +47,7 @@ rsr_status rsr_append_replaced(struct rsr_bytes *out, const char *text, size_t n
     return RSR_OK;
 }
 
-/* Appends the text as changed by one normalizer. Only the literals of its kind were checked before. */
+/* Appends the text as changed by one normalizer. Only the literals of its kind were checked. */
 static rsr_status apply(const struct rsr_encoder *encoder, const struct rsr_normalizer *normalizer,
                         const char *text, size_t n_bytes, struct rsr_bytes *out, rsr_error *err) {
     bool ok;
