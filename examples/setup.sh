@@ -3,8 +3,8 @@
 
 BUILD_PACKAGES="cmake ninja-build pkg-config gcc libc6-dev llvm-19-dev lld-19 libyaml-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libxml2-dev python3"
 TEST_PACKAGES="g++ clang-format-14 clang-19 libclang-rt-19-dev libomp-19-dev llvm-19-tools python3-venv binutils curl jq locales strace valgrind chromium chromium-driver"
-# For AArch64: a C compiler, the emulator, and what the runtime and rsr-run are made of. There it is the machine
-# itself, for which Debian has no cross compiler.
+# For AArch64: a C compiler, the emulator, and the libraries of the runtime and rsr-run. On an AArch64 machine the
+# native compiler is used, because Debian has no cross compiler for it.
 CROSS_PACKAGES="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 [ "$(uname -m)" != aarch64 ] || CROSS_PACKAGES=
 CROSS_LIBRARIES="libpcre2-dev libutf8proc-dev libjansson-dev"
@@ -37,8 +37,8 @@ install_packages() {
     }
 }
 
-# unpack_sysroot DIR: the arm64 libraries under DIR. apt keeps lists and packages of its own there,
-# so that this machine neither installs them nor learns of another architecture; it needs no root.
+# unpack_sysroot DIR: unpacks the arm64 libraries under DIR. apt keeps its own lists and packages there, so this
+# machine neither installs them nor gets another architecture. It needs no root.
 unpack_sysroot() {
     sysroot=$1
     [ ! -e "$sysroot/complete" ] || return 0
