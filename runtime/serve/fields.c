@@ -210,6 +210,6 @@ struct serve_model *serve_read_model(struct serve_server *server, const json_t *
                    "'model' must be the name of a model that /v1/models lists.");
     else
         serve_fail(error, 404, "model_not_found", "model",
-                   "There is no model \"%.200s\" here; /v1/models lists those that are.", name);
+                   "There is no model \"%.200s\" here; /v1/models lists the models.", name);
     return NULL;
 }

@@ -328,7 +328,7 @@ static bool is_longer(const struct peer *peer, size_t n_bytes) {
 
 static void refuse_long(struct peer *peer) {
     serve_fail(&peer->refusal, 413, "request_too_large", NULL,
-               "The request has more than %zu bytes, which --max-body allows.",
+               "The request has more than the %zu bytes that --max-body allows.",
                peer->http->server->settings->max_body);
 }
 
@@ -353,9 +353,8 @@ static void check_request(struct peer *peer, const char *method) {
     peer->has_key = serve_access_has_key(peer->http->access, header(peer, "Authorization"));
     if (!serve_access_knows_host(peer->http->access, host))
         serve_fail(error, 403, "unknown_host", NULL,
-                   "The Host header says \"%.100s\", which is not known to be this server; "
-                   "--allow-host %.100s "
-                   "lets it in.",
+                   "The Host header says \"%.100s\", which is not a known name of this server; the "
+                   "option --allow-host %.100s allows it.",
                    host, host);
     else if (is_longer(peer, peer->http->server->settings->max_body))
         refuse_long(peer);

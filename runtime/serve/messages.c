@@ -149,8 +149,8 @@ static bool add_calls(const struct serve_model *model, const struct message *m, 
     size_t i;
     if ((is_tool || json_array_size(m->tool_calls) > 0) && model->tools == SERVE_TOOLS_NONE)
         return serve_fail(error, 400, "unsupported_parameter", where,
-                          "'%s' is of tools, which the chat template of the model '%.100s' does "
-                          "not tell in a form that is read here.",
+                          "'%s' belongs to tools, which the chat template of the model '%.100s' "
+                          "does not present in a form that this server reads.",
                           where, model->name);
     if (json_array_size(m->tool_calls) == 0)
         return true;

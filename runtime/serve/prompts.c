@@ -21,10 +21,10 @@ bool serve_check_generates(const struct serve_model *model, struct serve_error *
 
 bool serve_check_chat(const struct serve_model *model, struct serve_error *error) {
     if (!model->info.has_chat_template)
-        return serve_fail(error, 400, "unsupported_model", "model",
-                          "The model '%.100s' has no chat template: it goes on from texts, at "
-                          "/v1/completions.",
-                          model->name);
+        return serve_fail(
+            error, 400, "unsupported_model", "model",
+            "The model '%.100s' has no chat template: it continues texts, at /v1/completions.",
+            model->name);
     return model->info.chat_problem == NULL ||
            serve_fail(error, 400, "unsupported_model", "model",
                       "The chat template of the model '%.100s' renders no conversation: %.400s.",

@@ -24,28 +24,28 @@ struct option {
 
 static const struct option options_table[] = {
     {"--model", "NAME=FILE.so", VALUE_MODEL, 0, 0, 0, NULL,
-     "serve this model under this name; several times for several; FILE.so alone is its own name"},
+     "serve this model under this name; may be given several times; FILE.so alone is its own name"},
     {"--host", "ADDRESS", VALUE_TEXT, FIELD(host), 0, 0, NULL,
-     "listen here (127.0.0.1); beyond this machine only with --api-key-file or --no-auth"},
+     "listen here (127.0.0.1); other machines are served only with --api-key-file or --no-auth"},
     {"--port", "N", VALUE_COUNT, FIELD(port), 0, 65535, NULL,
-     "listen on this port (8080); 0: any free one, which is told"},
+     "listen on this port (8080); 0: any free one, which is printed"},
     {"--unix", "PATH", VALUE_TEXT, FIELD(unix_path), 0, 0, NULL,
      "listen on this socket in place of a port"},
     {"--api-key-file", "FILE", VALUE_TEXT, FIELD(key_file), 0, 0, NULL,
-     "ask for one of the keys in this file, one a line"},
+     "require one of the keys in this file, one per line"},
     {"--no-auth", NULL, VALUE_FLAG, FIELD(no_auth), 0, 0, NULL,
-     "serve without keys beyond this machine: whoever reaches the port may use the models"},
+     "serve other machines without keys: anybody who reaches the port may use the models"},
     {"--allow-host", "NAMES", VALUE_TEXT, FIELD(hosts), 0, 0, NULL,
-     "accept these names, with commas between them, in the Host header, as proxies send them"},
+     "accept these names, separated by commas, in the Host header, as proxies send them"},
     {"--cors", "ORIGIN", VALUE_TEXT, FIELD(cors), 0, 0, NULL,
-     "let pages of this origin, as https://example.org, send requests (none)"},
+     "let pages of this origin, such as https://example.org, send requests (none)"},
     {"--tls-cert", "FILE", VALUE_TEXT, FIELD(tls_cert), 0, 0, NULL,
      "speak TLS with this certificate, PEM"},
-    {"--tls-key", "FILE", VALUE_TEXT, FIELD(tls_key), 0, 0, NULL, "and this key of it, PEM"},
+    {"--tls-key", "FILE", VALUE_TEXT, FIELD(tls_key), 0, 0, NULL, "and its key, PEM"},
     {"--slots", "N", VALUE_COUNT, FIELD(slots), 1, 1024, NULL,
      "generate at most N texts of a model at once (16)"},
     {"--queue", "N", VALUE_COUNT, FIELD(queue), 1, 1e6, NULL,
-     "let at most N requests wait; more are told to come again (512)"},
+     "let at most N requests wait; refuse further ones with 429 (512)"},
     {"--context", "N", VALUE_COUNT, FIELD(context), 2, 1e9, NULL,
      "tokens of a text with its prompt (the model's)"},
     {"--kv-tokens", "N", VALUE_COUNT, FIELD(kv_tokens), 2, 4e9, NULL,
@@ -57,7 +57,7 @@ static const struct option options_table[] = {
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), 0, 0, NULL,
      "dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N] as in rsr_louver.h (dense)"},
     {"--no-prefix-cache", NULL, VALUE_FLAG, FIELD(no_prefix_cache), 0, 0, NULL,
-     "evaluate every prompt whole; answers are the same"},
+     "evaluate every prompt completely; answers are the same"},
     {"--embeddings", "POOLING", VALUE_TEXT, FIELD(pooling), 0, 0, " last first mean ",
      "embed texts with language models too: the last or first token's state, or their mean"},
     {"--max-stall", "MS", VALUE_COUNT, FIELD(max_stall_ms), 1, 60000, NULL,
@@ -67,15 +67,15 @@ static const struct option options_table[] = {
     {"--max-body", "BYTES", VALUE_BYTES, FIELD(max_body), 1024, 1024.0 * 1024 * 1024, NULL,
      "refuse longer requests (4M)"},
     {"--drain", "SECONDS", VALUE_COUNT, FIELD(drain_s), 0, 86400, NULL,
-     "after SIGTERM, let requests that were taken go on for so long (30)"},
+     "after SIGTERM, finish accepted requests for up to this time (30)"},
     {"--threads", "N", VALUE_COUNT, FIELD(threads), 1, 4096, NULL,
-     "threads of a model at most (the cores this process may use)"},
+     "use at most N threads for a model (the cores this process may use)"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), 0, 0, NULL,
      "use this target of the models (the best that the CPU supports)"},
     {"--device", "NAME", VALUE_TEXT, FIELD(device), 0, 0, " cpu ",
-     "compute on this device: cpu, the only one as yet"},
+     "compute on this device; only cpu so far"},
     {"--config", "FILE.yaml", VALUE_TEXT, 0, 0, 0, NULL,
-     "take options from this file, with the same names; the command line comes first"},
+     "take options from this file, with the same names; the command line wins"},
     {"--help", NULL, VALUE_FLAG, 0, 0, 0, NULL, "print this text; so does -h"},
     {"--version", NULL, VALUE_FLAG, 0, 0, 0, NULL, "print the version"},
 };
@@ -93,7 +93,7 @@ static bool print_help(void) {
     printf("usage: rsr-serve [NAME=]FILE.so ... [options]\n\n"
            "Serves models that rsrc compiled over HTTP, as OpenAI's API. Answers to a request with "
            "a seed have\n"
-           "the same bytes whatever else is asked meanwhile.\n\n");
+           "the same bytes, no matter which other requests run.\n\n");
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct option *o = &options_table[i];
         char left[48];
@@ -103,8 +103,7 @@ static bool print_help(void) {
     }
     printf("\nThe file of --config is a mapping: \"port: 8000\", \"no-auth: true\", \"model: "
            "{tiny: tiny.so}\".\n"
-           "SIGTERM ends the server when the requests that it has taken are answered, a second one "
-           "at once.\n\n"
+           "SIGTERM ends the server when accepted requests are answered, a second one at once.\n\n"
            "A FILE.so is code: serve only what you trust.\n");
     return fflush(stdout) == 0 && !ferror(stdout);
 }

@@ -52,7 +52,7 @@ void serve_show_model(struct serve_server *server, const struct serve_request *r
         return;
     }
     serve_fail(&error, 404, "model_not_found", "model",
-               "There is no model \"%.200s\" here; /v1/models lists those that are.", name);
+               "There is no model \"%.200s\" here; /v1/models lists the models.", name);
     serve_reply_error(reply, &error);
 }
 

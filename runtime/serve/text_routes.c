@@ -126,7 +126,7 @@ static json_t *tokenize(const struct serve_model *model, const struct text *text
     json_t *json = NULL;
     if ((text->prompt != NULL) == (text->messages != NULL))
         serve_fail(error, 400, "missing_parameter", "prompt",
-                   "There must be a 'prompt', a text, or else 'messages'.");
+                   "The body needs a 'prompt' (a text) or 'messages'.");
     else if (text->prompt != NULL
                  ? serve_prompt_of_text(&rules, text->prompt, strlen(text->prompt), &prompt, error)
                  : tokenize_messages(&rules, text, &prompt, error))
@@ -237,7 +237,7 @@ void serve_tokenizer_info(struct serve_server *server, const struct serve_reques
     (void)request;
     if (server->n_models != 1)
         serve_fail(&error, 400, "ambiguous", "model",
-                   "This server has %u models, and /tokenizer_info tells of the only one.",
+                   "This server has %u models; /tokenizer_info needs a server with only one.",
                    server->n_models);
     if (error.status != 0 || !serve_check_tokenizer(model, &error))
         serve_reply_error(reply, &error);

@@ -138,8 +138,8 @@ bool serve_check_tools(const struct serve_model *model, const json_t *tools,
     bool ok = true;
     if (model->tools == SERVE_TOOLS_NONE)
         return serve_fail(error, 400, "unsupported_parameter", "tools",
-                          "The chat template of the model '%.100s' does not tell tools in a form "
-                          "that is read here (Hermes' <tool_call>, Llama 3's JSON).",
+                          "The chat template of the model '%.100s' does not present tools in a "
+                          "form that this server reads (Hermes' <tool_call>, Llama 3's JSON).",
                           model->name);
     if (json_array_size(tools) > MAX_TOOLS)
         return serve_fail(error, 400, "invalid_value", "tools",
@@ -169,8 +169,7 @@ static bool add_schemas(const struct serve_model *model, const char *named,
     }
     return json_array_size(calls) > 0 ||
            serve_fail(error, 400, "invalid_value", "tool_choice",
-                      "'tool_choice' names '%.64s', which 'tools' do not have.",
-                      named ? named : "");
+                      "'tool_choice' names '%.64s', which is not in 'tools'.", named ? named : "");
 }
 
 /* For functions that the model may but need not call: refuses options that would not be

@@ -54,11 +54,10 @@ void run_print_attention(const struct run_session *session) {
         return;
     }
     if (s.min_keys == UINT32_MAX) {
-        fprintf(
-            stderr,
-            "attention %s: dense, which is faster where so many keys are attended to; ,min=KEYS "
-            "uses the index; keys and values in %s\n",
-            s.name, kv_type_of(session));
+        fprintf(stderr,
+                "attention %s: dense, which is faster for these numbers of keys; ,min=KEYS "
+                "uses the index; keys and values in %s\n",
+                s.name, kv_type_of(session));
         return;
     }
     fprintf(stderr,
@@ -194,7 +193,7 @@ bool run_trace_check(const struct run_options *o) {
     }
     const bool exists = stat(o->qkv_file, &info) == 0;
     if (exists && (run_is_file(&info, o->model) || run_is_file(&info, o->prompt_file))) {
-        run_fail("--dump-qkv would replace %s, which is read", o->qkv_file);
+        run_fail("--dump-qkv would replace %s, which this run reads", o->qkv_file);
         return false;
     }
     if (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))

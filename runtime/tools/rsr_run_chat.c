@@ -259,7 +259,7 @@ static const struct {
     bool (*run)(struct chat *c);
 } COMMANDS[] = {
     {"/help", "this list", help},
-    {"/reset", "forget the conversation, but for the system message", reset},
+    {"/reset", "forget the conversation except the system message", reset},
     {"/exit", "leave; so does the end of input (Ctrl-D)", leave},
 };
 #define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))

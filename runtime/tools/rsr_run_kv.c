@@ -22,8 +22,7 @@ bool run_kv_check(const struct run_session *session) {
     const struct run_options *o = session->options;
     struct stat info;
     if ((o->load_kv || o->save_kv) && (session->info.pooling || o->pooling)) {
-        run_fail("%s has no meaning where texts are embedded",
-                 o->load_kv ? "--load-kv" : "--save-kv");
+        run_fail("%s has no meaning with an embedding", o->load_kv ? "--load-kv" : "--save-kv");
         return false;
     }
     if (o->load_kv && (o->qkv_file || o->logprobs)) {
@@ -41,7 +40,7 @@ bool run_kv_check(const struct run_session *session) {
     }
     if (exists && (run_is_file(&info, o->model) || run_is_file(&info, o->prompt_file) ||
                    run_is_file(&info, o->schema_file) || run_is_file(&info, o->grammar_file))) {
-        run_fail("--save-kv would replace %s, which is read", o->save_kv);
+        run_fail("--save-kv would replace %s, which this run reads", o->save_kv);
         return false;
     }
     if ((!exists || S_ISREG(info.st_mode)) && is_writable(o->save_kv))

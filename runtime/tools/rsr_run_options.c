@@ -50,18 +50,18 @@ static const struct option options_table[] = {
     {"--embed", "POOLING", VALUE_TEXT, FIELD(pooling), RUN_PROMPT, RUN_NONE, 0, 0,
      "with -p or -f: print the text's embedding, of its last or first token, or their mean"},
     {"--chat", NULL, VALUE_NONE, 0, RUN_CHAT, RUN_CHAT, 0, 0,
-     "talk: one message a line, with the model's chat template"},
+     "talk: one message per line, with the model's chat template"},
     {"--system", "TEXT", VALUE_TEXT, FIELD(system), RUN_CHAT, RUN_NONE, 0, 0,
      "with --chat: the system message"},
     {"--perplexity", "FILE", VALUE_TEXT, FIELD(text_file), RUN_PERPLEXITY, RUN_PERPLEXITY, 0, 0,
      "score a text in windows of the context"},
     {"--info", NULL, VALUE_NONE, 0, RUN_INFO, RUN_INFO, 0, 0, "describe the model and its kernels"},
     {"--verify", NULL, VALUE_NONE, FIELD(verify), ALL_MODES, RUN_NONE, 0, 0,
-     "compare all of the file with the hashes in it first; alone, list its sections"},
+     "first compare the whole file with its hashes; as the only option, list its sections"},
     {"-n", "N", VALUE_COUNT, FIELD(n_tokens), TEXT_MODES, RUN_NONE, 1, 1e9,
      "generate at most N tokens (128)"},
     {"--stop", "TEXT", VALUE_TEXTS, FIELD(stops), TEXT_MODES, RUN_NONE, 0, 0,
-     "end before this text is generated; may be given several times"},
+     "stop before this text is generated; may be given several times"},
     {"--json-schema", "FILE", VALUE_TEXT, FIELD(schema_file), TEXT_MODES, RUN_NONE, 0, 0,
      "generate JSON that follows this schema, of the subset in rsr_constraint.h"},
     {"--grammar", "FILE", VALUE_TEXT, FIELD(grammar_file), TEXT_MODES, RUN_NONE, 0, 0,
@@ -69,7 +69,7 @@ static const struct option options_table[] = {
     {"-c", "N", VALUE_COUNT, FIELD(context), ENGINE_MODES, RUN_NONE, 2, 1e9,
      "context in tokens (the model's)"},
     {"-t", "N", VALUE_COUNT, FIELD(threads), ENGINE_MODES, RUN_NONE, 1, 4096,
-     "threads at most (the cores this process may use)"},
+     "use at most N threads (the cores this process may use)"},
     {"--pin", NULL, VALUE_NONE, FIELD(pin), ENGINE_MODES, RUN_NONE, 0, 0,
      "bind each thread to a CPU"},
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), ENGINE_MODES, RUN_NONE, 0, 0,
@@ -95,14 +95,14 @@ static const struct option options_table[] = {
     {"--frequency-penalty", "X", VALUE_NUMBER, SAMPLING(frequency_penalty), TEXT_MODES, RUN_NONE,
      -1e6, 1e6, "take X from the logit of a token for each time that it was generated before (0)"},
     {"--logit-bias", "ID+X", VALUE_BIAS, 0, TEXT_MODES, RUN_NONE, 0, 1e6,
-     "add X to a token's logit: 15+2.5, 15-1 or, never to see it, 15-inf; several times at most "
+     "add X to a token's logit: 15+2.5, 15-1, or 15-inf to rule it out; several times, at most "
      "16"},
     {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
-     "seed of the sampling noise; -1: another one every time (0)"},
+     "seed of the sampling noise; -1: a new one every time (0)"},
     {"--save-kv", "FILE", VALUE_TEXT, FIELD(save_kv), TEXT_MODES, RUN_NONE, 0, 0,
-     "write the keys and values of all tokens in the end, for --load-kv"},
+     "write the keys and values of all tokens at the end, for --load-kv"},
     {"--load-kv", "FILE", VALUE_TEXT, FIELD(load_kv), TEXT_MODES, RUN_NONE, 0, 0,
-     "evaluate of the prompt only what follows the text of this file; the answer is the same"},
+     "evaluate only the part of the prompt after the text of this file; the answer is the same"},
     {"--dump-qkv", "FILE", VALUE_TEXT, FIELD(qkv_file), RUN_PROMPT, RUN_NONE, 0, 0,
      "write the queries, keys and values of all tokens, for benchmarks of attention"},
     {"--logprobs", "N", VALUE_MORE, FIELD(logprobs), RUN_PROMPT, RUN_NONE, 0, RSR_MAX_TOP_LOGPROBS,
@@ -160,7 +160,7 @@ static bool unknown_option(const char *given, size_t n) {
 static bool bad_value(const struct option *o, const char *text) {
     if (o->kind == VALUE_BIAS)
         run_fail(
-            "%s %s: expected a token's number with a number up to %g behind it, as 15+2.5, or -inf",
+            "%s %s: expected a token's number followed by a number up to %g, like 15+2.5, or -inf",
             o->name, text, o->max);
     else if (o->kind == VALUE_SEED)
         run_fail("%s %s: expected an integer from 0 to 2^64 - 1, or -1", o->name, text);

@@ -121,7 +121,7 @@ static int print_result(const struct scoring *s) {
 int run_perplexity(struct run_session *session) {
     struct scoring s = {.session = session};
     if (session->info.bos_token == UINT32_MAX)
-        return run_fail("%s has no beginning-of-text token, behind which windows are scored",
+        return run_fail("%s has no beginning-of-text token, after which windows are scored",
                         session->options->model);
     int code = 1;
     if (tokenize(&s) && score(&s) && !run_interrupted())

@@ -95,7 +95,7 @@ CHAT_REFUSALS = [
      "is of type 'image_url': this server reads text only"),
     (messages(content=["?"]), 400, "messages[0].content[0]", "must be an object"),
     (messages(content=[{"type": "text"}]), 400, "messages[0].content[0]", 'must have a "type" and a "text"'),
-    (messages(role="tool"), 400, "messages[0]", "is of tools, which the chat template"),
+    (messages(role="tool"), 400, "messages[0]", "belongs to tools, which the chat template"),
     (messages(content="x " * 400), 400, "messages", "at most 512 tokens here, and 'messages' has"),
     ({"max_tokens": 0}, 400, "max_tokens", "at least one token"),
     ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "at least one token"),
@@ -117,7 +117,7 @@ CHAT_REFUSALS = [
     ({"response_format": {"type": "json_object", "json_schema": {}}}, 400, "response_format.type", "only the last"),
     (schema({"type": "object", "patternProperties": {}}), 422, "response_format.json_schema.schema",
      'the constraint knows no keyword "patternProperties"'),
-    ({"tools": [TOOL]}, 400, "tools", "does not tell tools in a form that is read here"),
+    ({"tools": [TOOL]}, 400, "tools", "does not present tools in a form that this server reads"),
     ({"tool_choice": "required"}, 400, "tool_choice", "there are no 'tools'"),
     ({"tool_choice": {}}, 400, "tool_choice", "there are no 'tools'"),
 ]
@@ -133,7 +133,7 @@ TOOL_REFUSALS = [
     ({"tools": [TOOL], "parallel_tool_calls": False}, 400, "parallel_tool_calls", "which is one call"),
     ({"tools": [TOOL], "tool_choice": "always"}, 400, "tool_choice", '"none", "auto", "required"'),
     ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, 400, "tool_choice",
-     "names 'g', which 'tools' do not have"),
+     "names 'g', which is not in 'tools'"),
     ({"tools": [tool(parameters={"type": "object", "required": 1})], "tool_choice": "required"}, 422, "tools", "#/anyOf/0"),
     ({"tools": [TOOL], "response_format": {"type": "json_object"}}, 400, "response_format", "only with a 'tool_choice'"),
     ({"messages": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "["}}]}]},
@@ -181,9 +181,9 @@ with Server("--model", "kjv=" + sys.argv[1], "--model", "hermes=" + sys.argv[2])
         status, answer = server.post("/tokenize", {"model": "kjv", "prompt": text})
         assert status == 200, (text, answer)
     check(server, EMBEDDINGS, {"model": "kjv", "input": "a"}, 400, "model", "without --embeddings")
-    check(server, "/tokenize", {"model": "kjv"}, 400, "prompt", "a 'prompt', a text, or else 'messages'")
-    check(server, "/tokenize", {"model": "kjv", "prompt": "a", "messages": ASK}, 400, "prompt", "or else 'messages'")
-    check(server, "/tokenize", {"model": "kjv", "messages": ASK, "tools": [TOOL]}, 400, "tools", "does not tell tools")
+    check(server, "/tokenize", {"model": "kjv"}, 400, "prompt", "a 'prompt' (a text) or 'messages'")
+    check(server, "/tokenize", {"model": "kjv", "prompt": "a", "messages": ASK}, 400, "prompt", "or 'messages'")
+    check(server, "/tokenize", {"model": "kjv", "messages": ASK, "tools": [TOOL]}, 400, "tools", "does not present tools")
     check(server, "/detokenize", {"model": "kjv"}, 400, "tokens", "'tokens' is missing")
     check(server, "/detokenize", {"model": "kjv", "tokens": [2560]}, 400, "tokens", "below 2560")
     check(server, "/detokenize", {"model": "kjv", "tokens": [40] * 131073}, 400, "tokens", "at most 131072 tokens")

@@ -130,7 +130,7 @@ static void test_limits(void) {
          "too many steps"},
         {"{% set s = range(300) | join %}{{ s.strip(s) }}", "too long an argument to 'strip'"},
         {"{% set m = ['a'] | map('upper') %}{{ m | list | length }}{{ m | join }}",
-         "goes twice through"},
+         "loops twice over"},
         {"\n\n{{ x.y }}", "attribute 'y' in line 3"},
         {"{{ 'a' | nosuchfilter }}", "the unsupported filter 'nosuchfilter' in line 1"},
         {"{{ 1 is nosuchtest }}", "the unsupported test 'nosuchtest'"},
@@ -147,7 +147,7 @@ static void test_limits(void) {
         {"{{ '%r' % 1 }}", "format that is not supported, in line 1"},
         {"\n{{ 2 ** 64 }}", "'**' in line 2"},
         {"{{ loop.cycle(1) }}", "method 'cycle'"},
-        {"{% for a, b in messages %}{% endfor %}", "takes for a pair what is none"},
+        {"{% for a, b in messages %}{% endfor %}", "unpacks a value that is not a pair"},
         {"{{ raise_exception('line\none\x1b[31m') }}", "refuses these messages: line?one?[31m"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -196,7 +196,7 @@ static void test_strangers(rsr_engine *engine) {
     HOSTILE(page_tokens, uint32_t, 128, RSR_ERR_FILE, "with pages of another size");
     HOSTILE(reserved, uint32_t, 1, RSR_ERR_FILE, "by a newer version of rsrc");
     HOSTILE(model_hash, uint8_t, 1, RSR_ERR_FILE, "by another model");
-    HOSTILE(float_kernels, uint8_t, 1, RSR_ERR_FILE, "other kernels of float activations");
+    HOSTILE(float_kernels, uint8_t, 1, RSR_ERR_FILE, "other kernels for float activations");
     HOSTILE(compiler_version, char, '9', RSR_ERR_FILE,
             "another version of rsrc compiled ('9', here '0')");
     test_hostile(
@@ -268,7 +268,8 @@ static void test_no_space(rsr_engine *engine) {
     CHECK_INT(setrlimit(RLIMIT_FSIZE, &smaller), 0);
     CHECK_INT(API->sequence_save(sequence, path, &err), RSR_ERR_FILE);
     CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    CHECK(strstr(err.message, "cannot be written: File too large; what it was has not changed") !=
+    CHECK(strstr(err.message,
+                 "cannot be written: File too large; an older file of this name has not changed") !=
           NULL);
     CHECK_INT(count_files(), n_files);
     const struct bytes after = read_bytes(path);

@@ -255,7 +255,7 @@ static void test_sentences(void) {
     check_sentence("sample_gap:0.5,512", "the threshold 'sample_gap:0.5,512' cannot be; write "
                                          "sample_gap:PHI,P, 0 < PHI <= 1, 1 <= P <= 511");
     check_sentence("topk:3,min=3",
-                   "'min=3' is unknown; there are sinks=N and window=N, behind a comma each");
+                   "'min=3' is unknown; there are sinks=N and window=N, each after a comma");
     check_sentence("topk:3,sinks=x",
                    "'sinks=x' names no number of keys; write sinks=N once, N a number of keys");
     check_sentence("topk:3,sinks=1,sinks=2",

@@ -223,7 +223,7 @@ static bool put_percent(struct formatter *f) {
         return put_text(f, &format, format.align, v);
     struct chat_value whole = {.kind = CHAT_VALUE_INTEGER};
     if (!chat_is_number(v))
-        return refuse(f, "formats as a number what is none");
+        return refuse(f, "formats a value as a number that is none");
     if (format.type == 'd' && !chat_as_integer(v, &whole.integer))
         return refuse_format(f);
     return put_number(f, &format, format.type == 'd' ? &whole : v);
@@ -295,7 +295,7 @@ static bool put_field(struct formatter *f, bool *counts, bool *numbered) {
         return refuse_format(f);
     const struct chat_value *v = find_argument(f, name, counts, numbered);
     if (!v)
-        return refuse(f, "formats a value that it does not give");
+        return refuse(f, "formats an argument that is missing");
     if (!has_format)
         return put_text(f, &format, '<', v);
     if (v->kind == CHAT_VALUE_STRING && format.align != '=' && format.sign == 0 && !format.comma &&

@@ -101,7 +101,7 @@ static bool read_escape(struct reader *in, char *out, size_t *size) {
     if (known)
         code = (uint8_t)to[known - from];
     else if (c != 'u')
-        return refuse(in, "an escape that there is not");
+        return refuse(in, "an unknown escape");
     else if (!read_unit(in, &code))
         return false;
     if (code >= 0xd800 && code < 0xdc00) {

@@ -169,7 +169,7 @@ struct chat_value chat_call(struct chat_render *r, const struct chat_node *node)
     if (callee->kind == CHAT_VARIABLE)
         return call_name(r, node);
     if (callee->kind != CHAT_ATTRIBUTE)
-        return chat_refuse(r, node->line, "calls what is not a function", CHAT_STRING(""));
+        return chat_refuse(r, node->line, "calls a value that is not a function", CHAT_STRING(""));
     struct chat_value of = chat_evaluate(r, callee->a);
     chat_charge(r, node->line, &of);
     if (!chat_evaluate_arguments(r, node, &arguments))

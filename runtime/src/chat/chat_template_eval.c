@@ -187,7 +187,8 @@ LARGE_FRAME static struct chat_value slice(struct chat_render *r, const struct c
     int64_t n = (int64_t)all.n_items, down = step.integer < 0, begin, end;
     if (!slice_bound(r, node->b, n, down ? -1 : 0, down ? n - 1 : n, down ? n - 1 : 0, &begin) ||
         !slice_bound(r, node->c, n, down ? -1 : 0, down ? n - 1 : n, down ? -1 : n, &end))
-        return chat_refuse(r, node->line, "slices by what is not an integer", CHAT_STRING(""));
+        return chat_refuse(r, node->line, "slices by a value that is not an integer",
+                           CHAT_STRING(""));
     struct chat_value *items = chat_new_list(r, all.n_items, &list);
     struct rsr_chat_text text = {{0}, {0}};
     size_t n_items = 0;
@@ -413,7 +414,7 @@ static void set_targets(struct chat_render *r, const struct chat_node *node,
                         const struct chat_value *item, struct chat_variable targets[2]) {
     const bool is_pair = item->kind == CHAT_VALUE_LIST && item->n_items == 2;
     if (node->attribute.size > 0 && !is_pair)
-        chat_refuse(r, node->line, "takes for a pair what is none", CHAT_STRING(""));
+        chat_refuse(r, node->line, "unpacks a value that is not a pair", CHAT_STRING(""));
     else if (node->attribute.size > 0)
         targets[1].value = item->items[1];
     targets[0].value = is_pair && node->attribute.size > 0 ? item->items[0] : *item;
@@ -488,7 +489,8 @@ LARGE_FRAME static void run_set(struct chat_render *r, const struct chat_node *n
     }
     const struct chat_variable *owner = chat_find(r->variables, NULL, node->text);
     if (!owner || owner->value.kind != CHAT_VALUE_NAMESPACE) {
-        chat_refuse(r, node->line, "sets an attribute of what is not a namespace", node->text);
+        chat_refuse(r, node->line, "sets an attribute of a value that is not a namespace",
+                    node->text);
         return;
     }
     struct chat_variable *member = chat_find(*owner->value.names, NULL, node->attribute);

@@ -130,7 +130,7 @@ bool chat_is_method_of_mapping(struct chat_string name) {
     return false;
 }
 
-/* In any order of their keys. */
+/* Compares mappings; the order of keys does not matter. */
 static bool mappings_equal(struct chat_render *r, uint32_t line, const struct chat_value *a,
                            const struct chat_value *b) {
     bool equal = a->n_items == b->n_items;
@@ -270,12 +270,13 @@ size_t chat_offset(struct chat_string text, size_t index) {
     return at;
 }
 
-/* The items of a generator, the first time. */
+/* Gives the items of a generator; a second time is refused. */
 static struct chat_value go_through(struct chat_render *r, uint32_t line,
                                     const struct chat_value *generator) {
     struct chat_value list = *generator;
     if (*generator->spent)
-        return chat_refuse(r, line, "goes twice through what map or select gave", CHAT_STRING(""));
+        return chat_refuse(r, line, "loops twice over the result of map or select",
+                           CHAT_STRING(""));
     *generator->spent = true;
     list.kind = CHAT_VALUE_LIST;
     list.spent = NULL;
@@ -304,7 +305,7 @@ struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struc
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
     case CHAT_VALUE_MACRO:
-        return chat_refuse(r, line, "goes through what is neither a list nor a string",
+        return chat_refuse(r, line, "loops over a value that is neither a list nor a string",
                            CHAT_STRING(""));
     case CHAT_VALUE_STRING:
         break;

@@ -260,7 +260,8 @@ static void refuse_rounds(struct rsr_grammar *g) {
     for (uint32_t i = RSR_GRAMMAR_END_NODE; i <= g->n_nodes && g->status == RSR_OK; i++) {
         const struct rsr_grammar_node *node = &g->nodes[i];
         if (node->kind == RSR_GRAMMAR_LOOP && g->nodes[node->first].may_be_empty)
-            rsr_grammar_fail(g, RSR_ERR_ARGUMENT, "line %u repeats what may be empty", node->line);
+            rsr_grammar_fail(g, RSR_ERR_ARGUMENT, "line %u repeats something that may be empty",
+                             node->line);
         else if (goes_round(g, i, color, path, &at))
             rsr_grammar_fail(g, RSR_ERR_ARGUMENT,
                              g->nodes[at].line == 0

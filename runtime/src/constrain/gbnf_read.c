@@ -264,7 +264,7 @@ static struct rsr_gbnf_term read_term(struct rsr_gbnf *in, uint32_t depth) {
         term.kind = RSR_GBNF_RULE;
         term.first = take_name(in);
     } else {
-        refuse(in, "what is outside the subset of GBNF");
+        refuse(in, "something outside the subset of GBNF");
     }
     read_repetition(in, &term);
     return term;

@@ -259,7 +259,7 @@ static unsigned form_of(struct schema *s, const struct chat_value *v) {
     if (member(v, "anyOf"))
         return ANY_OF;
     if (values && member(v, "const"))
-        return refuse_plain(s, "\"enum\" beside \"const\"; leave one out");
+        return refuse_plain(s, "\"enum\" and \"const\" together; remove one");
     if (values || member(v, "const"))
         return VALUES;
     if (member(v, "type"))
@@ -367,8 +367,8 @@ static uint32_t number_node(struct schema *s, const struct chat_value *v, bool i
     const int decimals = rsr_number_decimals(&min, &max, &fits);
     if (!is_integer && !fits && s->g->status == RSR_OK)
         return rsr_grammar_fail(s->g, RSR_ERR_ARGUMENT,
-                                "the schema's #%.*s: a bound has more than %d digits behind the "
-                                "point, which numbers have with it",
+                                "the schema's #%.*s: a bound has more than %d digits after the "
+                                "point, the limit with bounds",
                                 s->place.size < 200 ? (int)s->place.size : 200,
                                 s->place.size > 0 ? s->place.data : "", decimals);
     const uint32_t first = s->g->status != RSR_OK ? 0
@@ -417,7 +417,7 @@ static void read_required(struct schema *s, const struct chat_value *v,
         if (found)
             is_required[(found - properties->items) / 2] = true;
         else
-            refuse(s, "\"required\" has what is not in \"properties\":", name);
+            refuse(s, "\"required\" names something that is not in \"properties\":", name);
     }
 }
 
@@ -579,7 +579,7 @@ static const struct chat_value *resolve(struct schema *s, struct chat_string poi
     size_t at = 1;
     if (pointer.size == 0 || pointer.data[0] != '#' || memchr(pointer.data, '%', pointer.size) ||
         (pointer.size > 1 && pointer.data[1] != '/')) {
-        refuse(s, "\"$ref\" names what is not \"#\" or \"#/...\" of this schema:", pointer);
+        refuse(s, "\"$ref\" is not \"#\" or \"#/...\" of this schema:", pointer);
         return NULL;
     }
     while (v && at < pointer.size) {
@@ -589,7 +589,7 @@ static const struct chat_value *resolve(struct schema *s, struct chat_string poi
         at += n;
     }
     if (!v)
-        refuse(s, "\"$ref\" names what is not there:", pointer);
+        refuse(s, "\"$ref\" names something that does not exist:", pointer);
     return v;
 }
 

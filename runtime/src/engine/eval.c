@@ -103,7 +103,7 @@ static rsr_status check_picks(const rsr_engine *engine, const rsr_batch *batch, 
         if (entry >= batch->n_entries || (i > 0 && entry <= batch->picks[i - 1].entry))
             return rsr_fail(err, RSR_ERR_ARGUMENT, "pick %zu: entry %zu is %s", i, entry,
                             entry >= batch->n_entries ? "not in the batch"
-                                                      : "not behind the one before");
+                                                      : "not after the one before");
         rsr_sampling sampling = RSR_SAMPLING_INIT;
         status = rsr_read_options(&sampling, sizeof(sampling), batch->picks[i].sampling, err);
         if (status == RSR_OK)
@@ -120,7 +120,7 @@ static rsr_status check_logprob(const rsr_engine *engine, const rsr_batch *batch
     if (asked->entry >= batch->n_entries || (i > 0 && asked->entry <= batch->logprobs[i - 1].entry))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: entry %zu is %s", i, asked->entry,
                         asked->entry >= batch->n_entries ? "not in the batch"
-                                                         : "not behind the one before");
+                                                         : "not after the one before");
     if (asked->results == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: results is NULL", i);
     if (asked->n_top > most)
@@ -129,8 +129,8 @@ static rsr_status check_logprob(const rsr_engine *engine, const rsr_batch *batch
     if (asked->token < vocab || (asked->token == UINT32_MAX && is_picked))
         return RSR_OK;
     if (asked->token == UINT32_MAX)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: nothing is picked behind entry %zu",
-                        i, asked->entry);
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: nothing is picked after entry %zu", i,
+                        asked->entry);
     return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: token %u is outside the vocabulary of %u",
                     i, asked->token, vocab);
 }

@@ -167,8 +167,9 @@ static rsr_status write_file(const struct rsr_sequence *sequence,
     }
     error = written ? errno : error;
     (void)unlink(temporary);
-    return rsr_fail(err, RSR_ERR_FILE, "%s cannot be written: %s; what it was has not changed",
-                    path, strerror(error));
+    return rsr_fail(err, RSR_ERR_FILE,
+                    "%s cannot be written: %s; an older file of this name has not changed", path,
+                    strerror(error));
 }
 
 static rsr_status check_sequence(struct rsr_sequence *sequence, rsr_error *err) {
@@ -255,7 +256,7 @@ static const struct {
     FACT(model_hash, false, "by another model"),
     FACT(compiler_version, true, "by a model that another version of rsrc compiled"),
     FACT(float_kernels, false,
-         "by this model with other kernels of float activations, which round otherwise"),
+         "by this model with other kernels for float activations, which round differently"),
     FACT(kv_type, true, "by an engine with another kv_type"),
     FACT(attention, true, "by an engine with another attention"),
     FACT(n_layers, false, "with another number of layers"),

@@ -66,9 +66,10 @@ rsr_status rsr_api_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cach
     const uint64_t page_bytes = engine->info.kv_bytes / engine->kv.n_pages;
     const uint64_t n = options.budget_bytes / page_bytes;
     if (options.budget_bytes != 0 && n == 0)
-        return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "a budget of %llu bytes holds no page of keys and values, which has %llu",
-                        (unsigned long long)options.budget_bytes, (unsigned long long)page_bytes);
+        return rsr_fail(
+            err, RSR_ERR_ARGUMENT,
+            "a budget of %llu bytes holds no page of keys and values, which takes %llu bytes",
+            (unsigned long long)options.budget_bytes, (unsigned long long)page_bytes);
     struct rsr_prefix_cache *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a prefix cache");

@@ -130,8 +130,8 @@ static rsr_status read_note(struct rsr_module_file *file, const char *path, rsr_
         return status;
     if (!search.found)
         return rsr_fail(err, RSR_ERR_FILE,
-                        "%s is a shared library, but not a module that rsrc made, or that of an "
-                        "earlier version, to be compiled again",
+                        "%s is a shared library, but not a module that rsrc made (if an earlier "
+                        "version made it, compile the model again)",
                         path);
     if (note_is_whole(&file->note))
         return RSR_OK;

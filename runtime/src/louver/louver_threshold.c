@@ -156,10 +156,10 @@ rsr_status louver_parse_options(const char *text, rsr_louver_threshold *threshol
         while (i < n_options && strncmp(text, options[i].name, strlen(options[i].name)) != 0)
             i++;
         if (i == n_options)
-            return rsr_fail(err, RSR_ERR_ARGUMENT,
-                            "'%.60s' is unknown; there are %ssinks=N and "
-                            "window=N, behind a comma each",
-                            option, min_keys == NULL ? "" : "min=KEYS, ");
+            return rsr_fail(
+                err, RSR_ERR_ARGUMENT,
+                "'%.60s' is unknown; there are %ssinks=N and window=N, each after a comma", option,
+                min_keys == NULL ? "" : "min=KEYS, ");
         text += strlen(options[i].name);
         if (options[i].given || !take_count(&text, options[i].to))
             return rsr_fail(err, RSR_ERR_ARGUMENT, "'%.60s' %s; write %sN once, N a number of keys",

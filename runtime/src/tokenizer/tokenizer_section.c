@@ -288,19 +288,19 @@ static bool makes_alphabet(const struct rsr_encoder *e) {
 static rsr_status compile_splitters(struct rsr_encoder *e, rsr_error *err) {
     uint32_t n = e->header->n_pretokenizers;
     if (!makes_alphabet(e))
-        return broken(err, "its pre-tokenizers do not make what its pairs merge from");
+        return broken(err, "its pre-tokenizers do not make the units that its pairs merge");
     e->splitters = calloc((size_t)n + 1, sizeof(*e->splitters));
     if (!e->splitters)
         return no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         const struct rsr_pretokenizer *p = &e->pretokenizers[i];
         if (!is_in_place(e->header, p, i))
-            return broken(err, "a pre-tokenizer is not understood where it stands");
+            return broken(err, "a pre-tokenizer is not supported at its place");
         rsr_status status = RSR_OK;
         if (p->kind == RSR_PRETOKENIZER_SPLIT) {
             const char *pattern = part(e->header, p->pattern_at, p->pattern_bytes, 1);
             if (!pattern)
-                return broken(err, "a split pattern lies outside");
+                return broken(err, "a split pattern is outside the section");
             status = rsr_splitter_create(pattern, p->pattern_bytes, p->behavior, p->invert != 0,
                                          &e->splitters[i], err);
         } else if (p->kind == RSR_PRETOKENIZER_BYTE_LEVEL && p->use_regex) {
