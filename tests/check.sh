@@ -66,7 +66,7 @@ quickstart() {
     grep 'In the beginning is before me' build/quickstart.out
 }
 
-# Runs lit over a build and adds up its counts; names every test that did not run.
+# Runs lit on a build and adds up its counts; names every test that did not run.
 run_lit() {
     name=$1 build=$2; shift 2
     printf '%s tests ... ' "$name"
@@ -102,8 +102,8 @@ fuzz_serve() {
         python3 tests/fuzz/fuzz_serve.py build/asan/bin/rsr-serve build/asan/fuzz_serve.so 60
 }
 
-# Cross-builds the AArch64 runtime and gives it to the release build. False, loudly, where packages
-# are missing and may not be installed.
+# Cross-builds the AArch64 runtime and installs it in the release build. False, with a message, if
+# packages are missing and must not be installed.
 build_aarch64() {
     [ "$(uname -m)" != aarch64 ] || return 1 # the release build is one
     sysroot=$PWD/build/sysroot
@@ -126,8 +126,8 @@ build_aarch64() {
         --prefix "$PWD/build/release"
 }
 
-# What the PTX tests compile and assemble with: a CUDA toolkit, else NVIDIA's Python packages in
-# build/cuda. Without either, those of LLVM's PTX still run. Sets cuda.
+# Finds the compiler and assembler of the PTX tests: a CUDA toolkit, else NVIDIA's Python packages
+# in build/cuda. Without them, only the tests of LLVM's PTX run. Sets cuda.
 find_cuda() {
     cuda=${CUDA_PATH:-/usr/local/cuda}
     [ ! -x "$cuda/bin/ptxas" ] || return 0
@@ -179,7 +179,8 @@ if [ "$quick" = no ] && build_aarch64; then
     set -- --param "aarch64=$PWD/build/aarch64"
 fi
 ! find_cuda || set -- "$@" --param "cuda=$cuda"
-# The library that writes GGUF files for tests, the one that judges constrained texts, and clients of rsr-serve.
+# Python packages: a writer of GGUF files, a validator of constrained texts, and clients of
+# rsr-serve.
 find_python gguf "GGUF files of an independent library" 'gguf>=0.17,<1'
 gguf_python=$python
 find_python jsonschema "constrained texts before an independent validator" 'jsonschema>=4.20,<5'

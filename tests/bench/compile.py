@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures a compilation and what it made: time, memory, size, loading, and decoding by part.
 
-Prints a Markdown table, each row beside its bound or floor. Memory is anonymous (weights are mapped files),
-of the compiler and its children together, read 20 times a second. Decoding is one thread's, the bytes of the
-ternary layers and of the head over their own times, as shares of the read bandwidth of the same run.
+Prints a Markdown table; each row has its bound or floor. Memory is anonymous memory (weights are
+mapped files), of the compiler and its children together, read 20 times a second. Decoding is
+measured with one thread: the bytes of the ternary layers, and of the head, over their times, as
+shares of the read bandwidth of the same run.
 """
 import argparse
 import json

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints tables of decoding: kernels and whole models, each beside the read bandwidth of its own run.
+# Prints tables of decoding: kernels and whole models, each compared with the read bandwidth of its
+# own run.
 set -eu
 
 usage() {
@@ -62,12 +63,12 @@ bundled=$(dirname "$0")/../../examples/model/kjv
 results=${keep:-$(mktemp)}
 [ -n "$keep" ] || trap 'rm -f "$results"' EXIT
 
-# Whether this machine runs what is compiled for the target.
+# Whether this machine can run code for the target.
 can_run() {
     [ "$1" != avx2 ] || grep -q -w avx2 /proc/cpuinfo
 }
 
-# One line of the results: what was asked for, and what rsr-bench says.
+# Adds one line to the results: the request, and the output of rsr-bench.
 record() {
     what=$1 label=$2 shape=$3
     shift 3
@@ -103,13 +104,13 @@ kernels() {
     done
 }
 
-# The contents of what a module is made by and of, and how.
+# A hash of the compiler, the checkpoint and the options of a module.
 stamp_of() {
     find "$bin/rsrc" "$bin/rsr-mkmodel" "$build/lib/rsrc" -type f -exec cksum {} +
     echo "$*"
 }
 
-# Compiles a model for all targets, unless what lies there is what would be made now.
+# Compiles a model for all targets, unless the existing module was made with this hash.
 prepare() {
     margin=6
     mkdir -p "$work"

@@ -1,8 +1,8 @@
 """usage: decode_report.py RESULTS [PEER ...]: Markdown tables of what decode.sh measured.
 
-RESULTS has one JSON object a line: what, label, and what rsr-bench said. A PEER is a JSON array of what other
-engines reached: kernels as decode.sh --help describes them, and tests of llama-bench, of which those that
-generate tokens are shown.
+RESULTS has one JSON object a line: what, label, and what rsr-bench said. A PEER is a JSON array of
+results of other engines: kernels as decode.sh --help describes them, and tests of llama-bench. Of
+the latter, tests that generate tokens are shown.
 """
 import json
 import math
@@ -36,7 +36,7 @@ def models(rows, peers):
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         r = row["result"]
-        # What fits the caches is not read from memory: it has no floor there.
+        # Weights that fit the caches are not read from memory, so they have no floor.
         cached = row["label"].startswith("kjv,")
         floor = "| in the caches | " if cached else f"| {r['dram_gbps']:.1f} | {r['floor_tps']:.1f} "
         share = "" if cached else f"{r['roofline_ratio']:.2f}"

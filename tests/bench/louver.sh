@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints tables of attention through the KV index beside dense attention, and draws them over the context.
+# Prints tables of attention through the KV index and of dense attention, and draws them over the
+# context.
 set -eu
 
 usage() {
@@ -48,8 +49,8 @@ if [ -z "$results" ]; then
     trap 'rm -f "$results"' EXIT
 fi
 
-# Keys and values twice, for dense attention and in the index, and the index: 2.3 times their bytes, where
-# 1.5 GiB of them are the least.
+# Memory needed: keys and values twice, for dense attention and in the index, and the index itself.
+# That is 2.3 times their bytes, which are at least 1.5 GiB.
 needed_mib() {
     kv=$(($1 * 8 * 128 * 2 * 4 / 1048576))
     layers=$(((1536 + kv - 1) / kv))

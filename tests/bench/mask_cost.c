@@ -1,12 +1,13 @@
-/* mask_cost.c - what the tokens that may follow cost, in time, beside a decode step of a model.
+/* mask_cost.c - the time to compute the set of allowed tokens, compared with a decode step of a
+ * model.
  *
  *     mask_cost TOKENS [MODEL.so [NAME]]
  *
- * TOKENS has one token a line in hexadecimal digits (write_tokens.py). For each constraint texts
- * are generated at random from the tokens that are allowed; printed are the median, the 99th
- * percentile and the largest time of rsr_constrained_allow, and of rsr_constrained_advance. With a
- * model steps are timed between the masks, so that both see the same machine and the masks find the
- * caches as steps leave them.
+ * TOKENS has one token a line in hexadecimal digits (write_tokens.py). For each constraint, texts
+ * are generated at random from allowed tokens. It prints the median, the 99th percentile and the
+ * largest time of rsr_constrained_allow, and of rsr_constrained_advance. With a model, steps are
+ * timed between the masks, so that both are measured under equal load, and masks find the caches as
+ * steps leave them.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
-/* accepted_texts.c - prints what a constraint accepts of all texts that are made of given pieces.
+/* accepted_texts.c - prints the texts, made of given pieces, that a constraint accepts.
  *
  *     accepted_texts schema|grammar FILE N PIECE...
  *
- * Texts of up to N pieces, in hexadecimal digits one a line behind a '='. Pieces are arguments as
- * they are. A beginning that cannot be read is not gone on with, which is what a mask does.
+ * Texts have up to N pieces. Each is printed on a line in hexadecimal digits after a '='. A text
+ * whose beginning the constraint cannot read is not continued, as with masks.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* cuda_driver.c - binds libcuda; a failed call ends the program, as nothing works after it. */
+/* cuda_driver.c - binds libcuda; a failed call ends the program, because nothing works after it. */
 #include "cuda_driver.h"
 
 #include <dlfcn.h>

@@ -33,7 +33,7 @@ typedef uint64_t cuda_address; /* of device memory */
        unsigned block_y, unsigned block_z, unsigned shared_bytes, void *stream, void **parameters, \
        void **extra))
 
-/* What only measuring calls. */
+/* Functions that only measurements call. */
 #define CUDA_TIMING_FUNCTIONS(X)                                                                   \
     X(copy, "cuMemcpyDtoDAsync_v2",                                                                \
       (cuda_address to, cuda_address from, size_t size, void *stream))                             \
@@ -72,7 +72,7 @@ void cuda_require(const struct cuda_driver *d, int code, const char *what);
 int cuda_attribute(const struct cuda_driver *d, int attribute);
 /* Device memory with a copy of the bytes. */
 cuda_address cuda_copy_of(const struct cuda_driver *d, const void *bytes, size_t size);
-/* PTX text, NUL-terminated, or a cubin. What the driver's assembler says is printed. */
+/* Loads PTX text, NUL-terminated, or a cubin. Messages of the driver's assembler are printed. */
 void *cuda_load(const struct cuda_driver *d, const char *name, const void *image);
 
 #endif

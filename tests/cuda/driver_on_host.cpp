@@ -1,6 +1,5 @@
-// driver_on_host.cpp - a stand-in for libcuda that runs the emulated kernels: it tests run_on_gpu
-// where there is no GPU. A module is any image; kernel_N is emulated_kernels[N], whatever the image
-// says of it.
+// driver_on_host.cpp - a stand-in for libcuda that runs the emulated kernels, to test run_on_gpu
+// without a GPU. Any image is accepted as a module; kernel_N is always emulated_kernels[N].
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -70,7 +70,7 @@ const char *run_host_kernel(host_kernel *kernel, unsigned n_blocks, unsigned n_t
     }));
 }
 
-// Functions of plain C types, for machine code that knows no others.
+// Functions with plain C types, which LLVM's machine code calls.
 static unsigned get_thread() {
     return threadIdx.x;
 }

@@ -10,8 +10,8 @@ extern "C" {
 #endif
 
 /* codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue. Shapes that
- * fill nothing, that fill everything, several warps on a row, loads that run out, rows that are not
- * there. */
+ * fill no unit, that fill all units, several warps on a row, fewer loads than in flight, rows
+ * beyond the matrix. */
 #define EMULATED_KERNELS(X)                                                                        \
     X(BITS2, 1, 1, 1, 1, 1, 1, false, SCALE)                                                       \
     X(BASE3, 1, 1, 1, 1, 1, 1, false, RAW)                                                         \
@@ -35,7 +35,7 @@ struct emulated_kernel {
     uint32_t steps, blocks; /* as the kernel computes them */
 };
 
-/* The arguments of the kernel, and how it is run. */
+/* The arguments of the kernel, and options of the emulation. */
 struct emulated_call {
     const void *x;
     size_t ldx;
@@ -61,7 +61,7 @@ typedef void host_kernel(const void *x, uint64_t ldx, const void *codes, const f
                          void *y, uint64_t ldy, uint32_t n_tokens, unsigned *not_finite);
 const char *run_host_kernel(host_kernel *kernel, unsigned n_blocks, unsigned n_threads,
                             void *shared, size_t shared_bytes, const struct emulated_call *call);
-/* What such a kernel calls for the GPU's instructions, by LLVM's names for them. */
+/* Functions that stand for the GPU's instructions in such a kernel, by LLVM's names. */
 struct emulated_intrinsic {
     const char *name; /* "barrier0": after "llvm.nvvm." */
     void (*function)(void);

@@ -1,5 +1,5 @@
-/* gpu_bench.c - one graph has a launch for every copy of the weights; its replays are timed by
- * events. */
+/* gpu_bench.c - times replays of a graph, by events; the graph has a launch for every copy of the
+ * weights. */
 #include "gpu_bench.h"
 
 #include <stdlib.h>
@@ -28,7 +28,8 @@ static int compare_floats(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* What is timed: a graph where there is one, else a copy of one half of the codes to the other. */
+/* The timed work: a graph if there is one, else a copy of one half of the codes to the other
+ * half. */
 static void start(const struct bench *b, void *graph) {
     const size_t half = b->n_copies / 2 * b->problem.plan.weight_bytes;
     if (graph != NULL)

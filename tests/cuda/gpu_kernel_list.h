@@ -1,6 +1,6 @@
-/* gpu_kernel_list.h - what write_gpu_kernels leaves in a folder for run_on_gpu, which needs no
- * compiler: modules that all have the same kernels, and `kernels.txt`, one line a module and one a
- * kernel. */
+/* gpu_kernel_list.h - the files that write_gpu_kernels makes for run_on_gpu, which needs no
+ * compiler: modules that all have the same kernels, and `kernels.txt`, with one line per module and
+ * one per kernel. */
 #ifndef TESTS_CUDA_GPU_KERNEL_LIST_H
 #define TESTS_CUDA_GPU_KERNEL_LIST_H
 

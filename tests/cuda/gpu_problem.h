@@ -1,5 +1,5 @@
-/* gpu_problem.h - what a GPU kernel is run with, and what it must give: weights, activations, the
- * scalar reference. Shared by the kernels on the host and on a GPU. */
+/* gpu_problem.h - inputs of a GPU kernel and its expected results: weights, activations, the scalar
+ * reference. Shared by tests on the host and on a GPU. */
 #ifndef TESTS_CUDA_GPU_PROBLEM_H
 #define TESTS_CUDA_GPU_PROBLEM_H
 
@@ -26,8 +26,8 @@ struct gpu_problem {
 extern const uint32_t gpu_batches[];
 extern const uint32_t n_gpu_batches;
 
-/* False: the runtime's quantisation took an infinite value for a finite one, or the other way
- * round. */
+/* False: the runtime's quantisation took an infinite value for a finite one, or a finite one for an
+ * infinite one. */
 RSRC_NODISCARD bool gpu_problem_make(struct gpu_problem *p, const struct rsr_matvec *plan,
                                      enum gpu_values values, uint64_t *state);
 void gpu_problem_free(struct gpu_problem *p);

@@ -42,7 +42,7 @@ static FILE *open_file(const struct runner *r, const char *name) {
     return file;
 }
 
-/* With a NUL behind it, which PTX must have. */
+/* Reads a file and appends a NUL, which PTX needs. */
 static char *read_file(const struct runner *r, const char *name) {
     FILE *file = open_file(r, name);
     size_t size = 0, capacity = 1 << 16;
@@ -126,7 +126,7 @@ static void tell_wrong(const struct runner *r, uint32_t m, uint32_t k, int value
             plan->cols, plan->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scale", values, n_tokens);
 }
 
-/* One kernel of one module with all batches, up to the first wrong one. */
+/* Runs one kernel of one module with all batches, up to the first wrong one. */
 static bool check_batches(struct runner *r, uint32_t m, uint32_t k, enum gpu_values values,
                           struct gpu_problem *p, struct arrays *arrays) {
     char name[32];
@@ -141,7 +141,8 @@ static bool check_batches(struct runner *r, uint32_t m, uint32_t k, enum gpu_val
     return true;
 }
 
-/* One kernel of every module with all values; a module that was wrong once is not run again. */
+/* Runs one kernel of every module with all values; a module that was wrong once is not run
+ * again. */
 static void check_kernel(struct runner *r, uint32_t k) {
     bool right[GPU_MAX_MODULES];
     memset(right, true, sizeof right);

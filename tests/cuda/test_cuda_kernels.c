@@ -1,8 +1,8 @@
-/* test_cuda_kernels.c - the GPU kernels' results, run on the host, against the scalar reference:
- * the CUDA C++, and what LLVM's back end is given where there is no CUDA.
+/* test_cuda_kernels.c - runs the GPU kernels on the host and compares with the scalar reference:
+ * the CUDA C++, and the IR for LLVM's back end.
  *
  * Sums are compared as integers (RAW) or bit for bit as floats (SCALE). Kernels that were broken on
- * purpose must fail: each barrier left out, a shuffle from the wrong lane.
+ * purpose must fail: with each barrier omitted, and with a shuffle from the wrong lane.
  */
 #include "check.h"
 #include "emulated_kernels.h"
@@ -41,8 +41,8 @@ static bool run(struct host_run *r, uint32_t n_tokens, const struct emulated_cal
     return gpu_problem_is_right(p, n_tokens);
 }
 
-/* All batches, values and what they must give; llvm: NULL for the CUDA C++. (LLVM's code has no
- * sanitizers in it: one kind of values shows that it is called as it has to be.) */
+/* Runs all batches and values, and checks the results; llvm: NULL for the CUDA C++. (LLVM's code
+ * has no sanitizers, so under sanitizers one kind of values is enough.) */
 static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *state) {
     const struct rsr_matvec plan = emulated_plan(k);
     const bool large = (uint64_t)plan.rows * plan.cols > 100000;
@@ -90,13 +90,13 @@ static void test_llvm_results(void) {
     }
 }
 
-/* How many barriers a thread of the kernel passes for n_tokens tokens. */
+/* The number of barriers that a thread of the kernel passes for n_tokens tokens. */
 static unsigned n_barriers(const struct emulated_kernel *kernel, uint32_t n_tokens) {
     const uint32_t turns = (n_tokens + kernel->token_tile - 1) / kernel->token_tile;
     return turns * (kernel->epilogue == RSR_EPILOGUE_SCALE ? 3 : 2);
 }
 
-/* Wrong results or an error, in at least one of a few schedules. */
+/* Expects wrong results or an error in at least one of a few schedules. */
 static bool is_noticed(struct host_run *r, struct emulated_call how) {
     for (uint64_t seed = 1; seed <= 8; seed++) {
         const char *error = NULL;

@@ -1,5 +1,5 @@
-/* write_gpu_kernels.c - kernels for run_on_gpu: the shapes that the emulation runs, and the layers
- * of bitnet-2b-4t as they are planned, by every compiler that is there.
+/* write_gpu_kernels.c - makes kernels for run_on_gpu: the shapes that the emulation runs, and the
+ * planned layers of bitnet-2b-4t, with every available compiler.
  *
  * usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only]
  *   TARGET  a description, specs/sm_90.yaml

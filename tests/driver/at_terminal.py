@@ -1,4 +1,4 @@
-"""Runs a command at a terminal of its own and prints what it showed, each line as it stood in the end.
+"""Runs a command at its own terminal and prints what it showed, each line in its final state.
 
     at_terminal.py COMMAND [ARGUMENT...]
 """

@@ -1,8 +1,9 @@
 """Checks who may include whom: base <- diag <- ir.h <- kernel <- kernels/* <- stages <- measure <- driver; a
-kernel's folder includes no other's, a stage no other stage and no kernel's folder, and nothing below the driver
-includes it; a file of the driver includes and calls only what stands before it in DRIVER;
-runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes four headers of
-the runtime's sources; LLVM headers stay under emit/llvm."""
+kernel's folder includes no other kernel's folder. A stage includes no other stage and no kernel's
+folder. Nothing below the driver includes the driver; a file of the driver includes and calls only
+files before it in DRIVER; runtime includes nothing of the compiler, its rooms only what ROOMS lets
+them; the compiler includes four headers of the runtime's sources; LLVM headers stay under
+emit/llvm."""
 import pathlib
 import re
 import sys
@@ -12,13 +13,14 @@ STAGES = {"reader", "spec", "model", "rsr", "plan", "schedule", "lower", "emit",
 BELOW = ["kernel", "kernels"]
 # The host CPU's name comes from LLVM, whose headers stay under emit/llvm; so do the names that it knows.
 ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h"), ("compiler/spec/spec_document.c", "emit/llvm/llvm_cpus.def")}
-# The runtime's own code, but for measurements: the sketch of a head is made by what reads it, patterns of a
-# tokenizer are tried by what will match them, a chat template by what will render it, and both count CPUs.
+# Parts of the runtime that the compiler uses, too (not counting measurements): its code makes the
+# sketch of a head, tries the patterns of a tokenizer and a chat template, and counts CPUs.
 ALLOWED_OF_RUNTIME = {("compiler/model/head_sketch.c", "sketch/sketch.h"),
                       ("compiler/reader/chat_template.c", "chat/chat_template.h"),
                       ("compiler/reader/tokenizer_text.c", "tokenizer/pretokenize.h"), ("compiler/driver/set_up.c", "host/cpu.h")}
-# The rooms of runtime/src, from the bottom up, and what each may include: earlier rows, runtime.h (which includes
-# no room) and the public headers. An engine knows its backend as a table (engine/backend.h): walk/ is the host's.
+# The folders of runtime/src, from the bottom up. Each may include those of earlier rows, runtime.h
+# (which includes no folder) and the public headers. An engine knows its backend as a table
+# (engine/backend.h): walk/ is the host's.
 ROOMS = {
     "host": "",
     "file": "",
@@ -40,7 +42,8 @@ DRIVER = """turns.h turns.c run.h run.c inputs.h outputs.h output_paths.c output
     weights.h weights_writer.c compilation.h layer.h layer_analysis.c layer_lower.c tuner.c layer_plan.c layer_emit.c
     layer_gpu.c head_blocks.c text_forms.c plan_file.c read_input.c module_steps.c module_note.c matrix_library.c module_link.c compare_module.c describe_input.c write_report.c
     survey.c dependency_file.c open_outputs.c road.c set_up.c done_line.c compile.c""".split()
-# What may know it: the program, which names passes, and the command line, which takes their kinds.
+# Files outside the driver that may include it: the program, which names passes, and the command
+# line, which takes their kinds.
 ABOVE_DRIVER = {("compiler/main.c", "driver/run.h"), ("compiler/options.c", "driver/kinds.def")}
 FUNCTION = re.compile(r"^(?!static|typedef)[a-z][\w *]*?\b(rsrc_\w+)\([^;{}]*\)\s*\{", re.M)
 TABLE = re.compile(r"^const struct \w+ (rsrc_\w+)\[", re.M)

@@ -1,4 +1,5 @@
-"""Compares what rsrc --info=json says with the checkpoint itself, read here once more and key by key:
+"""Compares the output of rsrc --info=json, key by key, with the checkpoint, which this script reads
+itself:
 
     check_info.py INFO.json FOLDER
     check_info.py INFO.json --module MODULE.so PER_CENT [RUN.json]

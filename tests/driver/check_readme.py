@@ -1,5 +1,5 @@
-"""Holds compiler/README.md to the tree: files and folders that it names exist, options are options, the
-picture has the passes in their order, and no folder of the compiler is left out."""
+"""Compares compiler/README.md with the tree: files, folders and options that it names exist, the
+picture has the passes in their order, and every folder of the compiler is named."""
 import pathlib
 import re
 import sys

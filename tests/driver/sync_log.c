@@ -1,6 +1,6 @@
-/* sync_log.c - loaded in front of libc: writes what is synced and renamed, in order, to $SYNC_LOG,
- * names without folders. A file whose name contains $SYNC_FAILS cannot be synced, and a folder
- * whose name contains $READDIR_FAILS cannot be read the first time. */
+/* sync_log.c - preloaded before libc: logs syncs and renames in order to $SYNC_LOG, with names
+ * without folders. A file whose name contains $SYNC_FAILS cannot be synced, and a folder whose name
+ * contains $READDIR_FAILS cannot be read the first time. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>

@@ -1,5 +1,5 @@
-/* float_order.c - one compiled module, many ways to evaluate the same tokens: the logits must be
- * the same bits. Prints a hash of them, so that a test can compare modules of different targets and
+/* float_order.c - evaluates the same tokens of one module in many ways: the logits must have the
+ * same bits. Prints a hash of them, so that a test can compare modules of different targets and
  * variants.
  *
  * usage: float_order [--once] [--target NAME] MODULE.so
@@ -142,7 +142,7 @@ static uint32_t check_engine(rsr_model *model, uint32_t n_threads, uint32_t max_
         memset(logits, 0xff, (size_t)N_TOKENS * vocab * sizeof(float));
         feed(engine, sequence, 0, N_TOKENS, PIECES[i], logits);
         n_bad += compare(what, logits, reference);
-        /* Back into a page and on again. */
+        /* Cuts the sequence back into a page, and continues. */
         must(rsr_sequence_truncate(sequence, 70, &err), "rsr_sequence_truncate");
         feed(engine, sequence, 70, N_TOKENS, 11, logits);
         n_bad += compare("truncating and going on", logits, reference);

@@ -1,9 +1,10 @@
 """Lets one system call of rsrc fail, a different one in every run: failing_calls.py WORK [--sample N] [--only CALL].
 
-strace puts the error in. Each run must end with exit status 0 and its whole output, the error having been
-none, or with 1 and a sentence on stderr, an output that was there before untouched (of several, which get
-their names one after the other, each is then the old one or the whole new one); 70, out of memory, may answer
-ENOMEM. No run may leave a temporary file behind, or a cache that spoils the next compilation.
+strace injects the error. Each run must end in one of two ways. Exit status 0 and its whole output:
+the error did not matter. Or exit status 1 and a sentence on stderr, with any earlier output
+unchanged; several outputs get their names one after another, so each is then the old one or the
+complete new one. After ENOMEM, the status may be 70 (out of memory). No run may leave a temporary
+file behind, or a cache that spoils the next compilation.
 """
 import argparse
 import collections
@@ -15,9 +16,9 @@ import shutil
 import subprocess
 import sys
 
-# What each call answers. Not among them: what cannot fail or is not looked at (umask, munmap), what glibc
-# ends a process for (futex), brk, which answers with an address where it fails, and removing files, without
-# which nothing is tidied up.
+# The errors of each call. Some calls are not listed: calls that cannot fail or whose result is
+# ignored (umask, munmap); futex, because glibc then ends the process; brk, which returns an address
+# when it fails; and calls that remove files, without which no clean-up is possible.
 ERRORS = {"openat": ["EACCES", "EMFILE"], "newfstatat": ["EIO"], "fstat": ["EIO"], "read": ["EIO"],
           "pread64": ["EIO"], "write": ["ENOSPC"], "pwrite64": ["ENOSPC"], "close": ["EIO"], "mmap": ["ENOMEM"],
           "mprotect": ["ENOMEM"], "rename": ["EIO"], "renameat2": ["EIO"], "linkat": ["EIO"],
@@ -84,7 +85,8 @@ class Bench:
                 continue
             name = match.group(1)
             counts[name] += 1
-            # strace answers in the place of the call: a pipe that is not closed has readers who wait.
+            # strace returns the error instead of making the call: a pipe that is not closed keeps
+            # its readers waiting.
             if name == "close" and str(self.folder) not in line:
                 continue
             started = started or f'"{self.way.arguments[0]}' in line and name != "execve"
@@ -128,7 +130,7 @@ def check(bench, sample, only):
     if len(faults) < 100 and not only:
         sys.exit(f"{bench.way.name}: only {len(faults)} calls were found: this script does not see them")
     if sample < len(faults):
-        # First the last one of each call: names are given at the end.
+        # The last call of each kind comes first, because files get their names at the end.
         rng = random.Random(1)
         kept = list({fault[:2]: fault for fault in faults}.values())
         others = [fault for fault in faults if fault not in kept]

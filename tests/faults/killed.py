@@ -1,8 +1,8 @@
 """Kills rsrc with SIGKILL at random moments: killed.py WORK TIMES [--seed N] [--swept].
 
-An output is then the one of before, or none where there was none, or the whole new one; and the next
-compilation, with the cache as it was left, makes the same bytes as one that nobody disturbed. With --swept
-that next compilation has also removed what the killed one left behind.
+Afterwards an output is the earlier one (or missing, if there was none), or the complete new one.
+The next compilation, with the cache as the kill left it, makes the same bytes as an undisturbed
+one. With --swept that next compilation has also removed what the killed one left behind.
 """
 import argparse
 import os
@@ -19,7 +19,7 @@ ARGUMENTS = ["model", "--target=generic", "--cache-dir=cache", "-o", "out/m.so"]
 
 
 def start(folder):
-    """In a group of its own: the linker that it runs is killed with it."""
+    """Starts rsrc in its own process group, so that its linker is killed with it."""
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     return subprocess.Popen(["rsrc", *ARGUMENTS], cwd=folder, env=environment, start_new_session=True,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -79,7 +79,7 @@ def main():
     rng = random.Random(options.seed)
     failed = n_killed = 0
     for i in range(options.times):
-        # By turns: an output of before or none, a cache or an empty one.
+        # Alternates: an earlier output or none, a filled cache or an empty one.
         empty(folder, ["out", "tmp"] + (["cache"] if i % 4 < 2 else []))
         if i % 2:
             (folder / "out" / "m.so").write_bytes(OLD)

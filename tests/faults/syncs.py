@@ -1,7 +1,7 @@
 """Checks that outputs reach the disk before their names do: syncs.py WORK.
 
-Of a traced compilation, for every file that gets its name in out/: its data is synced before the rename, by
-whoever has it open, and the folder after.
+In a traced compilation, for every file that gets its name in out/, the data is synced before the
+rename, through any descriptor, and the folder is synced after it.
 """
 import os
 import pathlib
@@ -38,7 +38,7 @@ def events(folder, arguments):
 
 
 def problems(folder, found):
-    """Follows names of data: what is synced stays so under another name, until it is written to."""
+    """Follows data across renames: synced data stays synced until it is written to."""
     out, synced, waiting, n = str(folder / "out"), set(), [], 0
     for kind, *paths in found:
         if kind == "write":

@@ -2,9 +2,9 @@
 # usage: tests/faults/uninitialised.sh [--long] WORK
 #
 # Compiles a small model for the target generic (valgrind knows no AVX-512) and generates five tokens, with
-# dense attention and through the KV index. Wants rsrc, rsr-mkmodel and rsr-run in PATH. Exit status 1 where
-# valgrind reports an error: a use of memory that nobody has written, a write of such memory to a file, an
-# access out of bounds.
+# dense attention and through the KV index. Wants rsrc, rsr-mkmodel and rsr-run in PATH. Exit status
+# 1 if valgrind reports an error: a use of uninitialised memory, a write of such memory to a file,
+# an access out of bounds.
 #
 #   --long  besides, by the LLVM back end, every convention that rsr-mkmodel writes, every type of keys and
 #           values, bare matrices, --info, the GGUF files of the fuzzers' corpus, an embedding model
@@ -31,7 +31,7 @@ look() {
     n=$((n + 1))
 }
 
-# What valgrind does not report here it reports nowhere.
+# Checks that valgrind reports a planted error.
 printf 'int main(void) { volatile int a[2]; return a[1] != 7 ? 0 : 1; }\n' >read.c
 cc -O0 -o read read.c
 if valgrind -q --error-exitcode=9 ./read 2>err.log; then

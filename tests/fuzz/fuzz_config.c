@@ -1,6 +1,6 @@
-/* fuzz_config.c - a config.json from a stranger, then the same bytes as generation_config.json,
- * modules.json and the configuration of a Pooling. What is accepted keeps the promises that the
- * rest of the compiler computes sizes with. */
+/* fuzz_config.c - any bytes as a config.json, then as generation_config.json, modules.json and the
+ * configuration of a Pooling. An accepted configuration satisfies the limits from which the rest of
+ * the compiler computes sizes. */
 #include <math.h>
 #include <string.h>
 

@@ -68,7 +68,8 @@ static void go_through(const rsr_constraint *c, const rsr_vocabulary *v, uint32_
         if (token == N_TOKENS - 1)
             break;
     }
-    /* With all bytes a text that has begun can go on or end; what is too ambiguous says so. */
+    /* If all bytes are tokens, every begun text can continue or end; a grammar that is too
+     * ambiguous is refused. */
     if (status != RSR_OK && (status != RSR_ERR_FULL || err.message[0] == '\0'))
         abort();
     rsr_constrained_destroy(text);

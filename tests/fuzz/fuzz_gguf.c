@@ -1,6 +1,6 @@
-/* fuzz_gguf.c - a whole .gguf file from a stranger, to the weights of its layers. What the reader
- * accepts is read to its last byte, so that a wrong offset is a sanitizer's finding, and must not
- * have taken more memory than a small multiple of the file. */
+/* fuzz_gguf.c - any bytes as a .gguf file, up to the weights of its layers. An accepted file is
+ * read to its last byte, so that a sanitizer finds a wrong offset; the reader must not take more
+ * memory than a small multiple of the file. */
 #include <assert.h>
 #include <string.h>
 

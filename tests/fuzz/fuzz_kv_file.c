@@ -1,6 +1,6 @@
 /* fuzz_kv_file.c - any bytes as a saved sequence, for engines with and without an index of keys.
- * What is accepted is evaluated after, whatever its numbers are, and saved again: it is the same
- * file. */
+ * An accepted sequence is saved again, which must give the same file, and then evaluated further,
+ * whatever its numbers are. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static void make_engines(void) {
     }
 }
 
-/* A fuzzer finds no hash: a file gets those of what it is. */
+/* A fuzzer cannot find a hash, so the file gets the right hashes. */
 static void seal(uint8_t *bytes, size_t size_bytes, const rsr_engine *engine) {
     struct rsr_kv_file_header header;
     struct rsr_hash state;
@@ -75,7 +75,7 @@ static void seal(uint8_t *bytes, size_t size_bytes, const rsr_engine *engine) {
     }
 }
 
-/* The sequence is saved to the bytes that it came from, and goes on. */
+/* Saving the sequence gives the bytes that it came from; then it continues. */
 static void use(rsr_engine *engine, rsr_sequence *sequence, const uint8_t *bytes,
                 size_t size_bytes) {
     char path[] = "/tmp/fuzz_kv_file.XXXXXX";

@@ -1,5 +1,5 @@
-/* fuzz_module_file.c - a whole file that librsr is told to load, up to where it would load it. Of a
- * note that is accepted every section is read. */
+/* fuzz_module_file.c - any bytes as a module for librsr, up to the point of loading. If its note is
+ * accepted, every section is read. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static void count(void *user, const rsr_section *section) {
     *(size_t *)user += strlen(section->name) < sizeof(((struct rsr_note_section *)0)->name);
 }
 
-/* A fuzzer finds no hash: a note that has none gets it. */
+/* A fuzzer cannot find a hash, so a note without a hash gets the right one. */
 static void seal(uint8_t *bytes, size_t size_bytes) {
     static const char owner[] = RSR_NOTE_OWNER;
     uint8_t *at = memmem(bytes, size_bytes, owner, sizeof(owner));

@@ -1,5 +1,5 @@
-/* fuzz_npy.c - a whole .npy file from a stranger. What is accepted is read to its last byte, so
- * that a wrong offset is a sanitizer's finding. */
+/* fuzz_npy.c - any bytes as a .npy file. An accepted file is read to its last byte, so that a
+ * sanitizer finds a wrong offset. */
 #include <assert.h>
 
 #include "fuzz_target.h"

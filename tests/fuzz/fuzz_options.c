@@ -5,7 +5,7 @@
 #include "fuzz_target.h"
 #include "options.h"
 
-/* What is split, quoted and split again is the same. */
+/* Splitting, quoting and splitting again gives equal words. */
 static void check_round_trip(struct fuzz_target *target, const struct rsrc_arguments *words) {
     struct rsrc_buffer text = {0};
     for (uint32_t i = 0; i < words->n; i++) {

@@ -1,9 +1,8 @@
-/* fuzz_pipeline.h - what the fuzz targets of the whole compiler share: a private folder for what is
- * read and what is written, and a compilation by the library's one call, in a way that a byte
- * chooses.
+/* fuzz_pipeline.h - shared by the fuzz targets of the whole compiler: a private folder for inputs
+ * and outputs, and a compilation by rsrc_compile() with options that a byte chooses.
  *
- * A target fails where the exit code is no documented one, where a refusal has no diagnostic or an
- * acceptance has an error, and where a refusal leaves a file behind.
+ * A target fails if the exit code is not a documented one, if a refusal has no diagnostic, if a
+ * success has an error, or if a refusal leaves a file.
  */
 #ifndef TESTS_FUZZ_FUZZ_PIPELINE_H
 #define TESTS_FUZZ_FUZZ_PIPELINE_H
@@ -80,7 +79,7 @@ static inline void fuzz_pipeline_put(const struct fuzz_pipeline *pipeline, const
     free(path);
 }
 
-/* Bits 0 and 1 of `way` choose what is made, the others how. */
+/* Bits 0 and 1 of `way` choose the output, the other bits options. */
 static inline void fuzz_pipeline_choose(uint8_t way, struct rsrc_options *options) {
     static const uint32_t EMITS[] = {RSRC_EMIT_C, RSRC_EMIT_REPORT,
                                      RSRC_EMIT_STEP | RSRC_EMIT_PLAN | RSRC_EMIT_RSR};

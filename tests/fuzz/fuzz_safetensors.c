@@ -1,5 +1,5 @@
-/* fuzz_safetensors.c - a whole .safetensors file from a stranger. What is accepted is read to its
- * last byte, so that a wrong offset is a sanitizer's finding. */
+/* fuzz_safetensors.c - any bytes as a .safetensors file. An accepted file is read to its last byte,
+ * so that a sanitizer finds a wrong offset. */
 #include <assert.h>
 #include <string.h>
 

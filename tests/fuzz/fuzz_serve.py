@@ -2,10 +2,11 @@
 
     fuzz_serve.py RSR_SERVE MODEL.so [SECONDS [SEED]]
 
-RSR_SERVE is best a sanitised one. What is sent are heads and bodies with parts exchanged, cut, doubled and made up, from
-eight clients, of which some leave early. Exit status 1 if the server died, a sanitizer spoke, an answer was no
-HTTP or had a status of 500, or if in the end something is still busy or a request is answered otherwise than in the
-beginning. The requests of a client follow from SEED (0) and its number.
+RSR_SERVE should be built with sanitizers. Eight clients send heads and bodies with exchanged, cut,
+doubled and invented parts; some clients leave early. Exit status 1 if the server died, a sanitizer
+reported an error, an answer was not HTTP or had status 500, or if at the end a slot is still busy
+or a request gets another answer than at the beginning. SEED (0) and the number of a client decide
+its requests.
 """
 import json
 import pathlib

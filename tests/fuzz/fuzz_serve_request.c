@@ -1,8 +1,8 @@
 /* fuzz_serve_request.c - any bytes as the body of a request to a model: refused with a sentence, or
  * answered.
  *
- * The first byte picks the route, the second what the model would generate: the scheduler is one
- * that makes tokens up. Every reply is JSON, or events of it, in valid UTF-8.
+ * The first byte picks the route. The second picks the text that the model generates: a stand-in
+ * for the scheduler invents tokens. Every reply is JSON, or events of it, in valid UTF-8.
  */
 #include <jansson.h>
 

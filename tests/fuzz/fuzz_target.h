@@ -1,5 +1,5 @@
-/* fuzz_target.h - what the fuzz targets of the readers share: an arena, and diagnostics that go
- * nowhere. A target fails where a refusal has no diagnostic, or an acceptance has one. */
+/* fuzz_target.h - shared by the fuzz targets of the readers: an arena, and diagnostics that are not
+ * printed. A target fails if a refusal has no diagnostic, or an acceptance has one. */
 #ifndef TESTS_FUZZ_FUZZ_TARGET_H
 #define TESTS_FUZZ_FUZZ_TARGET_H
 

@@ -35,7 +35,8 @@ static bool read_indexes(struct fuzz_target *target, const char *text, size_t si
     return true;
 }
 
-/* To a layer of which every kernel of AVX2 is open: refused by line, or taken as it is. */
+/* Applies the plan to a layer that every kernel of AVX2 can compute: the plan is refused by line,
+ * or taken unchanged. */
 static void apply_plan(struct fuzz_target *target, const struct rsr_named_plan *given) {
     static const struct rsr_spec spec = {.name = "fuzz",
                                          .cpu_features = RSR_CPU_MASK(AVX2) | RSR_CPU_MASK(SSSE3),

@@ -1,7 +1,6 @@
-/* fuzz_tokenizer.c - a tokenizer.json from a stranger, then the same bytes as
- * tokenizer_config.json. Every offset and id of an accepted section is checked as the runtime
- * relies on it; then the runtime, which may refuse its patterns alone, takes text through it and
- * back. */
+/* fuzz_tokenizer.c - any bytes as a tokenizer.json, then as tokenizer_config.json. Every offset and
+ * id of an accepted section that the runtime relies on is checked. Then the runtime, which may
+ * refuse only its patterns, tokenizes text with it and back. */
 #include <string.h>
 #include <unistd.h>
 

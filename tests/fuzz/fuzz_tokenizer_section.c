@@ -1,9 +1,9 @@
 /* fuzz_tokenizer_section.c - the tokenizer section of a damaged module: the runtime refuses it with
  * a sentence, or takes text through it and back in bounds.
  *
- * The first byte picks a section, made of a seed of fuzz_tokenizer; every six bytes after it
- * replace a word of that: its number and its value, little-endian. The section's size is what a
- * module is trusted with, since nothing else says where it ends: it may shrink.
+ * The first byte picks a section, made from a seed of fuzz_tokenizer. Every six bytes after it
+ * replace a word of the section: the word's number and its value, little-endian. A module's size of
+ * the section is trusted, because nothing else says where it ends: here it may only shrink.
  */
 #include <string.h>
 #include <unistd.h>

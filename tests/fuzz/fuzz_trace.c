@@ -1,5 +1,5 @@
 /* fuzz_trace.c - a trace that rsr-bench attention is to replay. The input's first two bytes are
- * --context, the rest is the file. What is accepted has to be all there, and finite. */
+ * --context, the rest is the file. An accepted trace must be complete and finite. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

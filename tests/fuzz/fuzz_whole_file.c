@@ -1,6 +1,5 @@
-/* fuzz_whole_file.c - a file from a stranger (GGUF, NumPy, else safetensors) through the whole
- * compiler. The first byte chooses the way; the rest is the file, whose first bytes tell its
- * kind. */
+/* fuzz_whole_file.c - any bytes as a file (GGUF, NumPy, else safetensors) for the whole compiler.
+ * The first byte chooses options; the rest is the file, whose first bytes decide its kind. */
 #include "fuzz_pipeline.h"
 
 static struct fuzz_pipeline pipeline;

@@ -1,10 +1,10 @@
-/* fuzz_whole_folder.c - a folder from a stranger through the whole compiler.
+/* fuzz_whole_folder.c - any bytes as a folder for the whole compiler.
  *
- * The first byte chooses the way; parts follow, each a line "@@NAME" and the file's bytes up to a
- * line end and the next "@@". Of weights a part is the header's text and, behind a NUL, the first
- * bytes of data: its length is put before it, and data that its offsets count on and that are not
- * there become legal weights: words of {0, x, -x}, or, where weights are packed in bytes, codes of
- * which no word is zero or below as a scale.
+ * The first byte chooses options. Parts follow: each is a line "@@NAME" and the file's bytes, up to
+ * a line end and the next "@@". A part with weights has the header's text and, after a NUL, the
+ * first bytes of data. The target adds the header's length, and fills the missing data that the
+ * offsets need with legal weights: words of {0, x, -x}, or, for weights packed in bytes, codes that
+ * are also positive as a float scale.
  */
 #include "fuzz_pipeline.h"
 
@@ -56,7 +56,7 @@ static void put_weights(const char *name, const uint8_t *part, size_t n_part) {
     free(words);
 }
 
-/* `name` is not terminated. A part that has no known name is nobody's. */
+/* `name` is not terminated. A part with an unknown name is ignored. */
 static void put_part(const char *name, size_t n_name, const uint8_t *part, size_t n_part) {
     static const char *const WEIGHTS[] = {"model.safetensors", "model-00001-of-00002.safetensors",
                                           "model-00002-of-00002.safetensors"};

@@ -70,7 +70,7 @@ static void close_model(struct opened *opened) {
     dlclose(opened->library);
 }
 
-/* Outputs of every token, [n_tokens][outputs]; `batch` tokens an evaluation. The caller frees
+/* Outputs of every token, [n_tokens][outputs], with `batch` tokens per evaluation. The caller frees
  * them. */
 static float *evaluate(const struct opened *opened, const int32_t *tokens, uint32_t n_tokens,
                        uint32_t batch, struct golden_pass *pass) {

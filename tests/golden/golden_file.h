@@ -1,5 +1,5 @@
-/* golden_file.h - a golden record (README.md: format) in memory: tensors by name, and which of
- * their rows have been compared, so that a check that skips something cannot pass. */
+/* golden_file.h - a golden record (README.md: format) in memory: tensors by name, with a flag for
+ * each row that has been compared, so that a check that skips a row cannot pass. */
 #ifndef TESTS_GOLDEN_FILE_H
 #define TESTS_GOLDEN_FILE_H
 
@@ -36,7 +36,7 @@ void golden_close(struct golden *golden);
 /* The tensor of that name and type; NULL if there is none. Another type ends the program. */
 struct golden_tensor *golden_find(const struct golden *golden, enum rsr_dtype dtype,
                                   const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* The same, and it must exist with this shape. */
+/* The tensor of that name and type; it must exist with this shape. */
 struct golden_tensor *golden_need(const struct golden *golden, enum rsr_dtype dtype, uint32_t rows,
                                   uint32_t cols, const char *format, ...)
     __attribute__((format(printf, 5, 6)));

@@ -80,8 +80,8 @@ static bool is_quantised(const struct golden_pass *pass, uint32_t block,
     return kernel != NULL && kernel->input == RSR_INPUT_I8;
 }
 
-/* The linear under whose name this one's input is recorded: itself, or the nearest one before it
- * that reads the same. */
+/* The linear under whose name this linear's input is recorded: itself, or the nearest earlier one
+ * that reads the same input. */
 static enum golden_linear owner_of(const struct golden *golden, uint32_t block,
                                    enum golden_linear linear, bool quantised) {
     const enum rsr_dtype dtype = quantised ? RSR_DTYPE_I8 : RSR_DTYPE_F32;
@@ -171,7 +171,7 @@ static void on_floats(struct golden_pass *pass, const rsr_probe_point *point,
 
 /* ---- quantised inputs --------------------------------------------------------------------- */
 
-/* Whether `code` is what the reference's value would have become a hair further. */
+/* Whether a tiny change of the reference's value would round to `code`. */
 static bool is_tie(const struct golden_pass *pass, const int32_t place[4], int8_t code) {
     const struct golden *golden = pass->golden;
     const struct golden_tensor *at = golden_find(golden, RSR_DTYPE_I32, "tie_at");
@@ -188,8 +188,8 @@ static bool is_tie(const struct golden_pass *pass, const int32_t place[4], int8_
     return false;
 }
 
-/* An input of which everything upstream is the reference's: it must have the reference's codes up
- * to ties, and the reference's scale. */
+/* Checks an input if everything upstream is the reference's: it must have the reference's scale,
+ * and its codes except at ties. */
 static void judge_input(struct golden_pass *pass, uint32_t block, enum golden_linear input,
                         uint32_t position) {
     const struct golden_difference *difference = difference_at(pass, block, input, position);
@@ -322,9 +322,9 @@ static float weight_scale(struct golden_pass *pass, uint32_t block, enum golden_
     return scale;
 }
 
-/* Sums are equal: the output is, bit for bit, (float)sum * (act_scale * weight_scale) of the
- * reference's sum. Below 2^22 no two sums share a float after scaling, so this is equality of the
- * integers. */
+/* Checks that sums are equal: the output must be, bit for bit, (float)sum * (act_scale *
+ * weight_scale) with the reference's sum. Below 2^22 different sums give different floats after
+ * scaling, so this proves that the integers are equal. */
 static void compare_sums(struct golden_pass *pass, const rsr_probe_point *point,
                          enum golden_linear input, struct golden_tensor *sums, float multiplier) {
     const float *scales = golden_need(pass->golden, RSR_DTYPE_F32, pass->golden->n_tokens, 1,
@@ -466,7 +466,7 @@ static void compare_perplexity(struct golden_pass *pass, const float *logits, ui
     }
 }
 
-/* Rows that evaluation returned, one a token, against recorded ones. */
+/* Compares rows that evaluation returned, one per token, with recorded ones. */
 static void compare_results(struct golden_pass *pass, struct golden_tensor *recorded,
                             const float *results) {
     const struct golden *golden = pass->golden;
@@ -528,8 +528,8 @@ static bool explain_inputs(struct golden_pass *pass, uint32_t block, enum golden
     return differs;
 }
 
-/* Follows the data: q, k and v of a token reach the attention of that token and all later ones; o
- * and down reach everything that the residual stream feeds. */
+/* Follows the data: q, k and v of a token affect the attention of that token and of all later
+ * tokens; o and down affect everything that the residual stream feeds. */
 void golden_pass_explain(struct golden_pass *pass) {
     const uint32_t n = pass->golden->n_tokens;
     bool *residual = RSRC_NEW_ARRAY(&pass->golden->arena, n, bool);

@@ -58,8 +58,8 @@ void golden_pass_probe(void *user, const rsr_probe_point *point);
  * Free-running: the same best token wherever the reference is clear about it, and the perplexity.
  * Returns the number of clear positions, all of which were compared. */
 uint32_t golden_pass_logits(struct golden_pass *pass, const float *logits, uint32_t vocab);
-/* The same for an embedding model's hidden states, [n_tokens][hidden]: teacher-forced, they are
- * close to the recorded ones; free-running, their codes are what is judged. */
+/* Checks an embedding model's hidden states, [n_tokens][hidden]. Teacher-forced, they must be close
+ * to the recorded ones; free-running, only their codes are judged. */
 void golden_pass_hidden(struct golden_pass *pass, const float *hidden, uint32_t cols);
 
 /* After a free-running pass: every differing code is a tie or downstream of one. Fills n_ties and

@@ -1,7 +1,8 @@
 """Damages valid files at random and checks that each is refused or read, whole: damage.py WORK SEEDS.
 
-Of every kind of file SEEDS are made, the same ones every time. rsrc must end with exit status 1, a diagnostic
-and no output, or with 0, no error and an output that is complete: JSON that parses, a text that reads back.
+It makes SEEDS damaged files of every kind, equal ones in every run. rsrc must end with exit status
+1, a diagnostic and no output, or with 0, no error and a complete output: JSON that parses, a text
+that reads back.
 """
 import argparse
 import json

@@ -1,8 +1,9 @@
-"""Runs a program on one bad input under limits of memory and time, and says what is wrong with how it ended.
+"""Runs a program on one bad input under limits of memory and time, and says what is wrong with the
+result.
 
-Of every bad input the same is expected: exit status 1, the one diagnostic of the table with its place,
-nothing on standard output, no file written, and no more memory than a fixed amount and a small multiple
-of the input.
+Every bad input must give: exit status 1, the one diagnostic of the table with its place, nothing on
+standard output, no file written, and no more memory than a fixed amount and a small multiple of the
+input.
 """
 import dataclasses
 import json

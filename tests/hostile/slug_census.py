@@ -1,7 +1,7 @@
 """Lists the slugs of diagnostics that no test mentions: slug_census.py SOURCE. None may be.
 
-A slug is what a call passes where rsrc_diag_emit, or a function in the same file that hands it on, has a
-parameter called `slug`. What json.h is given is the beginning of five slugs.
+A slug is the argument for a parameter called `slug`, of rsrc_diag_emit or of a function in the same
+file that passes it on. The slug given to a function of json.h is the beginning of five slugs.
 """
 import pathlib
 import re

@@ -3,11 +3,11 @@
  *
  *     check_products <file.safetensors> <library.so> <stem> [i8] [f32]
  *
- * The file is of rsr-mkmodel --matrix: int8 tensors matrix.0, matrix.1 ... Vectors lie at odd
- * addresses, with foreign memory between them; batches are cut in parts; what must not be written
- * is looked at. Floats are integers first, whose sums are exact, then of many magnitudes: the same
- * bits in every batch and part, within COLS * 2^-24 * sum |W x|. A hash of those bits is printed,
- * which libraries of the same matrices for different targets are compared by.
+ * The file is of rsr-mkmodel --matrix: int8 tensors matrix.0, matrix.1 ... Vectors are at odd
+ * addresses, with other memory between them, and batches are cut into parts; the test checks that
+ * the other memory is unchanged. Floats are first integers, whose sums are exact, then numbers of
+ * many magnitudes: every batch and part must give the same bits, within COLS * 2^-24 * sum |W x|.
+ * It prints a hash of these bits, by which libraries for different targets are compared.
  */
 #include <dlfcn.h>
 #include <inttypes.h>

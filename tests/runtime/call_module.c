@@ -1,6 +1,5 @@
-/* Calls what a module of another age may have, has not, or has as NULL, as an application does
- * whose structs are longer than those of today.
- *     call_module FILE
+/* Calls functions that a module of another age may have, may lack, or may have as NULL. It acts
+ *     like an application whose structs are longer than today's. call_module FILE
  * Prints the status of each call and its sentence. */
 #include <stdio.h>
 

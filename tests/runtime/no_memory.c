@@ -1,6 +1,5 @@
-/* Every allocation of a module's life fails once: what was being done says RSR_ERR_MEMORY and has
- * changed nothing, and what was made before still works.
- *     no_memory MODEL.so
+/* Lets every allocation in a module's life fail once: the current call must return RSR_ERR_MEMORY
+ *     and change nothing, and all earlier objects must still work. no_memory MODEL.so
  * This program's malloc is the module's, too. The calls of the dynamic
  * linker do not fail. */
 #include <dlfcn.h>
@@ -83,7 +82,7 @@ struct life {
     rsr_louver *index, *index_fork;
 };
 
-/* What came out, to be the same whenever all went well. */
+/* The results, which must be equal in all runs that succeed. */
 struct outcome {
     uint32_t tokens[32], chat[64], picked;
     size_t n_tokens, n_chat, n_bytes;
@@ -173,7 +172,7 @@ static bool use_index(struct life *l, struct outcome *o) {
            DONE(rsr_louver_attend(l->index_fork, &query, NULL, &err));
 }
 
-/* What there is works, and gives back all pages. */
+/* Checks that existing objects work, and that all pages are given back. */
 static void end(struct life *l) {
     rsr_engine_info info = RSR_ENGINE_INFO_INIT;
     if (l->sequence != NULL && append_tokens(l, 1, NULL, NULL) != RSR_OK)
@@ -192,7 +191,7 @@ static void end(struct life *l) {
     rsr_close(l->model);
 }
 
-/* Lets the allocation behind n_before others fail; true if there were so many. */
+/* Lets the allocation after n_before others fail; true if there were that many. */
 static bool live(const char *path, long n_before, const struct outcome *right) {
     struct life life = {0};
     struct outcome outcome = {0};

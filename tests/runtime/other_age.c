@@ -1,6 +1,6 @@
 /* A module as the runtime of another age would make it, for ages.test: its table of functions has
- * TABLE_BYTES, its tables the version AGE, and behind the prefix of struct rsr_module comes what no
- * librsr understands. */
+ * TABLE_BYTES, its tables the version AGE, and after the prefix of struct rsr_module come bytes
+ * that no librsr understands. */
 #include <string.h>
 
 #include "rsr_api.h"

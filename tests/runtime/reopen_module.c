@@ -1,4 +1,4 @@
-/* Opens one module after the other under the same name, as a server that takes a new model does.
+/* Opens one module after another under the same name, like a server that loads a new model.
  *     reopen_module NAME FILE...
  * Renames each FILE to NAME, opens it, and prints its name and its vocabulary's size; the modules
  * before it stay open. */

@@ -1,6 +1,5 @@
-/* Opens a module, computes and closes it, again and again: its file is not mapped afterwards, and
- * nothing grows.
- *     unload_module FILE ROUNDS [THREADS...]
+/* Repeatedly opens a module, computes and closes it: afterwards its file must not be mapped, and
+ *     memory must not have grown. unload_module FILE ROUNDS [THREADS...]
  * FILE names its folder, too. Prints "mapped" or "not mapped" where that is looked at; exit 1 if
  * something has grown. */
 #include <dirent.h>

@@ -1,6 +1,6 @@
-/* http_replies.c - http.c alone: replies that come as a thread makes them, to the clients of
- * http_replies.py. Usage: http_replies OPTIONS of rsr-serve, a model among them, which is not
- * opened. If its name is "loading", the routes are those of rsr-serve, which it then seems to be.
+/* http_replies.c - tests http.c alone: a thread makes replies to the clients of http_replies.py.
+ * Usage: http_replies OPTIONS, which are options of rsr-serve; the model among them is not opened.
+ * If its name is "loading", the program has the routes of rsr-serve.
  *
  * POST /plain N answers after N ticks of the thread, POST /stream N sends an event at each of N
  * ticks, POST /never one event and then nothing; GET /counts tells what has become of them. Ends at
@@ -39,7 +39,7 @@ static atomic_uint n_begun, n_done, n_abandoned, n_ended;
 
 /* ---- The thread ------------------------------------------------------------------------------ */
 
-/* With the lock of all. A wake that is lost is not made up for by a later one. */
+/* Call it with the lock of all tickets. No later wake makes up for a lost one. */
 static void tick(struct ticket *ticket) {
     pthread_mutex_lock(&ticket->lock);
     const bool is_new = ticket->n_ticks < ticket->n_until_silence;
@@ -93,7 +93,7 @@ static void wait(void *user, void (*wake)(void *waiter), void *waiter) {
     pthread_mutex_unlock(&ticket->lock);
 }
 
-/* Now and then it takes so long to say what it has seen that a tick comes meanwhile. */
+/* Sometimes it delays its report, so that a tick comes meanwhile. */
 static uint32_t ticks_of(struct ticket *ticket) {
     static unsigned n_asked; /* on the HTTP thread alone */
     const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};

@@ -1,5 +1,5 @@
-/* scheduler_jobs.c - texts of jobs that are evaluated together, against rsr_generate() for each of
- * them alone. Usage: scheduler_jobs MODULE.so [ROUNDS]
+/* scheduler_jobs.c - compares the texts of jobs that run together with rsr_generate() for each job
+ * alone. Usage: scheduler_jobs MODULE.so [ROUNDS]
  *
  * Jobs of random prompts, sampling, choices, stop strings and constraints come to the scheduler at
  * random times, some are cancelled, with few slots and many, few KV pages and enough, with the
@@ -211,7 +211,7 @@ static bool is_done(struct serve_job *job) {
     return done;
 }
 
-/* By its wakes alone: one that is lost stops the test. */
+/* Waits only by wakes, so that a lost wake stops the test. */
 static void wait_for(struct serve_job *job, struct waiter *w) {
     while (!is_done(job)) {
         pthread_mutex_lock(&w->lock);
@@ -300,8 +300,8 @@ static void run_round(struct serve_server *server, rsr_engine *alone, size_t lon
           "%u tokens are free", free_tokens(server->models[0].engine));
 }
 
-/* Of jobs that wait, one may have any number of tokens, and the others together no more than the
- * queue keeps. */
+/* Among waiting jobs, one may have any number of tokens; the others together must fit the queue's
+ * limit. */
 static void check_queued_tokens(struct serve_server *server) {
     struct serve_job *jobs[2];
     server->metrics = serve_metrics_create();

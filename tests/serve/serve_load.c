@@ -5,7 +5,7 @@
  *   prompt=32        tokens of a prompt, drawn by the request's number below vocab=1000
  *   tokens=32        max_tokens
  *   same=0           1: one prompt for all, which the prefix cache then has
- *   drop=0           of 100 requests so many are left by their clients after a token
+ *   drop=0           per cent of requests that their clients abandon after a token
  *
  * Prints JSON: requests, errors, dropped, tokens, seconds, tokens_per_second, and of time to first
  * token and of the gap between two tokens of a stream the median, the 99th percentile and the
@@ -170,7 +170,7 @@ static size_t count(const char *text, size_t n, const char *event) {
     return found;
 }
 
-/* Returns whether the reply is complete, or has failed. */
+/* Returns whether the reply is finished, successfully or not. */
 static bool take(struct client *c, char *bytes, size_t n) {
     const size_t wanted = sizeof(c->head) - 1 - c->head_bytes, more = n < wanted ? n : wanted;
     memcpy(c->head + c->head_bytes, bytes, more);
@@ -189,7 +189,7 @@ static bool take(struct client *c, char *bytes, size_t n) {
     n_tokens += tokens;
     n_errors += (long)count(joined, all, "{\"error\"");
     c->is_done = c->is_done || count(joined, all, "[DONE]") > 0;
-    /* What is counted is longer than the tail, and counted once. */
+    /* Counts a pattern once, which is longer than the tail. */
     const size_t keep = all < 6 ? all : 6;
     memcpy(c->tail, joined + all - keep, keep);
     c->tail_bytes = keep;

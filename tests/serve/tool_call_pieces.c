@@ -1,6 +1,5 @@
-/* tool_call_pieces.c - texts of models that call tools, read as they may come: at once, byte by
- * byte, and in two parts at every place. What is content and what is a call is the same each
- * time. */
+/* tool_call_pieces.c - reads texts with tool calls whole, byte by byte, and in two parts cut at
+ * every place. Content and calls must be equal each time. */
 #include <stdio.h>
 #include <string.h>
 

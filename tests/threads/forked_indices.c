@@ -51,7 +51,7 @@ static rsr_louver *create(void) {
     return index;
 }
 
-/* Keys [begin, end) behind those that are there, then a query. */
+/* Appends keys [begin, end), then makes a query. */
 static void grow(rsr_louver *index, uint32_t begin, uint32_t end, float *out) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_louver_query asked = RSR_LOUVER_QUERY_INIT;
@@ -106,7 +106,7 @@ int main(int argc, char **argv) {
         n_wrong += check(got);
     }
     rsr_louver_destroy(index);
-    /* Not before: who waits for a thread is ordered behind it, whatever the pages do. */
+    /* Threads are joined only here: a join orders the threads, and would hide races on pages. */
     for (uint32_t i = 0; i < n_forks; i++) {
         pthread_join(forks[i].thread, NULL);
         n_wrong += forks[i].n_wrong;

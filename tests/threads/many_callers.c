@@ -109,7 +109,7 @@ static void generate(void) {
     rsr_sequence_destroy(sequence);
 }
 
-/* What the cache has of the tokens is not evaluated again, nor is what a file has. */
+/* Tokens that the cache or a file has are not evaluated again. */
 static void resume(struct caller *caller) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_prefix_cache_info info = RSR_PREFIX_CACHE_INFO_INIT;
