@@ -104,13 +104,13 @@ kernels() {
     done
 }
 
-# A hash of the compiler, the checkpoint and the options of a module.
+# Prints checksums of the programs and the given options: what a module depends on.
 stamp_of() {
     find "$bin/rsrc" "$bin/rsr-mkmodel" "$build/lib/rsrc" -type f -exec cksum {} +
     echo "$*"
 }
 
-# Compiles a model for all targets, unless the existing module was made with this hash.
+# Compiles a model for all targets, unless the existing module has this stamp.
 prepare() {
     margin=6
     mkdir -p "$work"

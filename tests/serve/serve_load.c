@@ -189,7 +189,7 @@ static bool take(struct client *c, char *bytes, size_t n) {
     n_tokens += tokens;
     n_errors += (long)count(joined, all, "{\"error\"");
     c->is_done = c->is_done || count(joined, all, "[DONE]") > 0;
-    /* Counts a pattern once, which is longer than the tail. */
+    /* Counted patterns are longer than the tail, so none is counted twice. */
     const size_t keep = all < 6 ? all : 6;
     memcpy(c->tail, joined + all - keep, keep);
     c->tail_bytes = keep;

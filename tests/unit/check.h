@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Is this a build with sanitizers? What they cannot see is left to the other one. */
+/* Whether this build has sanitizers. Checks that they cannot make are left to the build without
+ * them. */
 #if defined(__SANITIZE_ADDRESS__)
 #define TEST_SANITIZED 1
 #elif defined(__has_feature)

@@ -55,7 +55,7 @@ static inline float *run_floats(struct suite *suite, struct test_case *c, rsr_ke
     return y;
 }
 
-/* What a weight is multiplied with. */
+/* The factor of a weight. */
 static inline double scale_at(const struct test_case *c, uint32_t row, uint32_t col) {
     const struct rsr_matrix *m = &c->matrix;
     if (c->epilogue == RSR_EPILOGUE_RAW)

@@ -8,7 +8,7 @@
 #include "base/buffer.h"
 #include "reader/gguf.h"
 
-/* What a test puts in; the counts are right unless a test changes the bytes. */
+/* Entries that a test adds; the counts are right unless a test changes the bytes. */
 struct gguf_file {
     struct rsrc_buffer values, infos, data;
     uint64_t n_values, n_tensors;

@@ -313,7 +313,7 @@ static void add_products(uint8_t *sum, const uint8_t *a, const uint8_t *b, uint3
     memcpy(sum, &bits, sizeof bits);
 }
 
-/* Those of VEX alone: every processor here that has AVX-512 has VNNI with it. */
+/* Only the VEX forms: every processor here that has AVX-512 also has VNNI. */
 static bool is_dot(const struct instruction *i) {
     return !i->evex && i->map == 2 && !i->w && i->opcode == 0x50;
 }
@@ -422,7 +422,7 @@ static const uint8_t *tile_operation(const struct frame *f, const struct instruc
 
 /* ---- the trap -------------------------------------------------------------------------------- */
 
-/* Where to go on, or NULL: not ours. */
+/* The address where execution continues; NULL: not an instruction that we emulate. */
 static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
     struct instruction i;
     if (!decode(at, &i))

@@ -106,8 +106,8 @@ struct shape {
 
 struct test_case {
     struct rsr_matrix matrix;
-    /* What is lowered instead: the reduced matrix, and for every row the kept row whose tile writes
-     * it. */
+    /* The matrix that is lowered instead: the reduced matrix, and for every row the kept row whose
+     * tile writes it. */
     struct rsr_matrix reduced;
     const struct rsr_reduction *reduction; /* NULL: the matrix itself is lowered */
     const uint32_t *slots;
@@ -137,7 +137,7 @@ static const struct harness_backend {
                         {&rsrc_backend_llvm, RSR_UNIT_OBJ, "o"}};
 #define N_BACKENDS (sizeof harness_backends / sizeof *harness_backends)
 
-/* Of a sanitised build: a compiler that puts sanitizers into the kernels' C (kernels_of_c.sh). */
+/* For a sanitised build: a compiler that adds sanitizers to the kernels' C (kernels_of_c.sh). */
 static inline const char *kernel_cc(void) {
     return getenv("TEST_KERNEL_CC");
 }
@@ -209,7 +209,7 @@ static inline void make_activations(struct suite *suite, struct test_case *c) {
     const size_t padded = ((size_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
     c->ldx = RSR_ACT_HEADER + padded + 64;
     c->x = aligned_rows(suite, c->ldx * MAX_TOKENS);
-    memset(c->x, GUARD, c->ldx * MAX_TOKENS); /* what lies behind a row is no zero */
+    memset(c->x, GUARD, c->ldx * MAX_TOKENS); /* bytes after a row are not zero */
     for (uint32_t t = 0; t < MAX_TOKENS; t++) {
         struct rsr_act_row row = {.scale = 0.01f + 0.003f * (float)t};
         int8_t *q = (int8_t *)c->x + t * c->ldx + RSR_ACT_HEADER;
@@ -222,7 +222,7 @@ static inline void make_activations(struct suite *suite, struct test_case *c) {
     }
 }
 
-/* Replaces the int8 rows by the same numbers as floats. */
+/* Replaces the int8 rows by equal numbers as floats. */
 static inline void make_float_rows(struct suite *suite, struct test_case *c) {
     const uint32_t cols = c->matrix.cols;
     const size_t padded = ((size_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
@@ -230,7 +230,8 @@ static inline void make_float_rows(struct suite *suite, struct test_case *c) {
     const size_t bytes_apart = c->ldx;
     c->ldx = padded * sizeof(float) + 64;
     c->x = aligned_rows(suite, c->ldx * MAX_TOKENS);
-    memset(c->x, 0xff, c->ldx * MAX_TOKENS); /* behind a row: NaN, which shows in every sum */
+    memset(c->x, 0xff, c->ldx * MAX_TOKENS); /* after a row there is NaN, which would show in every
+                                                sum */
     for (uint32_t t = 0; t < MAX_TOKENS; t++) {
         memset(c->x + t * c->ldx, 0, padded * sizeof(float));
         for (uint32_t j = 0; j < cols; j++) {
@@ -396,7 +397,7 @@ static inline void run_case(struct test_case *c, rsr_kernel_fn *fn, const char *
     check_call(c, fn, backend, 2, n_tiles, n_tiles);
 }
 
-/* What can be interpreted or emulated in every way that a case is run. */
+/* Whether every form of a case can be interpreted or emulated. */
 static inline bool is_small(const struct test_case *c) {
     return (uint64_t)c->matrix.rows * c->matrix.cols <= 200000;
 }
@@ -481,7 +482,7 @@ static inline const char *emit_cases(struct suite *suite, struct test_case **cas
     return path;
 }
 
-/* Kernels are hidden: a table in the same library leads to them. */
+/* Kernels are hidden, so a table in the library gives their addresses. */
 static inline const char *write_table(struct suite *suite, struct test_case **cases,
                                       uint32_t n_cases, const char *name) {
     struct rsrc_buffer text = {0};

@@ -551,7 +551,7 @@ static void spoil_number(void *user, const rsr_probe_point *point) {
             ((float *)(void *)((char *)point->data + t * point->row_bytes))[3] = spoiler->number;
 }
 
-/* What is not finite is told, whatever it is stored as. */
+/* Values that are not finite are reported in every storage type. */
 static void test_not_finite(const struct fixture *f) {
     static const struct spoiler spoilers[] = {{"k", NAN}, {"v", NAN}, {"v", INFINITY}};
     static const char *const kinds[] = {"dense", "louver:mass:1e-3,min=0"};
@@ -653,7 +653,7 @@ static void test_type(struct fixture *f, const char *kv_type) {
     free(f->dense);
 }
 
-/* Logits behind a long text, whose steps take n_taken of the workers. */
+/* Logits after a long text, whose steps use n_taken of the workers. */
 static void feed_long(rsr_model *model, const char *attention, uint32_t n_threads, uint32_t n_taken,
                       float *logits) {
     enum { N = 2048, PIECE = 15 }; /* more tokens take all workers */

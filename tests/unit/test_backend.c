@@ -30,7 +30,7 @@ static rsr_status paper_create(struct rsr_engine *engine, const rsr_engine_optio
     seen.create++;
     CHECK_INT(options->n_threads, 77);
     CHECK_STR(options->attention, "paper");
-    CHECK_INT(engine->info.kv_tokens, 7 * RSR_PAGE_TOKENS); /* 400 tokens, which nobody asked for */
+    CHECK_INT(engine->info.kv_tokens, 7 * RSR_PAGE_TOKENS); /* 400 tokens that were not asked for */
     CHECK_INT(engine->info.max_batch, MAX_BATCH);
     if (seen.status != RSR_OK)
         return rsr_fail(err, seen.status, "no paper");
@@ -225,7 +225,7 @@ static void test_counts(rsr_engine *engine) {
     API->sequence_destroy(a);
 }
 
-/* What a backend refuses reaches the caller, and changes nothing. */
+/* A backend's refusal reaches the caller, and changes nothing. */
 static void test_failures(rsr_engine *engine) {
     const uint32_t token = 3;
     float keys[KV] = {5.0f}, values[KV] = {5.0f};

@@ -72,7 +72,7 @@ static void check_plan(const struct rsr_spec *spec, const struct rsr_stats *stat
             fprintf(stderr, "%s, %u x %u, variant %d, prefill from %u: %u tokens %g us, then %g\n",
                     spec->name, stats->rows, stats->cols, variant, last + 1, n, us, next_us);
     }
-    /* What plans print is the same prediction. */
+    /* Printed plans have the same prediction. */
     const struct rsr_regime_plan *decode = &plan->regimes[RSR_REGIME_DECODE];
     CHECK(fabs(rsrc_batch_us(decode, 1) - decode->predicted_us) < 1e-3);
     const struct rsr_regime_plan *prefill = &plan->regimes[RSR_REGIME_PREFILL];
@@ -113,7 +113,8 @@ static void test_together(struct fixture *f, const struct rsr_spec *spec) {
     const uint32_t first = rsrc_decode_tokens(&plans[0], 1),
                    second = rsrc_decode_tokens(&plans[1], 1), both = rsrc_decode_tokens(plans, 2);
     CHECK(both >= (first < second ? first : second) && both <= (first < second ? second : first));
-    /* What was measured of prefill counts: at half the time it begins earlier, at twice later. */
+    /* Measured times of prefill count: with half the time it begins earlier, with twice the time
+     * later. */
     struct rsr_regime_plan *prefill = &made[0].regimes[RSR_REGIME_PREFILL];
     prefill->measured_us = prefill->predicted_us / 2;
     const uint32_t early = rsrc_decode_tokens(&plans[0], 1);

@@ -11,7 +11,8 @@
 #define N_ENTRIES 9
 #define HEADER_BYTES 48u /* of an entry, before what it keeps */
 
-/* Modules keep the hash: it never changes, whatever parts it is told in. */
+/* Modules contain hashes, so the function must never change; the parts in which it gets data make
+ * no difference. */
 static void test_hash(void) {
     const char *text = "The same bytes, in whatever parts: the same hash.";
     const size_t n = strlen(text);

@@ -114,7 +114,7 @@ static void test_limits(void) {
          "n.y = [n.y] %}"
          "{% endfor %}{{ n.x == n.y }}",
          "nests lists too deeply"},
-        /* Twice as many values each round, in one list: comparing would never end. */
+        /* Each round doubles the values of one list, so a comparison would never end. */
         {"{% set n = namespace(x=[1], y=[1]) %}{% for a in range(60) %}{% set n.x = [n.x, n.x] %}"
          "{% set n.y = [n.y, n.y] %}{% endfor %}{{ n.x == n.y }}",
          "nests lists too deeply"},
@@ -215,7 +215,8 @@ static void test_small_stacks(void) {
     CHECK(n_refused[0] > 0 && n_refused[1] > 0 && n_rendered[0] > 0 && n_rendered[1] > 0);
 }
 
-/* What rsr-run --chat would do: an exception about system messages, or none, is no problem. */
+/* Like rsr-run --chat: an exception about system messages, or about their absence, is no
+ * problem. */
 static void test_probe(void) {
     static const struct {
         const char *source, *problem; /* NULL: there is none */

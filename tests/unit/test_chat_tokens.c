@@ -111,7 +111,7 @@ static void test_messages(struct fixture *f) {
          "\1<|eot_id|>\1<|eot_id|>"},
         {"{{ messages[0].content }}<|eot_id|>", "[{'content':'<|eot_id|><'}]",
          "<|eot_id|><\1<|eot_id|>\1"},
-        /* What the template puts in the place of something is the template's. */
+        /* Text that the template substitutes counts as text of the template. */
         {"{{ messages[0].content.replace('X', '<|eot_id|>') }}", "[{'content':'aXb<|eot_id|>'}]",
          "a\1<|eot_id|>\1b<|eot_id|>"},
         {"{{ messages[0].content.replace('X', '_id|>') }}", "[{'content':'<|eotX'}]", "<|eot_id|>"},
@@ -236,7 +236,8 @@ static void test_roles(void) {
     rsr_chat_template_destroy(chat);
 }
 
-/* The text of no special token of any tokenizer is one, alone or in the midst of others. */
+/* Texts of special tokens never become special tokens, alone or among other text, with any
+ * tokenizer. */
 static void test_specials(const char *tokenizer) {
     static struct fixture f;
     static struct tokens have;

@@ -152,7 +152,7 @@ static void test_model(void) {
     }
     reader_test_end(&test);
 
-    /* What lists all added tokens stands for the older files. */
+    /* A file that lists all added tokens replaces the older files. */
     put_text("tokenizer_config.json", "{\"added_tokens_decoder\":{}}");
     if (read_ok(&test, "", &checkpoint)) {
         CHECK_STR(checkpoint.tokenizer.eos_text, "");
@@ -416,7 +416,7 @@ static void test_hash(void) {
     CHECK(memcmp(first, second, 16) == 0);
 }
 
-/* What a user may have to say of a GGUF file is no question for other formats. */
+/* Options about facts that a GGUF file may omit do not apply to other formats. */
 static void test_choices(void) {
     static const struct rsrc_read_choices choices[] = {{.activations = RSRC_ACTIVATIONS_INT8},
                                                        {.activations = RSRC_ACTIVATIONS_FLOAT},

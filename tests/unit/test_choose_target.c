@@ -10,7 +10,7 @@
 #define AVX512_BASE (M(AVX2) | M(AVX512F) | M(AVX512BW) | M(AVX512VL) | M(AVX512DQ) | M(AVX512VNNI))
 #define AMX (M(AMX_TILE) | M(AMX_INT8))
 
-/* The worst first: the order of a module decides between equals alone. */
+/* The worst comes first: the order in a module decides only between equal targets. */
 static const struct rsr_target TARGETS[] = {
     {.name = "generic"},
     {.name = "avx2", .cpu_features = M(AVX2)},

@@ -620,7 +620,8 @@ static void check_kept(rsr_constrained *text, const uint32_t *mask, uint32_t n_w
     CHECK_INT(memcmp(mask, again, n_words * sizeof(*again)), 0);
 }
 
-/* A random way through a constraint. Of a large vocabulary the tokens inside strings are known. */
+/* Walks randomly through a constraint. With a large vocabulary, the tokens inside strings are
+ * known. */
 static void check_walk(const char *source, uint32_t n_tokens, uint64_t seed, bool wants_span,
                        bool wants_kept) {
     static struct tokens t;

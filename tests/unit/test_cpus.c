@@ -11,7 +11,7 @@
 #include "check.h"
 #include "host/cpu.h"
 
-/* What the program counts when it is started with `settings` (of env). */
+/* The number that the program counts when it is started with `settings` (of env). */
 static uint32_t count_with(const char *program, const char *settings) {
     char command[4200];
     uint32_t count = 0;
@@ -69,12 +69,12 @@ static void write_siblings(const char *folder, unsigned cpu, const char *list) {
     CHECK(file != NULL && fprintf(file, "%s\n", list) > 0 && fclose(file) == 0);
 }
 
-/* Of the CPUs that this thread may use, the first two are one core, or are not. */
+/* Whether the first two CPUs that this thread may use are one core. */
 static void test_cores(int n_cpus) {
     char folder[] = "/tmp/test_cpus.XXXXXX", command[64], list[64];
     const uint32_t n = rsr_cpu_available(0);
     CHECK(mkdtemp(folder) != NULL);
-    CHECK_INT(rsr_cpu_cores(0, folder), n); /* nothing is told: a CPU is a core */
+    CHECK_INT(rsr_cpu_cores(0, folder), n); /* without information, each CPU counts as a core */
     if (n_cpus >= 2 && (int)n == n_cpus) {
         cpu_set_t mask;
         unsigned cpus[2], found = 0;

@@ -157,7 +157,7 @@ static void test_rules(struct fixture *f) {
             memset(weights + 7 * cols, 0, cols);
         if (layers[i].role == RSR_ROLE_UP)
             memset(weights + 1 * cols, 0, cols);
-        if (layers[i].role == RSR_ROLE_Q) /* zero rows elsewhere are dead to nobody */
+        if (layers[i].role == RSR_ROLE_Q) /* zero rows of other layers make nothing dead */
             memset(weights, 0, cols);
         linear[i] = make_layer(f, RSR_ENCODING_BYTES, weights, rows, cols);
         linear[i].role = layers[i].role;

@@ -52,7 +52,7 @@ static void test_many_signs(struct suite *suite, const struct rsr_spec *spec) {
     run_cases(suite, &c, 1, spec, "panel_many_signs");
 }
 
-/* Where lut has no form there are no codes of it to multiply. */
+/* If lut has no form for the target, there are no codes of lut to multiply. */
 static void test_no_form(struct suite *suite) {
     struct test_case *c = make_panel_case(suite, &shapes[0], RSR_TERNARY, 0);
     expect_lower_refused(suite, c, &specs[1], NULL, "lower-target", "target generic");

@@ -176,7 +176,7 @@ static void reference_head_attention(const struct reference *ref, double *out, c
         out[d] /= sum;
 }
 
-/* What the engine keeps of a key or value. */
+/* The value that the engine stores for an element of a key or value. */
 static void as_stored(double *x, uint32_t n) {
     const struct rsr_kv_ops *kv = &rsr_ops_get(RSR_OPS_GENERIC)->kv[RSR_KV_BF16];
     char row[256 * sizeof(float)] = {0};
@@ -402,7 +402,7 @@ static void test_page_ranges(const struct fake_shape *given) {
     free(logits);
 }
 
-/* Three sequences of the same text at different places, their tokens interleaved in one batch,
+/* Three sequences have one text at different positions, with their tokens interleaved in one batch,
  * logits wanted of some. */
 static void test_mixed_batch(const struct fixture *f, rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 2, 16, 1024);
@@ -442,7 +442,7 @@ static void test_mixed_batch(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* Going back and forth, through pages shared with forks, leads to the same logits. */
+/* Cutting and continuing, through pages shared with forks, gives equal logits. */
 static void test_truncate_and_fork(const struct fixture *f, rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 2, 64, 2048);
     rsr_sequence *a = new_sequence(engine), *b = NULL, *c = NULL;
@@ -687,7 +687,7 @@ static void test_fork(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* The copy is what gets used: the original weights may turn to noise. */
+/* The copy is used, so the original weights may be overwritten with noise. */
 static void test_copied_weights(const struct fixture *f) {
     rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
     rsr_model *model = NULL;

@@ -77,7 +77,7 @@ static void test_lut(struct suite *suite, uint32_t machine, uint32_t kernel) {
               rsrc_arena_printf(&suite->arena, "lut_f32_%s_%u", spec.name, kernel));
 }
 
-/* Bits a weight, to the byte: 1.68 and 1. The planner counts the same. */
+/* Bits per weight, exact to the byte: 1.68 and 1. The planner counts the same bytes. */
 static void test_sizes(struct suite *suite) {
     const struct shape shape = {640, 608, 64};
     static const uint64_t codes[] = {640 * 608 / 19 * 4, 640 * 608 / 8, 640 * 608 / 8};
@@ -164,7 +164,7 @@ static void test_lut_order(struct suite *suite) {
         }
         check_ways(suite, &ways, spec, rsrc_arena_printf(&suite->arena, "lut_%s", spec->name));
     }
-    /* Where nothing is looked up `table` has the same order in both regimes. */
+    /* If nothing is looked up, `table` has one order of additions in both regimes. */
     const struct rsr_spec *generic = find_spec("generic");
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 3; n++) {

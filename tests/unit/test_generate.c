@@ -176,7 +176,7 @@ static rsr_stop_reason generate_told(const struct fixture *f, rsr_generate_optio
     return result.stop_reason;
 }
 
-/* What rsr_eval says of the same tokens. */
+/* The result of rsr_eval for these tokens. */
 static void check_logprobs(const struct fixture *f, const struct told *told) {
     rsr_batch_entry entries[CONTEXT];
     rsr_logprobs asked[CONTEXT];

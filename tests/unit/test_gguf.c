@@ -457,7 +457,7 @@ static void test_parts(void) {
         uint32_t count[2], no[2], n_tensors;
         bool repeats;
         const char *slug;
-        const char *key; /* that the second part has besides */
+        const char *key; /* additional keys of the second part */
     } cases[] = {{{2, 2}, {0, 1}, 4, false, NULL, "llama.block_count"},
                  {{2, 2}, {0, 1}, 4, false, "gguf-split", "llama.something_new"},
                  {{2, 2}, {0, 1}, 4, false, "gguf-split", "prism.hadamard.block_size"},
@@ -520,7 +520,7 @@ static enum rsrc_status parse_with(struct reader_test *test, struct gguf_file *f
     return status;
 }
 
-/* Two tensors of type Q2_0: rows of cols weights and so many bytes. */
+/* Two tensors of type Q2_0: rows of cols weights, with the given number of bytes. */
 static void test_q2_blocks(void) {
     static const struct {
         uint64_t cols, bytes[2];

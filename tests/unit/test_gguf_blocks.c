@@ -54,7 +54,7 @@ static struct spot place_iq1_bn(uint32_t n) {
     return (struct spot){3 * (n / 16) + n % 16 / 5, 4 - n % 16 % 5};
 }
 
-/* Where the scale is, of which every block, row or layer has one. */
+/* The place of the scale of each block, row or layer. */
 enum place { IN_BLOCK, BEFORE_ROW, BEHIND_LAYER };
 
 static const struct kind {
@@ -223,7 +223,7 @@ static void test_weights(void) {
     }
 }
 
-/* What the scale of a layer follows from. */
+/* The facts that decide the scale of a layer. */
 static void test_scales(void) {
     static const struct {
         uint16_t first, second; /* of a row with weights, of one without */

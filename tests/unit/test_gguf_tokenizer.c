@@ -51,7 +51,7 @@ static void put_numbers(struct gguf_file *file, const char *key, enum rsrc_gguf_
         gguf_put(&file->values, bits[i], 4);
 }
 
-/* What a case changes; NULL and 0: as it should be. */
+/* The change of a case; NULL and 0: no change. */
 struct change {
     const char *model, *pre;
     const char *tokens[8];

@@ -345,7 +345,7 @@ static void test_ambiguous_patterns(void) {
         snprintf(words, sizeof words, "'%s' of modules_to_not_convert", parts[i]);
         CHECK_REFUSED(&f, "graph-module-pattern", words);
     }
-    /* Where weights are packed, each tensor's type shows it. */
+    /* If weights are packed, the type of each tensor shows it. */
     struct fixture f;
     struct rsr_graph graph;
     open_model(&f, "llama", RSR_SCALE_DIVIDE);

@@ -284,7 +284,7 @@ static enum rsrc_status plan_case(struct suite *suite, const struct test_case *c
     return status;
 }
 
-/* Kernels of the same data add in the same order. */
+/* Kernels that share data add in one order. */
 static bool has_one_order(const struct rsr_plan *plan) {
     const struct rsr_regime_plan *a = &plan->regimes[0], *b = &plan->regimes[1];
     return rsrc_kernel_row(a->kernel)->data == rsrc_kernel_row(b->kernel)->data && a->k == b->k &&
@@ -319,7 +319,7 @@ static void test_plan(struct suite *suite) {
     CHECK(strstr(said, "float activations with groups as well") != NULL);
 }
 
-/* Floats of layers with one scale: the same, in every variant and with the epilogue of models. */
+/* Float layers with one scale, in every variant and with the epilogue of models. */
 static void test_one_order(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 512};
     struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);

@@ -350,8 +350,8 @@ static void all_logits(void) {
     rsr_runtime_api.engine_destroy(engine);
 }
 
-/* What picking has read of the head and its sketch since the last call, which the first one begins
- * to count. */
+/* The bytes of the head and its sketch that picking has read since the last call, which the first
+ * one begins to count. */
 static uint64_t head_bytes(rsr_engine *engine) {
     rsr_profile_entry entries[64] = {RSR_PROFILE_ENTRY_INIT};
     size_t n = 0;
@@ -390,7 +390,7 @@ static int count_wrong(rsr_engine *engine, uint64_t seed, bool excluded) {
 
 /* ---- Random picks of everything ---- */
 
-/* Of N_TOKENS picks, of each head, number of planes and number of threads: 10,400 picks. */
+/* N_TOKENS picks for each head, number of planes and number of threads: 10,400 picks. */
 #define N_BATCHES 10u
 #define MAX_BIASES 40u
 struct random_sampling {
@@ -471,7 +471,7 @@ static void set_random(struct random_sampling *r, uint64_t *state, const float *
     leave_one(r);
 }
 
-/* Wrong picks of as many batches. */
+/* Counts wrong picks in n batches. */
 static int count_random_wrong(rsr_engine *engine, uint64_t seed, uint32_t n_batches) {
     int wrong = 0;
     uint64_t state = seed;
@@ -559,7 +559,8 @@ static rsr_head_stats pick_last(rsr_engine *engine, const rsr_sampling *s) {
     return stats;
 }
 
-/* Top-p alone reads little where one token holds most; where all hold alike it mostly reads all. */
+/* Top-p alone reads little if one token has most of the probability; if all tokens have similar
+ * probabilities, it mostly reads all. */
 static void test_reads_nucleus(char *blocks) {
     rsr_sampling s = RSR_SAMPLING_INIT;
     uint64_t n_full = 0;
@@ -579,7 +580,8 @@ static void test_reads_nucleus(char *blocks) {
     rsr_runtime_api.close(f.model);
 }
 
-/* Of a short allowed set only its rows are read, with and without a sketch, whatever is sampled. */
+/* With a short allowed set only its rows are read, with and without a sketch, for every kind of
+ * sampling. */
 static void test_reads_allowed(char *blocks) {
     uint32_t allowed[(VOCAB + 31) / 32] = {0};
     const rsr_logit_bias banned[] = {{3, -INFINITY}, {64, -INFINITY}, {1099, -INFINITY}};
@@ -633,7 +635,7 @@ static void test_tries_likely_rows(char *blocks) {
     rsr_runtime_api.close(f.model);
 }
 
-/* Picks and wanted logits of the same and of other entries, in chunks. */
+/* Entries with picks, with wanted logits, or with both, in chunks. */
 static void test_mixed(char *blocks) {
     blocks_of_head(RSR_DTYPE_BF16, fill_margin, blocks);
     for (uint32_t max_batch = 3; max_batch <= 43; max_batch += 20) {

@@ -88,7 +88,7 @@ static void test_groups(void) {
     rsrc_arena_free(&f.arena);
 }
 
-/* What differs in shape, type or input is another group; bare matrices always are. */
+/* Layers that differ in shape, type or input are different groups; each bare matrix is a group. */
 static void test_apart(void) {
     struct fixture f;
     begin(&f);

@@ -11,7 +11,7 @@
 
 #define CONFIGURE 0xc4, 0xe2, 0x78, 0x49, 0x07 /* ldtilecfg (%rdi) */
 
-/* Code for (%rdi: a tile configuration and data, %rsi: 64), behind which a return follows. */
+/* Code for (%rdi: a tile configuration and data, %rsi: 64), followed by a return. */
 static const struct encoding {
     const char *what;
     bool runs;

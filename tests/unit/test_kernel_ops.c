@@ -129,7 +129,7 @@ static void begin_kernel(struct suite *suite, struct rsrc_kb *kb, struct rsr_ker
     rsrc_kb_init(kb, &suite->arena, kernel);
 }
 
-/* Where case number `at` has its operand: at another alignment every time. */
+/* The place of the operand of case number `at`: each has another alignment. */
 static int64_t slot(uint32_t at, uint32_t operand) {
     return (int64_t)(at * 4 + operand) * SLOT_BYTES + (at + operand) % 16;
 }
@@ -582,7 +582,7 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec,
         dlclose(handle);
 }
 
-/* What cannot run here compiles at least. */
+/* Kernels that cannot run here must at least compile. */
 static void test_cross_compile(struct suite *suite) {
     static const struct rsr_spec neon = {.name = "neon_all",
                                          .triple = "aarch64-linux-gnu",

@@ -188,7 +188,7 @@ static enum rsrc_status parse(struct rsrc_diag *diag, struct rsrc_arena *arena, 
     return rsrc_parse_kernels(diag, arena, "k.txt", text, size_bytes, &parsed, &n);
 }
 
-/* `from` replaced by `to` is told at `place`. */
+/* After `from` is replaced by `to`, the diagnostic is at `place`. */
 static void expect_refused(const char *text, const char *from, const char *to, const char *place,
                            const char *message) {
     expect_damage_refused(parse, text, from, to, place, message);

@@ -204,7 +204,7 @@ static void test_refusals(struct suite *suite) {
     c->matrix.cols = 6000000; /* refused before a value is read */
     expect_lower_refused(suite, c, &specs[0], NULL, "lower-too-wide", "6000000 columns");
 
-    /* The widest that planning takes, and the first that nobody does. */
+    /* The widest matrix that planning accepts, and the first that it refuses. */
     const struct shape wide = {1, RSRC_MAX_SUM_COLS, 64};
     c = make_case(suite, &wide, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
     lower_case(suite, c, &specs[0], 0);

@@ -14,7 +14,7 @@ static void *look(void *n_bytes) {
     return NULL;
 }
 
-/* On a thread whose stack has so many bytes. */
+/* Runs on a thread with a stack of this many bytes. */
 static rsr_status check_on(size_t stack_bytes, size_t n_bytes) {
     pthread_attr_t attributes;
     pthread_t thread;

@@ -207,7 +207,7 @@ static void test_strangers(rsr_engine *engine) {
     const uint32_t outside = VOCAB;
     test_hostile(engine, sizeof(struct rsr_kv_file_header) + 4 * 69, &outside, 4, RSR_ERR_FILE,
                  "has the token 11 at position 69, outside the vocabulary of 11");
-    /* The first element behind a head's 12: rows are float32 here, and have 16. */
+    /* The first element after a head's 12: rows are float32 here, and have 16. */
     test_hostile(engine, sizeof(struct rsr_kv_file_header) + 4 * 70 + 12 * 4, &(const float){1.0f},
                  4, RSR_ERR_FILE, "keys and values from position 0 on");
 }
@@ -251,7 +251,7 @@ static void test_full(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* What cannot be written leaves what was there, and no other file. */
+/* A failed write leaves the old file, and no other file. */
 static void test_no_space(rsr_engine *engine) {
     static float logits[MORE * VOCAB];
     rsr_sequence *sequence;

@@ -46,7 +46,7 @@ struct half_format {
 static const struct half_format halves[] = {{RSR_KV_BF16, 7, -126, 0x1.fep127},
                                             {RSR_KV_F16, 10, -14, 65504.0}};
 
-/* What x rounds to, by the definition. */
+/* The rounded value of x, by the definition. */
 static double rounded(const struct half_format *f, float x) {
     int exponent;
     if (x == 0.0f || !isfinite(x))
@@ -86,7 +86,7 @@ static void test_half(const struct half_format *f, const struct rsr_kv_ops *kv) 
             row[i] = (uint16_t)(h + i);
         kv->load(x, row, 16);
         kv->store(again, 16, x, 16);
-        for (uint32_t i = 0; i < 4; i++) { /* the number behind a number is its neighbour */
+        for (uint32_t i = 0; i < 4; i++) { /* the number after a number is its neighbour */
             const float half_way = (float)(0.5 * ((double)x[i] + (double)x[i + 1]));
             CHECK(isnan(x[i]) || row[i] == again[i]);
             around[3 * i] = half_way;
@@ -178,7 +178,7 @@ struct page_case {
     char stored[2][2][PAGE * MOST_FLOATS * 4 + 4]; /* INT8 with scales is smaller */
 };
 
-/* Rows behind the last key are read: they may hold anything. */
+/* Rows after the last key are read, and may hold anything. */
 static void fill_page(struct page_case *c, enum rsr_kv_type type, const struct rsr_kv_ops *kv,
                       uint32_t p, uint64_t *state) {
     const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);
@@ -481,7 +481,7 @@ static void test_attacks(void) {
     }
 }
 
-/* A finite number beyond the type's largest is stored as that, and the loss is told. */
+/* A finite number beyond the type's largest is stored as the largest, and the loss is reported. */
 static void test_saturation(void) {
     const float values[2] = {1.0f, 2.0f};
     for (uint32_t t = 1; t < RSR_KV_TYPES; t++) {

@@ -112,7 +112,8 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
     rsr_kv_memory_destroy(&pool);
 }
 
-/* What storing lost is known closely, and from above: of rows that fill no vector, too. */
+/* The loss of storing is bounded from above, and closely, also for rows that do not fill a
+ * vector. */
 static void test_losses(void) {
     static const uint32_t dims[] = {1, 7, 8, 17, 64};
     uint64_t state = 11;
@@ -338,7 +339,7 @@ static size_t pages_with_memory(const rsr_engine *engine) {
     return n;
 }
 
-/* Pages go back to the system when nobody has them, but for RSR_WARM_PAGES. */
+/* Pages without an owner go back to the system, except RSR_WARM_PAGES. */
 static void test_memory_of_sequences(rsr_model *model, bool commits) {
     const struct rsr_api *api = &rsr_runtime_api;
     static uint32_t tokens[500];

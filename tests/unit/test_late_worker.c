@@ -19,7 +19,7 @@ static struct fake_module fake;
 static const struct rsr_ops *real_ops;
 static pthread_t late;
 
-/* What is watched: items of one call, and who did them. */
+/* The watched items of one call, with the worker that did each. */
 static struct {
     const void *weights;
     uint32_t n, n_piece; /* items; that a piece has at most */

@@ -14,7 +14,7 @@ static void put_u32(uint8_t *row, uint64_t at, uint64_t number, uint32_t value) 
     memcpy(row + at + number * sizeof value, &value, sizeof value);
 }
 
-/* Behind the row: the elements of `active`. What a list leaves unused is no zero. */
+/* After the row: the elements of `active`. Unused elements of a list are not zero. */
 static void put_list(uint8_t *row, const struct rsr_list_layout *layout, const uint8_t *active,
                      uint32_t n, bool values) {
     uint32_t count = 0;
@@ -34,7 +34,7 @@ static void put_list(uint8_t *row, const struct rsr_list_layout *layout, const u
         memset(row + layout->value_at + count, 0, RSR_LIST_SLACK);
 }
 
-/* The case's rows with lists behind them. */
+/* The case's rows, each followed by its list. */
 static void make_lists(struct suite *suite, struct test_case *c, uint32_t percent) {
     const bool cols = c->plan.kernel == RSR_KERNEL_DOT_COLS;
     const uint32_t n = cols ? c->matrix.cols : c->matrix.rows;

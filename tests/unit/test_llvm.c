@@ -689,7 +689,7 @@ static void test_text(struct suite *suite) {
     rsrc_buffer_free(&unit.text);
 }
 
-/* Units are built by several threads at once, and each gives the same bytes. */
+/* Several threads build units at once, and all units have equal bytes. */
 struct build {
     struct suite suite;
     struct rsr_unit unit;

@@ -1,4 +1,4 @@
-/* Opening a module: which target is taken, what is refused, and what is told about it. */
+/* Opening a module: the chosen target, refusals, and information about the module. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -171,7 +171,7 @@ static void test_info(const struct fake_module *fake, const rsr_model *model) {
     CHECK_INT(API->model_get_kernel(model, s->n_layers * FAKE_KERNELS, &kernel), RSR_ERR_ARGUMENT);
 }
 
-/* What the checkpoint says of sampling, ready for rsr_generate; its penalty counts every token. */
+/* The checkpoint's sampling settings, ready for rsr_generate; the penalty counts every token. */
 static void test_sampling(const struct fake_module *fake, const rsr_model *silent) {
     static const struct rsr_sampling_advice advice = {0.5f, 20, 0.75f, 0.25f, 1.25f};
     struct rsr_module module = fake->module;

@@ -15,7 +15,8 @@ static uint32_t tokens[N_TOKENS];
 static float logits[N_TOKENS * VOCAB];
 static rsr_logprob expected[N_TOKENS][1 + N_TOP];
 
-/* Token i + 1 is what is asked for behind token i; behind the last one, what is picked. */
+/* After token i, the log-probability of token i + 1 is wanted; after the last token, that of the
+ * picked token. */
 static uint32_t asked_token(uint32_t i) {
     return i + 1 < N_TOKENS ? tokens[i + 1] : UINT32_MAX;
 }
@@ -104,7 +105,7 @@ static void check_engine(enum rsr_ops_level level, uint32_t n_threads, uint32_t 
     CHECK_INT(picked[1], found[N_TOKENS - 1][0].token);
     rsr_head_stats stats = RSR_HEAD_STATS_INIT;
     CHECK_INT(API->engine_head_stats(engine, false, &stats), RSR_OK);
-    CHECK_INT(stats.full, 2); /* nothing was picked behind the others */
+    CHECK_INT(stats.full, 2); /* nothing was picked after the others */
     API->engine_destroy(engine);
     API->close(model);
 }
@@ -122,7 +123,7 @@ static void make_expected(void) {
     API->close(model);
 }
 
-/* Ties, tokens ruled out, and numbers that are far apart. */
+/* Ties, excluded tokens, and numbers of very different size. */
 static void test_rows(void) {
     const struct rsr_ops *ops = rsr_ops_get(RSR_OPS_GENERIC);
     static float row[VOCAB];
@@ -188,7 +189,7 @@ static void test_refusals(void) {
     API->close(model);
 }
 
-/* An entry that fails takes those of its sequence with it; others get theirs. */
+/* If an entry fails, so do those of its sequence; other entries get their results. */
 static void test_failed_entries(void) {
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     rsr_engine *engine = fake_engine(model, 1, 8, CONTEXT);

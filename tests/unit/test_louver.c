@@ -110,7 +110,7 @@ static rsr_louver_stats total;
 static uint32_t total_stored[RSR_KV_TYPES];
 static double total_share[RSR_KV_TYPES];
 
-/* What a row becomes by being stored. */
+/* The stored form of a row. */
 static void store_row(const struct life *life, float *stored, const float *given) {
     const struct rsr_kv_ops *kv = &rsr_ops_get(RSR_OPS_GENERIC)->kv[life->type];
     const uint32_t row_floats = (life->head_dim + 15u) & ~15u;

@@ -294,7 +294,7 @@ static void append_pieces(rsr_louver *index, const float *keys, const float *val
     }
 }
 
-/* What four heads get, and what each of them gets alone. */
+/* Compares the results of four heads together with those of each head alone. */
 struct answers {
     float out[4 * DIM];
     rsr_louver_head heads[4];
@@ -339,7 +339,7 @@ static void test_determinism(void) {
     fill_rows(other, LIFE_KEYS * DIM, 3);
     fill_rows(q, 4 * DIM, 4);
     for (uint32_t i = 0; i < 4 * DIM; i++)
-        q[i] *= 24.0f; /* else attention is so flat that mass leaves out nothing */
+        q[i] *= 24.0f; /* otherwise attention is so flat that mass omits nothing */
     rsr_louver *plain = new_index(DIM), *pieces = new_index(DIM), *cut = new_index(DIM),
                *fork = NULL;
     append_pieces(plain, keys, values, 0, LIFE_KEYS, LIFE_KEYS);
@@ -404,7 +404,8 @@ static void test_ties(void) {
         query.heads = &head;
         CHECK_INT(rsr_louver_threshold_parse(cases[i].threshold, &query.threshold, NULL), RSR_OK);
         CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
-        if (query.threshold.kind == RSR_LOUVER_MASS) { /* any so many, whole pages rather */
+        if (query.threshold.kind == RSR_LOUVER_MASS) { /* any keys of this number, preferably whole
+                                                          pages */
             CHECK(head.n_attended >= 500 && head.mass <= 0.5);
             continue;
         }

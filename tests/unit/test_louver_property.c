@@ -36,7 +36,7 @@
 #define DEFAULT_CHECKS                                                                             \
     3000000u /* enough for every rule to meet what overflows, and what does not */
 
-/* What a failure prints, and all that a case depends on. */
+/* All that a case depends on; a failure prints it. */
 struct test_case {
     uint64_t seed;
     uint32_t kind, life, n_keys, dim, n_planes, n_heads;
@@ -46,7 +46,7 @@ struct test_case {
 
 /* ---- Numbers ---- */
 
-/* An own stream for every (seed, row, purpose): rows stay the same when a case shrinks. */
+/* Every (seed, row, purpose) has its own stream, so rows do not change when a case shrinks. */
 static uint64_t stream(uint64_t seed, uint64_t purpose, uint64_t row) {
     uint64_t state = seed * UINT64_C(0x9e3779b97f4a7c15) + purpose;
     state = check_random(&state) + row;
@@ -189,7 +189,7 @@ static void row_cancelling(float *row, uint32_t dim, uint64_t seed, uint64_t pur
             purpose == QUERIES ? 0x1p64f : (i % 2 == 0 ? ends : -ends) * (1.0f + 0x1p-20f * row[i]);
 }
 
-/* What has been found of one kind of data. */
+/* Results for one kind of data. */
 struct tally {
     uint64_t cases, checks, misses, ties, attended, left_out;
     double keys, scanned, plane2, exact, pages, skipped; /* counted in queries, not in heads */
@@ -260,7 +260,7 @@ static void grow_by_one(rsr_louver **index, const struct test_case *c, uint64_t 
         append(*index, c, at, at + 1);
 }
 
-/* Cut again and again, into pages most of the time, behind which other rows had been. */
+/* Cuts repeatedly, mostly within pages, after which other rows had been. */
 static void grow_and_cut(rsr_louver **index, const struct test_case *c, uint64_t *state) {
     uint32_t length = 0;
     for (uint32_t i = 0; i < 4; i++) {
@@ -432,7 +432,7 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* The k-th largest product less so many times its error. */
+/* The k-th largest product less a multiple of its error. */
 static double kth_product(const struct test_case *c, const struct head_query *q, uint32_t k,
                           double errors) {
     static double sorted[MAX_KEYS];

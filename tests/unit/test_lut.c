@@ -25,7 +25,7 @@ static struct rsr_spec lut_specs[] = {
 #define AVX512BW_SPEC (&lut_specs[2])
 #define VBMI_SPEC (&lut_specs[4])
 
-/* What kernel_harness.h knows of the targets. */
+/* The targets of kernel_harness.h. */
 static void fill_specs(void) {
     for (size_t i = 0; i < N_LUT_SPECS; i++) {
         const uint32_t cores = lut_specs[i].cores;
@@ -101,7 +101,7 @@ static void test_products(struct suite *suite, uint32_t spec) {
         run_foreign(suite, cases, n, &lut_specs[spec]);
 }
 
-/* What test_products did not compile. */
+/* Kernels that test_products did not compile. */
 static void test_interpreted(struct suite *suite, uint32_t spec) {
     for (uint32_t s = 0; s < N_SHAPES; s++)
         for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)

@@ -46,7 +46,7 @@ static const struct {
      RSR_DTYPE_I8,
      2,
      {3, 5}},
-    /* What is no matrix is a tensor still: decoding says so. */
+    /* An array that is not a matrix is still read as a tensor; decoding refuses it. */
     {1, HEADER("'|i1'", "False", "(7,)"), 7, RSR_DTYPE_I8, 1, {7}},
     {1, HEADER("'|i1'", "False", "()"), 1, RSR_DTYPE_I8, 0, {0}},
     {1, HEADER("'|i1'", "False", "(0, 5)"), 0, RSR_DTYPE_I8, 2, {0, 5}},
@@ -226,7 +226,7 @@ static void test_every_byte(void) {
             free(copy);
         }
     }
-    /* Every byte as it was; and a few blanks, digits and types that say the same. */
+    /* Every byte unchanged; and some equivalent blanks, digits and types. */
     CHECK(n_accepted >= n_bytes - 15 && n_accepted < 2 * n_bytes);
     free(bytes);
 }

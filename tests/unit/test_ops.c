@@ -7,7 +7,7 @@
 #include "ops_here.h"
 
 #define N_LENGTHS 9
-/* The last one leaves longer ones' numbers behind its end. */
+/* After the end of the last text there are numbers of longer ones. */
 static const uint32_t lengths[N_LENGTHS] = {1, 12, 16, 17, 64, 100, 512, 513, 31};
 
 static float random_float(uint64_t *state, float range) {
@@ -163,7 +163,7 @@ static void test_exp(const struct rsr_ops *ops) {
     CHECK(worst > 0.4); /* something was measured */
 }
 
-/* Of every float32 whose exp is neither 0 nor infinite. */
+/* Tests every float32 whose exp is neither 0 nor infinite. */
 static void test_exp_of_all(const struct rsr_ops *ops) {
     double worst = 0.0, worst_denormal = 0.0;
     for (uint32_t sign = 0; sign < 2; sign++) {

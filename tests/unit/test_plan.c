@@ -230,7 +230,7 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     check_lowered(f, matrix, spec, &plan);
 }
 
-/* The kernels of decode and of prefill that have the same codes. */
+/* The kernels of decode and of prefill that share codes. */
 static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
                       const struct rsr_spec *spec) {
     struct rsr_stats stats;
@@ -667,7 +667,7 @@ static enum rsrc_status plan_timed(struct fixture *f, const struct rsr_stats *st
     return rsrc_plan_layer(f->diag, &f->arena, &input, out);
 }
 
-/* What was measured decides against what was predicted; what was not run does not take part. */
+/* Measured times have precedence over predictions; kernels that were not run do not take part. */
 static void test_times(void) {
     struct fixture f;
     setup(&f);
@@ -686,7 +686,7 @@ static void test_times(void) {
     CHECK_INT(times.n_asked[RSR_VARIANT_LUT], 1);
     CHECK_INT(times.n_asked[RSR_VARIANT_DOT], 1);
     CHECK_INT(times.n_asked[RSR_VARIANT_SCATTER], 0); /* 60 times the others, by prediction */
-    /* What cannot be run is not chosen, however fast it should be ... */
+    /* A kernel that cannot be run is not chosen, however fast its prediction ... */
     times = (struct times){.us = {[RSR_VARIANT_DOT] = 400}};
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
     CHECK_INT(decode->kernel, RSR_KERNEL_DOT);
@@ -703,7 +703,7 @@ static void test_times(void) {
 
 /* ---- lists ----------------------------------------------------------------------------------- */
 
-/* What is measured takes *context microseconds; what a list leaves is not measured. */
+/* Every measurement gives *context microseconds; kernels with a list are not measured. */
 static enum rsrc_status tell_alike(void *context, enum rsr_regime regime,
                                    const struct rsr_regime_plan *plan, double *us) {
     (void)regime;

@@ -15,13 +15,13 @@
 
 enum { LONGEST = 3 * RSR_PAGE_TOKENS + 9, KEPT = 40, OPERATIONS = 100000 };
 
-/* A page that the tree holds, told by all tokens up to its end. */
+/* A page of the tree, identified by all tokens up to its end. */
 struct known {
     uint32_t tokens[LONGEST], n;
     uint64_t used; /* when last */
 };
 
-/* What the tree is compared with: its pages in no order. A page's number is its place. */
+/* The model of the tree for comparison: its pages in no order. A page's number is its index. */
 struct list {
     struct known pages[KEPT + 1];
     bool is_taken[KEPT + 1];
@@ -295,7 +295,7 @@ static void test_pages(rsr_model *model) {
     CHECK_INT(API->sequence_create(engine, &a, NULL), RSR_OK);
     CHECK_INT(fake_feed(engine, a, tokens, CONTEXT, VOCAB, NULL), RSR_OK);
     CHECK_INT(info_of(cache).yielded_pages, 2);
-    /* Of more than the budget the beginning is kept. */
+    /* If tokens exceed the budget, the beginning is kept. */
     CHECK_INT(API->prefix_cache_put(cache, a, NULL), RSR_OK);
     CHECK_INT(info_of(cache).bytes, 3 * page_bytes);
     b = take(cache, tokens, CONTEXT, 3 * RSR_PAGE_TOKENS);

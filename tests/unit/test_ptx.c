@@ -153,7 +153,7 @@ static void test_cuda_text(struct fixture *f) {
     rsrc_buffer_free(&text);
 }
 
-/* Names that contain one another are kept apart, and equal plans share what was compiled. */
+/* Names that contain one another are not confused, and equal plans share compiled code. */
 static void test_llvm_unit(struct fixture *f) {
     struct rsr_regime_plan plan;
     const struct rsr_matvec matvec = plan_of(f, &H100, 7, 65, -1, &plan);

@@ -75,7 +75,7 @@ static int weight(const struct fixture *f, uint32_t i, uint32_t j) {
     return f->matrix.values[(size_t)i * f->matrix.cols + j];
 }
 
-/* Of a layer without a row map: dead rows are computed like others. */
+/* In a layer without a row map, dead rows are computed like others. */
 static int computed_weight(const struct fixture *f, uint32_t i, uint32_t j) {
     const bool is_dead = f->dead.cols != NULL && f->dead.cols[j];
     return is_dead ? 0 : f->matrix.values[(size_t)i * f->matrix.cols + j];

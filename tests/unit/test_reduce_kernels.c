@@ -111,7 +111,7 @@ static void test_way(struct suite *suite, const struct way *way) {
               rsrc_arena_printf(&suite->arena, "reduced_%s_%s", row->name, spec->name));
 }
 
-/* More tokens than a group has: the harness's batches repeated behind each other. */
+/* More tokens than a group has: the harness's batches, repeated one after another. */
 static void test_groups(struct suite *suite) {
     enum { BATCH = 75 };
     const struct setting setting = {90, 41, 600, 100, 8};

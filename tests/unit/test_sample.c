@@ -129,7 +129,7 @@ static void test_filters(void) {
     CHECK_INT(drawn_set(&s, logits), 0x06);
 }
 
-/* What is generated counts by the number of times, and the prompt not at all. */
+/* Generated tokens count by their number, and the prompt does not count. */
 static void test_counts(void) {
     const float logits[VOCAB] = {4, 3.9f, 3.8f, 0, 0, 0, 0, 0};
     const uint32_t history[] = {1, 1, 0, 0, 1};
@@ -268,7 +268,7 @@ static void test_noise(void) {
     }
     for (size_t i = 0; i < 3; i++)
         CHECK(changed[i] > 25); /* 35 expected */
-    /* The bits are part of the contract: the same seed draws the same text in every version. */
+    /* The bits are part of the contract: a seed draws one text in all versions. */
     CHECK(rsr_noise(rsr_noise_key(0, 0, 0), 0) == 0x1.0983a45556404p-3);
     CHECK(rsr_noise(rsr_noise_key(1, 2, 3), 4) == 0x1.aab99a95d6799p-1);
     CHECK(rsr_noise(rsr_noise_key(1, 2, 4), 3) == 0x1.b1ebc8b0b134fp-1);

@@ -92,7 +92,7 @@ static struct rsrc_step_kernels number_kernels(uint32_t *layer, uint32_t *prefil
         .n_kernels = N_BLOCKS * 7 + n_own, .layer = layer, .prefill = prefill, .decode_tokens = 5};
 }
 
-/* Two steps cover all batch sizes and differ in kernel numbers alone. */
+/* Two steps cover all batch sizes and differ only in kernel numbers. */
 static void check_regimes(struct rsrc_diag *diag, const struct rsr_graph *graph,
                           const struct rsrc_step_kernels *kernels, const struct rsr_step *steps,
                           uint32_t n_steps) {
@@ -117,7 +117,7 @@ static void check_regimes(struct rsrc_diag *diag, const struct rsr_graph *graph,
         CHECK(rsrc_verify_step(diag, graph, kernels, &steps[s]) == RSRC_OK);
 }
 
-/* Where up and down read what lists name, a list is made before each. */
+/* If up and down read by lists, a list is made before each of them. */
 static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
                         const struct rsr_graph *graph, struct rsrc_step_kernels kernels) {
     uint8_t lists[N_BLOCKS * 7] = {0};
@@ -135,7 +135,7 @@ static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
         n_rows += step->ops[i].kind == RSR_OP_LIST_ROWS;
         n_cols += step->ops[i].kind == RSR_OP_LIST_COLS;
     }
-    for (uint32_t b = 0; b < step->n_buffers; b++) { /* there is room behind the activations */
+    for (uint32_t b = 0; b < step->n_buffers; b++) { /* there is room after the activations */
         const struct rsr_buffer *buffer = &step->buffers[b];
         if (strcmp(buffer->name, "act") == 0 || strcmp(buffer->name, "h_act") == 0)
             CHECK_INT(buffer->row_bytes, rsr_list_layout(buffer->cols, graph->hyper.ffn).row_bytes);

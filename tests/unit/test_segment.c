@@ -121,7 +121,7 @@ static void check_picture(struct rsrc_arena *arena, const struct rsr_matrix *mat
     CHECK(picture.map_least >= 0 && picture.map_least <= picture.map_most && picture.map_most <= 1);
     drawn = picture.map_least +
             drawn / n / (RSR_MAP_LEVELS - 1) * (picture.map_most - picture.map_least);
-    /* Cells of as many blocks and columns: levels round to half of one. */
+    /* Cells with equal numbers of blocks and columns: levels are right to half a level. */
     if (index->n_blocks % picture.map_rows == 0 && matrix->cols % picture.map_cols == 0)
         CHECK(fabs(drawn - share) <= 0.51 / (RSR_MAP_LEVELS - 1));
 }

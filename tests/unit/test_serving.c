@@ -95,7 +95,7 @@ static const struct rsr_turn *last_in_queue(rsr_engine *engine) {
     return last;
 }
 
-/* Returns when it waits behind all who did before. */
+/* Returns when it waits after all earlier waiters. */
 static void begin_waiting(struct call *call) {
     const struct rsr_turn *last = last_in_queue(call->engine);
     begin(call);
@@ -151,7 +151,7 @@ static void check_none_waits(rsr_engine *engine, rsr_sequence *idle, rsr_sequenc
     CHECK(strstr(err.message, "not done") != NULL);
 }
 
-/* A long prompt goes on behind those who came meanwhile, part by part. */
+/* A long prompt continues part by part, after requests that came meanwhile. */
 static void test_order(rsr_model *model) {
     const rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     rsr_engine *engine = gated_engine(model, &options);
@@ -294,7 +294,8 @@ static void free_failing(struct failing *f) {
         API->sequence_destroy(f->sequences[s]);
 }
 
-/* That one sequence failed, and the others have what they have in the other evaluation. */
+/* Checks that this sequence failed, and that the others have the results of the other
+ * evaluation. */
 static void check_failed(const struct failing *f, const struct failing *whole, uint32_t failed,
                          rsr_status status) {
     for (uint32_t s = 0; s < N_SEQUENCES; s++) {
@@ -523,7 +524,7 @@ static void *cancel_again_and_again(void *argument) {
     return NULL;
 }
 
-/* At any moment, of more workers than there are CPUs: all end behind the same operation. */
+/* Cancels at any moment, with more workers than CPUs: all workers end after the same operation. */
 static void test_cancel_anytime(rsr_model *model) {
     struct canceller canceller = {.cancel = RSR_CANCEL_INIT};
     rsr_engine *engine = fake_engine(model, 5, MAX_BATCH, 0);
@@ -547,7 +548,7 @@ static void test_cancel_anytime(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* What was cancelled gives the same as what never was. */
+/* After a cancelled call, results are as if it had not happened. */
 static void test_after_cancel(rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 2, MAX_BATCH, 0);
     uint32_t tokens[20] = {1, 2, 3};

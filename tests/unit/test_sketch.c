@@ -391,7 +391,7 @@ static void test_tightness(bool flat) {
     free(d.q);
 }
 
-/* Every kernel makes the same bytes, of vectors that lie anyhow. */
+/* Every kernel makes equal bytes, for vectors at any alignment. */
 static void test_builds_agree(bool flat) {
     uint64_t state = 3;
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
@@ -433,7 +433,7 @@ static uint64_t add_to_checksum(uint64_t sum, const void *bytes, size_t n) {
     return sum;
 }
 
-/* Blocks and bounds are the same on every machine: numbers of data that no library computes. */
+/* Blocks and bounds are equal on every machine; the data is made without any math library. */
 static void test_checksum(bool flat, uint64_t expected) {
     uint64_t state = 9, sum = UINT64_C(0xcbf29ce484222325);
     const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_for(rsr_cpu_features());
@@ -588,7 +588,7 @@ static void test_fetches_of_families(void) {
         CHECK_INT(rsr_fetches_far(cpus[i].vendor, cpus[i].signature), cpus[i].far);
 }
 
-/* Of two kernels that differ in where they fetch to, the CPU's own is taken. */
+/* If two kernels differ in the cache level that they prefetch to, the one for this CPU is taken. */
 static void test_far_fetches(void) {
     const struct rsr_sketch_kernel *chosen = rsr_sketch_kernel_for(rsr_cpu_features());
     bool has_far = false;

@@ -266,7 +266,7 @@ static bool kernel_knows_far_fetches(void) {
     return is_amd && family < 26;
 }
 
-/* Of a processor that no description is for. */
+/* A processor that has no description. */
 static void test_far_fetches(void) {
     char dir[] = "/tmp/test_spec_XXXXXX";
     struct fixture f;

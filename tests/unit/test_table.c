@@ -35,7 +35,7 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec,
               rsrc_arena_printf(&suite->arena, "%s_%s", rsrc_kernel_row(kernel)->name, spec->name));
 }
 
-/* Where decode has no codes that are looked up there are none to take apart. */
+/* If decode looks up no codes, there are none to unpack. */
 static void test_no_form(struct suite *suite) {
     struct test_case *c = make_table_case(suite, &shapes[0], RSR_TERNARY, 0, RSR_KERNEL_TABLE);
     expect_lower_refused(suite, c, &specs[1], NULL, "lower-target", "target generic");

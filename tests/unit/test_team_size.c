@@ -2,7 +2,7 @@
 #include "check.h"
 #include "walk/team_size.h"
 
-/* A step's time with so many workers, in ms. */
+/* A step's time with this many workers, in ms. */
 typedef uint64_t step_ms(uint32_t n_workers);
 
 static uint64_t best_with_three(uint32_t n) {
@@ -57,7 +57,7 @@ static void test_change(void) {
     CHECK_INT(size.usual, 1);
     run(&size, best_with_all, 20000, 1);
     CHECK_INT(size.usual, 4);
-    /* What slows down is looked at soon, however long the last choice has stood. */
+    /* A slowdown is noticed soon, however long ago the last choice was made. */
     run(&size, best_with_all, 100000, 1);
     uint32_t n = 0;
     for (; size.other == 0 && n < 100; n++)

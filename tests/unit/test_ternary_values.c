@@ -133,7 +133,7 @@ static void test_zeros(void) {
     CHECK_INT(decode(&w), RSRC_OK);
     CHECK(w.matrix.n_scales == 1 && w.matrix.scale[0] == 1 && w.matrix.group_cols == 0);
     check_weights(&w);
-    /* One row of zeros among others, and one weight alone. */
+    /* One row of zeros among others, and a single nonzero weight. */
     w.floats[45] = 3;
     CHECK_INT(decode(&w), RSRC_OK);
     CHECK(w.matrix.n_scales == 1 && w.matrix.scale[0] == 3);

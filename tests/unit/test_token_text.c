@@ -1,4 +1,4 @@
-/* test_token_text.c - tokens that come one at a time, and texts that go on behind others. */
+/* test_token_text.c - tokens that come one at a time, and texts that continue others. */
 #include "tokenizer_fixture.h"
 
 enum { CAPACITY = 256 };
@@ -56,7 +56,7 @@ static size_t tokens_of(const struct fixture *f, const char *text, uint32_t flag
     return n;
 }
 
-/* What the detokenizer gives for a text's tokens, all pieces together. */
+/* The detokenizer's text for a text's tokens, in all pieces together. */
 static struct text stream(rsr_detokenizer *d, const uint32_t *ids, size_t n) {
     struct text all = {.n = 0};
     const char *piece = NULL;
@@ -71,7 +71,7 @@ static struct text stream(rsr_detokenizer *d, const uint32_t *ids, size_t n) {
     return all;
 }
 
-/* The bytes of tokens, one behind the other. */
+/* The bytes of tokens, joined. */
 static struct text joined(const struct fixture *f, const uint32_t *ids, size_t n) {
     struct text all = {.n = 0};
     for (size_t i = 0; i < n; i++) {
@@ -118,7 +118,7 @@ static void test_continued(const char *name, size_t n_texts) {
             check_pair(&f, d, behind, name, texts[i], texts[j]);
     uint32_t ids[CAPACITY], others[CAPACITY];
     const size_t n = tokens_of(&f, "x", RSR_TOKENIZE_CONTINUES, ids);
-    /* No BOS, but what stands behind texts. */
+    /* No BOS, but the tokens after a text. */
     CHECK(tokens_of(&f, "x", RSR_TOKENIZE_CONTINUES | RSR_TOKENIZE_ADD_SPECIAL, others) >= n);
     CHECK(memcmp(ids, others, n * sizeof(ids[0])) == 0);
     rsr_api_detokenizer_destroy(d);
@@ -126,7 +126,7 @@ static void test_continued(const char *name, size_t n_texts) {
     close_fixture(&f);
 }
 
-/* Special tokens are left out where that is asked for, and told in any case. */
+/* Special tokens are omitted if that is asked for, and reported in any case. */
 static void test_special(void) {
     struct fixture f;
     if (!open_fixture(&f, "llama3"))

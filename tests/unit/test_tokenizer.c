@@ -63,7 +63,7 @@ static void check_encode(const struct fixture *f, const char *name, size_t numbe
           n_bytes <= n * text_bytes);
 }
 
-/* Token by token comes the same text, in pieces of valid UTF-8. */
+/* Token by token gives the same text, in pieces of valid UTF-8. */
 static void check_stream(const struct fixture *f, const uint32_t *ids, size_t n, bool skip_special,
                          const json_t *expected) {
     struct rsr_text_stream d;
@@ -141,7 +141,7 @@ static int parts_of(utf8proc_int32_t code, utf8proc_int32_t parts[8]) {
     return n >= 1 && n <= 4 ? (int)n : 0;
 }
 
-/* What text_bound.c says of canonical composition. */
+/* The bound of text_bound.c for canonical composition. */
 static void test_most_composed(void) {
     uint8_t *longest = calloc(0x110000, 1); /* of the characters that a part comes from */
     utf8proc_int32_t parts[8];
@@ -228,7 +228,7 @@ static uint32_t *ids_of(const struct fixture *f, const char *text, size_t *n) {
     return ids;
 }
 
-/* What a text of some tokens gains by more of them. */
+/* The text that more tokens add to a text. */
 static void check_more(const struct fixture *f, const uint32_t *first, size_t n_first,
                        const uint32_t *next, size_t n_next, const char *expected) {
     struct rsr_text_stream d;
@@ -244,7 +244,7 @@ static void check_more(const struct fixture *f, const uint32_t *first, size_t n_
     rsr_bytes_free(&text);
 }
 
-/* Of two added tokens with one content the first one is meant, as the library has it. */
+/* If two added tokens have one content, the first one is used, as in the library. */
 static void test_repeated_token(void) {
     json_t *root = load_json(FIXTURES, "gpt2", ".tokenizer.json");
     json_t *added = json_object_get(root, "added_tokens");
@@ -502,7 +502,7 @@ static void test_match_limit(void) {
     CHECK_INT(status, RSR_OK);
     if (status != RSR_OK)
         return;
-    text[63] = 'b'; /* pcre2 looks for the b first: behind the run it is of no use */
+    text[63] = 'b'; /* pcre2 searches for the b first; after the run this does not help */
     text[62] = 'c';
     CHECK_INT(rsr_splitter_run(splitter, text, 64, ignore_piece, NULL, &err), RSR_ERR_TEXT);
     CHECK(strstr(err.message, "gave up") != NULL);
@@ -607,7 +607,7 @@ static void test_stripped_blanks(void) {
 #define N_COLLIDING 30000u /* its table has 2^16 slots at most */
 
 static uint32_t hash_low16(uint32_t hash, uint32_t byte) {
-    return ((hash ^ byte) * 16777619u) & 0xffff; /* FNV-1a: low bits depend on low bits alone */
+    return ((hash ^ byte) * 16777619u) & 0xffff; /* FNV-1a: low bits depend only on low bits */
 }
 
 /* The next word of letters whose hash ends with 16 zero bits: a prefix, and two letters that make

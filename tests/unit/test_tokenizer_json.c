@@ -193,7 +193,7 @@ static const struct rsr_tokenizer_header *parse_patched(struct reader_test *test
     return status == RSRC_OK ? out->section : NULL;
 }
 
-/* Of two equal merges the last one counts, as in the tokenizers library. */
+/* If two merges are equal, the last one counts, as in the tokenizers library. */
 static void test_repeated_merge(void) {
     struct reader_test test;
     struct rsr_tokenizer tokenizer;
@@ -390,7 +390,7 @@ static const struct refusal REFUSED[] = {
     {SPLIT ".pattern", "\"a\"", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"a\",\"String\":\"a\"}", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"\"}", "tokenizer-pretokenizer", "empty"},
-    /* What the runtime would refuse when it opens the module. */
+    /* Patterns that the runtime would refuse when it opens the module. */
     {SPLIT ".pattern", "{\"Regex\":\"a\\\\b\"}", "tokenizer-pretokenizer",
      "a construct that is not supported, at byte 2: ...a\\b"},
     {SPLIT ".pattern", "{\"Regex\":\"(a\"}", "tokenizer-pretokenizer",
