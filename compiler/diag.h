@@ -63,8 +63,8 @@ void rsrc_diag_close_held(struct rsrc_diag *held, bool keep);
 enum rsrc_status { RSRC_OK = 0, RSRC_FAILED };
 #define RSRC_NODISCARD __attribute__((warn_unused_result))
 
-/* The entry of `names` closest to `word` before any '=' in it, or NULL if none is close: for "did
- * you mean". */
+/* For "did you mean": the entry of `names` that is closest to the part of `word` before '=', or
+ * NULL if none is close. */
 const char *rsrc_did_you_mean(const char *word, const char *const *names, uint32_t n_names);
 
 #endif

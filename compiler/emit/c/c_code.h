@@ -10,8 +10,8 @@ struct rsrc_c_declaration {
     uint32_t at; /* UINT32_MAX: nowhere, or in its for statement */
     bool by_assignment;
     bool constant;      /* assigned once */
-    uint32_t next_here; /* next of those declared alone before one operation; UINT32_MAX ends the
-                           list */
+    uint32_t next_here; /* next register in the list of variables declared before `at`; UINT32_MAX:
+                           end */
 };
 
 struct rsrc_c_code {
