@@ -16,7 +16,7 @@ static const struct rsrc_dot_machine machines[] = {
     {{F(AVXVNNI), 256, "vnni32-vex"}, RSR_KOP_DOT_U8S8, 32, 2, 2, 2.9, 2.3, 0},
     {{F(AVX512BW), 512, "madd64"}, RSR_KOP_MADD_U8S8, 64, 1, 4, 4.4, 3.2, 0},
     {{F(AVX2), 256, "madd32"}, RSR_KOP_MADD_U8S8, 32, 1, 2, 4.4, 3.7, 0},
-    /* n_groups is 2 here, so a masked code is at most 2 << 2. */
+    /* Signed bytes: with 2 groups a masked code is at most 2 << 2, with 4 it would be 2 << 6. */
     {{F(DOTPROD), 128, "sdot16"}, RSR_KOP_DOT_S8S8, 16, 2, 4, 2.9, 1.75, 0},
     {{F(SSSE3), 128, "madd16"}, RSR_KOP_MADD_U8S8, 16, 1, 2, 4.4, 3.7, 0},
     {{0, 128, "plain16"}, RSR_KOP_MUL, 16, 1, 1, 7.9, 7.9, 0},
