@@ -101,7 +101,7 @@ bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_pla
         return false;
     plan->machine = machine;
     const struct rsrc_tiling tiling = row->fit(layer, plan);
-    /* On a GPU the tile is a block, and so is the unit. */
+    /* On a GPU, tile and unit are both one block. */
     const uint32_t n_units =
         (row->traits & RSRC_IS_GPU) != 0 ? 1 : rsrc_divide_up(layer->rows, tiling.unit_rows);
     const uint32_t wanted = rsrc_divide_up(plan->tile_rows, tiling.unit_rows);

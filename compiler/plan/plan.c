@@ -163,10 +163,10 @@ static bool is_listed_kernel(const struct selection *among, enum rsr_kernel_id k
     return false;
 }
 
-/* A module holds every weight once, so the kernel of prefill must read the data of decode's kernel.
- * Decode takes a kernel that reads its own data, because unpacking another kernel's data does not
- * pay for one token; it takes another one only where the target lacks the kernel that owns the
- * data. */
+/* A module holds every weight once, so the kernel of prefill must read the data of decode's kernel,
+ * or no data (weights as code). Decode takes a kernel that reads its own data, because unpacking
+ * another kernel's data does not pay for one token; it takes another one only where the target
+ * lacks the kernel that owns the data. */
 static bool shares_data(const struct selection *among, const struct rsrc_choice *prefill) {
     const struct rsrc_choice *decode = among->decode;
     const struct rsrc_kernel_row *row = row_of(prefill);

@@ -201,7 +201,8 @@ static void read_activation(struct rsrc_hf_document *doc, const struct rsrc_fami
         "%s '%s' is not supported", family->activation_key, rsrc_quote(doc->arena, name));
 }
 
-/* Factors of the hyper-parameters; rsr_hyper's 0 means what most families do. */
+/* Reads factors of the hyper-parameters; a factor of 0 in rsr_hyper stands for the default of most
+ * families. */
 static void read_scales(struct rsrc_hf_document *doc, const struct rsrc_family *family,
                         struct rsr_hyper *hyper) {
     const double eps = rsrc_hf_number(doc, doc->root, "rms_norm_eps", family->norm_eps);

@@ -36,7 +36,7 @@ struct rsr_info_dense {
     uint64_t rows, cols, size_bytes;
 };
 
-/* Of the module for all targets. */
+/* Sizes of the module for all targets. */
 struct rsr_info_module {
     uint64_t layer_bytes;  /* codes, indexes and scales as lowering packs them, equal ones once */
     uint64_t other_bytes;  /* embedding, head, norms, tokenizer */

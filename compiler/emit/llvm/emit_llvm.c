@@ -17,7 +17,7 @@
 #include "emit/llvm/llvm_setup.h"
 #include "kernel/kernel_names.h"
 
-/* What a unit owns between begin() and finish(). */
+/* Data that a unit owns between begin() and finish(). */
 struct module_state {
     struct rsrc_arena arena;
     const struct rsrc_llvm_arch *arch;

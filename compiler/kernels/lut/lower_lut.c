@@ -138,9 +138,9 @@ static int64_t fetch_bytes(const struct unit *u) {
     return rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors);
 }
 
-/* Sets fetch_at for the steps of a flush, from `first` on. Step s fetches the bytes that are
- * fetch_at and s steps into the stream: some flushes ahead in the unit, or, near the end of the
- * column block, at the block's beginning in the next unit. */
+/* Sets fetch_at for the steps of a flush, from `first` on. Step s then prefetches the bytes of step
+ * s from fetch_at on. fetch_at is some flushes ahead in the unit; near the end of the column block,
+ * it is the beginning of the block in the next unit. */
 static void emit_fetch_at(struct unit *u, uint16_t first) {
     const struct rsrc_lut_walk *walk = u->base.walk;
     const struct rsrc_lut_layout *layout = layout_of(u);

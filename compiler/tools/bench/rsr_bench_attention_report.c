@@ -27,7 +27,7 @@ static json_t *real_if_timed(double us) {
     return us > 0.0 ? json_real(us) : NULL;
 }
 
-/* Of one layer, and the name of the kernel. */
+/* Bytes of the index of one layer, and the name of the kernel. */
 static bool index_size(const struct attention_bench *b, double *bytes, const char **kernel) {
     rsr_louver_info info = RSR_LOUVER_INFO_INIT;
     if (b->kind->gate == NULL && rsr_louver_get_info(b->indices[0], &info) != RSR_OK)
