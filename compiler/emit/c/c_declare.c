@@ -74,6 +74,20 @@ static void mention(struct mentions *mentions, const struct block_tree *tree, ui
         m->first = at;
 }
 
+/* The registers that statement `at` names for its operation, or for one that is nested in it. */
+static void mention_operands(struct mentions *mentions, const struct rsrc_c_code *code,
+                             const struct block_tree *tree, uint32_t operation, uint32_t at) {
+    const struct rsr_kop *op = &code->ops[operation];
+    const uint16_t operands[3] = {op->a, op->b, op->c};
+    for (uint32_t k = 0; k < rsrc_kop_arity(op->kind); k++)
+        if (code->nested[operation][k] != UINT32_MAX)
+            mention_operands(mentions, code, tree, code->nested[operation][k], at);
+        else
+            mention(mentions, tree, operands[k], at);
+    for (uint32_t k = 0; k < 3; k++)
+        mention(mentions, tree, op->term[k], at);
+}
+
 static struct mentions *find_mentions(const struct rsrc_c_code *code, const struct block_tree *tree,
                                       struct rsrc_arena *arena) {
     struct mentions *mentions = RSRC_NEW_ARRAY(arena, code->n_regs + 1u, struct mentions);
@@ -81,11 +95,9 @@ static struct mentions *find_mentions(const struct rsrc_c_code *code, const stru
         mentions[r].first = UINT32_MAX;
     for (uint32_t i = 0; i < code->n_ops; i++) {
         const struct rsr_kop *op = &code->ops[i];
-        const uint16_t operands[3] = {op->a, op->b, op->c};
-        for (uint32_t j = 0; j < rsrc_kop_arity(op->kind); j++)
-            mention(mentions, tree, operands[j], i);
-        for (uint32_t j = 0; j < 3; j++)
-            mention(mentions, tree, op->term[j], i);
+        if (code->is_left_out[i])
+            continue;
+        mention_operands(mentions, code, tree, i, i);
         if (rsrc_kop_has_result(op->kind)) {
             mention(mentions, tree, op->dst, i);
             mentions[op->dst].n_assignments++;

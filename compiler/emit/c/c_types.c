@@ -46,9 +46,9 @@ void rsrc_c_put_type(struct rsrc_buffer *out, enum rsr_elem elem, uint32_t lanes
         rsrc_buffer_printf(out, "v%u%s", lanes, elems[elem].short_name);
 }
 
-void rsrc_c_put_memory_type(struct rsrc_buffer *out, enum rsr_elem elem, uint32_t lanes) {
+void rsrc_c_put_memory_name(struct rsrc_buffer *out, enum rsr_elem elem, uint32_t lanes) {
     if (lanes == 1)
-        rsrc_buffer_printf(out, "%s_mem", elems[elem].short_name);
+        rsrc_buffer_puts(out, elems[elem].short_name);
     else
-        rsrc_buffer_printf(out, "v%u%s_mem", lanes, elems[elem].short_name);
+        rsrc_c_put_type(out, elem, lanes);
 }

@@ -15,7 +15,7 @@ bool rsrc_c_has_type(const struct rsr_kreg *reg);
 
 /* "v16i32", "int64_t" */
 void rsrc_c_put_type(struct rsrc_buffer *out, enum rsr_elem elem, uint32_t lanes);
-/* "v16i32_mem": the same in memory, of any alignment and alias. */
-void rsrc_c_put_memory_type(struct rsrc_buffer *out, enum rsr_elem elem, uint32_t lanes);
+/* "v16i32", "i64": what load and store of the prelude call it. */
+void rsrc_c_put_memory_name(struct rsrc_buffer *out, enum rsr_elem elem, uint32_t lanes);
 
 #endif

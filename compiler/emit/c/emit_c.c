@@ -103,14 +103,17 @@ static void put_prologue(const struct rsrc_c_code *code, struct rsrc_buffer *out
 }
 
 static void put_function_comment(struct rsrc_buffer *out, const struct rsr_kernel *kernel) {
+    struct rsrc_buffer reason = {0};
     rsrc_buffer_puts(out, "\n/* ");
     rsrc_buffer_put_comment(out, kernel->title != NULL ? kernel->title : kernel->symbol);
-    rsrc_buffer_printf(out, "\n * %s, %u x %u, %u tiles of %u rows, %s results\n * ",
+    rsrc_buffer_printf(out, "\n * %s, %u x %u, %u tiles of %u rows, %s results\n",
                        rsrc_kvariant_names[kernel->variant], kernel->rows, kernel->cols,
                        kernel->n_tiles, kernel->tile_rows,
                        kernel->epilogue == RSR_EPILOGUE_RAW ? "int32" : "scaled float");
-    rsrc_buffer_put_comment(out, kernel->reason);
-    rsrc_buffer_puts(out, " */\n");
+    rsrc_buffer_put_comment(&reason, kernel->reason);
+    rsrc_buffer_puts(&reason, " */\n");
+    rsrc_c_put_lines(reason.data, " * ", " * ", out);
+    rsrc_buffer_free(&reason);
 }
 
 static void put_body(const struct rsr_kernel *kernel, uint32_t number, struct rsrc_arena *arena,
@@ -122,6 +125,7 @@ static void put_body(const struct rsr_kernel *kernel, uint32_t number, struct rs
                                .n_ops = kernel->bodies[number].n_ops};
     bool used[RSR_KBUF_COUNT] = {false};
     find_used_buffers(&code, used);
+    rsrc_c_nest(&code, arena);
     rsrc_c_place_declarations(&code, arena);
     rsrc_buffer_puts(out, "__attribute__((noinline))\n");
     put_target_attribute(out, kernel->spec);
@@ -133,7 +137,7 @@ static void put_body(const struct rsr_kernel *kernel, uint32_t number, struct rs
         rsrc_buffer_puts(out, "    (void)columns;\n");
     if (!used[RSR_KBUF_SUMS])
         rsrc_buffer_puts(out, "    (void)sums;\n");
-    rsrc_c_put_code(&code, out);
+    rsrc_c_put_code(&code, arena, out);
     rsrc_buffer_puts(out, "}\n\n");
 }
 
@@ -218,12 +222,13 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
         return RSRC_FAILED;
     }
     struct rsrc_buffer *out = &unit->text;
+    rsrc_c_nest(&code, arena);
     rsrc_c_place_declarations(&code, arena);
     put_function_comment(out, kernel);
-    static const char parameters[] =
-        "(const void *arg_x, size_t arg_ldx, void *arg_y, size_t arg_ldy,\n"
-        "    uint32_t arg_n_tokens, const struct rsr_weights *weights,\n"
-        "    const struct rsr_worker *worker, void *arg_scratch)";
+    static const char parameters[] = "(\n    const void *arg_x, size_t arg_ldx, void *arg_y, "
+                                     "size_t arg_ldy, uint32_t arg_n_tokens,\n"
+                                     "    const struct rsr_weights *weights, const struct "
+                                     "rsr_worker *worker, void *arg_scratch)";
     rsrc_buffer_printf(out, "__attribute__((visibility(\"hidden\")))\nvoid %s%s;\n\n",
                        kernel->symbol, parameters);
     if (has_calls(kernel))
@@ -231,7 +236,7 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
     put_target_attribute(out, kernel->spec);
     rsrc_buffer_printf(out, "void %s%s {\n", kernel->symbol, parameters);
     put_prologue(&code, out);
-    rsrc_c_put_code(&code, out);
+    rsrc_c_put_code(&code, arena, out);
     rsrc_buffer_puts(out, "}\n");
     return RSRC_OK;
 }

@@ -69,6 +69,10 @@ VECTOR(v4f32, float, 16);
 VECTOR(v8f32, float, 32);
 VECTOR(v16f32, float, 64);
 
+/* Values in memory of any alignment. */
+#define load(type, p) (*(const type##_mem *)(p))
+#define store(type, p, value) (*(type##_mem *)(p) = (value))
+
 /* Bits of scalars; casts of vectors keep theirs. */
 union float_bits {
     float value;
@@ -76,6 +80,17 @@ union float_bits {
 };
 #define bits_of_float(a) (((union float_bits){.value = (a)}).bits)
 #define float_of_bits(a) (((union float_bits){.bits = (a)}).value)
+
+#define smaller(a, b) ((a) < (b) ? (a) : (b))
+/* A scalar in every lane of a vector. Of floats a difference: -0 + 0 would be 0. */
+#define splat(type, a) ((type){0} + (a))
+#define splat_float(type, a) ((a) - (type){0})
+/* The int16 in even and in odd lanes as int32; of every byte the bits from `shift` on that a mask
+ * leaves; int32 sums as floats, times a scale. v: v4, v8, v16. */
+#define even_halves(v, a) ((v##i32)((v##u32)(a) << 16) >> 16)
+#define odd_halves(v, a) ((v##i32)(a) >> 16)
+#define field(v, a, shift, mask) ((v##u32)(a) >> (shift) & (mask))
+#define scaled(v, sums, scale) (__builtin_convertvector(sums, v##f32) * splat_float(v##f32, scale))
 
 /* Lane numbers for shuffles: n in a row from i; pairs (i, n + i), (i + 1, n + i + 1) ... */
 #define shuffle __builtin_shufflevector
