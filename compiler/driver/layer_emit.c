@@ -58,6 +58,26 @@ static uint32_t results_of_tile(const struct rsr_kernel *kernel) {
                                                  : (kernel->rows - 1) / kernel->n_tiles + 1;
 }
 
+/* Where the layer's scales are from, and their value. */
+static const char *scale_source(const struct rsrc_layer_state *state) {
+    static const char *const words[] = {[RSR_SCALE_MULTIPLY] = "",
+                                        [RSR_SCALE_DIVIDE] = "1 / ",
+                                        [RSR_SCALE_ONLINE] = "max(mean |w|, 1e-5) of ",
+                                        [RSR_SCALE_BLOCKS] = "the blocks of ",
+                                        [RSR_SCALE_VALUES] = "the magnitude in "};
+    const struct rsr_layer *layer = state->item->layer;
+    const struct rsr_matrix *matrix = &state->matrix;
+    if (layer == NULL || matrix->n_scales == 0)
+        return NULL;
+    const struct rsr_tensor *from = layer->scale != NULL ? layer->scale : layer->weight;
+    const char *rest = matrix->group_cols != 0
+                           ? " and more, a group of columns each, among the codes"
+                       : matrix->n_scales > 1 ? " and more, a row each"
+                                              : "";
+    return rsrc_arena_printf(&state->compilation->run.arena, "%a%s, %s%s", (double)matrix->scale[0],
+                             rest, words[layer->scale_rule], from->name);
+}
+
 static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target,
                                       uint32_t regime) {
     struct rsrc_compilation *c = state->compilation;
@@ -67,6 +87,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
     struct rsr_linear_unit linear = {
         .name = rsrc_arena_strdup(&c->run.arena, kernel->symbol),
         .title = state->item->name,
+        .scale_source = scale_source(state),
         .tokens = rsrc_n_kernels(state, target) == 1 ? "decode and prefill"
                                                      : rsrc_regime_name((enum rsr_regime)regime),
         /* scales of groups are among the codes */

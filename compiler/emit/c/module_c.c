@@ -79,6 +79,15 @@ static uint32_t tables_number(const struct rsr_module_target *target, uint32_t l
     return linear + 1;
 }
 
+/* Layers share kernels: what a kernel knows of its layer is here. */
+static void put_scale_source(struct rsrc_buffer *out, const struct rsr_linear_unit *linear) {
+    if (linear->scale_source == NULL)
+        return;
+    rsrc_buffer_puts(out, "     /* scale: ");
+    rsrc_buffer_put_comment(out, linear->scale_source);
+    rsrc_buffer_puts(out, " */\n");
+}
+
 void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
                       struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
@@ -90,7 +99,9 @@ void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
         rsrc_buffer_printf(out, "    {.name = \"%s\",\n     .variant = \"%s\",\n     .reason = ",
                            linear->name, linear->variant);
         rsrc_buffer_put_c_string(out, linear->reason);
-        rsrc_buffer_printf(out, ",\n     .fn = %s,\n     .weights = {.codes = ", linear->function);
+        rsrc_buffer_printf(out, ",\n     .fn = %s,\n", linear->function);
+        put_scale_source(out, linear);
+        rsrc_buffer_puts(out, "     .weights = {.codes = ");
         put_symbol(out, linear->codes);
         rsrc_buffer_puts(out, ", .index = ");
         put_symbol(out, linear->index);
@@ -152,14 +163,17 @@ static void put_steps(const struct rsr_module_target *target, uint32_t number,
 }
 
 static void put_norms(const struct rsr_module_input *input, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "\nstatic const struct rsr_norm norms[] = {\n");
+    rsrc_buffer_puts(out, "\n/* role, weights, columns, epsilon of the configuration */\n"
+                          "static const struct rsr_norm norms[] = {\n");
     for (uint32_t n = 0; n < input->graph->n_norms; n++) {
         const struct rsr_norm_layer *norm = &input->graph->norms[n];
         rsrc_buffer_puts(out, "    {");
         rsrc_buffer_printf(out, "\"%s\", %s, %u, ", input->norm_roles[n], input->norm_symbols[n],
                            norm->cols);
         put_float(out, norm->eps);
-        rsrc_buffer_puts(out, "},\n");
+        rsrc_buffer_puts(out, "}, /* ");
+        rsrc_buffer_put_comment(out, norm->name);
+        rsrc_buffer_puts(out, " */\n");
     }
     rsrc_buffer_puts(out, "};\n");
 }
@@ -225,7 +239,11 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
 
 static void put_ropes(const struct rsr_graph *graph, struct rsrc_buffer *out) {
     for (uint32_t r = 0; r < graph->n_ropes; r++) {
-        rsrc_buffer_printf(out, "\nstatic const float inv_freq_%u[] = {\n", r);
+        rsrc_buffer_printf(
+            out,
+            "\n/* angles of a position, from theta and scaling of the configuration */\n"
+            "static const float inv_freq_%u[] = {\n",
+            r);
         for (uint32_t i = 0; i < graph->hyper.head_dim / 2; i++) {
             rsrc_buffer_puts(out, "    ");
             put_float(out, graph->ropes[r].inv_freq[i]);
@@ -244,6 +262,7 @@ static void put_ropes(const struct rsr_graph *graph, struct rsrc_buffer *out) {
 
 static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
     rsrc_buffer_printf(out,
+                       "    /* as the configuration has it */\n"
                        "    .hyper = {.hidden = %u, .n_layers = %u, .n_heads = %u,\n"
                        "              .n_kv_heads = %u, .head_dim = %u, .ffn = %u, .vocab = %u,\n"
                        "              .context = %u, .activation = %u, .tied_head = %u,\n"

@@ -12,6 +12,7 @@ struct rsr_linear_unit {
     const char *codes;    /* symbols of weight sections; NULL: none */
     const char *index;
     const char *scale;
+    const char *scale_source; /* value and tensor, for a comment; untrusted. NULL: none */
     uint32_t n_scales;
     const char *variant; /* "dot" */
     enum rsr_input input;
