@@ -42,7 +42,8 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     frame->zero = rsrc_kb_index_const(kb, 0, "zero");
     frame->one = rsrc_kb_index_const(kb, 1, "one");
 
-    rsrc_kb_comment(kb, "tiles of %u rows; the last may be short", kernel->tile_rows);
+    rsrc_kb_comment(kb, "tiles of %u rows; the last may be short. The worker's are its rows here",
+                    kernel->tile_rows);
     const uint16_t units = rsrc_kb_index_const(kb, tile_units, "tile_units");
     const uint16_t n_all = rsrc_kb_index_const(kb, n_units, "n_units");
     const uint16_t tile_begin = load_param(kb, RSR_KPARAM_TILE_BEGIN, "tile_begin");
@@ -50,9 +51,12 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     frame->unit_begin = rsrc_kb_index_op(kb, RSR_KOP_MUL, tile_begin, units, "unit_begin");
     const uint16_t unclipped = rsrc_kb_index_op(kb, RSR_KOP_MUL, tile_end, units, "tiles_end");
     frame->unit_end = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, n_all, "unit_end");
-    if (frame->epilogue == RSR_EPILOGUE_SCALE && !frame->row_scales)
+    if (frame->epilogue == RSR_EPILOGUE_SCALE && !frame->row_scales) {
+        rsrc_kb_comment(kb,
+                        "one weight scale for all rows: the caller's tables say of which tensor");
         frame->weight_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "weight_scale"),
                                            rsrc_address_at(RSR_KBUF_SCALE, 0));
+    }
     rsrc_begin_maps(frame, !all_columns);
 }
 
@@ -200,6 +204,33 @@ static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
         return scale;
     return rsrc_kb_unary(kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scales%u", id),
                          scale);
+}
+
+/* What the comments of results say. */
+enum result_kind { IN_SUMS, OF_MAP, RAW, OF_MATRIX, OF_ROWS, FLOAT_OF_MATRIX, FLOAT_OF_ROWS };
+static const char *const result_comments[] = {
+    [IN_SUMS] = "results: the sums, which have the scales of their groups of columns",
+    [OF_MAP] = "sums of the rows that are computed wait for the rows that follow from them",
+    [RAW] = "results: the int32 sums as they are",
+    [OF_MATRIX] =
+        "results: sum * (the token's scale * the weight scale); sums of int8 are exact, so "
+        "one multiplication a row is all that rounds",
+    [OF_ROWS] = "results: sum * (the token's scale * the row's weight scale, which the caller's "
+                "tables name); sums of int8 are exact, so that alone rounds",
+    [FLOAT_OF_MATRIX] = "results: sum * the weight scale, once a row and not once a column",
+    [FLOAT_OF_ROWS] = "results: sum * the row's weight scale, once a row and not once a column"};
+
+void rsrc_frame_comment_results(struct rsrc_frame *frame) {
+    const bool floats = frame->input == RSR_INPUT_F32;
+    const bool in_sums = frame->layer->matrix->group_cols != 0;
+    const enum result_kind kind = frame->maps.expands                   ? OF_MAP
+                                  : in_sums                             ? IN_SUMS
+                                  : frame->epilogue == RSR_EPILOGUE_RAW ? RAW
+                                  : floats && frame->row_scales         ? FLOAT_OF_ROWS
+                                  : floats                              ? FLOAT_OF_MATRIX
+                                  : frame->row_scales                   ? OF_ROWS
+                                                                        : OF_MATRIX;
+    rsrc_kb_comment(&frame->kb, "%s", result_comments[kind]);
 }
 
 /* The order of the ABI. int8: m = x.scale * w, then y = (float)acc * m; float: y = acc * w. */

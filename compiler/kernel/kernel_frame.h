@@ -68,6 +68,8 @@ uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_t
 void rsrc_frame_correct(struct rsrc_frame *frame, enum rsr_alphabet alphabet, uint16_t sums,
                         uint32_t lanes, uint16_t x_sum, const char *suffix);
 
+/* Says what becomes of sums: before the first result of a loop. */
+void rsrc_frame_comment_results(struct rsrc_frame *frame);
 /* Turns the sums `value` into results: unchanged (RAW, and if rows are expanded later), or scaled
  * to f32. The sums are exact i32, or f32 if the input is; they are of `lanes` rows from row unit *
  * unit_rows + row on. */

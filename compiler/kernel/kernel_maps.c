@@ -93,8 +93,8 @@ static void emit_gather(struct rsrc_frame *frame) {
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t first_at = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0;
     const uint16_t token = rsrc_kb_index_reg(kb, "gather_token");
-    rsrc_kb_comment(kb, "gather %u of %u columns", frame->layer->reduction->cols,
-                    frame->layer->reduction->counts.cols);
+    rsrc_kb_comment(kb, "gather %u of %u columns: the others add nothing to any row",
+                    frame->layer->reduction->cols, frame->layer->reduction->counts.cols);
     rsrc_kb_loop(kb, token, frame->zero, frame->n_tokens, 1);
     const uint16_t from = rsrc_kb_index_reg(kb, "gather_from"),
                    to = rsrc_kb_index_reg(kb, "gather_to");
@@ -169,8 +169,11 @@ static uint16_t scale_sum(struct rsrc_frame *frame, uint16_t sum, uint16_t row, 
 static void emit_expansion(struct rsrc_frame *frame) {
     struct rsrc_kb *kb = &frame->kb;
     const uint16_t token = rsrc_kb_index_reg(kb, "map_token");
-    rsrc_kb_comment(kb, "%u rows follow from the sums of %u", frame->layer->reduction->counts.rows,
-                    frame->layer->reduction->rows);
+    rsrc_kb_comment(
+        kb,
+        "%u rows follow from the sums of %u: equal and opposite ones are computed once, "
+        "and zero rows not at all",
+        frame->layer->reduction->counts.rows, frame->layer->reduction->rows);
     rsrc_kb_loop(kb, token, frame->zero, frame->n_tokens, 1);
     const struct rsrc_frame_token from = rsrc_frame_token(frame, token, "_map");
     const uint16_t to = rsrc_kb_index_reg(kb, "map_to");

@@ -361,7 +361,18 @@ static void unpack_step_words(struct unpacking *u, uint16_t step_at) {
         add_column(u, bits[j]);
 }
 
+#define PIECES_COMMENT                                                                             \
+    "take apart: look-ups give the pieces of a nibble's columns; a sign makes opposites of them"
+
 void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes) {
+    static const char *const comments[] = {
+        [RSRC_LUT_TABLE128] =
+            "unpack: a byte is a code of one segment; a look-up a column gives its "
+            "digit, a spread bit the sign",
+        [RSRC_LUT_SHUFFLE16] = "unpack: two nibbles a byte are codes of two segments; 16-byte "
+                               "look-ups give digits, bits of the last plane signs",
+        [RSRC_LUT_WORDS] = "unpack: three codes of five bits a word; a look-up gives all digits of "
+                           "one, two bits each"};
     struct rsrc_kb *kb = &codes->frame->kb;
     const uint16_t macro = rsrc_kb_index_reg(kb, "macro");
     const uint16_t n_steps = rsrc_kb_index_const(kb, codes->layout.n_steps, "n_steps");
@@ -376,6 +387,8 @@ void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes) {
         rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, codes->first_macro, "macro_in_block");
     rsrc_kb_binary(kb, RSR_KOP_MUL, to, to, in_block);
     struct unpacking u = {.codes = codes, .to = to};
+    rsrc_kb_comment(kb, "%s",
+                    codes->put_code != NULL ? PIECES_COMMENT : comments[codes->layout.lookup]);
     switch (codes->layout.lookup) {
     case RSRC_LUT_TABLE128:
         unpack_macro_table128(&u, step, step_at, n_steps);
@@ -427,6 +440,7 @@ uint16_t rsrc_lut_begin_vectors(struct rsrc_lut_unpack *codes, uint16_t first_un
     const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, n_vectors, first, "unit_size");
     const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, vector_bytes, "unit_at");
     const uint16_t stream = rsrc_kb_index_reg(kb, "stream");
+    rsrc_kb_comment(kb, "vectors of %u rows: a stream of codes each", layout->vector_rows);
     rsrc_kb_binary(kb, RSR_KOP_MIN, n, n, unit_vectors);
     rsrc_kb_loop(kb, stream, codes->frame->zero, n, 1);
     const uint16_t row = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, stream, "row");

@@ -40,6 +40,8 @@ static void emit_units(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *f
         const uint16_t end =
             rsrc_kb_index_op(kb, RSR_KOP_MIN, frame->unit_end, full_units, "full_end");
         const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
+        rsrc_kb_comment(kb, "units of %u rows, a token at a time over the unit's codes",
+                        frame->unit_rows);
         rsrc_kb_loop(kb, unit, frame->unit_begin, end, 1);
         form->emit_unit(walk, unit, frame->unit_rows, "");
         rsrc_kb_end(kb);
@@ -60,6 +62,7 @@ static void emit_blocks(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *
     walk->end_step = walk->all_steps;
     if (walk->n_blocks > 1) {
         const uint16_t size = rsrc_kb_index_const(kb, walk->block_steps, "block_steps");
+        rsrc_kb_comment(kb, "blocks of columns whose tables fit; sums wait in scratch memory");
         walk->first_step = rsrc_kb_index_reg(kb, "first_step");
         walk->end_step = rsrc_kb_index_reg(kb, "end_step");
         rsrc_kb_loop(kb, walk->first_step, walk->frame.zero, walk->all_steps, walk->block_steps);
@@ -85,6 +88,9 @@ static void begin_sharing(struct rsrc_lut_walk *walk, uint16_t group, const char
     if (walk->n_blocks > 1 || walk->frame.maps.active)
         return;
     kb->kernel->tables = tables;
+    rsrc_kb_comment(kb,
+                    "kernels that multiply the same x share its tables: the worker says whether "
+                    "the one before has left them, which a single group of tokens can");
     walk->has_tables = rsrc_kb_index_reg(kb, "has_tables");
     rsrc_kb_param(kb, walk->has_tables, RSR_KPARAM_HAS_TABLES);
     rsrc_kb_if_less(kb, group, walk->frame.n_tokens);
@@ -103,6 +109,8 @@ void rsrc_lut_emit_walk(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *
     walk->all_steps = rsrc_kb_index_const(kb, walk->n_steps, "n_steps");
     rsrc_kb_comment(kb, "%s", comment);
     begin_sharing(walk, group, tables);
+    rsrc_kb_comment(kb, "groups of %u tokens: as many tables as the second-level cache holds",
+                    LUT_TOKENS);
     rsrc_kb_loop(kb, walk->first_token, walk->frame.zero, walk->frame.n_tokens, LUT_TOKENS);
     rsrc_kb_binary(kb, RSR_KOP_ADD, walk->end_token, walk->first_token, group);
     rsrc_kb_binary(kb, RSR_KOP_MIN, walk->end_token, walk->end_token, walk->frame.n_tokens);

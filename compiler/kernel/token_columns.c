@@ -80,6 +80,7 @@ static void emit_tokens(struct transpose *t, uint16_t first, uint16_t end, uint1
     const uint16_t token = rsrc_kb_index_reg(kb, "lane_token");
     const uint16_t lane_at = rsrc_kb_index_reg(kb, "lane_at");
     const uint16_t step = rsrc_kb_index_const(kb, element_bytes(t->lanes), "lane_bytes");
+    rsrc_kb_comment(kb, "value by value: tokens that fill no vector");
     rsrc_kb_unary(kb, RSR_KOP_COPY, lane_at, at);
     rsrc_kb_loop(kb, token, first, end, 1);
     emit_token(t, token, lane_at);
@@ -133,6 +134,7 @@ static void emit_float_quad(struct transpose *t, uint16_t first, uint16_t at) {
     quad.columns = at;
     find_tokens(t, first, QUAD, rows);
     const uint16_t column = rsrc_kb_index_reg(kb, "columns4");
+    rsrc_kb_comment(kb, "four tokens by four columns are transposed in registers");
     rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, QUAD);
     uint16_t tokens[QUAD], columns[QUAD];
     for (uint32_t i = 0; i < QUAD; i++)
@@ -151,6 +153,9 @@ static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
     find_tokens(t, first, OCTET, rows);
     const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "zero_bytes"), 0);
     const uint16_t column = rsrc_kb_index_reg(kb, "columns16");
+    rsrc_kb_comment(
+        kb, "eight tokens by sixteen columns: three perfect shuffles bring a column's bytes "
+            "together, a shift widens them with their sign");
     rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, RSRC_TOKEN_COLUMN_STEP);
     uint16_t vectors[2][OCTET];
     for (uint32_t i = 0; i < OCTET; i++)

@@ -33,7 +33,7 @@ uint16_t rsrc_token_slot(const struct rsrc_token_group *group, uint16_t first, i
 void rsrc_token_group_results(const struct rsrc_token_group *group, int64_t at, uint64_t bytes,
                               struct rsrc_token_range range) {
     struct rsrc_kb *kb = &group->frame->kb;
-    rsrc_kb_comment(kb, "results, token by token");
+    rsrc_frame_comment_results(group->frame);
     const uint16_t lanes = rsrc_kb_index_const(kb, group->lanes->lanes, "lanes");
     range.first = rsrc_begin_token_vectors(group, "result_tile");
     range.sums = rsrc_token_slot(group, range.first, at, bytes, "result_sums");

@@ -112,6 +112,8 @@ static void emit_quads(const struct results *r, uint16_t end, uint16_t end_row) 
     const uint16_t row = rsrc_kb_index_reg(kb, "four_row");
     const uint16_t step =
         rsrc_kb_index_const(kb, QUAD * rsrc_lane_sums_bytes(r->lanes), "four_step");
+    rsrc_kb_comment(
+        kb, "four rows by four tokens are transposed: a vector is four rows of a token then");
     rsrc_kb_loop(kb, group, r->range->first, end, n_tokens);
     struct rsrc_frame_token tokens[2 * QUAD];
     tokens[0] = rsrc_frame_token(r->frame, group, "_four0");

@@ -131,6 +131,29 @@ static const char *find_obstacle(const struct module_state *state, const struct 
     return obstacle;
 }
 
+#define MOST_PHASES 64u
+
+/* The phases of the kernel, each once, indented as their loops are: IR has no place for them. */
+static void put_phases(struct rsrc_buffer *out, const struct rsr_kernel *kernel) {
+    const char *told[MOST_PHASES];
+    uint32_t n_told = 0;
+    int depth = 0;
+    for (uint32_t i = 0; i < kernel->n_ops && n_told < MOST_PHASES; i++) {
+        const struct rsr_kop *op = &kernel->ops[i];
+        depth += (op->kind == RSR_KOP_LOOP) - (op->kind == RSR_KOP_END && depth > 0);
+        depth += op->kind == RSR_KOP_IF;
+        uint32_t k = op->kind == RSR_KOP_COMMENT ? 0 : n_told;
+        while (k < n_told && strcmp(told[k], op->text) != 0)
+            k++;
+        if (op->kind != RSR_KOP_COMMENT || k < n_told)
+            continue;
+        told[n_told++] = op->text;
+        rsrc_buffer_printf(out, "   %*s", 2 * depth, "");
+        rsrc_buffer_put_comment(out, op->text);
+        rsrc_buffer_puts(out, "\n");
+    }
+}
+
 static void put_kernel_comment(struct rsrc_buffer *out, const struct rsr_kernel *kernel) {
     rsrc_buffer_printf(out, "\n %s: ", kernel->symbol);
     rsrc_buffer_put_comment(out, kernel->title != NULL ? kernel->title : "");
@@ -140,6 +163,7 @@ static void put_kernel_comment(struct rsrc_buffer *out, const struct rsr_kernel 
                        kernel->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled float");
     rsrc_buffer_put_comment(out, kernel->reason != NULL ? kernel->reason : "");
     rsrc_buffer_puts(out, "\n");
+    put_phases(out, kernel);
 }
 
 static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kernel *kernel,

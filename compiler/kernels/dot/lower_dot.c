@@ -172,8 +172,8 @@ static void emit_block(struct dot *dot, const struct dot_tile *tile,
     for (uint32_t plane = 0; plane < dot->layout.n_planes; plane++) {
         const uint32_t group = plane % tile->n_groups;
         const uint32_t first = plane * dot->layout.vector_bytes;
-        rsrc_kb_comment(kb, "columns %u .. %u of the block", first,
-                        first + dot->layout.vector_bytes - 1);
+        rsrc_kb_comment(kb, "multiply columns %u .. %u of the block: a mask takes their codes",
+                        first, first + dot->layout.vector_bytes - 1);
         load_activations(dot, tile, plane, operands->x);
         for (uint32_t t = 0; plain && t < tile->n_tokens; t++)
             rsrc_kb_unary(kb, RSR_KOP_CONVERT, operands->x_wide[t], operands->x[t]);
@@ -243,6 +243,10 @@ static void widen(struct dot *dot, const struct dot_tile *tile) {
  * 2^(g * code_bits), so the arithmetic shift is exact. */
 static void combine(struct dot *dot, const struct dot_tile *tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
+    if (tile->n_groups > 1)
+        rsrc_kb_comment(kb,
+                        "codes stayed where they lie in a byte and count 2^s-fold, each in sums of "
+                        "its own (names end in _p): exact shifts, once a row, bring these down");
     for (uint32_t r = 0; r < QUAD; r++)
         for (uint32_t t = 0; t < tile->n_tokens; t++)
             for (uint32_t g = 1; g < tile->n_groups; g++) {
@@ -264,7 +268,7 @@ static void emit_block_loop(struct dot *dot, const struct dot_tile *tile) {
         return;
     }
     const uint32_t chunk = narrow_blocks(dot);
-    rsrc_kb_comment(kb, "int16 sums hold %u blocks", chunk);
+    rsrc_kb_comment(kb, "int16 sums hold %u blocks, and are widened then", chunk);
     const uint16_t first = rsrc_kb_index_reg(kb, "chunk%s", tile->suffix);
     const uint16_t size = rsrc_kb_index_reg(kb, "chunk_size%s", tile->suffix);
     const uint16_t end = rsrc_kb_index_reg(kb, "chunk_end%s", tile->suffix);
@@ -284,7 +288,6 @@ static void emit_block_loop(struct dot *dot, const struct dot_tile *tile) {
 static uint16_t reduce_quad(struct dot *dot, const struct dot_tile *tile, uint32_t t) {
     struct rsrc_kb *kb = &dot->frame.kb;
     uint32_t lanes = wide_lanes(dot);
-    rsrc_kb_comment(kb, "add the lanes up, one lane a row");
     const uint16_t low = vector_reg(dot, RSR_ELEM_I32, lanes, "rows01_", t, tile->suffix);
     const uint16_t high = vector_reg(dot, RSR_ELEM_I32, lanes, "rows23_", t, tile->suffix);
     rsrc_kb_zip_add(kb, low, tile->acc[0][t][0], tile->acc[1][t][0], 1);
@@ -339,6 +342,13 @@ static void store_rows(struct dot *dot, const struct dot_tile *tile, uint32_t t,
 }
 
 static void emit_results(struct dot *dot, const struct dot_tile *tile) {
+    if (dot->alphabet != RSR_BINARY_BIT)
+        rsrc_kb_comment(&dot->frame.kb,
+                        "codes are %s: what that adds is the sum of x, once a token",
+                        dot->alphabet == RSR_TERNARY ? "w + 1" : "(w + 1) / 2");
+    if (wide_lanes(dot) > 1)
+        rsrc_kb_comment(&dot->frame.kb, "add the lanes of four rows up together: one lane a row");
+    rsrc_frame_comment_results(&dot->frame);
     for (uint32_t t = 0; t < tile->n_tokens; t++) {
         char suffix[24];
         snprintf(suffix, sizeof suffix, "%u%s", t, tile->suffix);
@@ -408,6 +418,10 @@ static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_ti
     dot->first_quad = rsrc_kb_index_reg(kb, "first_quad");
     dot->end_quad = rsrc_kb_index_reg(kb, "end_quad");
     const uint16_t size = rsrc_kb_index_const(kb, group_quads, "group_quads");
+    rsrc_kb_comment(kb,
+                    "%u quads at a time: their codes stay in the second-level cache while all "
+                    "tokens pass over them",
+                    group_quads);
     rsrc_kb_loop(kb, dot->first_quad, dot->frame.unit_begin, dot->frame.unit_end, group_quads);
     rsrc_kb_binary(kb, RSR_KOP_ADD, dot->end_quad, dot->first_quad, size);
     rsrc_kb_binary(kb, RSR_KOP_MIN, dot->end_quad, dot->end_quad, dot->frame.unit_end);

@@ -53,6 +53,7 @@ static void clear_sums(struct cols *c) {
         rsrc_kb_index_const(kb, (uint64_t)c->layout.tile_blocks * 16, "n_sums");
     const uint16_t unit = rsrc_kb_index_reg(kb, "cleared");
     const uint16_t zeros = rsrc_kb_const(kb, vector_reg(c, RSR_ELEM_I32, "zeros", 0), 0);
+    rsrc_kb_comment(kb, "sums of the tile's rows");
     rsrc_kb_loop(kb, unit, c->listed.frame.zero, n_units, 1);
     rsrc_kb_store(kb, zeros, sums_address(c, unit));
     rsrc_kb_end(kb);
@@ -95,7 +96,9 @@ static void emit_block(struct cols *c, uint16_t block, uint16_t x) {
     struct rsrc_kb *kb = &c->listed.frame.kb;
     const int64_t bytes = c->layout.vector_bytes;
     uint16_t quads[4];
+    rsrc_kb_comment(kb, "zip: four codes of a row side by side, as products take them");
     interleave(c, block, quads);
+    rsrc_kb_comment(kb, "multiply, and add to the sums of the block's rows");
     for (uint32_t i = 0; i < 16; i++) {
         const uint16_t quad = quads[i / 4];
         const uint16_t code = vector_reg(c, RSR_ELEM_U32, "code", i);
@@ -116,6 +119,9 @@ static void emit_sums(struct cols *c, const struct rsr_matrix *matrix) {
     const uint32_t n_chunks = rsrc_divide_up(matrix->cols, RSR_LIST_CHUNK);
     const uint16_t all = rsrc_kb_index_const(kb, n_chunks, "n_chunks");
     const uint16_t end = rsrc_listed_begin(&c->listed, &c->token, all, "n_listed");
+    rsrc_kb_comment(kb,
+                    "four columns of the list; the others' activations are 0, and their codes are "
+                    "not read. Columns ahead are fetched");
     rsrc_kb_loop(kb, c->entry, c->listed.frame.zero, end, RSRC_LISTED_STEP);
     for (uint32_t k = 0; k < RSRC_LISTED_STEP; k++) {
         rsrc_listed_index(&c->listed, &c->token, c->entry, k, c->col[k]);
@@ -153,7 +159,9 @@ static void emit_results(struct cols *c) {
     struct rsrc_frame *frame = &c->listed.frame;
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t n_last = kb->kernel->rows % c->lanes;
+    rsrc_kb_comment(kb, "codes are w + 1: what that adds is the sum of x, once a token");
     const uint16_t x_sum = rsrc_frame_load_sum(frame, &c->token, "");
+    rsrc_frame_comment_results(frame);
     const uint16_t full = rsrc_kb_index_const(kb, kb->kernel->rows / c->lanes, "full_units");
     const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, c->end_unit, full, "end_full");
     const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
@@ -183,7 +191,7 @@ static void emit_kernel(struct cols *c, const struct rsr_matrix *matrix) {
     }
     c->first_unit = rsrc_kb_index_reg(kb, "first_unit");
     const uint16_t token = rsrc_kb_index_reg(kb, "token");
-    rsrc_kb_comment(kb, "tiles; a column has %u bytes in each",
+    rsrc_kb_comment(kb, "tiles, whose sums stay in the cache; a column has %u bytes in each",
                     c->layout.tile_blocks * c->layout.vector_bytes);
     rsrc_kb_loop(kb, c->first_unit, frame->unit_begin, frame->unit_end, tile_units);
     const uint16_t size = rsrc_kb_index_const(kb, tile_units, "units_of_tile");

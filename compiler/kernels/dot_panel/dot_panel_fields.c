@@ -110,7 +110,9 @@ void rsrc_panel_order_activations(struct rsrc_panel *panel) {
     const struct rsrc_panel_fields *fields = &panel->fields;
     const uint32_t n = chunk_cols(&panel->layout), rows = panel->layout.vector_rows;
     const int64_t last = (int64_t)(n_chunks(panel) - 1) * n;
-    rsrc_kb_comment(kb, "activations in the order of fields");
+    rsrc_kb_comment(kb,
+                    "activations in the order of fields: once a token, where columns of every row "
+                    "would have to move; behind the last column 0");
     const uint16_t token = rsrc_kb_index_reg(kb, "order_token");
     rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
     const struct rsrc_frame_token row = rsrc_frame_token(&panel->frame, token, "_x");
@@ -174,6 +176,8 @@ void rsrc_panel_load_fields(struct rsrc_panel *panel) {
     struct rsrc_panel_fields *fields = &panel->fields;
     const bool ternary = is_ternary(&panel->layout);
     uint32_t at = 0;
+    rsrc_kb_comment(
+        kb, "constants of the layout, no weights: the order of activations, digits of codes");
     for (uint32_t i = 0; i < 3; i++)
         fields->order[i] = load_bytes(panel, "order", i, &at);
     for (uint32_t i = 0; i < n_tables(&panel->layout); i++) {
@@ -340,12 +344,22 @@ static void emit_step(struct rsrc_panel *panel, const struct rsrc_panel_tile *ti
         rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, panel->codes.first_macro, "step_in_block%u", id);
     place_macro(panel, in_block, id, &quad, &macro_at);
     load_codes(panel, macro, n_codes, id, codes);
+    rsrc_kb_comment(kb, "zip: four codes of a row side by side");
     zip_codes(panel, codes, id, zipped);
+    rsrc_kb_comment(
+        kb, is_ternary(&panel->layout)
+                ? "look up: four digits u = w + 1 of a code as fields of two bits, then the "
+                  "fifth; a negated code has 2 - u, in all fields at once"
+                : "fields: a binary code's bits are its digits, but for the sign's");
     for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
         look_up(panel, zipped[q], q, id, &packed);
     for (uint32_t i = 0; stores && i < n_planes(&panel->layout) * RSRC_PANEL_QUARTERS; i++)
         rsrc_kb_store(kb, packed.planes[i / RSRC_PANEL_QUARTERS][i % RSRC_PANEL_QUARTERS],
                       in_panel(panel, i, macro_at));
+    rsrc_kb_comment(kb, tile == NULL
+                            ? "a field of every byte, shifted down and masked, is a quad"
+                            : "multiply: a field of every byte, shifted down and masked, is "
+                              "four columns of a row, as are the four activations of x");
     emit_fields(panel, tile, &packed, quad, macro_at, rsrc_arena_printf(kb->arena, "_s%u", id));
 }
 
@@ -372,6 +386,9 @@ void rsrc_panel_multiply_packed(struct rsrc_panel *panel, const struct rsrc_pane
     const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, panel->codes.end_macro,
                                         panel->codes.first_macro, "n_packed%u", id);
     const uint16_t macro = rsrc_kb_index_reg(kb, "packed%u", id);
+    rsrc_kb_comment(kb,
+                    "multiply: fields of the panel's packed digits, which are fewer bytes to store "
+                    "and to load than quads");
     rsrc_kb_loop(kb, macro, panel->frame.zero, n, 1);
     place_macro(panel, macro, id, &quad, &macro_at);
     for (uint32_t i = 0; i < n_planes(&panel->layout) * RSRC_PANEL_QUARTERS; i++)
@@ -408,7 +425,7 @@ void rsrc_panel_unpack_fields(struct rsrc_panel *panel) {
     fields->whole_end = rsrc_kb_index_const(kb, fields->whole_macros, "whole_macros");
     rsrc_kb_binary(kb, RSR_KOP_MIN, fields->whole_end, fields->whole_end, panel->codes.end_macro);
     if (most == 0) {
-        rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+        rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row, as products take them");
         emit_steps(panel, NULL, false);
         return;
     }

@@ -130,6 +130,8 @@ static void emit_madd_tile(struct rsrc_panel *panel, const struct rsrc_panel_til
     const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", s);
     const uint16_t ones =
         rsrc_kb_reg(kb, RSR_ELEM_I16, panel->layout.vector_rows / 2, "one16%s", s);
+    rsrc_kb_comment(kb, "int16 sums hold %u quads, and are added to those in memory then",
+                    NARROW_QUADS);
     rsrc_kb_const(kb, size, NARROW_QUADS);
     rsrc_kb_const(kb, ones, 1);
     rsrc_kb_loop(kb, first, panel->frame.zero, panel->n_quads, NARROW_QUADS);
@@ -246,7 +248,9 @@ static void emit_matrix_tiles(struct rsrc_panel *panel, uint16_t next) {
     const uint16_t token = rsrc_kb_index_reg(kb, "token_m");
     const uint16_t size = rsrc_kb_index_const(kb, n_tokens, "matrix_tokens");
     const uint16_t end = rsrc_kb_index_const(kb, n_tokens - 1, "matrix_end");
-    rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)", n_tokens);
+    rsrc_kb_comment(
+        kb, "%u tokens in matrix registers (names end in _m): a product is 16 x 16 sums of 64",
+        n_tokens);
     rsrc_kb_binary(kb, RSR_KOP_SUB, end, panel->end_token, end);
     rsrc_kb_tile_begin(kb);
     rsrc_kb_loop(kb, token, next, end, n_tokens);

@@ -82,6 +82,7 @@ static void store_tail(struct rsrc_panel *panel, const struct rsrc_frame_token *
     for (uint32_t r = 0; r < RSRC_PANEL_QUARTERS; r++)
         rsrc_kb_store(kb, runs[r],
                       rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at + r * lanes * 4));
+    rsrc_kb_comment(kb, "the last vector has %u rows: through memory, a row at a time", n_tail);
     const uint16_t end = rsrc_kb_index_const(kb, n_tail, "n_tail_rows");
     const uint16_t i = rsrc_kb_index_reg(kb, "tail_row");
     rsrc_kb_loop(kb, i, panel->frame.zero, end, 1);
@@ -98,7 +99,8 @@ static void store_tail(struct rsrc_panel *panel, const struct rsrc_frame_token *
 void rsrc_panel_store_results(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t rows = panel->layout.vector_rows, lanes = rsrc_panel_lanes(panel);
-    rsrc_kb_comment(kb, "sums to results, rows in order");
+    rsrc_kb_comment(kb,
+                    "sums to results: zips have left rows in pairs apart, and bring them in order");
     const uint16_t token = rsrc_kb_index_reg(kb, "result_token");
     rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
     const struct rsrc_frame_token row_of = rsrc_frame_token(&panel->frame, token, "_r");
@@ -108,6 +110,7 @@ void rsrc_panel_store_results(struct rsrc_panel *panel) {
         quarters[q] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "total%u", q),
                                    rsrc_panel_sums(panel, sums_at, 0, q));
     sort_rows(panel, quarters, runs);
+    rsrc_frame_comment_results(&panel->frame);
     const bool right = panel->layout.alphabet == RSR_BINARY_BIT || rsrc_panel_has_weights(panel);
     const uint16_t x_sum = right ? RSR_NO_KREG : rsrc_frame_load_sum(&panel->frame, &row_of, "_r");
     if (kb->kernel->rows % rows == 0) {

@@ -38,7 +38,7 @@ static void emit_blocks(struct rsrc_panel *panel) {
     if (panel->has_fields) {
         rsrc_panel_unpack_fields(panel);
     } else {
-        rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+        rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row, as products take them");
         rsrc_lut_unpack_macros(&panel->codes);
     }
     rsrc_panel_multiply(panel);
@@ -160,7 +160,9 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
                        rsrc_lut_vector_bytes(&panel.layout));
     panel.frame.unit_rows = 1; /* results are addressed by rows from here on */
     out->kernel.scratch_bytes = scratch_bytes;
-    rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",
+    rsrc_kb_comment(&panel.frame.kb,
+                    "vectors of %u rows, %u quads of columns a panel: codes are "
+                    "unpacked once for all tokens of a group",
                     panel.layout.vector_rows, panel.block_macros * panel.codes.macro_quads);
     panel.tiles = rsrc_begin_tiles(&panel.frame, &panel, NULL);
     if (panel.has_fields)

@@ -40,6 +40,7 @@ static void clear_results(struct rows *r, uint16_t first_unit) {
     const uint16_t zeros =
         rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zeros"), 0); /* for floats, too */
     const uint16_t at = rsrc_kb_index_reg(kb, "cleared");
+    rsrc_kb_comment(kb, "rows that the list leaves out are 0, and are not read");
     rsrc_kb_loop(kb, at, first, end, lanes);
     struct rsrc_address to = rsrc_address_at(RSR_KBUF_Y, 0);
     to = rsrc_address_plus(rsrc_address_plus(to, r->token.y_row, 4), at, 4);
@@ -50,6 +51,9 @@ static void clear_results(struct rows *r, uint16_t first_unit) {
 /* The next four listed rows; past the end of the tile, its last row is repeated. */
 static void load_numbers(struct rows *r, uint16_t last) {
     struct rsrc_kb *kb = &r->listed.frame.kb;
+    rsrc_kb_comment(
+        kb, "four rows of the list, the last one again where it ends; and rows ahead, which "
+            "are fetched");
     for (uint32_t i = 0; i < RSRC_LISTED_STEP; i++) {
         const uint16_t offset = rsrc_kb_index_const(kb, i, "offset%u", i);
         const uint16_t next = rsrc_kb_index_op(kb, RSR_KOP_ADD, r->entry, offset, "next%u", i);
@@ -74,6 +78,8 @@ static void emit_blocks(struct rows *r) {
         codes[i] = vector_reg(r, RSR_ELEM_U32, "w", i);
         rsrc_kb_const(kb, r->acc[i], 0);
     }
+    rsrc_kb_comment(kb,
+                    "multiply: four codes a byte, a mask takes one of each; rows share loads of x");
     rsrc_kb_loop(kb, block, r->listed.frame.zero,
                  rsrc_kb_index_const(kb, r->layout.n_blocks, "n_blocks"), 1);
     for (uint32_t plane = 0; plane < 4; plane++) {
@@ -119,7 +125,9 @@ static uint16_t add_lanes(struct rows *r) {
 static void store_results(struct rows *r, uint16_t x_sums) {
     struct rsrc_frame *frame = &r->listed.frame;
     struct rsrc_kb *kb = &frame->kb;
+    rsrc_kb_comment(kb, "add lanes up, one lane a row; codes are w + 1: take the sum of x away");
     const uint16_t sums = add_lanes(r);
+    rsrc_frame_comment_results(frame);
     rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sums);
     const uint16_t result =
         rsrc_frame_result(frame, sums, RSRC_LISTED_STEP, &r->token, frame->zero, 0);

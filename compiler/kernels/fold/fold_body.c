@@ -33,6 +33,7 @@
 #include "kernels/fold/fold.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #define MAX_SUMS (RSRC_FOLD_MAX_K - 1)
 
@@ -52,7 +53,7 @@ struct folder {
     bool started[2 * RSRC_FOLD_MAX_K]; /* registers that hold a sum */
     const struct span *spans;          /* of the block, in order of codes */
     uint32_t first_column;             /* of the chunk */
-    uint32_t height;                   /* rows of the block */
+    uint32_t first_row, height;        /* of the block */
 };
 
 /* ---- the tree -------------------------------------------------------------------------------- */
@@ -158,6 +159,19 @@ static bool all_subtracted(const struct span *span) {
     return true;
 }
 
+/* Columns of the chunk, those that are subtracted with a minus. */
+static void comment_segment(struct folder *f, const struct span *span) {
+    char columns[96];
+    size_t used = 0;
+    for (uint32_t i = 0; i < span->n_members && used < sizeof columns; i++)
+        used +=
+            (size_t)snprintf(columns + used, sizeof columns - used, "%s%s%u", i == 0 ? "" : ", ",
+                             (span->members[i] & 1) != 0 ? "-" : "", span->members[i] >> 1);
+    rsrc_kb_comment(f->kb,
+                    "sum the segment once: columns %s%s are equal in these rows, but for the sign",
+                    columns, used >= sizeof columns ? " ..." : "");
+}
+
 /* Adds a node of `level` to reg, its parent's, and its digit times the node to row `level`. */
 static void add_child(struct folder *f, uint32_t level, uint32_t first, uint32_t end,
                       uint16_t reg) {
@@ -174,6 +188,8 @@ static void add_child(struct folder *f, uint32_t level, uint32_t first, uint32_t
     } else {
         const uint16_t sum = f->sums[level];
         const bool negated = level == 0 && all_subtracted(&f->spans[first]);
+        if (level == 0)
+            comment_segment(f, &f->spans[first]);
         if (negated)
             add_segment(f, sum, &f->spans[first], true);
         else
@@ -217,6 +233,10 @@ static void add_to_memory(struct folder *f, uint16_t value, int64_t offset) {
 /* Even lanes of I16 are the low halves of 32-bit lanes, and odd lanes the high halves. Shifts widen
  * both in place; separating a vector's halves would cross lanes. */
 static void flush_row(struct folder *f, uint16_t row, int64_t offset) {
+    rsrc_kb_comment(f->kb, "%s",
+                    f->form->tokens.elem == RSR_ELEM_I16
+                        ? "add to the sums in memory: the even int16, then the odd ones"
+                        : "add to the sums in memory");
     if (f->form->tokens.elem != RSR_ELEM_I16) {
         add_to_memory(f, row, offset);
         return;
@@ -237,6 +257,10 @@ static void fold_block(struct folder *f, const struct span *spans, uint32_t n_sp
     for (uint32_t i = 0; i < 2 * RSRC_FOLD_MAX_K; i++)
         f->started[i] = false;
     f->spans = spans;
+    if (n_spans != 0)
+        rsrc_kb_comment(
+            f->kb, "rows %u .. %u: weights are signs of additions, columns their displacements",
+            f->first_row, f->first_row + f->height - 1);
     uint32_t first = 0;
     while (first < n_spans) {
         const uint32_t level = top_level(f, first);
@@ -316,6 +340,7 @@ void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
                 const struct rsr_index_block *block = &index->blocks[first + b];
                 const uint32_t n_spans = next_spans(block, f.first_column + form->chunk_cols,
                                                     cursors + (size_t)b * most, spans);
+                f.first_row = block->first_row;
                 f.height = block->n_rows;
                 fold_block(&f, spans, n_spans,
                            (int64_t)b * form->k * (int64_t)rsrc_lane_sums_bytes(&form->tokens));

@@ -106,7 +106,8 @@ static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const
 
 static void emit_columns(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
-    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", f->form.tokens.lanes);
+    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side: a column is one operand",
+                    f->form.tokens.lanes);
     const uint16_t first = rsrc_begin_token_vectors(&f->group, "columns_token");
     const uint16_t at = emit_slot(f, first, 0, "columns_at");
     rsrc_token_columns(&f->frame, &f->form.tokens, first, at, RSR_NO_KREG,
@@ -126,6 +127,7 @@ static void emit_clear_sums(struct fold *f) {
         rsrc_kb_const_f32(kb, zeros, 0.0f);
     else
         rsrc_kb_const(kb, zeros, 0);
+    rsrc_kb_comment(kb, "sums of the tile's rows, to which bodies add");
     const uint16_t end = rsrc_kb_index_const(kb, f->sums_bytes, "sums_bytes");
     const uint16_t first = rsrc_begin_token_vectors(&f->group, "clear_token");
     const uint16_t at = emit_slot(f, first, f->columns_bytes, "clear_at");
@@ -146,7 +148,11 @@ static void emit_calls(struct fold *f) {
     const uint16_t chunk_bytes =
         rsrc_kb_index_const(kb, f->form.chunk_cols * column_bytes, "chunk_bytes");
     const uint16_t number = rsrc_kb_index_reg(kb, "body");
-    rsrc_kb_comment(kb, "chunks of %u columns, each one body", f->form.chunk_cols);
+    rsrc_kb_comment(
+        kb,
+        "chunks of %u columns: the weights of a tile and a chunk are one body, which serves "
+        "all tokens of the group while the caches have its code",
+        f->form.chunk_cols);
     rsrc_kb_binary(kb, RSR_KOP_MUL, number, f->tile, n_chunks);
     f->chunk = rsrc_kb_index_reg(kb, "chunk");
     rsrc_kb_loop(kb, f->chunk, f->frame.zero, n_chunks, 1);

@@ -354,6 +354,16 @@ static void emit_word_step(struct unit *u) {
         add_words(u, h / 2, h % 2, u->rests[h / 2][h % 2]);
 }
 
+static const char *const step_comments[] = {
+    [RSRC_LUT_TABLE128] =
+        "look up: a row's code selects the low and the high byte of its sum, from 128 of each; its "
+        "sign bit complements both; zipped to int16 they are added",
+    [RSRC_LUT_SHUFFLE16] =
+        "look up: a nibble selects the low and the high part of its sum, from 16 of each; a few "
+        "parts are added as bytes, then together, the high ones weighted, as int16",
+    [RSRC_LUT_WORDS] = "look up: five bits of a word select one of 32 sums of int16; the bits left "
+                       "over are the step's last code"};
+
 static void emit_step(struct unit *u) {
     static void (*const emit[])(struct unit *) = {[RSRC_LUT_TABLE128] = emit_table128_step,
                                                   [RSRC_LUT_SHUFFLE16] = emit_nibble_step,
@@ -383,6 +393,9 @@ static void add_corrections(struct rsrc_lut_unit *base) {
     struct unit *u = (struct unit *)base;
     const struct rsrc_lut_layout *layout = layout_of(u);
     const int64_t rows = layout->vector_rows;
+    rsrc_kb_comment(u->kb,
+                    "begin with what complements lack: -t is ~t + 1, and how many codes of a "
+                    "row are negated is known from its weights");
     for (uint32_t v = 0; v < u->n_vectors; v++) {
         for (uint32_t i = 0; i < 2; i++) {
             const int64_t first = (int64_t)rsrc_lut_constants_bytes(layout) + v * rows * 2;
@@ -411,7 +424,7 @@ static void emit_steps(struct unit *u) {
     const uint16_t first = rsrc_kb_index_reg(kb, "flush%s", u->base.suffix),
                    end = rsrc_kb_index_reg(kb, "flush_end%s", u->base.suffix);
     const uint16_t size = rsrc_kb_index_reg(kb, "flush_steps%s", u->base.suffix);
-    rsrc_kb_comment(kb, "int16 sums hold %u segments of %u columns",
+    rsrc_kb_comment(kb, "int16 sums hold %u segments of %u columns, and are widened then",
                     layout->flush_steps * layout->step_segments, layout->group_cols);
     rsrc_kb_const(kb, size, layout->flush_steps);
     rsrc_kb_loop(kb, first, walk->first_step, walk->end_step, layout->flush_steps);
@@ -420,9 +433,12 @@ static void emit_steps(struct unit *u) {
     if (walk->n_blocks > 1 && u->base.n_rows == walk->frame.unit_rows)
         emit_fetch_at(u, first);
     clear_narrow(u);
+    rsrc_kb_comment(kb, "%s", step_comments[layout->lookup]);
     rsrc_kb_loop(kb, u->base.step, first, end, 1);
     emit_step(u);
     rsrc_kb_end(kb);
+    rsrc_kb_comment(kb,
+                    "widen: the even, then the odd lanes of int16, by shifts that keep the sign");
     for (uint32_t v = 0; v < u->n_vectors; v++) {
         if (layout->lookup == RSRC_LUT_SHUFFLE16 && !adds_pairs(u))
             zip_narrow(u, v);
@@ -453,6 +469,7 @@ static void emit_results(struct rsrc_lut_unit *base) {
     const uint16_t x_sum = rsrc_frame_load_sum(&base->walk->frame, &base->token, base->suffix);
     const uint16_t x_sums = vector_reg(u, RSR_ELEM_I32, "x_sums");
     rsrc_kb_unary(u->kb, RSR_KOP_SPLAT, x_sums, x_sum);
+    rsrc_frame_comment_results(&base->walk->frame);
     for (uint32_t run = 0; run < base->n_runs; run++) {
         correct(u, base->sums[run], x_sums);
         rsrc_lut_store_run(base, run);

@@ -275,6 +275,8 @@ static void split_sums(struct tables *t, uint16_t sums, uint32_t number, uint16_
 static void emit_parts(struct tables *t, const uint16_t sums[2], struct rsrc_address at) {
     struct rsrc_kb *kb = t->kb;
     uint16_t low[2], high[2];
+    rsrc_kb_comment(kb, "sum = low part + %u * high part, each a byte: look-ups select bytes",
+                    LUT_HIGH_WEIGHT);
     for (uint32_t i = 0; i < 2; i++)
         split_sums(t, sums[i], i, &low[i], &high[i]);
     const uint16_t lows = vector_reg(t, RSR_ELEM_U8, "lows"),
@@ -313,11 +315,15 @@ static uint16_t emit_quarter(struct tables *t, const uint16_t words[N_PARTS], ui
 static void emit_table128(struct tables *t, struct rsrc_address x_at, struct rsrc_address at) {
     const int64_t vector_bytes = t->lut->layout.vector_rows;
     uint16_t words[N_PARTS];
+    rsrc_kb_comment(t->kb,
+                    "a sum is one of the first columns' and one of the others': a product gives "
+                    "16 of either, and a shuffle brings every pair together");
     for (uint32_t part = 0; part < N_PARTS; part++)
         words[part] = emit_part(t, x_at, part);
     for (uint32_t half = 0; half < 2; half++) {
         const uint16_t a = emit_quarter(t, words, 2 * half);
         const uint16_t b = emit_quarter(t, words, 2 * half + 1);
+        rsrc_kb_comment(t->kb, "low and high bytes apart: look-ups select bytes");
         for (uint32_t high = 0; high < 2; high++) {
             const uint16_t bytes = numbered_reg(t, RSR_ELEM_U8, high == 0 ? "lows" : "highs", half);
             rsrc_kb_ternary(t->kb, RSR_KOP_TABLE2, bytes, t->byte_numbers[high], a, b);
@@ -343,6 +349,7 @@ static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
     uint16_t sums[2];
     for (uint32_t i = 0; i < 2; i++)
         sums[i] = numbered_reg(t, RSR_ELEM_I16, "sums", i);
+    rsrc_kb_comment(t->kb, "sums of x * digit, a code a lane");
     emit_sums(t, x, sums);
     if (layout->lookup == RSRC_LUT_WORDS)
         rsrc_kb_store(t->kb, sums[0], at);
@@ -362,7 +369,9 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     const uint16_t at = rsrc_kb_index_reg(kb, "x_at");
     const uint16_t bytes = vector_reg(t, RSR_ELEM_U8, "x_bytes");
     const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
-    rsrc_kb_comment(kb, "a copy of x, behind which vector loads may reach");
+    rsrc_kb_comment(kb, "a copy of x, behind which vector loads may reach%s",
+                    lut->layout.lookup == RSRC_LUT_TABLE128 ? "; + 128: products take it unsigned"
+                                                            : "");
     rsrc_kb_const(kb, end, (int64_t)row_bytes);
     rsrc_kb_loop(kb, at, lut->walk.frame.zero, end, step);
     rsrc_kb_load(kb, bytes, rsrc_address_plus(rsrc_frame_activations(token), at, 1));
@@ -406,11 +415,15 @@ void rsrc_lut_emit_tables(struct rsrc_lut_walk *walk) {
     const uint16_t n_passes = rsrc_kb_index_reg(kb, "passes_per_step");
     const uint16_t first_pass = rsrc_kb_index_reg(kb, "first_pass");
     const uint16_t end_pass = rsrc_kb_index_reg(kb, "end_pass");
-    rsrc_kb_comment(kb, "tables: the sums of %u columns for every code, %u segments a pass",
-                    lut->layout.group_cols, pass_segments(&lut->layout));
+    rsrc_kb_comment(kb,
+                    "tables: the sums of %u columns for every code, %u segments a pass; a row then "
+                    "looks up one sum where it would add %u products",
+                    lut->layout.group_cols, pass_segments(&lut->layout), lut->layout.group_cols);
     rsrc_kb_const(kb, n_passes, passes_per_step(&lut->layout));
     rsrc_kb_binary(kb, RSR_KOP_MUL, first_pass, walk->first_step, n_passes);
     rsrc_kb_binary(kb, RSR_KOP_MUL, end_pass, walk->end_step, n_passes);
+    rsrc_kb_comment(kb,
+                    "constants of the layout, no weights: digits of all codes, places of bytes");
     load_constants(&tables);
     rsrc_kb_loop(kb, token, walk->first_token, walk->end_token, 1);
     const struct rsrc_frame_token row = rsrc_frame_token(&walk->frame, token, "_t");

@@ -317,6 +317,11 @@ static void emit_planes_step(struct unit *u) {
 
 static void emit_steps(struct unit *u, uint16_t first, uint16_t end) {
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
+    rsrc_kb_comment(kb, "%s",
+                    u->lut->layout.planes
+                        ? "look up: a code selects each byte of its sum; zipped, they are floats"
+                        : "look up: the low bits of a row's word select a sum; terms are added in "
+                          "the order of the columns, whatever the vectors");
     rsrc_kb_loop(kb, u->base.step, first, end, 1);
     if (u->lut->layout.planes)
         emit_planes_step(u);
@@ -366,6 +371,9 @@ static void emit_groups(struct unit *u) {
         rsrc_kb_index_op(kb, RSR_KOP_SUB, n_steps, before, "steps_left%s", suffix);
     emit_steps(u, walk->frame.zero,
                rsrc_kb_index_op(kb, RSR_KOP_MIN, left, group_steps, "group_end%s", suffix));
+    rsrc_kb_comment(kb,
+                    "scale: a group's sums are added to the rows' times the group's scales, which "
+                    "lie before its codes");
     for (uint32_t run = 0; run < u->base.n_runs; run++) {
         const uint16_t group = u->group_sums[run], sums = u->base.sums[run];
         load_scales(u, run);
@@ -378,6 +386,7 @@ static void emit_groups(struct unit *u) {
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
 static void store_results(struct rsrc_lut_unit *unit) {
+    rsrc_frame_comment_results(&unit->walk->frame);
     for (uint32_t run = 0; run < unit->n_runs; run++)
         rsrc_lut_store_run(unit, run);
 }

@@ -102,6 +102,8 @@ static void store_sums(struct rsrc_lut_f32 *lut, const struct tables *t, struct 
  * brought together; then the words of the four vectors are transposed. */
 static void store_planes(struct rsrc_lut_f32 *lut, const struct tables *t, struct rsrc_address to) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
+    rsrc_kb_comment(kb,
+                    "first bytes of all sums together, then second ones: look-ups select bytes");
     for (uint32_t i = 0; i < LUT_F32_PLANES; i++) {
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, t->bytes, t->sums[i]);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, t->bytes, t->places, t->bytes);
@@ -192,7 +194,9 @@ void rsrc_lut_f32_emit_tables(struct rsrc_lut_walk *walk) {
     t.product = sums_reg(lut, "product", 0);
     t.spread = sums_reg(lut, "x_spread", 0);
     t.x = rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_one");
-    rsrc_kb_comment(kb, "tables: the sums of a segment's columns for every code");
+    rsrc_kb_comment(
+        kb, "tables: the sums of a segment's columns for every code, columns in their order; "
+            "a row then adds one sum a segment");
     for (uint32_t part = 0; part < rsrc_lut_f32_n_parts(lut, 0); part++)
         t.sums[part] = sums_reg(lut, "entries", part);
     load_digits(lut, &t);

@@ -119,6 +119,7 @@ static void emit_direct(struct scatter *s, const struct scatter_body *body, uint
     const uint16_t bias = rsrc_kb_const(kb, digit_reg(s, "bias", body->suffix), 1);
     const uint16_t digit = digit_reg(s, "digit", body->suffix);
     const uint16_t product = sum_reg(s, "product", body->suffix);
+    rsrc_kb_comment(kb, "rows += digit * sum, digits -1, 0 and 1 as two bits");
     for (uint32_t i = 0; i < body->n_rows; i++) {
         rsrc_kb_immediate(kb, RSR_KOP_SHR, digit, digits, 2 * i);
         rsrc_kb_binary(kb, RSR_KOP_AND, digit, digit, three);
@@ -135,6 +136,11 @@ static void emit_segments(struct scatter *s, const struct scatter_body *body) {
     const char *suffix = body->suffix;
     const uint16_t member = rsrc_kb_index_reg(kb, "member%s", suffix);
     const uint16_t segment = rsrc_kb_index_reg(kb, "segment%s", suffix);
+    rsrc_kb_comment(
+        kb,
+        "sum a segment once: its columns have equal codes in these %u rows, up to sign; "
+        "added members come first",
+        body->n_rows);
     rsrc_kb_unary(kb, RSR_KOP_COPY, member, s->first_member);
     rsrc_kb_loop(kb, segment, s->first_segment, s->end_segment, 1);
     const uint16_t sum = clear_sum(s, sum_reg(s, "sum", suffix));
@@ -312,6 +318,7 @@ static void emit_groups(struct scatter *s, const struct scatter_body *body,
     rsrc_kb_loop(kb, s->group, s->frame.zero, s->n_groups, 1);
     load_block(s);
     emit_rows(s, body);
+    rsrc_kb_comment(kb, "totals += sum * the group's scale of the row, which the index has");
     for (uint32_t i = 0; i < body->n_rows; i++) {
         struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, s->scales_at + i * row_bytes);
         at = rsrc_address_plus(at, s->block, s->k * row_bytes);
@@ -335,6 +342,7 @@ static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {
         emit_groups(s, &body, totals);
     else
         emit_rows(s, &body);
+    rsrc_frame_comment_results(&s->frame);
     for (uint32_t i = 0; i < n_rows; i++)
         rsrc_frame_store(&s->frame,
                          rsrc_frame_result(&s->frame, groups ? totals[i] : body.rows[i], 1, &s->row,
@@ -364,7 +372,7 @@ static void emit_kernel(struct scatter *s, uint32_t rows) {
     if (n_last != 0 && rows > s->k)
         full_blocks = rsrc_kb_index_const(kb, rows / s->k, "full_blocks");
     make_registers(s);
-    rsrc_kb_comment(kb, "blocks of %u rows", s->k);
+    rsrc_kb_comment(kb, "blocks of %u rows, whose segments are data: columns by code", s->k);
     rsrc_kb_loop(kb, s->block, s->frame.unit_begin, s->frame.unit_end, 1);
     if (!has_group_scales(s))
         load_block(s);

@@ -50,6 +50,7 @@ static void emit_clear(struct rsrc_table *table) {
     const uint16_t first = rsrc_begin_token_vectors(&table->group, "clear_token");
     const uint16_t wide =
         rsrc_token_slot(&table->group, first, table->wide_at, table->wide_bytes, "clear_sums");
+    rsrc_kb_comment(kb, "sums of the block's rows");
     const uint16_t at = rsrc_kb_index_reg(kb, "clear_at");
     rsrc_kb_loop(kb, at, table->frame.zero, end, table->shape.vector_bytes);
     const struct rsrc_address sums =
@@ -63,7 +64,8 @@ static void emit_clear(struct rsrc_table *table) {
 static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
     struct rsrc_kb *kb = &table->frame.kb;
     const struct rsrc_table_shape *shape = &table->shape;
-    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", shape->lanes.lanes);
+    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side: a sum is one operand",
+                    shape->lanes.lanes);
     const uint16_t all = rsrc_kb_index_const(kb, kb->kernel->cols, "all_cols");
     const uint16_t chunk_cols = rsrc_kb_index_const(kb, shape->chunk_cols, "chunk_cols");
     const uint16_t end_cols =
@@ -111,7 +113,7 @@ static void emit_passes(struct rsrc_table *table) {
     const uint16_t sums = shape->has_wide_sums
                               ? rsrc_kb_index_const(kb, (uint64_t)table->sums_at, "chunk_sums")
                               : all;
-    rsrc_kb_comment(kb, "passes of %u segments: their sums, and rows that add them",
+    rsrc_kb_comment(kb, "passes of %u segments, whose tables the first-level cache holds",
                     shape->pass_steps * shape->step_segments);
     rsrc_kb_loop(kb, pass, table->frame.zero, n_passes, 1);
     rsrc_table_make_sums(table, pass, columns);
@@ -153,7 +155,7 @@ static void emit_blocks(struct rsrc_table *table) {
     const uint16_t chunk = rsrc_kb_index_reg(kb, "chunk");
     rsrc_kb_loop(kb, chunk, table->frame.zero, n_chunks, 1);
     emit_columns(table, rsrc_kb_index_op(kb, RSR_KOP_MUL, chunk, chunk_cols, "first_col"));
-    rsrc_kb_comment(kb, "codes to offsets of sums");
+    rsrc_kb_comment(kb, "codes to offsets of sums, once for all tokens of the group");
     if (table->has_quads)
         rsrc_table_emit_quad_offsets(table, chunk, block, end);
     else if (shape->lanes.elem == RSR_ELEM_F32)

@@ -131,6 +131,9 @@ void rsrc_table_emit_quad_offsets(struct rsrc_table *table, uint16_t chunk, uint
     rsrc_kb_const(kb, to, 0);
     rsrc_kb_loop(kb, block, first, end, 1);
     uint16_t rows[QUAD];
+    rsrc_kb_comment(kb,
+                    "a byte is four codes of a row, which make the number of their sum; zips bring "
+                    "the numbers of four rows together");
     for (uint32_t r = 0; r < QUAD; r++) {
         struct rsrc_address at = rsrc_address_at(RSR_KBUF_CODES, r * (int64_t)16);
         at = rsrc_address_plus(rsrc_address_plus(at, codes_at, 1), block, QUAD * 16);

@@ -130,6 +130,10 @@ void rsrc_table_make_sums(struct rsrc_table *table, uint16_t pass, uint16_t colu
     const uint16_t end = rsrc_kb_index_const(kb, shape->pass_steps * step_bytes, "tables_end");
     const uint16_t to = rsrc_kb_index_reg(kb, "step_tables");
     struct making m = make_registers(table);
+    rsrc_kb_comment(kb,
+                    "tables: the sums of up to %u columns for every code, a token a lane, by "
+                    "additions alone",
+                    shape->segment_cols);
     rsrc_kb_loop(kb, to, table->frame.zero, end, (int64_t)step_bytes);
     for (uint32_t i = 0; i < shape->step_segments; i++) {
         const int64_t cols = (int64_t)i * shape->segment_cols, sums = (int64_t)i * shape->n_sums;
@@ -319,6 +323,10 @@ static void add_rows(struct adding a, uint16_t sums, uint16_t wide) {
     const uint16_t row_step = index_const(&a, row_bytes, "row_offsets");
     const uint16_t end = index_op(&a, RSR_KOP_MUL, a.table->n_block_rows, row_step, "rows_end");
     const uint16_t vector = index_reg(&a, "row_vector");
+    rsrc_kb_comment(kb, "rows: a segment's code names its sum, one addition from memory%s",
+                    !a.last             ? ""
+                    : shape->has_scales ? "; then a product with the row's group scale"
+                                        : "; int16 sums are widened then");
     rsrc_kb_loop(kb, vector, a.table->frame.zero, end, (int64_t)(row_bytes * shape->vector_rows));
     const uint16_t vector_at = index_op(&a, RSR_KOP_ADD, vector, pass_at, "vector_at");
     if (shape->vector_rows == QUAD) {

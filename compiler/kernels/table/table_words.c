@@ -231,6 +231,12 @@ static void emit_vector(struct words *w, uint16_t chunk, uint16_t row) {
         rsrc_kb_binary(kb, RSR_KOP_ADD, at, at,
                        rsrc_kb_index_op(kb, RSR_KOP_MUL, before, stride, "codes_before"));
     const uint16_t step = rsrc_kb_index_reg(kb, "step");
+    rsrc_kb_comment(kb, "%s",
+                    layout->planes
+                        ? "nibbles are magnitudes, and bits of the last plane signs; zipped "
+                          "above zeros, numbers of sums become 16-bit offsets"
+                        : "a word has all codes of a step: each is masked, shifted to the "
+                          "offset of its sum, and brought together with other rows'");
     rsrc_kb_loop(kb, step, table->frame.zero, n_steps, 1);
     w->to = times(kb, step, (uint64_t)layout->n_segments * rsrc_table_offsets_bytes(&table->shape),
                   "step_to");
