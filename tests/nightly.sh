@@ -35,6 +35,14 @@ run tests/fuzz/run.sh -b build/asan 3600 whole_folder whole_file
 run python3 tests/fuzz/fuzz_serve.py build/asan/bin/rsr-serve build/asan/fuzz_serve.so 3600
 run tests/report/large.sh "$work/report"
 run tests/refusals.sh
+for cuda in none build/cuda/lib/python3*/site-packages/nvidia/cu13; do
+    [ "$cuda" = none ] || [ -e "$cuda" ] || { echo "SKIPPED: NVRTC's PTX in the interpreter: no build/cuda"; continue; }
+    run tests/cuda/ptx_models.sh build/release "$cuda" "$work/ptx" . examples/model/kjv \
+        $(dirname tests/golden/*/config.json)
+    mkdir -p "$work/ptx/odd"
+    run build/release/tests/cuda/write_gpu_kernels specs/sm_90.yaml "$cuda" "$work/ptx/odd" --odd-only
+    run build/release/tests/cuda/ptx_mutants "$work/ptx/odd" 4 5 7 11 12 13 14
+done
 rsrc examples/model/kjv --target=generic -o "$work/kjv.so"
 run build/jsonschema/bin/python3 tests/constrain/outputs.py rsr-run "$work/kjv.so" 1000
 [ -e build/lm_eval/complete ] || { python3 -m venv build/lm_eval &&
