@@ -41,16 +41,22 @@ static const char HELP[] =
     "v\n"
     "                              do: the first one makes the tables for all, if it makes any "
     "[1]\n\n"
-    "model: prefill and decode speed of a compiled model.\n"
-    "  --prompt-tokens P           [128]\n"
+    "model: prefill and decode speed of a compiled model, and the time to the first token of a "
+    "prompt\n"
+    "(ttft_ms; cold_ttft_ms: from opening the module on).\n"
+    "  --prompt-tokens P[,P...]    tokens of a prompt, after which decoding is measured; 0: as\n"
+    "                              many as the model's context leaves [128]\n"
     "  --gen-tokens G              [64]\n"
     "  --attention KIND            dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]\n"
     "                              [dense]\n"
     "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8 [bf16]\n"
-    "  --batch B                   sequences decoded together [1]\n"
-    "  --profile                   by operation of a decode step: time, waiting at barriers, "
-    "bytes,\n"
-    "                              and the part of the time that reading them has to take\n\n"
+    "  --batch B[,B...]            sequences decoded together; of lists every pair is measured, "
+    "one\n"
+    "                              result each [1]\n"
+    "  --profile                   by operation of a decode step and of reading a prompt: time,\n"
+    "                              waiting at barriers, bytes, and the part of the time that "
+    "reading\n"
+    "                              them has to take\n\n"
     "attention: one layer over a long context, dense and through the KV index, rotating over at "
     "least\n"
     "1.5 GiB of distinct keys and values. Keys left out and outputs are checked in float64.\n"
@@ -94,7 +100,7 @@ static const char HELP[] =
     "  --json                      one JSON object on stdout\n"
     "  --help, --version           print this text, or the version\n";
 
-enum kind { TEXT, NUMBER, PART, SEED, FLAG };
+enum kind { TEXT, NUMBER, NUMBERS, PART, SEED, FLAG };
 
 /* Bits of the commands that take an option. */
 enum { KERNEL = 1, MODEL = 2, ATTENTION = 4, MACHINE = 8, ALL = 15, COMPARE = 16 };
@@ -117,14 +123,15 @@ static const struct bench_option OPTIONS[] = {
     {"--variant", KERNEL, TEXT, FIELD(variant), 0, 0},
     {"--target", KERNEL | MACHINE, TEXT, FIELD(target), 0, 0},
     {"--backend", KERNEL, TEXT, FIELD(backend), 0, 0},
-    {"--batch", KERNEL | MODEL, NUMBER, FIELD(batch), 1, 4096},
+    {"--batch", KERNEL, NUMBER, FIELD(batch), 1, 4096},
+    {"--batch", MODEL, NUMBERS, FIELD(batches), 1, 4096},
     {"--tokens", KERNEL, NUMBER, FIELD(tokens), 1, 4096},
     {"--siblings", KERNEL, NUMBER, FIELD(siblings), 1, 64},
     {"--repeat-rows", KERNEL, PART, FIELD(repeat_rows), 0, 0},
     {"--zero-rows", KERNEL, PART, FIELD(zero_rows), 0, 0},
     {"--zero-cols", KERNEL, PART, FIELD(zero_cols), 0, 0},
     {"--threads", ALL, NUMBER, FIELD(threads), 1, 1024},
-    {"--prompt-tokens", MODEL, NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
+    {"--prompt-tokens", MODEL, NUMBERS, FIELD(prompts), 0, 1u << 20},
     {"--gen-tokens", MODEL, NUMBER, FIELD(gen_tokens), 1, 1u << 20},
     {"--attention", MODEL, TEXT, FIELD(attention), 0, 0},
     {"--kv-type", MODEL | ATTENTION, TEXT, FIELD(kv_type), 0, 0},
@@ -206,16 +213,46 @@ static int refuse(const struct bench_option *option, const char *value, uint64_t
     return 1;
 }
 
+/* *text: behind the number then. */
+static bool parse_number(const char **text, uint64_t min, uint64_t max, uint64_t *n) {
+    char *end = NULL;
+    errno = 0;
+    *n = strtoull(*text, &end, 10);
+    if (**text < '0' || **text > '9' || errno != 0 || *n < min || *n > max)
+        return false;
+    *text = end;
+    return true;
+}
+
+/* N,N,... */
+static int set_list(const struct bench_option *option, const char *value, struct bench_list *out) {
+    const char *at = value;
+    uint64_t n;
+    for (out->n = 0; out->n < BENCH_LIST_MAX && parse_number(&at, option->min, option->max, &n);) {
+        out->values[out->n++] = (uint32_t)n;
+        if (*at == '\0')
+            return 0;
+        if (*at++ != ',')
+            break;
+    }
+    fprintf(stderr,
+            "rsr-bench: %s takes up to %u numbers from %u to %u with commas between them, not "
+            "'%s'\n",
+            option->name, BENCH_LIST_MAX, option->min, option->max, value);
+    return 1;
+}
+
 static int set_option(const struct bench_option *option, const char *value,
                       struct bench_options *out) {
     char *field = (char *)out + option->offset;
-    char *end = NULL;
-    errno = 0;
     if (option->kind == TEXT) {
         memcpy(field, &value, sizeof(value));
         return 0;
     }
+    if (option->kind == NUMBERS)
+        return set_list(option, value, (struct bench_list *)(void *)field);
     if (option->kind == PART) {
+        char *end = NULL;
         const double part = strtod(value, &end);
         if (end == value || *end != '\0' || !(part >= 0 && part <= 1))
             return refuse(option, value, 0, 1);
@@ -223,12 +260,12 @@ static int set_option(const struct bench_option *option, const char *value,
         return 0;
     }
     const uint64_t max = option->kind == SEED ? UINT64_MAX : option->max;
-    const unsigned long long n = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || n < option->min ||
-        n > max)
+    const char *at = value;
+    uint64_t n;
+    if (!parse_number(&at, option->min, max, &n) || *at != '\0')
         return refuse(option, value, option->min, max);
     if (option->kind == SEED)
-        memcpy(field, &(uint64_t){n}, sizeof(uint64_t));
+        memcpy(field, &n, sizeof(n));
     else
         memcpy(field, &(uint32_t){(uint32_t)n}, sizeof(uint32_t));
     return 0;
@@ -238,13 +275,14 @@ static int parse_option(const struct bench_command *command, int argc, char **ar
                         struct bench_options *out) {
     const char *arg = argv[*at];
     const size_t n = strcspn(arg, "=");
+    const char *elsewhere = NULL; /* the option, where other commands take it */
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct bench_option *option = &OPTIONS[i];
         if (strlen(option->name) != n || strncmp(option->name, arg, n) != 0)
             continue;
         if ((option->commands & command->bit) == 0) {
-            fprintf(stderr, "rsr-bench: %s has no meaning for %s\n", option->name, command->name);
-            return 1;
+            elsewhere = option->name;
+            continue;
         }
         if (option->kind == FLAG) {
             *(bool *)((char *)out + option->offset) = true;
@@ -255,6 +293,10 @@ static int parse_option(const struct bench_command *command, int argc, char **ar
         if (*at + 1 >= argc)
             return fail("needs a value:", arg, "");
         return set_option(option, argv[++*at], out);
+    }
+    if (elsewhere != NULL) {
+        fprintf(stderr, "rsr-bench: %s has no meaning for %s\n", elsewhere, command->name);
+        return 1;
     }
     const char *names[N_OPTIONS];
     for (size_t i = 0; i < N_OPTIONS; i++)
@@ -309,7 +351,8 @@ int main(int argc, char **argv) {
                                     .backend = "llvm",
                                     .batch = 1,
                                     .siblings = 1,
-                                    .prompt_tokens = 128,
+                                    .prompts = {1, {128}},
+                                    .batches = {1, {1}},
                                     .gen_tokens = 64,
                                     .head_dim = 128,
                                     .heads = 32,

@@ -11,6 +11,13 @@
 #include "diag.h"
 #include "measure/measure.h"
 
+/* Numbers that are measured in turn. */
+#define BENCH_LIST_MAX 16u
+struct bench_list {
+    uint32_t n;
+    uint32_t values[BENCH_LIST_MAX];
+};
+
 struct bench_options {
     const char *const *files; /* arguments of the command: a model, or files to compare */
     uint32_t n_files;
@@ -29,6 +36,7 @@ struct bench_options {
     double repeat_rows, zero_rows, zero_cols; /* shares of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
+    struct bench_list prompts, batches; /* model: of prompt_tokens, 0 for the most, and batch */
     const char *attention;
     const char *kv_type;                         /* NULL: f32 for attention; for a model, the
                                                     engine's default */

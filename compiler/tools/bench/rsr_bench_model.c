@@ -1,5 +1,5 @@
 /* rsr_bench_model.c - prefill and decode speed of a compiled model, compared with the machine's
- * bandwidth.
+ * bandwidth, by length of the prompt and number of sequences.
  *
  * The floor of a decode step is the time to read its bytes from memory: the bytes that the engine's
  * profile counts, over the read bandwidth measured in the same run with the same number of
@@ -88,16 +88,26 @@ static bool decode(struct model_bench *b, double *ns) {
     return true;
 }
 
+static bool truncate_all(struct model_bench *b, uint32_t length) {
+    for (uint32_t s = 0; s < b->options->batch; s++)
+        if (rsr_sequence_truncate(b->sequences[s], length, &b->err) != RSR_OK)
+            return say(b);
+    return true;
+}
+
+static bool prefill_all(struct model_bench *b, uint64_t *seed, double *ns) {
+    if (!truncate_all(b, 0))
+        return false;
+    for (uint32_t s = 0; s < b->options->batch; s++)
+        if (!prefill(b, s, seed, ns))
+            return false;
+    return true;
+}
+
 static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
                     double *decode_tps) {
     double prefill_ns = 0, decode_ns = 0;
-    for (uint32_t s = 0; s < b->options->batch; s++) {
-        if (rsr_sequence_truncate(b->sequences[s], 0, &b->err) != RSR_OK)
-            return say(b);
-        if (!prefill(b, s, seed, &prefill_ns))
-            return false;
-    }
-    if (!decode(b, &decode_ns))
+    if (!prefill_all(b, seed, &prefill_ns) || !decode(b, &decode_ns))
         return false;
     const double batch = b->options->batch;
     *prefill_tps = b->options->prompt_tokens * batch / prefill_ns * 1e9;
@@ -107,9 +117,9 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
 
 /* ---- Bytes and times by operation ---- */
 
-/* Results of one more run with the engine's profile on, for a decode step and for a prompt. Its
- * times show the parts of the unprofiled runs' times; its bytes are those of the unprofiled
- * runs. */
+/* Results of more steps with the engine's profile on, of decoding or of reading a prompt. Their
+ * times show the parts of the unprofiled steps' times; their bytes are those of the unprofiled
+ * steps. */
 struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
     size_t n_entries;
@@ -136,19 +146,17 @@ static bool end_profile(struct model_bench *b, uint32_t n, double ns,
     return true;
 }
 
-static bool profile_steps(struct model_bench *b, uint64_t *seed, struct step_profile *prompt,
-                          struct step_profile *step) {
-    double prompt_ns = 0, ns = 0;
-    if (!begin_profile(b))
-        return false;
-    for (uint32_t s = 0; s < b->options->batch; s++) {
-        if (rsr_sequence_truncate(b->sequences[s], 0, &b->err) != RSR_OK)
-            return say(b);
-        if (!prefill(b, s, seed, &prompt_ns))
-            return false;
-    }
-    return end_profile(b, b->options->batch, prompt_ns, prompt) && begin_profile(b) &&
-           decode(b, &ns) && end_profile(b, b->options->gen_tokens, ns, step);
+static bool profile_prompt(struct model_bench *b, uint64_t *seed, struct step_profile *profile) {
+    double ns = 0;
+    return begin_profile(b) && prefill_all(b, seed, &ns) &&
+           end_profile(b, b->options->batch, ns, profile);
+}
+
+/* Behind the prompts of the last run: long ones are not read again. */
+static bool profile_decode(struct model_bench *b, struct step_profile *profile) {
+    double ns = 0;
+    return truncate_all(b, b->options->prompt_tokens) && begin_profile(b) && decode(b, &ns) &&
+           end_profile(b, b->options->gen_tokens, ns, profile);
 }
 
 /* One row: microseconds and bytes of a step, and the floor's share of the time. */
@@ -178,26 +186,28 @@ static json_t *profile_rows(const struct step_profile *profile, double dram_gbps
     return rows;
 }
 
-static bool set_up(struct model_bench *b, double *load_ms) {
-    const struct bench_options *options = b->options;
-    const uint64_t start = rsrc_now_ns();
-    if (rsr_open(options->files[0], NULL, &b->model, &b->err) != RSR_OK)
-        return say(b);
-    *load_ms = (double)(rsrc_now_ns() - start) / 1e6;
-    if (rsr_model_get_info(b->model, &b->info) != RSR_OK)
-        return say(b);
+/* The most that the model takes, where the options say 0. */
+static bool choose_length(const struct model_bench *b, struct bench_options *options) {
+    const uint64_t most = b->info.context;
+    if (options->prompt_tokens == 0 && most > options->gen_tokens)
+        options->prompt_tokens = (uint32_t)most - options->gen_tokens;
     const uint64_t length = (uint64_t)options->prompt_tokens + options->gen_tokens;
-    if (length > b->info.context) {
-        fprintf(stderr, "rsr-bench: %llu tokens exceed the model's context of %u\n",
-                (unsigned long long)length, b->info.context);
-        return false;
-    }
+    if (options->prompt_tokens != 0 && length <= most)
+        return true;
+    fprintf(stderr, "rsr-bench: %llu tokens exceed the model's context of %u\n",
+            (unsigned long long)length, b->info.context);
+    return false;
+}
+
+static bool create_engine(struct model_bench *b) {
+    const struct bench_options *options = b->options;
+    const uint32_t length = options->prompt_tokens + options->gen_tokens;
     rsr_engine_options engine = RSR_ENGINE_OPTIONS_INIT;
     engine.n_threads = options->threads;
     engine.attention = options->attention;
     engine.kv_type = options->kv_type;
-    engine.context = (uint32_t)length;
-    engine.kv_tokens = ((uint32_t)length + 64) * options->batch;
+    engine.context = length;
+    engine.kv_tokens = (length + 64) * options->batch;
     if (rsr_engine_create(b->model, &engine, &b->engine, &b->err) != RSR_OK)
         return say(b);
     const uint32_t n_entries =
@@ -214,6 +224,28 @@ static bool set_up(struct model_bench *b, double *load_ms) {
     return true;
 }
 
+/* What the first prompt waits for. */
+struct start_times {
+    double load_ms;
+    double engine_ms;
+};
+
+static bool set_up(struct model_bench *b, struct bench_options *options,
+                   struct start_times *times) {
+    uint64_t start = rsrc_now_ns();
+    if (rsr_open(options->files[0], NULL, &b->model, &b->err) != RSR_OK)
+        return say(b);
+    times->load_ms = (double)(rsrc_now_ns() - start) / 1e6;
+    if (rsr_model_get_info(b->model, &b->info) != RSR_OK)
+        return say(b);
+    if (!choose_length(b, options))
+        return false;
+    start = rsrc_now_ns();
+    const bool created = create_engine(b);
+    times->engine_ms = (double)(rsrc_now_ns() - start) / 1e6;
+    return created;
+}
+
 /* Identifies the module, for rsrc --measured. */
 static void tell_model(const struct model_bench *b, json_t *result) {
     char hash[RSR_HASH_TEXT_BYTES];
@@ -224,19 +256,36 @@ static void tell_model(const struct model_bench *b, json_t *result) {
     json_object_set_new(result, "prompt_tokens", json_integer(b->options->prompt_tokens));
 }
 
-static json_t *measure(struct model_bench *b, double load_ms) {
+static double to_first_token_ms(const struct model_bench *b, double prefill_tps) {
+    return b->options->prompt_tokens * 1e3 / prefill_tps;
+}
+
+/* By operation, where that is asked for: of decoding, and of one more reading of the prompts. */
+static bool add_profiles(struct model_bench *b, uint64_t *seed, const struct step_profile *step,
+                         double dram_gbps, json_t *result) {
+    if (!b->options->profile)
+        return true;
+    struct step_profile prompt;
+    if (!profile_prompt(b, seed, &prompt))
+        return false;
+    json_object_set_new(result, "profile", profile_rows(step, dram_gbps));
+    json_object_set_new(result, "prefill_profile", profile_rows(&prompt, dram_gbps));
+    return true;
+}
+
+static json_t *measure(struct model_bench *b, const struct start_times *times) {
     const struct bench_options *options = b->options;
     double prefill_tps[64], decode_tps[64], prefill_spread, decode_spread;
     const uint32_t runs = options->runs < 64 ? options->runs : 64;
     uint64_t seed = options->seed;
-    double ignored[2];
-    if (!one_run(b, &seed, &ignored[0], &ignored[1])) /* the first touches pages and caches */
+    double cold[2];
+    if (!one_run(b, &seed, &cold[0], &cold[1])) /* the first touches pages and caches */
         return NULL;
     for (uint32_t i = 0; i < runs; i++)
         if (!one_run(b, &seed, &prefill_tps[i], &decode_tps[i]))
             return NULL;
-    struct step_profile prompt, profile;
-    if (!profile_steps(b, &seed, &prompt, &profile))
+    struct step_profile profile;
+    if (!profile_decode(b, &profile))
         return NULL;
     const uint64_t rss = resident_bytes();
     rsr_engine_info engine = RSR_ENGINE_INFO_INIT;
@@ -251,30 +300,29 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     const double prefill = rsrc_median(prefill_tps, runs, &prefill_spread);
     const double decode = rsrc_median(decode_tps, runs, &decode_spread);
     const double floor_tps = dram * 1e9 / profile.bytes * options->batch;
-    json_t *result =
-        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:i, s:f, s:f}",
-                  "prefill_tps", prefill, "decode_tps", decode, "floor_tps", floor_tps,
-                  "roofline_ratio", decode / floor_tps, "floor_bytes", profile.bytes,
-                  "bytes_per_token", profile.bytes / options->batch, "dram_gbps", dram, "load_ms",
-                  load_ms, "rss_bytes", (json_int_t)rss, "threads", (int)engine.n_threads,
-                  "step_threads", (int)engine.n_step_threads, "batch", (int)options->batch, "runs",
-                  (int)runs, "prefill_spread", prefill_spread, "decode_spread", decode_spread);
+    json_t *result = json_pack(
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:i, s:f, s:f}",
+        "prefill_tps", prefill, "decode_tps", decode, "ttft_ms", to_first_token_ms(b, prefill),
+        "cold_ttft_ms", times->load_ms + times->engine_ms + to_first_token_ms(b, cold[0]),
+        "floor_tps", floor_tps, "roofline_ratio", decode / floor_tps, "floor_bytes", profile.bytes,
+        "bytes_per_token", profile.bytes / options->batch, "dram_gbps", dram, "load_ms",
+        times->load_ms, "rss_bytes", (json_int_t)rss, "threads", (int)engine.n_threads,
+        "step_threads", (int)engine.n_step_threads, "batch", (int)options->batch, "runs", (int)runs,
+        "prefill_spread", prefill_spread, "decode_spread", decode_spread);
     json_object_set_new(result, "attention",
                         json_string(options->attention == NULL ? "dense" : options->attention));
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));
     tell_model(b, result);
-    if (options->profile) {
-        json_object_set_new(result, "profile", profile_rows(&profile, dram));
-        json_object_set_new(result, "prefill_profile", profile_rows(&prompt, dram));
-    }
-    return result;
+    if (add_profiles(b, &seed, &profile, dram, result))
+        return result;
+    json_decref(result);
+    return NULL;
 }
 
-int bench_model(const struct bench_options *options) {
+static bool measure_one(struct bench_options *options) {
     struct model_bench b = {.options = options, .err = RSR_ERROR_INIT, .info = RSR_MODEL_INFO_INIT};
-    double load_ms = 0;
-    json_t *result = set_up(&b, &load_ms) ? measure(&b, load_ms) : NULL;
-    const int code = result != NULL ? 0 : 1;
+    struct start_times times = {0};
+    json_t *result = set_up(&b, options, &times) ? measure(&b, &times) : NULL;
     if (result != NULL)
         bench_print(result, options->json);
     for (uint32_t s = 0; b.sequences != NULL && s < options->batch; s++)
@@ -285,5 +333,19 @@ int bench_model(const struct bench_options *options) {
     free(b.tokens);
     rsr_engine_destroy(b.engine);
     rsr_close(b.model);
-    return code;
+    return result != NULL;
+}
+
+int bench_model(const struct bench_options *given) {
+    struct bench_options options = *given;
+    for (uint32_t p = 0; p < given->prompts.n; p++)
+        for (uint32_t s = 0; s < given->batches.n; s++) {
+            options.prompt_tokens = given->prompts.values[p];
+            options.batch = given->batches.values[s];
+            if (p + s > 0 && !options.json)
+                printf("\n");
+            if (!measure_one(&options))
+                return 1;
+        }
+    return 0;
 }
