@@ -6,8 +6,8 @@ set -eu
 usage() {
     cat <<'TEXT'
 usage: tests/bench/decode.sh [--build DIR] [--work DIR] [--only PART] [--runs N] [--threads "T ..."]
-                             [--targets "X ..."] [--shapes "RxC ..."] [--models "NAME ..."] [--keep FILE]
-                             [--peer FILE] [--quick]
+                             [--targets "X ..."] [--shapes "RxC ..."] [--models "NAME ..."] [--layers N]
+                             [--keep FILE] [--peer FILE] [--quick]
 
 Measures on this machine and prints Markdown tables. Needs 10 GB of memory, 20 GB of disk and half an hour of
 quiet; on a machine that is shared, its parts can be measured one at a time, each in the quiet that there is.
@@ -24,6 +24,7 @@ quiet; on a machine that is shared, its parts can be measured one at a time, eac
                  ["2560x2560 6912x2560 2560x6912 640x2560x6 4096x14336 23040x3072 3072x23040"]
   --models L     presets of rsr-mkmodel, made with --head-margin 6 and measured at 128 tokens of context, and
                  kjv, the bundled model ["bitnet-2b-4t falcon3-3b llama3-8b kjv"]
+  --layers N     of the presets' models, for a quick look [as many as each has]
   --keep FILE    adds what is measured to FILE and shows all that it holds
   --peer FILE    what other engines reached in the same run: a JSON array of what `llama-bench -o json` prints,
                  and of {"kernel": NAME, "shape": "RxC", "threads": T, "bits_per_weight": B, "hot_us": H,
@@ -32,7 +33,7 @@ quiet; on a machine that is shared, its parts can be measured one at a time, eac
 TEXT
 }
 
-build=build/release work=build/bench runs=7 threads='1 2' targets='native avx2' only='' keep='' peers='' quick=''
+build=build/release work=build/bench runs=7 threads='1 2' targets='native avx2' only='' layers='' keep='' peers='' quick=''
 shapes='2560x2560 6912x2560 2560x6912 640x2560x6 4096x14336 23040x3072 3072x23040'
 models='bitnet-2b-4t falcon3-3b llama3-8b kjv'
 context=128 gen_tokens=32
@@ -46,6 +47,7 @@ while [ $# -gt 0 ]; do
     --targets) targets=$2; shift ;;
     --shapes) shapes=$2; shift ;;
     --models) models=$2; shift ;;
+    --layers) layers=$2; shift ;;
     --keep) keep=$2; shift ;;
     --peer) peers="$peers $2"; shift ;;
     --quick) quick=--quick gen_tokens=4 runs=1 shapes=640x2560 models='tiny kjv' ;;
@@ -118,7 +120,7 @@ prepare() {
     for target in $targets; do
         can_run "$target" || continue
         made=$work/$1-$target
-        stamp=$(stamp_of "$1" "$target" "$margin")
+        stamp=$(stamp_of "$1" "$target" "$margin" "$layers")
         if [ -f "$made.so" ] && [ "$stamp" = "$(cat "$made.stamp" 2> /dev/null)" ]; then
             continue
         fi
@@ -127,7 +129,8 @@ prepare() {
         if [ "$1" = kjv ]; then
             checkpoint=$bundled
         elif [ ! -d "$checkpoint" ]; then
-            "$bin/rsr-mkmodel" --preset "$1" --head-margin "$margin" -o "$checkpoint"
+            "$bin/rsr-mkmodel" --preset "$1" ${layers:+--layers "$layers"} --head-margin "$margin" \
+                -o "$checkpoint"
         fi
         "$bin/rsrc" "$checkpoint" --target "$target" -o "$made.so"
         printf '%s\n' "$stamp" > "$made.stamp"
