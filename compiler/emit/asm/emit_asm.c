@@ -237,7 +237,7 @@ static void put_store(const struct printer *p, const struct rsr_kop *op) {
 
 static void put_op(struct printer *p, const struct rsr_kop *op) {
     if (op->kind == RSR_KOP_COMMENT) {
-        rsrc_buffer_puts(p->out, "    # ");
+        rsrc_buffer_puts(p->out, "\t# ");
         rsrc_buffer_put_comment(p->out, op->text);
         rsrc_buffer_puts(p->out, "\n");
         return;
