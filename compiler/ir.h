@@ -63,6 +63,7 @@ struct rsr_tensor {
     uint64_t offset;  /* of the data in that file */
     uint64_t size_bytes;
     const uint8_t *data; /* borrows the mapping, unaligned */
+    bool is_mapped;      /* the data is in a mapping, and not in an arena */
     bool consumed;       /* set by graph; what stays false is refused */
 };
 
@@ -671,6 +672,7 @@ struct rsr_blob {
     const char *symbol; /* rsr_w_l0_q_codes */
     const void *bytes;
     uint64_t size_bytes;
+    bool is_mapped; /* the bytes are in the mapping of a tensor's file */
     uint32_t align; /* 64 .. 2 MiB */
     uint8_t hash[16];
 };
