@@ -134,6 +134,23 @@ void rsrc_unmap_file(struct rsrc_mapping *mapping) {
     mapping->size_bytes = 0;
 }
 
+void rsrc_release_pages(const void *bytes, uint64_t size_bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = (uintptr_t)bytes & ~(page - 1);
+    if (size_bytes != 0)
+        (void)madvise((void *)begin, (size_t)((uintptr_t)bytes + size_bytes - begin),
+                      MADV_DONTNEED);
+}
+
+bool rsrc_next_piece(struct rsrc_pieces *pieces) {
+    if (pieces->is_mapped)
+        rsrc_release_pages(pieces->bytes, pieces->n_bytes);
+    pieces->bytes += pieces->n_bytes;
+    pieces->left -= pieces->n_bytes;
+    pieces->n_bytes = pieces->left < RSRC_PIECE_BYTES ? (size_t)pieces->left : RSRC_PIECE_BYTES;
+    return pieces->n_bytes != 0;
+}
+
 enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag, const struct rsrc_mapping *mapping) {
     const struct stat *then = &mapping->info;
     struct stat now;

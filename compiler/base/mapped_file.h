@@ -33,6 +33,21 @@ RSRC_NODISCARD enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct 
 RSRC_NODISCARD enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *path, struct rsrc_mapping *out);
 void rsrc_unmap_file(struct rsrc_mapping *mapping);
+/* Pages of a mapped file that have been read stop being memory of this process. Who reads them
+ * again gets them from the file, of which the system may still have a copy. The bytes must be of a
+ * mapping: other memory would lose its contents. */
+void rsrc_release_pages(const void *bytes, uint64_t size_bytes);
+/* A walk through many bytes, a piece at a time. Pieces of a mapped file are released when the walk
+ * goes to the next. */
+struct rsrc_pieces {
+    const uint8_t *bytes; /* of the piece; at first of the whole */
+    uint64_t left;        /* from there on */
+    bool is_mapped;
+    size_t n_bytes; /* of the piece; at first 0 */
+};
+#define RSRC_PIECE_BYTES ((size_t)4 << 20)
+/* Goes to the next; false: there is none. */
+bool rsrc_next_piece(struct rsrc_pieces *pieces);
 /* Refuses a file whose size or time of change differs from when it was mapped: a part of what was
  * read may be old, and a part new. A new file under the old name does not change the mapping. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag,

@@ -4,6 +4,7 @@
 
 #include "driver/layer.h"
 #include "model/dead_channels.h"
+#include "model/tensor_data.h"
 #include "model/ternary.h"
 #include "rsr/reduce.h"
 #include "rsr/segment.h"
@@ -23,8 +24,12 @@ static enum rsrc_status decode(struct rsrc_layer_state *state) {
 }
 
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
+    const struct rsrc_item *item = state->item;
     if (decode(state) != RSRC_OK)
         return RSRC_FAILED;
+    const struct rsr_tensor *read = item->layer != NULL ? item->layer->weight : item->tensor;
+    if (read != NULL)
+        rsrc_release_tensor(read, 0, read->size_bytes);
     rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
     return RSRC_OK;
 }

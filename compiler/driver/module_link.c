@@ -89,8 +89,11 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const char *part
                                     const struct rsr_tensor *tensor, const char *name,
                                     const char **symbol) {
     rsrc_begin_part(&c->weights, part);
-    const struct rsr_blob blob = {
-        .symbol = name, .bytes = tensor->data, .size_bytes = tensor->size_bytes, .align = 4096};
+    const struct rsr_blob blob = {.symbol = name,
+                                  .bytes = tensor->data,
+                                  .size_bytes = tensor->size_bytes,
+                                  .is_mapped = tensor->is_mapped,
+                                  .align = 4096};
     return rsrc_emit_own_blob(&c->weights, blob, symbol);
 }
 

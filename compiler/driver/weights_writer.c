@@ -106,14 +106,20 @@ enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights, const struct rsr_b
     add_section(weights, blob->hash, blob->size_bytes, *symbol);
     if (rsrc_begin_section(weights, *symbol, blob->align, blob->size_bytes) != RSRC_OK)
         return RSRC_FAILED;
-    return rsrc_write_section(weights, blob->bytes, blob->size_bytes);
+    struct rsrc_pieces pieces = {blob->bytes, blob->size_bytes, blob->is_mapped, 0};
+    while (rsrc_next_piece(&pieces))
+        if (rsrc_write_section(weights, pieces.bytes, pieces.n_bytes) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
 }
 
 enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights, struct rsr_blob blob,
                                     const char **symbol) {
     struct rsr_hash hash;
     rsr_hash_init(&hash);
-    rsr_hash_update(&hash, blob.bytes, blob.size_bytes);
+    struct rsrc_pieces pieces = {blob.bytes, blob.size_bytes, blob.is_mapped, 0};
+    while (rsrc_next_piece(&pieces))
+        rsr_hash_update(&hash, pieces.bytes, pieces.n_bytes);
     rsr_hash_final(&hash, blob.hash);
     return rsrc_emit_blob(weights, &blob, symbol);
 }

@@ -62,7 +62,9 @@ static void mark_zero_rows(const struct rsr_graph *graph, const struct rsr_linea
                            uint8_t *zero, struct block *block) {
     if (slot->layer == RSR_NO_LAYER)
         return; /* a float layer: its flags are never used */
-    rsrc_find_zero_rows(&graph->layers[slot->layer], zero);
+    const struct rsr_layer *layer = &graph->layers[slot->layer];
+    rsrc_find_zero_rows(layer, zero);
+    rsrc_release_tensor(layer->weight, 0, layer->weight->size_bytes);
     for (uint32_t i = 0; i < graph->hyper.ffn; i++) {
         block->n_dead += zero[i] != 0 && block->dead[i] == 0;
         block->dead[i] |= zero[i];

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/mapped_file.h"
 #include "model/tensor_data.h"
 
 /* One element's constants, repeated over the word. */
@@ -38,9 +39,9 @@ static struct lanes lanes_of(enum rsr_dtype dtype) {
     return (struct lanes){0};
 }
 
-static bool all_finite(enum rsr_dtype dtype, const uint8_t *bytes, uint64_t n_bytes) {
-    const struct lanes lanes = lanes_of(dtype);
-    uint64_t found = 0, word, at = 0;
+static bool piece_is_finite(const struct lanes lanes, const uint8_t *bytes, size_t n_bytes) {
+    uint64_t found = 0, word;
+    size_t at = 0;
     for (; at + sizeof word <= n_bytes; at += sizeof word) {
         memcpy(&word, bytes + at, sizeof word);
         found |= (word & lanes.exponent) + lanes.lowest;
@@ -49,6 +50,15 @@ static bool all_finite(enum rsr_dtype dtype, const uint8_t *bytes, uint64_t n_by
     memcpy(&word, bytes + at, n_bytes - at);
     found |= (word & lanes.exponent) + lanes.lowest;
     return (found & lanes.sign) == 0;
+}
+
+static bool all_finite(const struct rsr_tensor *tensor, uint64_t n_bytes) {
+    const struct lanes lanes = lanes_of(tensor->dtype);
+    struct rsrc_pieces pieces = {tensor->data, n_bytes, tensor->is_mapped, 0};
+    bool finite = true;
+    while (rsrc_next_piece(&pieces))
+        finite &= piece_is_finite(lanes, pieces.bytes, pieces.n_bytes);
+    return finite;
 }
 
 static void report_first(struct rsrc_diag *diag, const struct rsr_tensor *tensor) {
@@ -68,7 +78,7 @@ static void report_first(struct rsrc_diag *diag, const struct rsr_tensor *tensor
 enum rsrc_status rsrc_check_finite(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
                                    uint64_t n) {
     assert(rsrc_dtype_is_float(tensor->dtype));
-    if (all_finite(tensor->dtype, tensor->data, n * rsrc_dtype_bytes(tensor->dtype)))
+    if (all_finite(tensor, n * rsrc_dtype_bytes(tensor->dtype)))
         return RSRC_OK;
     report_first(diag, tensor);
     return RSRC_FAILED;

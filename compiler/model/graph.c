@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/mapped_file.h"
 #include "family/family.h"
 #include "model/finite.h"
 #include "model/gguf_blocks.h"
@@ -408,16 +409,22 @@ static void bind_block(struct builder *b, uint32_t block) {
     }
 }
 
+static bool are_equal(const struct rsr_tensor *a, const struct rsr_tensor *b) {
+    struct rsrc_pieces in_a = {a->data, a->size_bytes, a->is_mapped, 0};
+    struct rsrc_pieces in_b = {b->data, b->size_bytes, b->is_mapped, 0};
+    bool equal = a->dtype == b->dtype && a->size_bytes == b->size_bytes;
+    while (equal && rsrc_next_piece(&in_a) && rsrc_next_piece(&in_b))
+        equal = memcmp(in_a.bytes, in_b.bytes, in_a.n_bytes) == 0;
+    return equal;
+}
+
 /* A tied model may still store its head; it must then be the embedding. */
 static void bind_tied_head(struct builder *b, const char *name) {
     const struct rsr_tensor *embedding = b->graph->embedding;
     const struct rsr_tensor *head = take_optional(b, name);
 
     b->graph->head = embedding;
-    if (!head || !embedding)
-        return;
-    if (head->dtype == embedding->dtype && head->size_bytes == embedding->size_bytes &&
-        memcmp(head->data, embedding->data, head->size_bytes) == 0)
+    if (!head || !embedding || are_equal(head, embedding))
         return;
     struct rsrc_place place = rsrc_tensor_place(head, 0);
     rsrc_error(b->diag, "graph-tied-head", &place,

@@ -123,17 +123,29 @@ struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
 
 static void load_row(const struct rsr_graph *graph, uint32_t row, float *out) {
     const struct rsr_tensor *head = graph->head;
-    const size_t at = (size_t)row * graph->hyper.hidden * rsrc_dtype_bytes(head->dtype);
-    rsrc_load_floats(head->dtype, head->data + at, graph->hyper.hidden, out);
+    const size_t n_bytes = (size_t)graph->hyper.hidden * rsrc_dtype_bytes(head->dtype);
+    rsrc_load_floats(head->dtype, head->data + row * n_bytes, graph->hyper.hidden, out);
+}
+
+/* Rows that will not be loaded soon, as far as the head has them. */
+static void release_rows(const struct rsr_graph *graph, uint64_t first, uint64_t n) {
+    const uint64_t row_bytes = graph->head->size_bytes / graph->hyper.vocab;
+    const uint64_t left = first < graph->hyper.vocab ? graph->hyper.vocab - first : 0;
+    rsrc_release_tensor(graph->head, first * row_bytes, row_bytes * (n < left ? n : left));
 }
 
 void rsrc_find_head_centre(const struct rsr_graph *graph, float *centre) {
     const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
     const uint32_t n = n_rows < CENTRE_ROWS ? n_rows : CENTRE_ROWS;
+    uint32_t released = 0;
     double sums[RSR_SKETCH_MAX_DIM] = {0};
     float row[RSR_SKETCH_MAX_DIM];
     for (uint32_t i = 0; i < n; i++) {
-        load_row(graph, (uint32_t)((uint64_t)i * n_rows / n), row);
+        const uint32_t number = (uint32_t)((uint64_t)i * n_rows / n);
+        load_row(graph, number, row);
+        /* The system maps pages around a row with it. */
+        release_rows(graph, released, number + 1 - released);
+        released = number;
         for (uint32_t d = 0; d < dim; d++)
             sums[d] += (double)row[d];
     }
@@ -163,4 +175,5 @@ void rsrc_make_head_sketch(const struct rsr_graph *graph, const struct rsr_head_
         }
         build(&shape, (char *)blocks + b * plan->block_bytes, rows, dim, centre, NULL);
     }
+    release_rows(graph, (uint64_t)first * RSR_SKETCH_VECTORS, (uint64_t)n * RSR_SKETCH_VECTORS);
 }

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/mapped_file.h"
 #include "model/gguf_blocks.h"
 #include "model/ternary.h"
 
@@ -46,6 +47,11 @@ const char *rsrc_tensor_type_name(const struct rsr_tensor *tensor) {
 
 bool rsrc_dtype_is_float(enum rsr_dtype dtype) {
     return dtypes[dtype].is_float;
+}
+
+void rsrc_release_tensor(const struct rsr_tensor *tensor, uint64_t at, uint64_t n_bytes) {
+    if (tensor->is_mapped)
+        rsrc_release_pages(tensor->data + at, n_bytes);
 }
 
 static inline float float_of_bits(uint32_t bits) {

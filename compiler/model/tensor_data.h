@@ -18,6 +18,9 @@ uint32_t rsrc_dtype_bytes(enum rsr_dtype dtype);
 const char *rsrc_tensor_type_name(const struct rsr_tensor *tensor);
 bool rsrc_dtype_is_float(enum rsr_dtype dtype);
 
+/* Bytes of it from `at` on have been read: rsrc_release_pages(), where it is mapped. */
+void rsrc_release_tensor(const struct rsr_tensor *tensor, uint64_t at, uint64_t n_bytes);
+
 /* Converts n elements at `bytes` (unaligned, little-endian) exactly. dtype must be a float type. */
 void rsrc_load_floats(enum rsr_dtype dtype, const uint8_t *bytes, size_t n, float *out);
 

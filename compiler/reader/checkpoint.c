@@ -554,6 +554,18 @@ static enum rsrc_status read_model_files(struct opening *opening, const char *co
 
 /* ---- identity -------------------------------------------------------------------------------- */
 
+/* GGUF's dense types are converted into the arena. */
+static void mark_mapped(struct rsr_checkpoint *checkpoint) {
+    for (uint32_t i = 0; i < checkpoint->n_tensors; i++) {
+        struct rsr_tensor *tensor = &checkpoint->tensors[i];
+        const uintptr_t at = (uintptr_t)tensor->data;
+        for (const struct rsrc_mapping *m = checkpoint->mappings; m != NULL; m = m->next) {
+            const uintptr_t begin = (uintptr_t)m->data;
+            tensor->is_mapped |= at >= begin && at - begin < m->size_bytes;
+        }
+    }
+}
+
 static void hash_sized(struct rsr_hash *hash, const void *bytes, uint64_t size_bytes) {
     rsr_hash_update(hash, &size_bytes, sizeof(size_bytes));
     if (size_bytes != 0) {
@@ -581,7 +593,11 @@ static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
         hash_sized(&hash, tensor->name, strlen(tensor->name));
         rsr_hash_update(&hash, &dtype, sizeof(dtype));
         hash_sized(&hash, tensor->shape, tensor->n_dims * sizeof(tensor->shape[0]));
-        hash_sized(&hash, tensor->data, tensor->size_bytes);
+        rsr_hash_update(&hash, &tensor->size_bytes, sizeof(tensor->size_bytes));
+        struct rsrc_pieces pieces = {tensor->data, tensor->size_bytes, tensor->is_mapped, 0};
+        while (rsrc_next_piece(&pieces)) {
+            rsr_hash_update(&hash, pieces.bytes, pieces.n_bytes);
+        }
     }
     rsr_hash_final(&hash, checkpoint->hash);
 }
@@ -680,6 +696,7 @@ enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena 
     checkpoint.name = checkpoint_name(&opening, checkpoint.path);
     checkpoint.files = opening.files;
     checkpoint.n_files = opening.n_files;
+    mark_mapped(&checkpoint);
     hash_checkpoint(&checkpoint);
     *out = checkpoint;
     return RSRC_OK;
