@@ -261,17 +261,17 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
     if (rsrc_compile_c_units(&c->units, units) != RSRC_OK)
         return RSRC_FAILED;
     const char *dir = rsrc_absolute_path(arena, c->outputs.work_dir);
-    const char **objects = RSRC_NEW_ARRAY(arena, units->n_files + 1, const char *);
+    const char **objects = RSRC_NEW_ARRAY(arena, units->n_files, const char *);
     for (uint32_t i = 0; i < units->n_files; i++)
         objects[i] = rsrc_arena_printf(arena, "%s/%s.o", dir, units->files[i].name);
-    objects[units->n_files] = rsrc_arena_printf(arena, "%s/weights.o", dir);
     for (uint32_t i = 0; i < N_LINKED; i++) {
         if (!links(c, LINKED[i]))
             continue;
         rsrc_show_progress(&c->run, "modules linked", 0, 1);
         const struct rsrc_link_input input = {.dir = dir,
                                               .objects = objects,
-                                              .n_objects = units->n_files + 1,
+                                              .n_objects = units->n_files,
+                                              .weights = &c->weights.elf,
                                               .aliases = c->units.aliases,
                                               .n_aliases = c->units.n_aliases,
                                               .exports = c->made.exports,
@@ -279,7 +279,6 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
                                               .triple = c->inputs.specs[0].triple,
                                               .output_dir = c->outputs.link_dir,
                                               .output = linked_name(&c->run, LINKED[i]),
-                                              .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
                                               .relocatable = LINKED[i]->emit == RSRC_EMIT_OBJ};
         if (rsrc_link(c->run.diag, arena, &c->run.toolchain, &input) != RSRC_OK ||
             (has_note(c, LINKED[i]) &&

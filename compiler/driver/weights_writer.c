@@ -153,7 +153,7 @@ enum rsrc_status rsrc_close_weights(struct rsrc_weights *weights) {
     if (!weights->elf_open)
         return RSRC_OK;
     weights->elf_open = false;
-    return rsrc_elf_close(weights->run->diag, &weights->elf);
+    return rsrc_elf_close(weights->run->diag, &weights->run->arena, &weights->elf);
 }
 
 void rsrc_abandon_weights(struct rsrc_weights *weights) {

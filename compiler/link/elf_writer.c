@@ -1,4 +1,5 @@
-/* elf_writer.c - ELF64 relocatable object: header, section data as it comes, then the tables. */
+/* elf_writer.c - ELF64 relocatable object: header, section data as it comes, then the tables; and
+ * an object with these tables alone. */
 #include "link/elf_writer.h"
 
 #include <assert.h>
@@ -13,12 +14,10 @@
 
 #define SMALL_ALIGN ((uint64_t)4096)
 
-/* The data begins at this file offset: any multiple of 64 will do in an object file. */
-#define DATA_OFFSET 64
-
 enum section { S_NULL, S_DATA, S_SYMTAB, S_STRTAB, S_SHSTRTAB, S_NOTE, S_COUNT };
 
-static const char SECTION_NAMES[] = "\0.lrodata\0.symtab\0.strtab\0.shstrtab\0.note.GNU-stack";
+static const char SECTION_NAMES[] =
+    "\0" RSRC_WEIGHTS_SECTION "\0.symtab\0.strtab\0.shstrtab\0.note.GNU-stack";
 
 static uint32_t section_name_at(const char *name) {
     uint32_t at = 1;
@@ -27,20 +26,27 @@ static uint32_t section_name_at(const char *name) {
     return at;
 }
 
+/* A file that begins with room for the header. */
+static enum rsrc_status open_object(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const char *path, struct rsrc_output *out) {
+    const Elf64_Ehdr placeholder = {0};
+    if (rsrc_output_open(diag, arena, path, out) != RSRC_OK)
+        return RSRC_FAILED;
+    if (rsrc_output_write(diag, out, &placeholder, RSRC_ELF_DATA_OFFSET) == RSRC_OK)
+        return RSRC_OK;
+    rsrc_output_abandon(out);
+    return RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *path,
                                const char *triple, struct rsrc_elf_writer *out) {
     struct rsrc_elf_writer writer = {0};
     writer.machine = strncmp(triple, "aarch64", 7) == 0 ? EM_AARCH64 : EM_X86_64;
-    if (rsrc_output_open(diag, arena, path, &writer.output) != RSRC_OK)
+    if (open_object(diag, arena, path, &writer.output) != RSRC_OK)
         return RSRC_FAILED;
     const Elf64_Sym none = {0};
     rsrc_buffer_append(&writer.symbols, &none, sizeof(none));
     rsrc_buffer_append(&writer.names, "", 1);
-    const Elf64_Ehdr placeholder = {0};
-    if (rsrc_output_write(diag, &writer.output, &placeholder, DATA_OFFSET) != RSRC_OK) {
-        rsrc_elf_abandon(&writer);
-        return RSRC_FAILED;
-    }
     *out = writer;
     return RSRC_OK;
 }
@@ -94,19 +100,19 @@ bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer) {
     return writer->data_bytes >= 8 * RSRC_HUGE_PAGE;
 }
 
-static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_writer *writer) {
+/* And the header, to a file that has its place and, of SHT_PROGBITS, the data. */
+static enum rsrc_status write_tables(struct rsrc_diag *diag, const struct rsrc_elf_writer *writer,
+                                     uint32_t type, struct rsrc_output *output) {
     const bool large = writer->machine == EM_X86_64;
-    if (pad_to(diag, writer, 8) != RSRC_OK)
-        return RSRC_FAILED;
     Elf64_Shdr sections[S_COUNT] = {0};
     sections[S_DATA] =
-        (Elf64_Shdr){.sh_name = section_name_at(".lrodata"),
-                     .sh_type = SHT_PROGBITS,
+        (Elf64_Shdr){.sh_name = section_name_at(RSRC_WEIGHTS_SECTION),
+                     .sh_type = type,
                      .sh_flags = SHF_ALLOC | (large ? (Elf64_Xword)SHF_X86_64_LARGE : 0),
-                     .sh_offset = DATA_OFFSET,
+                     .sh_offset = RSRC_ELF_DATA_OFFSET,
                      .sh_size = writer->data_bytes,
                      .sh_addralign = rsrc_elf_is_huge(writer) ? RSRC_HUGE_PAGE : SMALL_ALIGN};
-    uint64_t at = DATA_OFFSET + writer->data_bytes;
+    uint64_t at = RSRC_ELF_DATA_OFFSET + (type == SHT_NOBITS ? 0 : writer->data_bytes);
     sections[S_SYMTAB] = (Elf64_Shdr){.sh_name = section_name_at(".symtab"),
                                       .sh_type = SHT_SYMTAB,
                                       .sh_offset = at,
@@ -144,7 +150,6 @@ static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_wri
                                .e_shnum = S_COUNT,
                                .e_shstrndx = S_SHSTRTAB};
     static const uint8_t zeros[8];
-    struct rsrc_output *output = &writer->output;
     if (rsrc_output_write(diag, output, writer->symbols.data, writer->symbols.size_bytes) !=
             RSRC_OK ||
         rsrc_output_write(diag, output, writer->names.data, writer->names.size_bytes) != RSRC_OK ||
@@ -163,8 +168,28 @@ static void free_tables(struct rsrc_elf_writer *writer) {
     rsrc_buffer_free(&writer->names);
 }
 
-enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag, struct rsrc_elf_writer *writer) {
-    if (write_tables(diag, writer) != RSRC_OK) {
+/* Where linkers give the section a segment of its own, the file can get the bytes afterwards. */
+static enum rsrc_status write_place(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    struct rsrc_elf_writer *writer) {
+    if (writer->machine != EM_X86_64 || !rsrc_elf_is_huge(writer))
+        return RSRC_OK;
+    const char *path = rsrc_arena_printf(arena, "%s.place", writer->output.path);
+    struct rsrc_output output;
+    if (open_object(diag, arena, path, &output) != RSRC_OK)
+        return RSRC_FAILED;
+    if (write_tables(diag, writer, SHT_NOBITS, &output) != RSRC_OK) {
+        rsrc_output_abandon(&output);
+        return RSRC_FAILED;
+    }
+    writer->place = path;
+    return rsrc_output_commit(diag, &output);
+}
+
+enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                struct rsrc_elf_writer *writer) {
+    if (pad_to(diag, writer, 8) != RSRC_OK ||
+        write_tables(diag, writer, SHT_PROGBITS, &writer->output) != RSRC_OK ||
+        write_place(diag, arena, writer) != RSRC_OK) {
         rsrc_elf_abandon(writer);
         return RSRC_FAILED;
     }

@@ -5,6 +5,10 @@
  * and data, so a model may exceed 2 GiB while everything else keeps its short relocations. From 16
  * MiB on it is 2 MiB aligned, so that huge pages can back it; smaller models are not worth the
  * padding. Each blob becomes a hidden global symbol, reached through 64-bit pointers only.
+ *
+ * A linker would map the object and the file that it makes, and hold both. From 16 MiB on, on
+ * x86-64, it gets an object that has the section without its bytes; link/lay_weights.h puts them
+ * into what it makes.
  */
 #ifndef RSRC_LINK_ELF_WRITER_H
 #define RSRC_LINK_ELF_WRITER_H
@@ -21,6 +25,7 @@ struct rsrc_elf_part {
 
 struct rsrc_elf_writer {
     struct rsrc_output output;
+    const char *place;          /* of the object without bytes; NULL: there is none */
     struct rsrc_buffer symbols; /* Elf64_Sym records */
     struct rsrc_buffer names;   /* string table */
     uint64_t data_bytes;        /* written to the section so far */
@@ -30,6 +35,9 @@ struct rsrc_elf_writer {
 };
 
 #define RSRC_HUGE_PAGE ((uint64_t)2 << 20)
+#define RSRC_WEIGHTS_SECTION ".lrodata"
+/* Where its data begins in the object: any multiple of 64 will do. */
+#define RSRC_ELF_DATA_OFFSET 64
 
 /* Whether what was written so far is worth huge pages. */
 bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer);
@@ -47,8 +55,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag,
 RSRC_NODISCARD enum rsrc_status rsrc_elf_write(struct rsrc_diag *diag,
                                                struct rsrc_elf_writer *writer, const void *bytes,
                                                uint64_t size_bytes);
-/* Writes the tables and renames the file into place. */
-RSRC_NODISCARD enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag,
+/* Writes the tables, and the object without bytes beside it; renames both into place. */
+RSRC_NODISCARD enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                struct rsrc_elf_writer *writer);
 void rsrc_elf_abandon(struct rsrc_elf_writer *writer);
 

@@ -15,6 +15,7 @@
 #include "base/mapped_file.h"
 #include "base/process.h"
 #include "base/spawn.h"
+#include "link/lay_weights.h"
 
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
 /* Clang compiles for every machine; gcc is looked for by the triple's name before them. */
@@ -222,7 +223,7 @@ static void add_shared_options(struct arguments *args, const char *version_scrip
         add_keyword(args, KEYWORDS[i]);
     for (uint32_t i = 0; i < N_NAMES(OPTIONS); i++)
         add_linker(args, OPTIONS[i]);
-    if (input->huge_pages) {
+    if (rsrc_elf_is_huge(input->weights)) {
         add_keyword(args, "max-page-size=0x200000");
         if (!args->through_cc) { /* ld.lld alone knows these */
             add_keyword(args, "separate-loadable-segments");
@@ -261,6 +262,7 @@ static uint64_t file_bytes(const char *path) {
 static uint64_t output_bytes(const struct rsrc_toolchain *toolchain,
                              const struct rsrc_link_input *input, bool at_most) {
     uint64_t n_bytes = at_most && !input->relocatable ? file_bytes(toolchain->runtime) : 0;
+    n_bytes += file_bytes(input->weights->output.path);
     for (uint32_t i = 0; i < input->n_objects; i++)
         n_bytes += file_bytes(input->objects[i]);
     return n_bytes;
@@ -292,9 +294,9 @@ static enum rsrc_status run_linker(struct rsrc_diag *diag, struct rsrc_arena *ar
     return error == 0 ? status : refuse_full_disk(diag, input, error);
 }
 
-enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                           const struct rsrc_toolchain *toolchain,
-                           const struct rsrc_link_input *input) {
+static enum rsrc_status link_with(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_toolchain *toolchain,
+                                  const struct rsrc_link_input *input, const char *weights) {
     struct arguments args = {.arena = arena, .through_cc = toolchain->ld == NULL};
     add(&args, args.through_cc ? toolchain->cc : toolchain->ld);
     if (args.through_cc && toolchain->cc_target != NULL)
@@ -314,9 +316,24 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
     add(&args, input->output);
     for (uint32_t i = 0; i < input->n_objects; i++)
         add(&args, input->objects[i]);
+    add(&args, rsrc_absolute_path(arena, weights));
     if (!input->relocatable) {
         add(&args, toolchain->runtime);
         add_libraries(&args, toolchain, input->triple);
     }
     return run_linker(diag, arena, toolchain, input, args.argv);
+}
+
+/* Commands that are shown and not run do not count on what follows the linker. */
+enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                           const struct rsrc_toolchain *toolchain,
+                           const struct rsrc_link_input *input) {
+    const struct rsrc_elf_writer *weights = input->weights;
+    const char *made = rsrc_arena_join(arena, input->output_dir, input->output);
+    bool laid = false;
+    if (weights->place != NULL && toolchain->ld != NULL && !toolchain->linking.dry_run &&
+        (link_with(diag, arena, toolchain, input, weights->place) != RSRC_OK ||
+         rsrc_lay_weights(diag, arena, made, weights, &laid) != RSRC_OK))
+        return RSRC_FAILED;
+    return laid ? RSRC_OK : link_with(diag, arena, toolchain, input, weights->output.path);
 }

@@ -4,6 +4,7 @@
 
 #include "base/spawn.h"
 #include "ir.h"
+#include "link/elf_writer.h"
 
 struct rsrc_toolchain {
     const char *cc;        /* absolute path; compiles emitted C */
@@ -29,16 +30,16 @@ RSRC_NODISCARD enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struc
 
 struct rsrc_link_input {
     const char *dir;            /* private directory for the linker's own inputs; absolute */
-    const char *const *objects; /* absolute paths */
+    const char *const *objects; /* absolute paths, without that of the weights */
     uint32_t n_objects;
-    const char *const *aliases; /* "alias=symbol" */
+    const struct rsrc_elf_writer *weights; /* closed */
+    const char *const *aliases;            /* "alias=symbol" */
     uint32_t n_aliases;
     const char *const *exports; /* the symbols that the shared library shows */
     uint32_t n_exports;
     const char *triple;
     const char *output_dir; /* where the linker runs and makes ... */
     const char *output;     /* ... the shared library or relocatable object of this name */
-    bool huge_pages;        /* align segments to 2 MiB */
     bool relocatable;       /* --emit=obj: combine, without the runtime */
 };
 RSRC_NODISCARD enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -14,8 +14,6 @@
 
 #include "rsr_module_file.h"
 
-#define WEIGHTS ".lrodata"
-
 /* A mark: something begins here and lasts until the next mark. */
 struct mark {
     const char *name;
@@ -58,7 +56,7 @@ static void *read_bytes(const struct seal *seal, uint64_t at, uint64_t n_bytes) 
  * the weights' object there. */
 static void mark_section(struct seal *seal, const char *name, const Elf64_Shdr *section,
                          const struct rsrc_elf_writer *weights) {
-    if (strcmp(name, WEIGHTS) != 0 || section->sh_size != weights->data_bytes) {
+    if (strcmp(name, RSRC_WEIGHTS_SECTION) != 0 || section->sh_size != weights->data_bytes) {
         add_mark(seal, name, section->sh_offset);
         return;
     }

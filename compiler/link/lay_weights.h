@@ -1,0 +1,13 @@
+/* lay_weights.h - the weights into what a linker made of a section without bytes. */
+#ifndef RSRC_LINK_LAY_WEIGHTS_H
+#define RSRC_LINK_LAY_WEIGHTS_H
+
+#include "link/elf_writer.h"
+
+/* Copies the data of the closed writer's object into the module or relocatable object at `path`,
+ * which was linked with writer->place. *laid false: the linker has left no place for it. */
+RSRC_NODISCARD enum rsrc_status rsrc_lay_weights(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const char *path,
+                                                 const struct rsrc_elf_writer *weights, bool *laid);
+
+#endif

@@ -1,0 +1,22 @@
+"""peak_memory.py SMALL LARGE: compiles both checkpoints with one job and two. What the peak of rsrc and of all that it
+runs grows by must be less than a sixteenth of what the file grows by: what is mapped is given back."""
+import os
+import subprocess
+import sys
+
+MEASURE = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); " \
+          "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+
+
+def peak_bytes(model, jobs):
+    command = ["rsrc", model, "--target=generic", f"-j{jobs}", "-o", model + ".so"]
+    return int(subprocess.run([sys.executable, "-c", MEASURE, *command], check=True, stdout=subprocess.PIPE).stdout)
+
+
+small, large = sys.argv[1:]
+grown = os.path.getsize(large + "/model.safetensors") - os.path.getsize(small + "/model.safetensors")
+for jobs in (1, 2):
+    peaks = [peak_bytes(model, jobs) for model in (small, large)]
+    print(f"-j{jobs}: a file of {grown} bytes more takes {peaks[1] - peaks[0]} more: {peaks[0]}, {peaks[1]}")
+    if grown < 150e6 or peaks[1] - peaks[0] > grown / 16:
+        sys.exit(1)
