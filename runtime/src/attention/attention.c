@@ -2,7 +2,8 @@
  * The arithmetic of one (query head, page) is ops/ops_attend.c.
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
- * query heads of the group go over a page before the next page is touched. The pages of all units,
+ * query heads of the group go over a page before the next page is touched, as lanes of vectors
+ * where they are many (ops/ops_attend_run.c). The pages of all units,
  * in order, are dealt out in equal spans, one a worker, which another worker goes over if its own
  * is late. A span may end inside the unit of a single token: few KV heads then keep many workers
  * busy. Its first pages are merged as they come, as those of a whole unit are; spans behind keep
@@ -21,6 +22,9 @@ struct attend_scratch {
     struct rsr_attend_head *heads;   /* [rows]: the three of a row */
     struct rsr_attend_head *merged;  /* [group] */
     struct rsr_attend_state *states; /* [rows] */
+    uint32_t *n_keys;                /* [rows] */
+    float *lanes;                    /* [rows / RSR_RUN_LANES, rounded up][row_floats][lane]: q */
+    float *page_rows;                /* [rsr_run_scratch_floats()] */
     /* Of pages that another worker's are merged with, as many as a sequence has: */
     float *page_out;                      /* [pages][group][row_floats] */
     struct rsr_attend_state *page_states; /* [pages][group] */
@@ -36,16 +40,24 @@ static size_t kept_rows(const struct rsr_crew *crew) {
     return crew->n_workers > 1 ? group * rsr_pages_of(crew->engine->info.context) : 0;
 }
 
+/* Of a run of the most tokens; a multiple of RSR_RUN_LANES. */
+static size_t lanes_of(const struct rsr_crew *crew) {
+    const size_t rows = RSR_RUN_TOKENS * (size_t)group_heads(&crew->model->module->hyper);
+    return (rows + RSR_RUN_LANES - 1) / RSR_RUN_LANES * RSR_RUN_LANES;
+}
+
 static uint64_t dense_scratch_bytes(const struct rsr_crew *crew) {
     const uint64_t group = group_heads(&crew->model->module->hyper);
     const uint64_t rows = RSR_RUN_TOKENS * group;
     const uint64_t kept = kept_rows(crew);
     const uint64_t row_bytes = crew->kv.format.row_floats * sizeof(float);
     uint64_t bytes;
-    if (__builtin_mul_overflow(2 * rows + kept, row_bytes, &bytes) ||
+    if (__builtin_mul_overflow(2 * rows + kept + lanes_of(crew), row_bytes, &bytes) ||
         __builtin_add_overflow(bytes,
-                               (rows + group) * sizeof(struct rsr_attend_head) +
-                                   (rows + kept) * sizeof(struct rsr_attend_state),
+                               rsr_run_scratch_floats(crew->kv.format.row_floats) * sizeof(float) +
+                                   (rows + group) * sizeof(struct rsr_attend_head) +
+                                   (rows + kept) * sizeof(struct rsr_attend_state) +
+                                   rows * sizeof(uint32_t),
                                &bytes))
         return 0;
     return bytes;
@@ -59,10 +71,14 @@ static struct attend_scratch cut_scratch(const struct rsr_crew *crew, uint32_t s
     s.out = s.q + rows * row_floats;
     s.page_out = s.out + rows * row_floats;
     const size_t kept = kept_rows(crew);
-    s.heads = (struct rsr_attend_head *)(void *)(s.page_out + kept * row_floats);
+    s.lanes = s.page_out + kept * row_floats;
+    s.page_rows = s.lanes + lanes_of(crew) * row_floats;
+    s.heads = (struct rsr_attend_head *)(void *)(s.page_rows +
+                                                 rsr_run_scratch_floats((uint32_t)row_floats));
     s.merged = s.heads + rows;
     s.states = (struct rsr_attend_state *)(void *)(s.merged + group);
     s.page_states = s.states + rows;
+    s.n_keys = (uint32_t *)(void *)(s.page_states + kept);
     return s;
 }
 
@@ -94,6 +110,37 @@ static const void *keys_of(const struct rsr_crew *crew, const struct unit *unit,
     return rsr_kv_memory_rows(&crew->kv, pages[number], unit->block, kv_head).keys;
 }
 
+/* With 8 and 16 lanes to a vector fewer heads leave too many empty: 8 take 1.6 times as long as by
+ * attend_page() with AVX-512. */
+#define LEAST_LANES 16u
+
+static bool takes_lanes(const struct rsr_crew *crew, const struct unit *unit) {
+    const uint32_t n_tokens = unit->run.n_tokens;
+    return n_tokens > 1 && n_tokens * group_heads(&crew->model->module->hyper) >= LEAST_LANES;
+}
+
+/* All tokens of the run at once. False: nothing was done, as a token sees the page from a key other
+ * than the first on. */
+static bool attend_lanes(const struct rsr_crew *crew, const struct unit *unit,
+                         const struct attend_scratch *s, struct rsr_attend_page *page,
+                         uint32_t begin) {
+    const uint32_t *positions = crew->chunk->positions + unit->run.first_token;
+    const uint32_t group = group_heads(&crew->model->module->hyper);
+    const struct rsr_attend_run run = {s->heads, unit->run.n_tokens * group, s->lanes, s->n_keys,
+                                       s->page_rows};
+    page->n_keys = 0;
+    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
+        const struct view view = view_page(positions[t], unit->window, begin);
+        if (view.skipped != 0)
+            return false;
+        for (uint32_t h = 0; h < group; h++)
+            s->n_keys[t * group + h] = view.n_keys;
+        page->n_keys = view.n_keys > page->n_keys ? view.n_keys : page->n_keys;
+    }
+    crew->kv.format.ops->attend_run(&run, page, crew->model->module->hyper.attention_scale);
+    return true;
+}
+
 /* All query heads of the unit's group, at every token of the run that sees the page: at once for
  * tokens that see the same keys of it. */
 static void attend_unit_page(const struct rsr_crew *crew, const struct unit *unit,
@@ -107,6 +154,10 @@ static void attend_unit_page(const struct rsr_crew *crew, const struct unit *uni
     const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
     struct rsr_attend_page page = {.row_floats = kv->format.row_floats, .far = kv->format.far};
     page.next_keys = is_last ? unit->next_keys : keys_of(crew, unit, unit->kv_head, number + 1);
+    page.keys = rows.keys;
+    page.values = rows.values;
+    if (takes_lanes(crew, unit) && attend_lanes(crew, unit, s, &page, begin))
+        return;
     for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
         const struct view view = view_page(positions[t], unit->window, begin);
         for (end = t + 1; end < unit->run.n_tokens; end++) {
@@ -152,6 +203,20 @@ static void start_unit(const struct rsr_crew *crew, const struct unit *unit,
             memset(row + head_dim, 0, (row_floats - head_dim) * sizeof(float));
             start_row(s, (size_t)t * group + h, row_floats);
         }
+    }
+}
+
+/* Queries take their lanes. */
+static void fill_lanes(const struct rsr_crew *crew, const struct unit *unit,
+                       const struct attend_scratch *s) {
+    const uint32_t n_rows = unit->run.n_tokens * group_heads(&crew->model->module->hyper);
+    const size_t row_floats = crew->kv.format.row_floats;
+    memset(s->lanes, 0, lanes_of(crew) * row_floats * sizeof(float));
+    for (uint32_t row = 0; row < n_rows; row++) {
+        float *lane =
+            s->lanes + row / RSR_RUN_LANES * RSR_RUN_LANES * row_floats + row % RSR_RUN_LANES;
+        for (size_t d = 0; d < row_floats; d++)
+            lane[d * RSR_RUN_LANES] = s->q[row * row_floats + d];
     }
 }
 
@@ -208,6 +273,8 @@ static void attend_unit(const struct rsr_crew *crew, const struct unit *unit,
                         const struct rsr_attention_call *call, struct pages pages) {
     const struct attend_scratch scratch = cut_scratch(crew, call->share);
     start_unit(crew, unit, &scratch, call);
+    if (takes_lanes(crew, unit))
+        fill_lanes(crew, unit, &scratch);
     attend_pages(crew, unit, &scratch, call->worker, pages);
     finish_unit(crew, unit, &scratch, call);
 }

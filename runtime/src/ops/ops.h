@@ -102,6 +102,23 @@ struct rsr_attend_page {
     bool far; /* prefetch only to the L2 cache: rsr_detect_far_fetches() */
 };
 
+/* Queries of a run are transposed, so many together. */
+#define RSR_RUN_LANES 32u
+
+/* Query heads of several tokens. Queries are zero in lanes from n_heads on. */
+struct rsr_attend_run {
+    const struct rsr_attend_head *heads; /* [n_heads]; their q is not read */
+    uint32_t n_heads;
+    const float *q;         /* [n_heads / RSR_RUN_LANES, rounded up][row_floats][RSR_RUN_LANES] */
+    const uint32_t *n_keys; /* [n_heads]: how many of the page's first keys each sees */
+    float *scratch;         /* [rsr_run_scratch_floats()]; fastest where 64 divides the address */
+};
+
+/* Scores; elements of values and keys in float32. */
+static inline size_t rsr_run_scratch_floats(uint32_t row_floats) {
+    return (size_t)RSR_PAGE_TOKENS * (RSR_RUN_LANES + 64) + (size_t)8 * row_floats;
+}
+
 /* Products of float32 in float64, where each is exact: 16 partial sums, ascending, then sum16. */
 struct rsr_exact_dot {
     double sum, size; /* of a[d] b[d], and of |a[d] b[d]| */
@@ -128,6 +145,10 @@ struct rsr_kv_ops {
      * A head's result does not depend on the other heads. */
     void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
                         const struct rsr_attend_page *page, float scale);
+    /* attend_page() of heads of which each sees keys of its own number; other keys may hold
+     * anything. A head that sees none keeps what it has. */
+    void (*attend_run)(const struct rsr_attend_run *run, const struct rsr_attend_page *page,
+                       float scale);
 };
 
 struct rsr_ops {

@@ -127,7 +127,7 @@ float RSR_OPS(largest_score)(const float *z) {
     for (uint32_t j = 16; j < RSR_PAGE_TOKENS; j += 16) {
         struct rsr_f16 x = rsr_load16(z + j);
         RSR_EACH_PART(i)
-        largest.part[i] = rsr_select(x.part[i] > largest.part[i], x.part[i], largest.part[i]);
+        largest.part[i] = rsr_larger(x.part[i], largest.part[i]);
     }
     return rsr_max16(largest);
 }

@@ -44,7 +44,9 @@ void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
     void RSR_OPS(add_##name)(float *out, const void *rows, uint32_t row_floats, const float *p,    \
                              uint64_t mask);                                                       \
     void RSR_OPS(attend_page_##name)(const struct rsr_attend_head *heads, uint32_t n_heads,        \
-                                     const struct rsr_attend_page *page, float scale);
+                                     const struct rsr_attend_page *page, float scale);             \
+    void RSR_OPS(attend_run_##name)(const struct rsr_attend_run *run,                              \
+                                    const struct rsr_attend_page *page, float scale);
 RSR_EACH_KV_TYPE(RSR_DECLARE_KV_OPS)
 #undef RSR_DECLARE_KV_OPS
 

@@ -7,9 +7,9 @@
 extern const struct rsr_ops RSR_OPS(table);
 
 #define KV_OPS(name, type)                                                                         \
-    [type] = {RSR_OPS(store_##name),          RSR_OPS(load_##name),  RSR_OPS(dots_##name),         \
-              RSR_OPS(largest_square_##name), RSR_OPS(exact_##name), RSR_OPS(add_##name),          \
-              RSR_OPS(attend_page_##name)},
+    [type] = {RSR_OPS(store_##name),          RSR_OPS(load_##name),      RSR_OPS(dots_##name),     \
+              RSR_OPS(largest_square_##name), RSR_OPS(exact_##name),     RSR_OPS(add_##name),      \
+              RSR_OPS(attend_page_##name),    RSR_OPS(attend_run_##name)},
 static const struct rsr_kv_ops kv_ops[RSR_KV_TYPES] = {RSR_EACH_KV_TYPE(KV_OPS)};
 
 const struct rsr_ops RSR_OPS(table) = {
