@@ -824,6 +824,7 @@ typedef bool rsr_generate_fn(void *user, const rsr_generated *generated);
 typedef bool rsr_logits_fn(void *user, const uint32_t *tokens, size_t n_tokens, float *logits,
                            size_t n_logits);
 
+#define RSR_MAX_DRAFTS 16
 typedef struct rsr_generate_options {
     uint32_t size_bytes;
     uint32_t max_tokens;     /* 0: 128 */
@@ -856,11 +857,21 @@ typedef struct rsr_generate_options {
                             `logits` changes any */
     uint8_t reserved[7]; /* 0; a runtime that is too old for the members above refuses bytes that
                             are set */
+    uint32_t speculate;  /* draft at most so many tokens a step (at most RSR_MAX_DRAFTS); 0: none. A
+                            draft is what followed the text's last tokens where they stood before,
+                            in the prompt or in what was generated. A step evaluates it together
+                            with the next token. Those tokens of it that would have been picked are
+                            delivered one by one; the sequence forgets the others. Drafts are made
+                            only where measured times say that they pay. No token, text or
+                            log-probability depends on them, and callbacks find the sequence as it
+                            is without them; the engine's statistics count them. An engine with a
+                            probe refuses this option, since the probe would see drafts */
+    uint8_t reserved_too[4];
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                  \
     {                                                                                              \
         sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0,  \
-            NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, false, {                               \
+            NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, false, {0}, 0, {                       \
             0                                                                                      \
         }                                                                                          \
     }
@@ -879,6 +890,11 @@ typedef struct rsr_generate_result {
     uint32_t prompt_tokens, tokens;
     uint64_t prefill_ns, decode_ns;
     rsr_stop_reason stop_reason;
+    uint32_t reserved;          /* an older runtime writes so far */
+    uint32_t drafted, accepted; /* with `speculate`: tokens that were evaluated as drafts, and how
+                                   many of them were right */
+    int64_t saved_ns;           /* steps of one token would have taken so much more than decode_ns,
+                                   by the time that such steps took; below 0: less */
 } rsr_generate_result;
 #define RSR_GENERATE_RESULT_INIT RSR_SIZED(rsr_generate_result)
 
