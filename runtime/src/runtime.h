@@ -124,6 +124,10 @@ rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
 
 /* What generate.c needs to know of an engine. */
 const rsr_model *rsr_engine_model(const rsr_engine *);
+bool rsr_engine_has_probe(const rsr_engine *);
+/* The sequence has this length from now on, which is on the page of its last token, and no longer
+ * than what rsr_eval appended last: unlike a truncation it can be taken back. */
+void rsr_sequence_show(rsr_sequence *, uint32_t length);
 
 /* Floats of a wanted output: logits, or the hidden state of an embedding model. */
 static inline uint32_t rsr_output_size(const struct rsr_hyper *hyper) {

@@ -32,10 +32,11 @@ ROOMS = {
     "chat": "host",
     "constrain": "host chat",
     "tokenizer": "host chat",
+    "speculate": "",
     "engine": "host kv sample",
     "walk": "host ops sketch kv louver engine",
     "attention": "host walk",
-    "api": "host ops sketch kv tokenizer sample",
+    "api": "host ops sketch kv tokenizer sample speculate",
 }
 # The driver from the bottom to the top: a compilation is a call down this list.
 DRIVER = """turns.h turns.c run.h run.c inputs.h outputs.h output_paths.c outputs.c units.h code_cache.c unit_writers.c

@@ -1,4 +1,5 @@
-/* generate.c - prompt in, text out: one prefill, then one evaluation a token.
+/* generate.c - prompt in, text out: one prefill, then one evaluation a token, or of a token and
+ * drafts of those after it, whose rows are what evaluations one by one would have given.
  *
  * Text reaches the callback as complete characters: what later tokens may still change is held
  * back, so that all pieces together are what the tokens add to rsr_detokenize of the sequence
@@ -9,6 +10,7 @@
 
 #include "sample/logprobs.h"
 #include "sample/sample.h"
+#include "speculate/speculation.h"
 #include "stop_strings.h"
 #include "tokenizer/detokenize.h"
 #include "tokenizer/text.h"
@@ -21,117 +23,171 @@ struct generation {
     rsr_sampling sampling;
     rsr_generate_fn *callback;
     void *user;
-    uint32_t context;
-    uint32_t next;                      /* the token behind what is evaluated */
+    uint32_t context, max_batch, page_tokens;
+    uint32_t next; /* the token after what is evaluated */
+    uint32_t row;  /* that it was picked from: 0, or after so many drafts */
+    uint32_t picked[1 + RSR_MAX_DRAFTS];
     struct rsr_text_stream detokenizer; /* of a model with a tokenizer */
     struct rsr_stop_strings stop;
     struct rsr_bytes text; /* for the callback */
-    float *logits; /* where the caller sees them: as it leaves them, and before [2][vocab] */
+    struct rsr_speculation speculation;
+    bool redo;        /* a step with drafts ended early: the next one has none */
+    uint64_t step_ns; /* that a step has taken, callers' work left out */
+    float *logits; /* where tokens are picked from them here: a row, as the caller leaves it, then
+                         one as it was [2][vocab]; with drafts [2 + speculate] */
     rsr_logprob
-        *logprobs; /* where they are wanted: of the next token, then of prompt tokens but for the
-                              first, n_logprobs each */
+        *logprobs; /* where they are wanted: of tokens picked from rows; or of the next token, then
+                              of prompt tokens but for the first, n_logprobs each */
     uint32_t n_logprobs;
     rsr_generate_result result;
 };
+
+/* Where those of a row's token go; NULL: they are not wanted. */
+static rsr_logprob *logprobs_of(const struct generation *g, size_t row) {
+    return g->logprobs != NULL ? g->logprobs + row * g->n_logprobs : NULL;
+}
 
 static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory to generate text");
 }
 
-/* ---- Prompt ---------------------------------------------------------------------------------- */
+/* ---- Steps ----------------------------------------------------------------------------------- */
 
-/* Log-probabilities of tokens[1..n), or none, and of the next token. */
-static void ask_logprobs(struct generation *g, const uint32_t *tokens, size_t n, bool of_prompt,
-                         rsr_logprobs *asked, rsr_batch *batch) {
+/* What is evaluated together: tokens, of which the last n_rows each have a next token picked. */
+struct step {
+    const uint32_t *tokens;
+    size_t n;
+    uint32_t n_rows;
+    bool of_prompt; /* log-probabilities of the tokens themselves are wanted, too */
+};
+
+/* Whether tokens are picked here, from logits: callers may change these, and by what they are told
+ * of a token the ones that are allowed after it. */
+static bool picks_here(const struct generation *g, uint32_t n_rows) {
+    return g->options.logits != NULL || (n_rows > 1 && g->sampling.allowed != NULL);
+}
+
+static void ask_logprobs(const struct generation *g, const struct step *step, rsr_logprobs *asked,
+                         rsr_batch *batch) {
+    const uint32_t n_top = g->n_logprobs - 1;
+    const size_t first = step->n - step->n_rows;
     batch->logprobs = asked;
-    for (size_t i = 0; of_prompt && i + 1 < n; i++)
-        asked[batch->n_logprobs++] = (rsr_logprobs){i, tokens[i + 1], g->n_logprobs - 1,
-                                                    g->logprobs + (i + 1) * g->n_logprobs};
-    if (g->logits == NULL)
+    for (size_t i = 0; step->of_prompt && i + 1 < step->n; i++)
         asked[batch->n_logprobs++] =
-            (rsr_logprobs){n - 1, UINT32_MAX, g->n_logprobs - 1, g->logprobs};
+            (rsr_logprobs){i, step->tokens[i + 1], n_top, logprobs_of(g, i + 1)};
+    for (size_t i = 0; i < step->n_rows && !picks_here(g, step->n_rows); i++)
+        asked[batch->n_logprobs++] =
+            (rsr_logprobs){first + i, UINT32_MAX, n_top, logprobs_of(g, i)};
 }
 
-/* Picks from logits that the caller may change. */
-static rsr_status pick_from_logits(struct generation *g, rsr_error *err) {
-    const uint32_t vocab = g->model->module->hyper.vocab;
-    const uint32_t *history = rsr_api_sequence_tokens(g->sequence);
-    const uint32_t n = rsr_api_sequence_length(g->sequence);
-    memcpy(g->logits + vocab, g->logits, vocab * sizeof(*g->logits));
-    if (!g->options.logits(g->options.logits_user, history, n, g->logits, vocab))
-        return RSR_ERR_STOPPED;
-    const rsr_status status =
-        rsr_sample_token(vocab, &g->sampling, g->logits, history, n, &g->next, err);
-    if (status != RSR_OK || g->logprobs == NULL)
-        return status;
-    return rsr_find_logprobs(g->model->ops, g->logits + vocab, vocab, g->next, g->n_logprobs - 1,
-                             g->logprobs, err);
-}
-
-/* Evaluates the entries of tokens that are appended, and picks the next one. */
-static rsr_status evaluate_entries(struct generation *g, rsr_batch_entry *entries, size_t n,
-                                   rsr_batch *batch, rsr_error *err) {
-    const rsr_pick pick = {.entry = n - 1, .sampling = &g->sampling};
-    batch->entries = entries;
-    batch->n_entries = n;
-    batch->cancel = g->options.cancel;
-    batch->progress = g->options.progress;
-    batch->progress_user = g->options.progress_user;
-    if (g->logits != NULL) {
-        entries[n - 1].want_logits = true;
-        batch->logits = g->logits;
-        batch->logits_capacity = g->model->module->hyper.vocab;
-    } else {
-        batch->picks = &pick;
-        batch->n_picks = 1;
-        batch->picked = &g->next;
+static void ask_rows(struct generation *g, const struct step *step, rsr_batch_entry *entries,
+                     rsr_pick *picks, rsr_batch *batch) {
+    const bool here = picks_here(g, step->n_rows);
+    const size_t first = step->n - step->n_rows;
+    for (size_t i = 0; i < step->n_rows; i++) {
+        entries[first + i].want_logits = here;
+        picks[i] = (rsr_pick){.entry = first + i, .sampling = &g->sampling};
     }
+    if (here) {
+        batch->logits = g->logits;
+        batch->logits_capacity = (size_t)step->n_rows * g->model->module->hyper.vocab;
+    } else {
+        batch->picks = picks;
+        batch->n_picks = step->n_rows;
+        batch->picked = g->picked;
+    }
+}
+
+/* Evaluates entries of tokens that are appended. */
+static rsr_status evaluate_entries(struct generation *g, const struct step *step,
+                                   rsr_batch_entry *entries, rsr_batch *batch, rsr_error *err) {
+    rsr_pick picks[1 + RSR_MAX_DRAFTS];
+    batch->entries = entries;
+    batch->n_entries = step->n;
+    batch->cancel = g->options.cancel;
+    if (step->n_rows == 1) { /* drafts are no prompt */
+        batch->progress = g->options.progress;
+        batch->progress_user = g->options.progress_user;
+    }
+    ask_rows(g, step, entries, picks, batch);
     rsr_error failure = RSR_ERROR_INIT;
-    rsr_status status = rsr_api_eval(g->engine, batch, &failure);
-    if (status == RSR_OK && g->logits != NULL)
-        status = pick_from_logits(g, &failure);
+    const uint64_t begin = rsr_now_ns();
+    const rsr_status status = rsr_api_eval(g->engine, batch, &failure);
+    g->step_ns += rsr_now_ns() - begin;
     /* To be stopped is no failure of a generation, and leaves err alone. */
     return status == RSR_OK || status == RSR_ERR_STOPPED
                ? status
                : rsr_fail(err, status, "%s", failure.message);
 }
 
-/* Appends tokens to the sequence and picks the next one. */
-static rsr_status evaluate(struct generation *g, const uint32_t *tokens, size_t n, bool of_prompt,
-                           rsr_error *err) {
+/* Appends tokens to the sequence. */
+static rsr_status evaluate(struct generation *g, const struct step *step, rsr_error *err) {
     const uint32_t length = rsr_api_sequence_length(g->sequence);
+    const size_t n = step->n;
     if (n > g->context - length)
         return rsr_fail(err, RSR_ERR_FULL,
                         "the prompt has %zu tokens; a context of %u has room for %u", n, g->context,
                         g->context - length);
     rsr_batch_entry *entries = calloc(n, sizeof(*entries));
-    rsr_logprobs *asked = calloc(of_prompt ? n : 1, sizeof(*asked));
+    rsr_logprobs *asked = calloc(step->of_prompt ? n : step->n_rows, sizeof(*asked));
     rsr_status status = entries && asked ? RSR_OK : no_memory(err);
     for (size_t i = 0; i < n && status == RSR_OK; i++)
         entries[i] = (rsr_batch_entry){
-            .sequence = g->sequence, .position = length + (uint32_t)i, .token = tokens[i]};
+            .sequence = g->sequence, .position = length + (uint32_t)i, .token = step->tokens[i]};
     rsr_batch batch = RSR_BATCH_INIT;
     if (status == RSR_OK && g->logprobs != NULL)
-        ask_logprobs(g, tokens, n, of_prompt, asked, &batch);
+        ask_logprobs(g, step, asked, &batch);
     if (status == RSR_OK)
-        status = evaluate_entries(g, entries, n, &batch, err);
+        status = evaluate_entries(g, step, entries, &batch, err);
     free(asked);
     free(entries);
     return status;
 }
 
+/* Picks from logits after the sequence, which is as long as it would be without drafts. */
+static rsr_status pick_from_logits(struct generation *g, float *logits, rsr_error *err) {
+    const uint32_t vocab = g->model->module->hyper.vocab;
+    const uint32_t *history = rsr_api_sequence_tokens(g->sequence);
+    const uint32_t n = rsr_api_sequence_length(g->sequence);
+    float *before = logits;
+    if (g->options.logits != NULL) {
+        before = g->logits + (size_t)(1 + g->options.speculate) * vocab;
+        memcpy(before, logits, vocab * sizeof(*logits));
+        if (!g->options.logits(g->options.logits_user, history, n, logits, vocab))
+            return RSR_ERR_STOPPED;
+    }
+    const uint64_t begin = rsr_now_ns();
+    rsr_status status = rsr_sample_token(vocab, &g->sampling, logits, history, n, &g->next, err);
+    if (status == RSR_OK && g->logprobs != NULL)
+        status = rsr_find_logprobs(g->model->ops, before, vocab, g->next, g->n_logprobs - 1,
+                                   logprobs_of(g, g->row), err);
+    g->step_ns += rsr_now_ns() - begin;
+    return status;
+}
+
+/* The token after a row of what was evaluated last. */
+static rsr_status pick_row(struct generation *g, uint32_t row, uint32_t n_rows, rsr_error *err) {
+    g->row = row;
+    if (picks_here(g, n_rows))
+        return pick_from_logits(g, g->logits + (size_t)row * g->model->module->hyper.vocab, err);
+    g->next = g->picked[row];
+    return RSR_OK;
+}
+
+/* ---- Prompt ---------------------------------------------------------------------------------- */
+
 /* Room for log-probabilities, and logits, of a prompt of n tokens. */
 static rsr_status reserve_logits(struct generation *g, size_t n, rsr_error *err) {
-    const size_t vocab = g->model->module->hyper.vocab;
+    const size_t vocab = g->model->module->hyper.vocab, n_rows = 1 + g->options.speculate;
+    const size_t n_told = g->options.prompt_token && n > n_rows ? n : n_rows;
+    const bool reads = picks_here(g, (uint32_t)n_rows);
     if (g->options.logprobs) {
         g->n_logprobs = 1 + g->options.n_top_logprobs;
-        g->logprobs = calloc(g->options.prompt_token ? n : 1, g->n_logprobs * sizeof(rsr_logprob));
+        g->logprobs = calloc(n_told, g->n_logprobs * sizeof(rsr_logprob));
     }
-    if (g->options.logits)
-        g->logits = calloc(2 * vocab, sizeof(*g->logits));
-    return (g->options.logprobs && !g->logprobs) || (g->options.logits && !g->logits)
-               ? no_memory(err)
-               : RSR_OK;
+    if (reads)
+        g->logits = calloc((n_rows + 1) * vocab, sizeof(*g->logits));
+    return (g->options.logprobs && !g->logprobs) || (reads && !g->logits) ? no_memory(err) : RSR_OK;
 }
 
 /* Tells the caller of the prompt's tokens. */
@@ -142,7 +198,7 @@ static rsr_status deliver_prompt(const struct generation *g, const uint32_t *tok
             .size_bytes = sizeof(token),
             .token = tokens[i],
             .text = "",
-            .logprobs = has_logprobs ? g->logprobs + i * g->n_logprobs : NULL,
+            .logprobs = has_logprobs ? logprobs_of(g, i) : NULL,
             .n_logprobs = has_logprobs ? g->n_logprobs : 0,
         };
         if (!g->options.prompt_token(g->user, &token))
@@ -159,8 +215,11 @@ static rsr_status prefill_tokens(struct generation *g, const uint32_t *tokens, s
         g->sampling.generated_from = rsr_api_sequence_length(g->sequence) + (uint32_t)n;
     rsr_status status = reserve_logits(g, n, err);
     uint64_t begin = rsr_now_ns();
+    const struct step step = {tokens, n, 1, g->options.prompt_token != NULL};
     if (status == RSR_OK)
-        status = evaluate(g, tokens, n, g->options.prompt_token != NULL, err);
+        status = evaluate(g, &step, err);
+    if (status == RSR_OK)
+        status = pick_row(g, 0, 1, err);
     g->result.prefill_ns = rsr_now_ns() - begin;
     g->result.prompt_tokens = status == RSR_OK ? (uint32_t)n : 0;
     return status == RSR_OK ? deliver_prompt(g, tokens, n) : status;
@@ -218,7 +277,7 @@ static bool deliver(struct generation *g, uint32_t token) {
                                .token = token,
                                .text = g->text.data ? g->text.data : "",
                                .text_bytes = g->text.size,
-                               .logprobs = g->logprobs,
+                               .logprobs = logprobs_of(g, g->row),
                                .n_logprobs = g->n_logprobs};
     return !g->callback || g->callback(g->user, &generated);
 }
@@ -229,6 +288,8 @@ static rsr_status take_token(struct generation *g, bool *goes_on, rsr_error *err
     rsr_generate_result *r = &g->result;
     const uint32_t token = g->next;
     r->tokens++;
+    if (g->options.speculate > 0)
+        rsr_speculation_push(&g->speculation, token);
     const bool stop = is_stop(g, token), full = rsr_api_sequence_length(g->sequence) == g->context,
                last = stop || full || r->tokens == g->options.max_tokens;
     bool found_stop = false;
@@ -245,25 +306,92 @@ static rsr_status take_token(struct generation *g, bool *goes_on, rsr_error *err
     return RSR_OK;
 }
 
+/* ---- Decode ---------------------------------------------------------------------------------- */
+
+/* How many drafts the next step can have: as tokens are wanted, as the context and a batch have
+ * room for, and on the page of the next token alone. So drafts take no memory from others. */
+static uint32_t most_drafts(const struct generation *g) {
+    const uint32_t length = rsr_api_sequence_length(g->sequence);
+    const uint32_t mosts[] = {g->options.max_tokens - g->result.tokens - 1, g->context - length - 1,
+                              g->max_batch - 1, g->page_tokens - 1 - length % g->page_tokens};
+    uint32_t most = g->options.speculate;
+    for (uint32_t i = 0; i < sizeof(mosts) / sizeof(mosts[0]); i++)
+        most = mosts[i] < most ? mosts[i] : most;
+    return most;
+}
+
+/* Takes tokens after the rows, as long as each is the draft that the next row was computed
+ * of. The sequence holds what it would hold without drafts, for callbacks and in the end. */
+static rsr_status take_rows(struct generation *g, const struct step *step, bool *goes_on,
+                            rsr_error *err) {
+    const uint32_t length = rsr_api_sequence_length(g->sequence) - (uint32_t)step->n;
+    const bool redoes = step->n_rows > 1 && g->options.logits == NULL;
+    for (uint32_t row = 0;; row++) {
+        rsr_sequence_show(g->sequence, length + 1 + row);
+        rsr_status status = pick_row(g, row, step->n_rows, redoes ? NULL : err);
+        if (status != RSR_OK && redoes) {
+            g->redo = true;
+            return rsr_api_sequence_truncate(g->sequence, length + row, err);
+        }
+        if (status == RSR_OK)
+            status = take_token(g, goes_on, err);
+        if (status != RSR_OK || !*goes_on || row + 1 == step->n_rows ||
+            g->next != step->tokens[row + 1])
+            return status;
+        g->result.accepted++;
+        if (rsr_is_cancelled(g->options.cancel)) {
+            g->redo = true;
+            return RSR_OK;
+        }
+    }
+}
+
+/* Evaluates the next token and drafts after it. What ends a step with drafts is left to one
+ * without them, which fails or is cancelled by itself, or is not. */
+static rsr_status decode_step(struct generation *g, bool *goes_on, rsr_error *err) {
+    uint32_t tokens[1 + RSR_MAX_DRAFTS] = {g->next};
+    const uint32_t most = g->redo ? 0 : most_drafts(g), n_before = g->result.tokens;
+    const uint32_t n_drafts =
+        most > 0 ? rsr_speculation_draft(&g->speculation, most, tokens + 1) : 0;
+    const struct step step = {tokens, 1 + n_drafts, 1 + n_drafts, false};
+    g->redo = false;
+    g->step_ns = 0;
+    rsr_status status = evaluate(g, &step, n_drafts > 0 ? NULL : err);
+    g->result.drafted += n_drafts;
+    if (status == RSR_OK) {
+        status = take_rows(g, &step, goes_on, err);
+    } else if (n_drafts > 0 && status != RSR_ERR_STOPPED) {
+        g->redo = true;
+        status = RSR_OK;
+    }
+    if (g->options.speculate > 0)
+        rsr_speculation_took(&g->speculation, n_drafts, g->result.tokens - n_before, g->step_ns);
+    return status;
+}
+
+static rsr_status begin_speculation(struct generation *g, rsr_error *err) {
+    const uint32_t length = rsr_api_sequence_length(g->sequence), left = g->context - length;
+    const uint32_t n_new = g->options.max_tokens < left ? g->options.max_tokens : left;
+    return g->options.speculate == 0 ? RSR_OK
+                                     : rsr_speculation_begin(&g->speculation, g->options.speculate,
+                                                             rsr_api_sequence_tokens(g->sequence),
+                                                             length, length + n_new + 1, err);
+}
+
 static rsr_status decode(struct generation *g, rsr_error *err) {
     rsr_generate_result *r = &g->result;
     uint64_t begin = rsr_now_ns();
-    if (g->model->text) {
-        rsr_status status =
-            rsr_text_stream_continue(&g->detokenizer, rsr_api_sequence_tokens(g->sequence),
-                                     rsr_api_sequence_length(g->sequence), err);
-        if (status != RSR_OK)
-            return status;
-    }
+    rsr_status status = begin_speculation(g, err);
+    if (status == RSR_OK && g->model->text)
+        status = rsr_text_stream_continue(&g->detokenizer, rsr_api_sequence_tokens(g->sequence),
+                                          rsr_api_sequence_length(g->sequence), err);
     bool goes_on = true;
-    rsr_status status = take_token(g, &goes_on, err);
-    while (status == RSR_OK && goes_on) {
-        const uint32_t token = g->next;
-        status = evaluate(g, &token, 1, false, err);
-        if (status == RSR_OK)
-            status = take_token(g, &goes_on, err);
-    }
+    if (status == RSR_OK)
+        status = take_token(g, &goes_on, err);
+    while (status == RSR_OK && goes_on)
+        status = decode_step(g, &goes_on, err);
     r->decode_ns = rsr_now_ns() - begin;
+    r->saved_ns = (int64_t)g->speculation.gate.saved_ns;
     return status;
 }
 
@@ -278,6 +406,17 @@ static rsr_status check_stop_strings(const struct generation *g, rsr_error *err)
             return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: stop string %u is %s", i,
                             g->options.stop_strings[i] ? "empty" : "NULL");
     return n > 0 ? rsr_check_tokenizer(g->model, err) : RSR_OK;
+}
+
+static rsr_status check_speculate(const struct generation *g, rsr_error *err) {
+    if (g->options.speculate > RSR_MAX_DRAFTS)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: speculate %u is more than %d",
+                        g->options.speculate, RSR_MAX_DRAFTS);
+    if (g->options.speculate > 0 && rsr_engine_has_probe(g->engine))
+        return rsr_fail(
+            err, RSR_ERR_ARGUMENT,
+            "rsr_generate: speculate is not 0, and the engine's probe would see drafts");
+    return RSR_OK;
 }
 
 static rsr_status check_top_logprobs(const struct generation *g, rsr_error *err) {
@@ -307,6 +446,8 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
     if (status != RSR_OK)
         return rsr_fail(err, status, "rsr_generate: the engine is of another process");
     g->context = info.context;
+    g->max_batch = info.max_batch;
+    g->page_tokens = info.kv_page_tokens;
     g->model = rsr_engine_model(g->engine);
     if (g->model->module->hyper.pooling != RSR_POOLING_NONE)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
@@ -315,7 +456,9 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
         rsr_text_stream_begin(&g->detokenizer, g->model, true, false);
     g->stop.strings = g->options.stop_strings;
     g->stop.n = g->options.n_stop_strings;
-    status = check_top_logprobs(g, err);
+    status = check_speculate(g, err);
+    if (status == RSR_OK)
+        status = check_top_logprobs(g, err);
     return status == RSR_OK ? check_stop_strings(g, err) : status;
 }
 
@@ -343,6 +486,7 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
     }
     if (status == RSR_OK && result)
         status = rsr_write_info(result, &g.result, sizeof(g.result), err);
+    rsr_speculation_end(&g.speculation);
     rsr_text_stream_free(&g.detokenizer);
     rsr_bytes_free(&g.stop.held);
     rsr_bytes_free(&g.text);

@@ -136,6 +136,10 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }
 
+bool rsr_engine_has_probe(const rsr_engine *engine) {
+    return engine->probe != NULL;
+}
+
 const rsr_model *rsr_engine_model(const rsr_engine *engine) {
     return engine->model;
 }

@@ -152,6 +152,12 @@ rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rs
     return status;
 }
 
+void rsr_sequence_show(rsr_sequence *sequence, uint32_t length) {
+    pthread_mutex_lock(&sequence->engine->lock);
+    sequence->length = length;
+    pthread_mutex_unlock(&sequence->engine->lock);
+}
+
 /* Shares the full pages and copies the open one, with the turn and the lock. On failure nothing is
  * shared. */
 static rsr_status copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from,
