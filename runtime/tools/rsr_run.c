@@ -119,11 +119,23 @@ static void print_threads(const struct run_session *session) {
                 info.n_step_threads, info.n_threads);
 }
 
+/* How many times as fast as without drafts. */
+static double draft_gain(const rsr_generate_result *r) {
+    return r->decode_ns > 0 ? 1 + (double)r->saved_ns / (double)r->decode_ns : 1;
+}
+
+static void print_drafts(const struct run_session *session, const rsr_generate_result *r) {
+    if (session->options->speculate > 0)
+        fprintf(stderr, "; drafted %u tokens, %u right: %.2f times as fast", r->drafted,
+                r->accepted, draft_gain(r));
+}
+
 void run_print_summary(const struct run_session *session, const rsr_generate_result *r) {
     hide_progress();
     fprintf(stderr, "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s",
             r->prompt_tokens, tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
             decode_speed(r), stop_name(session, r));
+    print_drafts(session, r);
     print_threads(session);
     fputc('\n', stderr);
     run_constraint_warn(session->constraint);
@@ -242,6 +254,7 @@ rsr_generate_options run_generate_options(struct run_session *session) {
     options.stop_strings = o->stops.data;
     options.n_stop_strings = o->stops.n;
     options.cancel = &run_cancel;
+    options.speculate = o->speculate;
     if (isatty(STDERR_FILENO))
         options.progress = show_progress;
     return options;
@@ -285,6 +298,11 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
                         json_real(tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
     json_object_set_new(root, "stop_reason", json_string(stop_name(session, r)));
+    if (session->options->speculate > 0)
+        json_object_set_new(root, "speculation",
+                            json_pack("{s:I, s:I, s:f}", "drafted", (json_int_t)r->drafted,
+                                      "accepted", (json_int_t)r->accepted, "speedup",
+                                      draft_gain(r)));
     json_t *sampling = rsr_report_sampling_json(&session->sampling);
     if (session->sampling.seed <= INT64_MAX) /* jansson has no larger integers */
         json_object_set_new(sampling, "seed", json_integer((json_int_t)session->sampling.seed));

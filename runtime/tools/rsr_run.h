@@ -43,6 +43,7 @@ struct run_options {
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
     uint32_t logprobs; /* --logprobs=N: N + 1 */
+    uint32_t speculate;
     rsr_logit_bias biases[RUN_MAX_TEXTS];
     uint32_t n_biases;
     rsr_sampling sampling; /* run_no_sampling() if no option was given */

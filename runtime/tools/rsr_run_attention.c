@@ -191,6 +191,10 @@ bool run_trace_check(const struct run_options *o) {
         run_fail("--dump-qkv needs the name of a file");
         return false;
     }
+    if (o->speculate > 0) { /* drafts have queries, too */
+        run_fail("--dump-qkv and --speculate exclude each other");
+        return false;
+    }
     const bool exists = stat(o->qkv_file, &info) == 0;
     if (exists && (run_is_file(&info, o->model) || run_is_file(&info, o->prompt_file))) {
         run_fail("--dump-qkv would replace %s, which this run reads", o->qkv_file);

@@ -99,6 +99,9 @@ static const struct option options_table[] = {
      "16"},
     {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
      "seed of the sampling noise; -1: a new one every time (0)"},
+    {"--speculate", "N", VALUE_COUNT, FIELD(speculate), TEXT_MODES, RUN_NONE, 0, RSR_MAX_DRAFTS,
+     "guess up to N tokens a step from what the text says already, where that is faster; the text "
+     "stays as it is (0)"},
     {"--save-kv", "FILE", VALUE_TEXT, FIELD(save_kv), TEXT_MODES, RUN_NONE, 0, 0,
      "write the keys and values of all tokens at the end, for --load-kv"},
     {"--load-kv", "FILE", VALUE_TEXT, FIELD(load_kv), TEXT_MODES, RUN_NONE, 0, 0,
