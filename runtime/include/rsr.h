@@ -857,15 +857,16 @@ typedef struct rsr_generate_options {
                             `logits` changes any */
     uint8_t reserved[7]; /* 0; a runtime that is too old for the members above refuses bytes that
                             are set */
-    uint32_t speculate;  /* draft at most so many tokens a step (at most RSR_MAX_DRAFTS); 0: none. A
-                            draft is what followed the text's last tokens where they stood before,
-                            in the prompt or in what was generated. A step evaluates it together
-                            with the next token. Those tokens of it that would have been picked are
-                            delivered one by one; the sequence forgets the others. Drafts are made
-                            only where measured times say that they pay. No token, text or
-                            log-probability depends on them, and callbacks find the sequence as it
-                            is without them; the engine's statistics count them. An engine with a
-                            probe refuses this option, since the probe would see drafts */
+    uint32_t speculate;  /* largest number of tokens drafted in a step, at most RSR_MAX_DRAFTS; 0:
+                            no drafts. Drafts are the tokens that came after an earlier occurrence
+                            of the text's last tokens, in the prompt or in the generated text. One
+                            step evaluates them together with the next token. The drafts that
+                            sampling picks as well are delivered one by one; the sequence forgets
+                            the others. Tokens are drafted only while measured times say that drafts
+                            pay. No token, text or log-probability depends on drafts, and callbacks
+                            find the sequence as it is without them; the engine's statistics count
+                            them. An engine with a probe refuses this option, because the probe
+                            would see drafts */
     uint8_t reserved_too[4];
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                  \
