@@ -246,8 +246,7 @@ class Declarations:
             self.refuse(f"#define {name}")
         if body == f"RSR_SIZED ( {struct} )":
             return struct, [f"c.sizeof({struct})"]
-        body = re.sub(rf"^{{ (.*?)(, {{ 0 }} )?}}$", r"\1", body)  # what is left out is 0
-        values = body.split(" , ")
+        values = body.removeprefix("{ ").removesuffix(" }").split(" , ")
         if len(values) > len(fields):
             self.refuse(f"#define {name}")
         return struct, [self.value(value.strip(), kind) for value, (_, kind) in zip(values, fields)]
@@ -262,6 +261,8 @@ class Declarations:
             return text.removesuffix("f")
         if text in self.initialisers:
             return f"{text}()"
+        if text == "{ 0 }":
+            return f"({kind})()"  # an array of zeros
         words = {"NULL": f"{kind}()" if kind in self.callbacks else "None", "true": "True", "false": "False"}
         return words.get(text) or self.refuse(repr(text))
 

@@ -54,8 +54,8 @@ RSR_INLINE void store(float *p, rsr_vf x) {
     memcpy(p, &x, sizeof(x));
 }
 
-/* to[n_rows][n] = elements [d, d + n) of rows, in float32. Float32 is copied, too: all types then go
- * through the same code. */
+/* to[n_rows][n] = elements [d, d + n) of rows, in float32. Float32 is copied, too, so that one code
+ * serves all types. */
 RSR_INLINE void widen(float *to, const void *rows, enum rsr_kv_type type, uint32_t row_floats,
                       uint32_t n_rows, uint32_t d, uint32_t n) {
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
