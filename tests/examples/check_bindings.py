@@ -75,8 +75,8 @@ def layouts():
 def spelt(kind):
     """A ctypes type in C++, without const, blanks and names of enums."""
     simple = {None: "void", c.c_void_p: "void*", c.c_char_p: "char*", c.c_char: "char", c.c_bool: "bool",
-              c.c_uint8: "unsignedchar", c.c_uint32: "unsignedint", c.c_uint64: "unsignedlong", c.c_float: "float",
-              c.c_double: "double"}
+              c.c_uint8: "unsignedchar", c.c_uint32: "unsignedint", c.c_uint64: "unsignedlong", c.c_int64: "long",
+              c.c_float: "float", c.c_double: "double"}
     if kind in simple:
         return simple[kind]
     if hasattr(kind, "_argtypes_"):
@@ -100,7 +100,7 @@ def types():
 
     def without_words(line):
         what, pretty = line.split(": ", 1)
-        pretty = re.search(r"\bT = (.*)\]", pretty)[1].replace("long unsigned int", "unsigned long")
+        pretty = re.search(r"\bT = (.*)\]", pretty)[1].replace("long unsigned int", "unsigned long").replace("long int", "long")
         pretty = enums.sub("unsigned int", re.sub(r"\bconst\b", "", pretty))
         return f"{what}: {pretty}".replace(" ", "").replace(":", ": ")
 
