@@ -179,9 +179,9 @@ static void test_refusals(void) {
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     rsr_engine *engine = fake_engine(model, 1, 8, CONTEXT);
     refuse(engine, (rsr_logprobs){2, 1, 0, results}, false, "logprobs 1: entry 2 is not in");
-    refuse(engine, (rsr_logprobs){0, 1, 0, results}, false, "logprobs 1: entry 0 is not behind");
+    refuse(engine, (rsr_logprobs){0, 1, 0, results}, false, "logprobs 1: entry 0 is not after");
     refuse(engine, (rsr_logprobs){1, VOCAB, 0, results}, false, "token 1100 is outside");
-    refuse(engine, (rsr_logprobs){1, UINT32_MAX, 0, results}, false, "nothing is picked behind");
+    refuse(engine, (rsr_logprobs){1, UINT32_MAX, 0, results}, false, "nothing is picked after");
     refuse(engine, (rsr_logprobs){1, 1, 1025, results}, false, "n_top 1025 is more than 1024");
     refuse(engine, (rsr_logprobs){1, 1, 0, NULL}, false, "results is NULL");
     refuse(engine, (rsr_logprobs){1, 1, 0, results}, true, "no token has a probability");
