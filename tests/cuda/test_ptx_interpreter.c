@@ -178,7 +178,12 @@ static const struct {
     {"st.shared.u32 [%r1], %r0;", "a race: written without a barrier after the write", 1, 32},
     {"mov.u32 %r4, %ctaid.x; @%p0 st.global.u32 [%d0], %r4;", "a race: written", 2, 32},
     {"@%p0 ld.global.u32 %r9, [%d0]; @%p0 st.global.u32 [%d0], 9;", "a race", 2, 32},
+    {"mov.u32 %r4, %ctaid.x; setp.eq.s32 %p1, %r4, 1; and.pred %p1, %p1, %p0;\n"
+     "@%p0 ld.global.u32 %r9, [%d0]; bar.sync 0; @%p1 st.global.u32 [%d0], 9;",
+     "a race", 2, 32},
     {"atom.global.add.u32 %r9, [%d0], 1; ld.global.u32 %r9, [%d0];", "a race: read", 1, 32},
+    {"ld.global.u32 %r9, [%d0]; @%p0 red.global.add.u32 [%d0], 1;",
+     "a race: written without a barrier after the read", 1, 32},
     {"@%p0 bra $L; bar.sync 0; $L: ret;", "lanes of warp 0 wait for others that never come", 1, 32},
     {"setp.lt.u32 %p1, %r0, 32; @%p1 bar.sync 0;", "does not come to this barrier", 1, 64},
     {"setp.lt.u32 %p1, %r0, 32; @%p1 bra $L; bar.sync 0; ret; $L: bar.sync 0;",
@@ -256,6 +261,7 @@ static void test_refusals(void) {
         {"@%r0 ret;", "'%r0' is no predicate"},
         {".shared .b8 large[48000]; .shared .b8 more[2000];",
          "at most 49152 bytes of shared memory"},
+        {"mov.b64 %d3, 18446744073709551616;", "operand 2 is no value of the type"},
         {"{ ret;", "the text ends within k"},
     };
     uint32_t words[WORDS];

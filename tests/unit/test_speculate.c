@@ -281,6 +281,7 @@ static void test_property(rsr_engine *const *engines, uint32_t n_engines) {
     static struct record plain, drafted;
     static struct trial trial;
     uint32_t text[2 * CONTEXT], reasons[RSR_STOP_CANCELLED + 1] = {0}, n_failed = 0;
+    uint32_t n_drafts = 0, n_accepted = 0;
     for (uint32_t i = 0; i < N_TRIALS && check_failures == 0; i++) {
         choose(&trial, engines, n_engines);
         const uint32_t n_free = free_tokens(trial.engine);
@@ -300,12 +301,15 @@ static void test_property(rsr_engine *const *engines, uint32_t n_engines) {
             CHECK(drafted.result.accepted <= oracle.n_drafts);
             CHECK(drafted.result.accepted >= oracle.n_taken);
             reasons[drafted.result.stop_reason]++;
+            n_drafts += drafted.result.drafted;
+            n_accepted += drafted.result.accepted;
         } else {
             n_failed++;
         }
         CHECK_INT(free_tokens(trial.engine), n_free);
     }
     CHECK(n_failed > N_TRIALS / 50); /* every token ruled out */
+    CHECK(n_drafts > N_TRIALS && n_accepted > N_TRIALS / 2 && n_accepted < n_drafts);
     for (uint32_t i = 0; i <= RSR_STOP_CANCELLED; i++)
         CHECK((reasons[i] > 0) == (i != RSR_STOP_STRING)); /* of text: tests/run */
 }

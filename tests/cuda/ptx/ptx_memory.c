@@ -15,9 +15,10 @@
 #define GAP 4096u               /* between regions of global memory, nothing */
 #define TRACED_READS (1u << 20) /* bytes of a region beyond which reads are not traced: weights */
 
-/* Readers: a thread plus 1, or several of a warp, or of a block. */
-#define SEVERAL_OF_WARP 0x80000000u
-#define SEVERAL_OF_BLOCK 0xc0000000u
+/* Readers: a thread plus 1, or several of a warp, of a block, or of blocks. */
+#define SEVERAL_OF_WARP 0x40000000u
+#define SEVERAL_OF_BLOCK 0x80000000u
+#define SEVERAL_BLOCKS 0xc0000000u
 #define ATOMIC 0x80000000u /* of writers */
 #define THREAD 0x3fffffffu
 
@@ -125,12 +126,13 @@ bool ptx_download(struct ptx_memory *memory, void *to, uint64_t address, uint64_
 /* ---- who touched a byte ---------------------------------------------------------------------- */
 
 /* Is what thread `other` of the grid did at `time` ordered before the access? `several`: it stands
- * for more threads, of its warp or of its block. */
+ * for more threads, of its warp, of its block or of other blocks, too. */
 static bool is_ordered(const struct ptx_access *access, uint32_t other, uint32_t time,
                        uint32_t several) {
     if (time < access->start)
         return true;
-    if (other / PTX_BLOCK_THREADS != access->thread / PTX_BLOCK_THREADS)
+    if (several == SEVERAL_BLOCKS ||
+        other / PTX_BLOCK_THREADS != access->thread / PTX_BLOCK_THREADS)
         return false;
     if (time < access->block_time || (several == 0 && other == access->thread))
         return true;
@@ -157,6 +159,9 @@ static void note_reader(const struct ptx_memory *memory, const struct ptx_access
         return; /* no time has passed, so it is the same block */
     if (reader_is_ordered(access, trace))
         trace->reader = self;
+    else if (trace->reader >= SEVERAL_BLOCKS ||
+             other / PTX_BLOCK_THREADS != access->thread / PTX_BLOCK_THREADS)
+        trace->reader = self | SEVERAL_BLOCKS;
     else if (trace->reader < SEVERAL_OF_BLOCK && other / PTX_LANES == access->thread / PTX_LANES)
         trace->reader = self | SEVERAL_OF_WARP;
     else
@@ -210,7 +215,8 @@ const uint8_t *ptx_read(const struct ptx_memory *memory, struct ptx_region *regi
                     trace->writer & THREAD);
             return NULL;
         }
-        note_reader(memory, access, trace);
+        if (!access->atomic) /* an atomic is a writer, too */
+            note_reader(memory, access, trace);
     }
     return region->bytes + at;
 }
@@ -229,7 +235,7 @@ bool ptx_write(const struct ptx_memory *memory, struct ptx_region *region,
         if (!agrees && !writer_is_ordered(access, trace))
             return explain(access, text, "a race: written without a barrier after the write of",
                            trace->writer & THREAD);
-        if (!access->atomic && !reader_is_ordered(access, trace))
+        if (!reader_is_ordered(access, trace))
             return explain(access, text, "a race: written without a barrier after the read of",
                            trace->reader & THREAD);
         trace->writer = (access->thread + 1) | (access->atomic ? ATOMIC : 0);

@@ -1,6 +1,7 @@
 /* ptx_parse.c - text to kernels: declarations, statements, operands, labels. */
 #include "ptx_parse.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,8 +90,9 @@ static bool read_integer(const char *word, uint64_t *value) {
         return false;
     const int base = word[0] != '0' ? 10 : word[1] == 'x' || word[1] == 'X' ? 16 : 8;
     char *end;
+    errno = 0;
     *value = strtoull(word, &end, base);
-    return *end == '\0' || strcmp(end, "U") == 0;
+    return errno == 0 && (*end == '\0' || strcmp(end, "U") == 0);
 }
 
 static bool take_number(struct ptx_parser *p, uint64_t most, uint32_t *out) {
@@ -475,8 +477,10 @@ static bool parse_tuning(struct ptx_parser *p) {
     while (peek(p) == '.') {
         const char *word = take_word(p);
         uint32_t sizes[3] = {1, 1, 1}, n = 0;
+        if (word == NULL)
+            return false;
         do
-            if (word == NULL || n == 3 || !take_number(p, 1u << 16, &sizes[n++]))
+            if (n == 3 || !take_number(p, 1u << 16, &sizes[n++]))
                 return ptx_refuse(p, "%s: one to three numbers expected", word);
         while (accept(p, ','));
         if (strcmp(word, ".maxntid") == 0 || strcmp(word, ".reqntid") == 0) {
