@@ -867,7 +867,7 @@ typedef struct rsr_generate_options {
                             find the sequence as it is without them; the engine's statistics count
                             them. An engine with a probe refuses this option, because the probe
                             would see drafts */
-    uint8_t reserved_too[4];
+    uint8_t unread[4];   /* 0; fills the struct up. No runtime reads it: no member may go here */
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                  \
     {                                                                                              \
