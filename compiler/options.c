@@ -290,7 +290,7 @@ static const char *allowed(struct parser *p, const struct option *option) {
         rsrc_buffer_printf(&text, "%sa number from %u to %u", option->n_words != 0 ? " or " : "",
                            option->min, option->max);
     else if (option->set == set_size)
-        rsrc_buffer_puts(&text, "a number of bytes, with K, M or G behind it if need be");
+        rsrc_buffer_puts(&text, "a number of bytes, optionally followed by K, M or G");
     else if (option->set == set_words)
         rsrc_buffer_puts(&text, ", or several with commas");
     else if (takes_optional(option) && option->n_words == 0)

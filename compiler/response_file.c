@@ -57,7 +57,7 @@ static enum rsrc_status read_word(struct rsrc_diag *diag, const char *file, uint
     for (; c < end && (quote != '\0' || !is_space(*c)); c++) {
         *line += *c == '\n';
         if (*c == '\0')
-            return fail(diag, file, *line, "holds a NUL byte: this is no text");
+            return fail(diag, file, *line, "holds a NUL byte: this is not a text file");
         if (*c == '\\' && c + 1 < end && c[1] != '\0') {
             c++;
             *line += *c == '\n';

@@ -89,13 +89,13 @@ static void hash_bytes(const void *bytes, size_t n_bytes, uint8_t out[16]) {
 static const char *find_damage(const struct rsrc_cache_key *key, const struct rsrc_buffer *file) {
     struct header header;
     if (file->size_bytes == 0)
-        return "it is no file that can be read, or an empty one";
+        return "it cannot be read, or is empty";
     if (file->size_bytes < sizeof(header))
         return "it is cut";
     memcpy(&header, file->data, sizeof(header));
     if (memcmp(header.magic, MAGIC, sizeof(MAGIC)) != 0 ||
         memcmp(header.key, key->bytes, sizeof(header.key)) != 0)
-        return "it is no entry of that name";
+        return "it is not an entry of that name";
     if (header.size_bytes != file->size_bytes - sizeof(header))
         return "it is cut";
     uint8_t hash[16];

@@ -59,7 +59,7 @@ static enum rsrc_status find_target(const struct rsrc_input_set *in,
             return RSRC_OK;
         }
     return rsrc_refuse(in->run->diag, "plan-target", &place, "name its target with --target",
-                       "the plan is for '%s', which is no target of this compilation",
+                       "the plan is for '%s', which is not a target of this compilation",
                        plan->plan.target);
 }
 

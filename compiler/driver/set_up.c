@@ -127,7 +127,7 @@ static enum rsrc_status check_measured(const struct rsrc_run *run) {
     if (given == NULL || rsrc_report_form(options) >= RSRC_REPORT_JSON)
         return RSRC_OK;
     return rsrc_bad_option(run, "ask for --report=html:FILE or --report=json",
-                           "%s: no report that is asked for has it", given->option);
+                           "%s: no requested report shows it", given->option);
 }
 
 /* Finds a pass by its name, or by the text form that it makes. */

@@ -173,10 +173,11 @@ static enum rsrc_status find_target(const struct rsrc_input_set *in,
             return RSRC_OK;
         }
     }
-    return rsrc_refuse(
-        in->run->diag, "kernel-target", &(struct rsrc_place){.file = in->run->options->input},
-        "name its target with --target", "%s is for '%s', which is no target of this compilation",
-        parsed->kernel.symbol, parsed->target);
+    return rsrc_refuse(in->run->diag, "kernel-target",
+                       &(struct rsrc_place){.file = in->run->options->input},
+                       "name its target with --target",
+                       "%s is for '%s', which is not a target of this compilation",
+                       parsed->kernel.symbol, parsed->target);
 }
 
 enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c) {

@@ -32,7 +32,7 @@ struct seal {
 static enum rsrc_status refuse(const struct seal *seal, const char *why) {
     return rsrc_refuse(seal->diag, "link-unsound", &(struct rsrc_place){.file = seal->path},
                        "name another linker with --ld, or free some space",
-                       "what the linker made is no module that can be loaded: %s", why);
+                       "the linker's output is not a loadable module: %s", why);
 }
 
 /* ---- sections -------------------------------------------------------------------------------- */

@@ -36,7 +36,7 @@ const char *rsrc_list_obstacle(const struct rsr_graph *graph, const struct rsr_l
         return NULL;
     if (block->gate.layer == RSR_NO_LAYER || block->gate.norm != RSR_NO_NORM ||
         block->up.norm != RSR_NO_NORM || block->post_norm == RSR_NO_NORM)
-        return "gate and up do not multiply the same activations behind a norm";
+        return "gate and up do not multiply the same activations after a norm";
     if (matrix->n_scales > 1)
         return "every row has a scale";
     if (!is_finite(&graph->norms[block->post_norm], matrix, arena))

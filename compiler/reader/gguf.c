@@ -302,7 +302,7 @@ static enum rsrc_status find_alignment(struct source *source) {
         memcpy(&alignment, value->data, sizeof(alignment));
     if (alignment == 0 || alignment > MAX_ALIGNMENT || (alignment & (alignment - 1)) != 0)
         return refuse(source, value->offset, "gguf-alignment", NULL,
-                      "general.alignment is no power of two from 1 to 65536, stored as u32");
+                      "general.alignment is not a power of two from 1 to 65536, stored as u32");
     source->alignment = alignment;
     return RSRC_OK;
 }
@@ -429,7 +429,7 @@ static enum rsrc_status check_layout(const struct source *source, uint64_t data_
     }
     if (source->size_bytes > at)
         return refuse(source, at, "gguf-trailing", NULL,
-                      rsrc_arena_printf(source->arena, "%" PRIu64 " bytes behind the last tensor",
+                      rsrc_arena_printf(source->arena, "%" PRIu64 " bytes after the last tensor",
                                         source->size_bytes - at));
     return RSRC_OK;
 }

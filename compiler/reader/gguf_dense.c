@@ -88,7 +88,7 @@ static enum rsrc_status expand_blocks(struct rsrc_diag *diag, struct rsrc_arena 
         const float d = load_half(block + type->d_at);
         if (!isfinite(d)) /* else no product is too large */
             return refuse(diag, tensor, i * type->bytes, "tensor-not-finite",
-                          "the scale of a block is no finite number");
+                          "the scale of a block is not a finite number");
         type->expand(block, d, values + i * type->items);
     }
     replace_data(tensor, RSR_DTYPE_F32, values, (uint64_t)n_blocks * type->items * sizeof(*values));
@@ -106,7 +106,7 @@ static enum rsrc_status expand_ternary(struct rsrc_diag *diag, struct rsrc_arena
         const uint16_t d = (uint16_t)(block[0] | block[1] << 8);
         if ((d & 0x7c00) == 0x7c00)
             return refuse(diag, tensor, i * (2 + n_bytes), "tensor-not-finite",
-                          "the scale of a block is no finite number");
+                          "the scale of a block is not a finite number");
         const uint16_t weights[4] = {d != 0 ? d ^ 0x8000 : 0, 0, d, 0};
         for (uint32_t n = 0; n < 4 * n_bytes; n++) {
             const uint32_t code = block[2 + n / 4] >> (2 * (n % 4)) & 3;

@@ -396,8 +396,8 @@ static uint32_t read_token(struct model *model, const char *key) {
     if (rsrc_gguf_number(value, &id) && id >= 0.0 && id < (double)model->config.hyper.vocab &&
         id == floor(id))
         return (uint32_t)id;
-    refuse(model, value, "gguf-token", NULL, "\"%s\" is no id of the vocabulary's %u tokens", key,
-           model->config.hyper.vocab);
+    refuse(model, value, "gguf-token", NULL, "\"%s\" is not an id of the vocabulary's %u tokens",
+           key, model->config.hyper.vocab);
     return RSR_NO_TOKEN;
 }
 

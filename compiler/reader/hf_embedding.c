@@ -98,7 +98,7 @@ enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *a
         status =
             refuse_modules(diag, name, help, "the list is not one of modules that are supported");
     } else if (n == 3 && strcmp(class_of(json_array_get(root, 2)), "Normalize") != 0) {
-        status = refuse_modules(diag, name, help, "the third module is no Normalize");
+        status = refuse_modules(diag, name, help, "the third module is not Normalize");
     } else if (model != NULL && *model != '\0') {
         status = refuse_modules(diag, name, "give that folder's model the modules.json",
                                 "the Transformer is in a folder of its own");

@@ -233,7 +233,7 @@ static enum rsrc_status read_header(struct npy *npy) {
         if (!seen[key])
             return refuse_syntax(npy, rsrc_arena_printf(npy->arena, "the key '%s'", KEYS[key]));
     skip_blanks(npy);
-    return npy->at == npy->end ? RSRC_OK : refuse_syntax(npy, "nothing behind the dictionary");
+    return npy->at == npy->end ? RSRC_OK : refuse_syntax(npy, "nothing after the dictionary");
 }
 
 /* ---- the data -------------------------------------------------------------------------------- */
@@ -252,7 +252,7 @@ static enum rsrc_status find_data(struct npy *npy) {
                                    (unsigned long long)size, (unsigned long long)there));
     if (there > size)
         return refuse(npy, npy->end + size, "npy-trailing", "a file holds one matrix",
-                      rsrc_arena_printf(npy->arena, "%llu bytes behind the matrix",
+                      rsrc_arena_printf(npy->arena, "%llu bytes after the matrix",
                                         (unsigned long long)(there - size)));
     tensor->offset = npy->end;
     tensor->size_bytes = size;

@@ -76,10 +76,11 @@ static enum rsrc_status check_token(const struct beside *beside, const char *key
         return refuse_type(beside, key, token, "a token");
     if (text[0] == '\0' || json_object_get(beside->ids, text) != NULL)
         return RSRC_OK;
-    return refuse(beside, TOKEN_SLUG, SAVE_AGAIN,
-                  rsrc_arena_printf(beside->arena,
-                                    "\"%s\" names '%s', which is no added token of tokenizer.json",
-                                    key, rsrc_quote(beside->arena, text)));
+    return refuse(
+        beside, TOKEN_SLUG, SAVE_AGAIN,
+        rsrc_arena_printf(beside->arena,
+                          "\"%s\" names '%s', which is not an added token of tokenizer.json", key,
+                          rsrc_quote(beside->arena, text)));
 }
 
 /* A list of tokens, or an object of them by name. */

@@ -418,7 +418,7 @@ static enum rsrc_status read_strip(struct rsrc_tokenizer_draft *draft, const jso
     }
     if (!fused || stop != 0) {
         return rsrc_refuse_tokenizer(
-            draft, DECODER, "a Strip that is not behind Fuse, or strips the end, is not supported");
+            draft, DECODER, "a Strip that is not after Fuse, or strips the end, is not supported");
     }
     if (content[0] == '\0' || content[1] != '\0' || (unsigned char)content[0] >= 0x80) {
         return rsrc_refuse_tokenizer(draft, DECODER,

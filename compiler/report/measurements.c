@@ -69,7 +69,7 @@ static enum rsrc_status copy_fields(const struct reading *r, const struct field 
 
 static enum rsrc_status copy_rows(const struct reading *r, const char *key, const json_t *rows) {
     if (!json_is_array(rows) || json_array_size(rows) > MAX_ROWS)
-        return refuse(r, SLUG "-field", "\"%s\" is no list of operations", key);
+        return refuse(r, SLUG "-field", "\"%s\" is not a list of operations", key);
     rsrc_put_key(r->out, key);
     rsrc_buffer_puts(r->out, "[");
     for (size_t i = 0; i < json_array_size(rows); i++) {

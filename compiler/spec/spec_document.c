@@ -355,7 +355,7 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
     struct rsrc_spec_document document = {.file = file, .bytes = bytes, .size_bytes = size_bytes};
     if (size_bytes > MAX_DOCUMENT_BYTES)
         return rsrc_refuse(diag, "spec-too-large", &(struct rsrc_place){.file = file}, NULL,
-                           "the file has more than %u bytes and is no target description",
+                           "the file has more than %u bytes and is not a target description",
                            MAX_DOCUMENT_BYTES);
     struct reader reader = {.diag = diag, .arena = arena, .document = &document};
     if (!yaml_parser_initialize(&reader.yaml))

@@ -268,7 +268,7 @@ def check_compare(reader, results, comparison):
     drop(reader, [["<b>.json", "{"], ["other.json", '{"text": "a"}'], ["empty.json", " "], ["twice.json", '{"floor_tps": 1} x']])
     wait(lambda: reader.text(".error:not([hidden])"), "what is wrong")
     said = reader.text("div.compare .error")[0]
-    check(all(words in said for words in ("<b>.json: is not JSON", "other.json: has an object that is no kernel", "empty.json: is empty",
+    check(all(words in said for words in ("<b>.json: is not JSON", "other.json: has an object that is not a kernel", "empty.json: is empty",
                                           "twice.json: is not JSON")), "what is wrong", said)
     check(reader.text(".files li") == [], "files that are none are listed")
     if results:

@@ -84,7 +84,7 @@ static void test_finite(struct fixture *f) {
 
 static void test_obstacles(struct fixture *f) {
     static const char other_inputs[] =
-        "gate and up do not multiply the same activations behind a norm";
+        "gate and up do not multiply the same activations after a norm";
     f->matrix.n_scales = 2;
     CHECK_STR(obstacle(f), "every row has a scale");
     f->matrix.n_scales = 1;

@@ -96,7 +96,7 @@ static bool check_size(const struct trace *t) {
         __builtin_add_overflow(promised, (uint64_t)TRACE_HEADER_BYTES, &promised))
         return refuse("the trace's header promises more than there can be");
     if (fstat(fileno(t->file), &status) != 0 || !S_ISREG(status.st_mode))
-        return refuse("the trace is no regular file");
+        return refuse("the trace is not a regular file");
     if ((uint64_t)status.st_size == promised)
         return true;
     fprintf(stderr, "rsr-bench: the trace has %llu bytes, its header promises %llu\n",

@@ -60,7 +60,7 @@ static enum rsrc_status add_object(struct comparison *c, const char *path, json_
                            "compare what rsr-bench kernel, model and attention --json and "
                            "rsrc --report=json print, but not kernel --tokens",
                            kind == NULL
-                               ? "has an object that is no kernel, model, attention or report"
+                               ? "has an object that is not a kernel, model, attention or report"
                                : "has more objects than a page can show");
     drop_pictures(object);
     char *text = json_dumps(object, JSON_COMPACT);

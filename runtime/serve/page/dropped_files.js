@@ -29,7 +29,7 @@ function resultsOf(file, text) {
         const kind = data && Object.keys(RESULT_KEYS).find(key => RESULT_KEYS[key] in data);
         if (!kind || results.length >= MAX_RESULTS)
             throw new Error(`${file}: ${!data ? 'is not JSON' : !kind
-                ? 'has an object that is no kernel, model, attention or report'
+                ? 'has an object that is not a kernel, model, attention or report'
                 : 'has more objects than a page can show'}. Compare what rsr-bench kernel, model and attention --json and ` +
                 'rsrc --report=json print.');
         results.push({file, kind, data});
