@@ -64,7 +64,7 @@ static uint32_t top_logprobs(const struct serve_generation *g) {
     return g->job->n_top_logprobs;
 }
 
-/* What may follow, from now on. False: nothing may, or the error. */
+/* Sets which tokens may follow. False: none may, or there is an error. */
 static bool allow(struct serve_generation *g, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
     const rsr_status status =
@@ -270,7 +270,7 @@ static bool publish(struct serve_generation *g, uint32_t token, enum serve_finis
     return ok || no_memory(error);
 }
 
-/* Whether the constrained text goes on behind the token. */
+/* Whether the constrained text goes on after the token. */
 static bool advance(struct serve_generation *g, uint32_t token, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
     if (rsr_constrained_advance(g->constrained, token, &err) != RSR_OK)

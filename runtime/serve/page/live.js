@@ -67,14 +67,14 @@ function timeDrawing(lines, least, width, label, format) {
 
 const rates = name => samples => samples.map((_, i) => rateOf(samples, i, name, 2));
 const gauges = name => samples => samples.map(sample => valueOf(sample, name));
-/* Of the last ten seconds. */
+/* Quantiles of the last ten seconds. */
 const quantiles = (name, share) => samples =>
     samples.map((sample, i) => quantileBetween(samples[Math.max(0, i - 10)], sample, name, share));
 const shares = (part, whole) => samples => samples.map(sample => {
     const all = valueOf(sample, whole);
     return all > 0 ? valueOf(sample, part) / all : null;
 });
-/* Of the last ten seconds, too. */
+/* A rate as a share of another rate, over the last ten seconds. */
 const rateShares = (part, whole) => samples => samples.map((_, i) => {
     const all = rateOf(samples, i, whole, 10);
     return all > 0 ? rateOf(samples, i, part, 10) / all : null;

@@ -98,7 +98,7 @@ static void ask_rows(struct generation *g, const struct step *step, rsr_batch_en
     }
 }
 
-/* Evaluates entries of tokens that are appended. */
+/* Evaluates the entries of appended tokens. */
 static rsr_status evaluate_entries(struct generation *g, const struct step *step,
                                    rsr_batch_entry *entries, rsr_batch *batch, rsr_error *err) {
     rsr_pick picks[1 + RSR_MAX_DRAFTS];
@@ -114,7 +114,7 @@ static rsr_status evaluate_entries(struct generation *g, const struct step *step
     const uint64_t begin = rsr_now_ns();
     const rsr_status status = rsr_api_eval(g->engine, batch, &failure);
     g->step_ns += rsr_now_ns() - begin;
-    /* To be stopped is no failure of a generation, and leaves err alone. */
+    /* A stopped generation has not failed: err does not change. */
     return status == RSR_OK || status == RSR_ERR_STOPPED
                ? status
                : rsr_fail(err, status, "%s", failure.message);
@@ -176,7 +176,7 @@ static rsr_status pick_row(struct generation *g, uint32_t row, uint32_t n_rows, 
 
 /* ---- Prompt ---------------------------------------------------------------------------------- */
 
-/* Room for log-probabilities, and logits, of a prompt of n tokens. */
+/* Makes room for log-probabilities and logits of a prompt of n tokens. */
 static rsr_status reserve_logits(struct generation *g, size_t n, rsr_error *err) {
     const size_t vocab = g->model->module->hyper.vocab, n_rows = 1 + g->options.speculate;
     const size_t n_told = g->options.prompt_token && n > n_rows ? n : n_rows;
@@ -190,7 +190,7 @@ static rsr_status reserve_logits(struct generation *g, size_t n, rsr_error *err)
     return (g->options.logprobs && !g->logprobs) || (reads && !g->logits) ? no_memory(err) : RSR_OK;
 }
 
-/* Tells the caller of the prompt's tokens. */
+/* Reports the prompt's tokens to the caller. */
 static rsr_status deliver_prompt(const struct generation *g, const uint32_t *tokens, size_t n) {
     for (size_t i = 0; i < n && g->options.prompt_token; i++) {
         const bool has_logprobs = g->logprobs != NULL && i > 0;
@@ -271,7 +271,7 @@ static rsr_status take_text(struct generation *g, uint32_t token, bool stop, boo
     return status;
 }
 
-/* Hands one token to the caller. False: the callback wants to stop. */
+/* Gives one token to the callback. False: the callback wants to stop. */
 static bool deliver(struct generation *g, uint32_t token) {
     rsr_generated generated = {.size_bytes = sizeof(generated),
                                .token = token,

@@ -34,7 +34,7 @@ static uint32_t group_heads(const struct rsr_hyper *hyper) {
     return hyper->n_heads / hyper->n_kv_heads;
 }
 
-/* Rows of a worker's page_out. */
+/* How many rows a worker's page_out has. */
 static size_t kept_rows(const struct rsr_crew *crew) {
     const size_t group = group_heads(&crew->model->module->hyper);
     return crew->n_workers > 1 ? group * rsr_pages_of(crew->engine->info.context) : 0;
@@ -182,12 +182,12 @@ static void start_row(const struct attend_scratch *s, size_t row, uint32_t row_f
                                              &s->states[row]};
 }
 
-/* A unit's first query head at its first token. */
+/* Where the unit's first query head is at its first token. */
 static size_t head_offset(const struct rsr_hyper *hyper, const struct unit *unit) {
     return (size_t)unit->kv_head * group_heads(hyper) * hyper->head_dim;
 }
 
-/* Brings the unit's queries in. */
+/* Loads the unit's queries into the scratch. */
 static void start_unit(const struct rsr_crew *crew, const struct unit *unit,
                        const struct attend_scratch *s, const struct rsr_attention_call *call) {
     const struct rsr_hyper *hyper = &crew->model->module->hyper;
@@ -244,7 +244,7 @@ struct pages {
     uint64_t begin, end;
 };
 
-/* Those that the run sees. */
+/* The pages that the run sees. */
 static struct pages pages_of_run(const struct rsr_crew *crew, struct rsr_run run, uint32_t window) {
     const uint32_t *positions = crew->chunk->positions + run.first_token;
     return (struct pages){rsr_first_seen(positions[0], window) / RSR_PAGE_TOKENS,
@@ -261,7 +261,7 @@ static void count_bytes(const struct rsr_crew *crew, const struct unit *unit, ui
                                    2 * crew->kv.format.row_bytes;
 }
 
-/* One after another, merged as they come. */
+/* Attends to pages one after another, and merges each result at once. */
 static void attend_pages(const struct rsr_crew *crew, const struct unit *unit,
                          const struct attend_scratch *s, uint32_t worker, struct pages pages) {
     for (uint64_t page = pages.begin; page < pages.end; page++)
@@ -301,7 +301,7 @@ static struct pages span_of(const struct rsr_crew *crew, uint64_t n_all, uint32_
     return (struct pages){n_all * share / crew->n_workers, n_all * (share + 1) / crew->n_workers};
 }
 
-/* The share that has the unit's first page. */
+/* Returns the share that has the unit's first page. */
 static uint32_t first_share(const struct cut *cut) {
     uint32_t share = (uint32_t)(cut->at * cut->crew->n_workers / cut->n_all);
     while (span_of(cut->crew, cut->n_all, share).end <= cut->at)
@@ -427,7 +427,7 @@ static void attend_span(const struct rsr_crew *crew, const struct rsr_attention_
         attend_run(crew, call, crew->chunk->runs[r], span, n_all, &at);
 }
 
-/* Fewer take less time than sharing them out. */
+/* Fewer pages take less time than sharing them out. */
 #define PAGES_TO_SHARE 32u
 
 void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {

@@ -60,7 +60,7 @@ static rsr_status louver_begin(struct rsr_crew *crew, rsr_error *err) {
     return RSR_OK;
 }
 
-/* No token can see as many keys as the index takes. */
+/* Whether no token can see enough keys for the index. */
 static bool is_never_used(const struct rsr_crew *crew) {
     return crew->engine->info.context < crew->attention_options.min_keys;
 }
@@ -94,7 +94,7 @@ static void *pass_memory(const struct rsr_crew *crew, uint32_t worker) {
  * steps take fewer workers than there are. */
 #define LEAST_TEAM 4u
 
-/* Or that of dense attention, below min_keys. */
+/* Below min_keys, dense attention uses the scratch. */
 static uint64_t louver_scratch_bytes(const struct rsr_crew *crew) {
     const uint64_t dense = rsr_attention_dense.scratch_bytes(crew);
     if (is_never_used(crew))
@@ -150,7 +150,7 @@ static struct louver_page view_page(const struct call *call, const struct rsr_se
     };
 }
 
-/* What a token sees. Returns the number of pages. */
+/* Views the pages that a token sees. Returns their number. */
 static uint32_t view_pages(const struct call *call, uint32_t token, uint32_t kv_head,
                            struct louver_page *pages) {
     const uint32_t position = call->crew->chunk->positions[token];

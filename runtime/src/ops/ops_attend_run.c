@@ -93,7 +93,7 @@ RSR_INLINE void sum_chains(rsr_vf (*sums)[TILE], const float *q, const float *k,
     memcpy(sums, acc, sizeof(acc));
 }
 
-/* Parts l and l + 8, added up. */
+/* Adds partial sums l and l + 8. */
 RSR_INLINE void sum_parts(rsr_vf *sum, const float *q, const float *k, size_t row_floats,
                           uint32_t n_vectors, uint32_t n_keys) {
     rsr_vf parts[2][TILE];
@@ -194,7 +194,7 @@ static void weigh_lanes(struct lanes *b, uint32_t lane) {
     store(b->sum + lane, (quad[0] + quad[1]) + (quad[2] + quad[3]));
 }
 
-/* States become what they are after the page. */
+/* Brings the states to what they are after the page. */
 static void weigh(struct lanes *b) {
     for (uint32_t h = 0; h < b->n_heads; h += RSR_NATIVE)
         weigh_lanes(b, h);
