@@ -145,7 +145,8 @@ void rsrc_release_pages(const void *bytes, uint64_t size_bytes) {
 bool rsrc_next_piece(struct rsrc_pieces *pieces) {
     if (pieces->is_mapped)
         rsrc_release_pages(pieces->bytes, pieces->n_bytes);
-    pieces->bytes += pieces->n_bytes;
+    if (pieces->n_bytes != 0) /* without bytes there may be no address to add to, either */
+        pieces->bytes += pieces->n_bytes;
     pieces->left -= pieces->n_bytes;
     pieces->n_bytes = pieces->left < RSRC_PIECE_BYTES ? (size_t)pieces->left : RSRC_PIECE_BYTES;
     return pieces->n_bytes != 0;
