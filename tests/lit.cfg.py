@@ -33,8 +33,11 @@ config.test_format = lit.formats.ShTest(
 tools = [os.path.join(config.build_dir, "bin"), config.llvm_tools_dir]
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")])
 # Tests behave the same whatever the caller's environment says.
-for name in ("RSRC_CC", "RSRC_LD", "NO_COLOR", "CUDA_HOME"):
+for name in ("RSRC_CC", "RSRC_LD", "RSRC_TEST_LONG", "NO_COLOR", "CUDA_HOME"):
     config.environment.pop(name, None)
+# Unit tests run in their long forms (tests/check.sh --long).
+if lit_config.params.get("long"):
+    config.environment["RSRC_TEST_LONG"] = "1"
 # Tests share CPUs: a thread that waits for OpenMP's next region leaves its own to another test.
 config.environment["OMP_WAIT_POLICY"] = "passive"
 

@@ -26,10 +26,6 @@ run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)" --swe
 run tests/faults/uninitialised.sh --long "$work/uninitialised"
 run tests/faults/kernels_of_c.sh
 run python3 tests/hostile/damage.py "$work/damage" 500 --first 24
-# Kernels in C at the level that rsrc asks for; check.sh compiles them without optimisation.
-for test in build/release/tests/unit/test_*; do
-    [ ! -x "$test" ] || ! grep -q RSRC_TEST_C_LEVEL "$test" || run env RSRC_TEST_C_LEVEL=-O2 "$test"
-done
 run tests/fuzz/run.sh -b build/asan 600
 run tests/fuzz/run.sh -b build/asan 3600 whole_folder whole_file
 run python3 tests/fuzz/fuzz_serve.py build/asan/bin/rsr-serve build/asan/fuzz_serve.so 3600

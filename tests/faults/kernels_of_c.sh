@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 [ $# -ne 0 ] || set -- test_kernels test_fold test_lut test_dot_panel test_listed test_float_kernels \
     test_reduce_kernels test_kernel_ops
 TEST_KERNEL_CC=$PWD/build/asan/tests/kernel-cc
-export TEST_KERNEL_CC
+export TEST_KERNEL_CC RSRC_TEST_LONG=1
 cat >"$TEST_KERNEL_CC" <<TEXT
 #!/bin/sh
 exec $(find_clang) "\$@" -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=function

@@ -4,8 +4,10 @@
 #define TESTS_UNIT_CHECK_H
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Whether this build has sanitizers. Checks that they cannot make are left to the build without
@@ -20,6 +22,11 @@
 #ifndef TEST_SANITIZED
 #define TEST_SANITIZED 0
 #endif
+
+/* Whether tests run in their long forms, as tests/check.sh --long asks for. */
+static inline bool test_is_long(void) {
+    return getenv("RSRC_TEST_LONG") != NULL;
+}
 
 static int check_failures;
 static int check_count;

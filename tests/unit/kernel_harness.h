@@ -126,6 +126,7 @@ struct suite {
     struct rsrc_diag *diag;
     const char *directory;
     uint64_t seed;
+    uint32_t n_runs; /* calls of run_cases() so far */
 };
 
 /* The back ends whose results are compared. */
@@ -146,6 +147,18 @@ static inline const char *kernel_cc(void) {
  * spend most of its time on compiling it: the release build does, and runs them. */
 static inline bool is_compiled(const struct harness_backend *with) {
     return with->kind != RSR_UNIT_C || !TEST_SANITIZED || kernel_cc() != NULL;
+}
+
+/* Most of the time is the C compiler's: a short run compiles the C of every second call of
+ * run_cases(). */
+static inline bool is_left_to_long(const struct suite *suite, const struct harness_backend *with) {
+    return with->kind == RSR_UNIT_C && suite->n_runs % 2 != 0 && !test_is_long();
+}
+
+/* A short sanitised run, which looks for defects of the compiler and not of kernels, executes
+ * those of every fourth call of run_cases(). */
+static inline bool is_executed(const struct suite *suite) {
+    return !TEST_SANITIZED || kernel_cc() != NULL || test_is_long() || suite->n_runs % 4 == 0;
 }
 
 /* AMX needs the kernel's permission too: the emulator has to do. */
@@ -428,12 +441,10 @@ static inline void interpret_case(struct test_case *c) {
 /* ---- one unit -------------------------------------------------------------------------------- */
 
 /* Compiles a source file with every warning an error: -c, or -shared with an object or NULL. The
- * level is -O0, which takes half of the time of rsrc's -O2; RSRC_TEST_C_LEVEL sets another
- * (tests/nightly.sh). */
+ * level is rsrc's -O2 in a long run, else -O0, which takes half of the time. */
 static inline bool compile(struct suite *suite, const char *compiler, const char *source,
                            const char *mode, const char *output, const char *object) {
-    const char *level = getenv("RSRC_TEST_C_LEVEL");
-    const char *const argv[] = {compiler,  level != NULL ? level : "-O0",
+    const char *const argv[] = {compiler,  test_is_long() ? "-O2" : "-O0",
                                 "-Wall",   "-Wextra",
                                 "-Werror", "-fPIC",
                                 mode,      "-o",
@@ -523,7 +534,7 @@ static inline const char *make_object(struct suite *suite, struct test_case **ca
     const char *unit = emit_cases(suite, cases, n_cases, spec, with, name);
     if (with->kind != RSR_UNIT_C)
         return unit;
-    if (unit == NULL || !is_compiled(with))
+    if (unit == NULL || !is_compiled(with) || is_left_to_long(suite, with))
         return NULL;
     const char *object = rsrc_arena_printf(&suite->arena, "%s.o", unit);
     CHECK(compile(suite, kernel_cc() != NULL ? kernel_cc() : "cc", unit, "-c", object, NULL));
@@ -534,7 +545,7 @@ static inline void run_backend(struct suite *suite, struct test_case **cases, ui
                                const struct rsr_spec *spec, const struct harness_backend *with,
                                const char *name) {
     const char *object = make_object(suite, cases, n_cases, spec, with, name);
-    if (object == NULL)
+    if (object == NULL || !is_executed(suite))
         return;
     const bool native = host_supports(spec);
     if (!native && !host_emulates(spec)) {
@@ -557,11 +568,13 @@ static inline void run_cases(struct suite *suite, struct test_case **cases, uint
     for (uint32_t i = 0; i < n_cases; i++) {
         lower_case(suite, cases[i], spec, i);
 #ifdef HAVE_INTERPRETER
-        interpret_case(cases[i]);
+        if (is_executed(suite))
+            interpret_case(cases[i]);
 #endif
     }
     for (size_t b = 0; b < N_BACKENDS; b++)
         run_backend(suite, cases, n_cases, spec, &harness_backends[b], name);
+    suite->n_runs++;
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */

@@ -35,6 +35,7 @@ struct machine {
     struct value *body_values;
     struct value result; /* of the operation at hand */
     uint64_t *n_vector_ops;
+    bool loads_first; /* AArch64 adds no memory: it loads first */
     bool tiles_configured;
 };
 
@@ -103,6 +104,55 @@ static void set_integer(uint8_t *bytes, enum rsr_elem elem, uint32_t lane, int64
     }
 }
 
+/* All lanes of a vector, one loop a type. */
+static void read_integers(const uint8_t *bytes, enum rsr_elem elem, uint32_t n_lanes,
+                          int64_t *integers) {
+#define READ_ALL(type)                                                                             \
+    for (uint32_t i = 0; i < n_lanes; i++) {                                                       \
+        type number;                                                                               \
+        memcpy(&number, bytes + i * sizeof number, sizeof number);                                 \
+        integers[i] = number;                                                                      \
+    }                                                                                              \
+    return
+    switch (elem) {
+    case RSR_ELEM_I8:
+        READ_ALL(int8_t);
+    case RSR_ELEM_U8:
+        READ_ALL(uint8_t);
+    case RSR_ELEM_I16:
+        READ_ALL(int16_t);
+    case RSR_ELEM_U16:
+        READ_ALL(uint16_t);
+    case RSR_ELEM_I32:
+        READ_ALL(int32_t);
+    default:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            integers[i] = integer_at(bytes, elem, i);
+    }
+#undef READ_ALL
+}
+
+static void write_integers(uint8_t *bytes, enum rsr_elem elem, uint32_t n_lanes,
+                           const int64_t *integers) {
+#define WRITE_ALL(type)                                                                            \
+    for (uint32_t i = 0; i < n_lanes; i++) {                                                       \
+        const type number = (type)integers[i];                                                     \
+        memcpy(bytes + i * sizeof number, &number, sizeof number);                                 \
+    }                                                                                              \
+    return
+    switch (rsrc_elem_bytes(elem)) {
+    case 1:
+        WRITE_ALL(uint8_t);
+    case 2:
+        WRITE_ALL(uint16_t);
+    case 4:
+        WRITE_ALL(uint32_t);
+    default:
+        abort();
+    }
+#undef WRITE_ALL
+}
+
 static float float_at(const uint8_t *bytes, uint32_t lane) {
     float number;
     memcpy(&number, bytes + lane * sizeof number, sizeof number);
@@ -148,70 +198,138 @@ static int64_t fit(const struct machine *m, const struct rsr_kop *op, enum rsr_e
     return value;
 }
 
-static int64_t combine(const struct machine *m, const struct rsr_kop *op, enum rsr_elem elem,
-                       int64_t a, int64_t b) {
+/* The same in every lane, of elements of less than 64 bits. */
+static void fit_all(const struct machine *m, const struct rsr_kop *op, enum rsr_elem elem,
+                    uint32_t n_lanes, int64_t *values) {
+    const uint32_t bits = rsrc_elem_bytes(elem) * 8;
+    if (rsrc_elem_is_unsigned(elem)) {
+        for (uint32_t i = 0; i < n_lanes; i++)
+            values[i] &= (INT64_C(1) << bits) - 1;
+        return;
+    }
+    const int64_t limit = INT64_C(1) << (bits - 1);
+    int64_t outside = 0;
+    for (uint32_t i = 0; i < n_lanes; i++)
+        outside |= (values[i] + limit) & -2 * limit;
+    if (outside != 0)
+        stop(m, op, "signed overflow");
+}
+
+/* d = a op b, of elements that 64 bits hold with room to spare: sums and products of them are
+ * exact (those of U32 wrap as they must). */
+static void combine_narrow(const struct machine *m, const struct rsr_kop *op, uint32_t n_lanes,
+                           const int64_t *a, const int64_t *b, int64_t *d) {
+    switch ((enum rsr_kop_kind)op->kind) {
+    case RSR_KOP_ADD:
+    case RSR_KOP_ADD_MEM:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = a[i] + b[i];
+        return;
+    case RSR_KOP_SUB:
+    case RSR_KOP_SUB_MEM:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = a[i] - b[i];
+        return;
+    case RSR_KOP_MUL:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = (int64_t)((uint64_t)a[i] * (uint64_t)b[i]);
+        return;
+    case RSR_KOP_MIN:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = a[i] < b[i] ? a[i] : b[i];
+        return;
+    case RSR_KOP_AND:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = a[i] & b[i];
+        return;
+    case RSR_KOP_OR:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = a[i] | b[i];
+        return;
+    case RSR_KOP_XOR:
+        for (uint32_t i = 0; i < n_lanes; i++)
+            d[i] = a[i] ^ b[i];
+        return;
+    default:
+        stop(m, op, "not arithmetic");
+    }
+}
+
+/* d = a op b of scalars: counters and offsets. */
+static int64_t combine_scalars(const struct machine *m, const struct rsr_kop *op, int64_t a,
+                               int64_t b) {
     int64_t result = 0;
     bool overflow = false;
     switch ((enum rsr_kop_kind)op->kind) {
     case RSR_KOP_ADD:
-    case RSR_KOP_ADD_MEM:
         overflow = __builtin_add_overflow(a, b, &result);
         break;
     case RSR_KOP_SUB:
-    case RSR_KOP_SUB_MEM:
         overflow = __builtin_sub_overflow(a, b, &result);
         break;
     case RSR_KOP_MUL:
-        if (rsrc_elem_is_unsigned(elem))
-            result = (int64_t)((uint64_t)a * (uint64_t)b);
-        else
-            overflow = __builtin_mul_overflow(a, b, &result);
+        overflow = __builtin_mul_overflow(a, b, &result);
         break;
-    case RSR_KOP_MIN:
-        return a < b ? a : b;
-    case RSR_KOP_AND:
-        return a & b;
-    case RSR_KOP_OR:
-        return a | b;
-    case RSR_KOP_XOR:
-        return a ^ b;
     default:
-        stop(m, op, "not arithmetic");
+        combine_narrow(m, op, 1, &a, &b, &result);
     }
     if (overflow)
         stop(m, op, "signed overflow");
-    return fit(m, op, elem, result);
+    return result;
 }
 
-static float combine_floats(const struct machine *m, const struct rsr_kop *op, float a, float b) {
+static void combine_floats(const struct machine *m, const struct rsr_kop *op, uint32_t n_lanes,
+                           const uint8_t *a, const uint8_t *b, uint8_t *d) {
+#define COMBINE(result)                                                                            \
+    for (uint32_t i = 0; i < n_lanes; i++) {                                                       \
+        const float x = float_at(a, i), y = float_at(b, i);                                        \
+        set_float(d, i, result);                                                                   \
+    }                                                                                              \
+    return
     switch ((enum rsr_kop_kind)op->kind) {
     case RSR_KOP_ADD:
     case RSR_KOP_ADD_MEM:
-        return a + b;
+        COMBINE(x + y);
     case RSR_KOP_SUB:
     case RSR_KOP_SUB_MEM:
-        return a - b;
+        COMBINE(x - y);
     case RSR_KOP_MUL:
-        return a * b;
+        COMBINE(x * y);
     case RSR_KOP_MIN:
-        return a < b ? a : b;
+        COMBINE(x < y ? x : y);
     default:
         stop(m, op, "not arithmetic of floats");
     }
+#undef COMBINE
+}
+
+static void combine_integers(const struct machine *m, const struct rsr_kop *op, const uint8_t *a,
+                             const uint8_t *b, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    if (reg->elem == RSR_ELEM_I64) {
+        for (uint32_t i = 0; i < reg->lanes; i++)
+            set_integer(
+                d, reg->elem, i,
+                combine_scalars(m, op, integer_at(a, reg->elem, i), integer_at(b, reg->elem, i)));
+        return;
+    }
+    int64_t left[VALUE_BYTES], right[VALUE_BYTES], result[VALUE_BYTES];
+    read_integers(a, reg->elem, reg->lanes, left);
+    read_integers(b, reg->elem, reg->lanes, right);
+    combine_narrow(m, op, reg->lanes, left, right, result);
+    if (op->kind != RSR_KOP_XOR) /* also of the bits of floats */
+        fit_all(m, op, reg->elem, reg->lanes, result);
+    write_integers(d, reg->elem, reg->lanes, result);
 }
 
 /* d = a op b in every lane. */
 static void combine_lanes(const struct machine *m, const struct rsr_kop *op, const uint8_t *a,
                           const uint8_t *b, uint8_t *d) {
     const struct rsr_kreg *reg = &m->regs[op->dst];
-    const bool floats = reg->elem == RSR_ELEM_F32 && op->kind != RSR_KOP_XOR;
-    for (uint32_t i = 0; i < reg->lanes; i++)
-        if (floats)
-            set_float(d, i, combine_floats(m, op, float_at(a, i), float_at(b, i)));
-        else
-            set_integer(d, reg->elem, i,
-                        combine(m, op, reg->elem, integer_at(a, reg->elem, i),
-                                integer_at(b, reg->elem, i)));
+    if (reg->elem == RSR_ELEM_F32 && op->kind != RSR_KOP_XOR)
+        combine_floats(m, op, reg->lanes, a, b, d);
+    else
+        combine_integers(m, op, a, b, d);
 }
 
 static void shift_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
@@ -510,7 +628,8 @@ static void call_body(struct machine *m, const struct rsr_kop *op) {
                             .regs = m->kernel->body_regs,
                             .values = m->body_values,
                             .ops = body->ops,
-                            .n_vector_ops = m->n_vector_ops};
+                            .n_vector_ops = m->n_vector_ops,
+                            .loads_first = m->loads_first};
     inner.buffers[RSR_KBUF_COLUMNS] = m->buffers[RSR_KBUF_SCRATCH] + scalar_of(m, op->b);
     inner.buffers[RSR_KBUF_SUMS] = m->buffers[RSR_KBUF_SCRATCH] + scalar_of(m, op->c);
     run(&inner, 0, body->n_ops);
@@ -546,11 +665,8 @@ static uint64_t n_vectors(const struct machine *m, const struct rsr_kreg *reg) {
     return vector_bytes == 0 || bytes <= vector_bytes ? 1 : bytes / vector_bytes;
 }
 
-/* AArch64 adds no memory: it loads first. */
-static bool loads_first(const struct machine *m, uint16_t kind) {
-    const struct rsr_spec *spec = m->kernel->spec;
-    return (kind == RSR_KOP_ADD_MEM || kind == RSR_KOP_SUB_MEM) && spec != NULL &&
-           strncmp(spec->triple, "aarch64", 7) == 0;
+static bool adds_memory(uint16_t kind) {
+    return kind == RSR_KOP_ADD_MEM || kind == RSR_KOP_SUB_MEM;
 }
 
 static bool is_copy(uint16_t kind) {
@@ -590,8 +706,8 @@ static void run(struct machine *m, uint32_t begin, uint32_t end) {
             } else {
                 compute(m, op, m->result.bytes);
                 if (!is_copy(op->kind))
-                    *m->n_vector_ops +=
-                        n_vectors(m, &m->regs[op->dst]) * (loads_first(m, op->kind) ? 2 : 1);
+                    *m->n_vector_ops += n_vectors(m, &m->regs[op->dst]) *
+                                        (m->loads_first && adds_memory(op->kind) ? 2 : 1);
                 memcpy(m->values[op->dst].bytes, m->result.bytes,
                        rsrc_kreg_bytes(&m->regs[op->dst]));
             }
@@ -643,7 +759,9 @@ uint64_t test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, s
                                    [RSR_KPARAM_TILE_END] = worker->tile_end,
                                    [RSR_KPARAM_HAS_TABLES] = worker->has_tables},
                         .body_values = calloc(kernel->n_body_regs + 1u, sizeof *m.body_values),
-                        .n_vector_ops = &n_vector_ops};
+                        .n_vector_ops = &n_vector_ops,
+                        .loads_first = kernel->spec != NULL &&
+                                       strncmp(kernel->spec->triple, "aarch64", 7) == 0};
     run(&m, 0, kernel->n_ops);
     free(m.values);
     free(m.body_values);
