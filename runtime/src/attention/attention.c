@@ -2,30 +2,31 @@
  * The arithmetic of one (query head, page) is ops/ops_attend.c.
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
- * query heads of the group go over a page before the next page is touched, as lanes of vectors
- * where they are many (ops/ops_attend_run.c). The pages of all units,
- * in order, are dealt out in equal spans, one a worker, which another worker goes over if its own
- * is late. A span may end inside the unit of a single token: few KV heads then keep many workers
- * busy. Its first pages are merged as they come, as those of a whole unit are; spans behind keep
- * the results of each page, and who finishes last merges them in ascending order. So a unit's
- * result depends neither on who computes it nor on what else is in the run.
+ * query heads of the group finish a page before the next page is touched. Where these queries are
+ * many, they are lanes of vectors (ops/ops_attend_run.c). The pages of all units, in order, are
+ * divided into equal spans, one for each worker; another worker takes over the span of a worker
+ * that is late. A span may end inside the unit of a single token, so that few KV heads keep many
+ * workers busy. The span with the unit's first pages merges their results one after another, like a
+ * whole unit's. Later spans keep the result of each page, and the worker that finishes last merges
+ * these in ascending order. So a unit's result depends neither on who computes it nor on what else
+ * is in the run.
  */
 #include <string.h>
 
 #include "walk/crew.h"
 #include "walk/pieces.h"
 
-/* A worker's scratch, as many rows as a run has query heads in one group. */
+/* A worker's scratch. A run has a row for each query head of one group, at each of its tokens. */
 struct attend_scratch {
     float *q;                        /* [rows][row_floats], zero from head_dim on */
     float *out;                      /* [rows][row_floats] */
-    struct rsr_attend_head *heads;   /* [rows]: the three of a row */
+    struct rsr_attend_head *heads;   /* [rows]: pointers to q, out and state of a row */
     struct rsr_attend_head *merged;  /* [group] */
     struct rsr_attend_state *states; /* [rows] */
     uint32_t *n_keys;                /* [rows] */
     float *lanes;                    /* [rows / RSR_RUN_LANES, rounded up][row_floats][lane]: q */
     float *page_rows;                /* [rsr_run_scratch_floats()] */
-    /* Of pages that another worker's are merged with, as many as a sequence has: */
+    /* Results of pages that are merged later; a worker keeps at most all pages of a sequence: */
     float *page_out;                      /* [pages][group][row_floats] */
     struct rsr_attend_state *page_states; /* [pages][group] */
 };
@@ -40,7 +41,7 @@ static size_t kept_rows(const struct rsr_crew *crew) {
     return crew->n_workers > 1 ? group * rsr_pages_of(crew->engine->info.context) : 0;
 }
 
-/* Of a run of the most tokens; a multiple of RSR_RUN_LANES. */
+/* Lanes of the longest run; a multiple of RSR_RUN_LANES. */
 static size_t lanes_of(const struct rsr_crew *crew) {
     const size_t rows = RSR_RUN_TOKENS * (size_t)group_heads(&crew->model->module->hyper);
     return (rows + RSR_RUN_LANES - 1) / RSR_RUN_LANES * RSR_RUN_LANES;
@@ -87,7 +88,7 @@ struct unit {
     uint32_t block;
     uint32_t window;
     uint32_t kv_head;
-    const void *next_keys; /* attended to after the unit's, or NULL */
+    const void *next_keys; /* first keys after the unit's last page, or NULL */
 };
 
 /* What a token sees of a page. */
@@ -110,8 +111,8 @@ static const void *keys_of(const struct rsr_crew *crew, const struct unit *unit,
     return rsr_kv_memory_rows(&crew->kv, pages[number], unit->block, kv_head).keys;
 }
 
-/* With 8 and 16 lanes to a vector fewer heads leave too many empty: 8 take 1.6 times as long as by
- * attend_page() with AVX-512. */
+/* Fewer queries than this leave too many lanes of 8 or 16 empty: with AVX-512, 8 queries take 1.6
+ * times as long as with attend_page(). */
 #define LEAST_LANES 16u
 
 static bool takes_lanes(const struct rsr_crew *crew, const struct unit *unit) {
@@ -119,8 +120,8 @@ static bool takes_lanes(const struct rsr_crew *crew, const struct unit *unit) {
     return n_tokens > 1 && n_tokens * group_heads(&crew->model->module->hyper) >= LEAST_LANES;
 }
 
-/* All tokens of the run at once. False: nothing was done, as a token sees the page from a key other
- * than the first on. */
+/* Attends to a page with all tokens of the run at once. False: nothing was done, because a token
+ * does not see the page's first key. */
 static bool attend_lanes(const struct rsr_crew *crew, const struct unit *unit,
                          const struct attend_scratch *s, struct rsr_attend_page *page,
                          uint32_t begin) {
@@ -141,8 +142,8 @@ static bool attend_lanes(const struct rsr_crew *crew, const struct unit *unit,
     return true;
 }
 
-/* All query heads of the unit's group, at every token of the run that sees the page: at once for
- * tokens that see the same keys of it. */
+/* Attends to a page with all query heads of the unit's group, at every token of the run that sees
+ * the page. Consecutive tokens that see equal keys of the page go together. */
 static void attend_unit_page(const struct rsr_crew *crew, const struct unit *unit,
                              const struct attend_scratch *s, uint32_t number, bool is_last) {
     const struct rsr_hyper *hyper = &crew->model->module->hyper;
@@ -182,7 +183,7 @@ static void start_row(const struct attend_scratch *s, size_t row, uint32_t row_f
                                              &s->states[row]};
 }
 
-/* Where the unit's first query head is at its first token. */
+/* The offset of the unit's first query head in a token's row. */
 static size_t head_offset(const struct rsr_hyper *hyper, const struct unit *unit) {
     return (size_t)unit->kv_head * group_heads(hyper) * hyper->head_dim;
 }
@@ -206,7 +207,7 @@ static void start_unit(const struct rsr_crew *crew, const struct unit *unit,
     }
 }
 
-/* Queries take their lanes. */
+/* Copies the queries into their lanes. */
 static void fill_lanes(const struct rsr_crew *crew, const struct unit *unit,
                        const struct attend_scratch *s) {
     const uint32_t n_rows = unit->run.n_tokens * group_heads(&crew->model->module->hyper);
@@ -239,7 +240,7 @@ static void finish_unit(const struct rsr_crew *crew, const struct unit *unit,
 
 /* ---- Units and their pages ---- */
 
-/* Pages [begin, end): of a sequence, or of all units. */
+/* Pages [begin, end) of a sequence, or of all units numbered through. */
 struct pages {
     uint64_t begin, end;
 };
@@ -288,7 +289,7 @@ void rsr_attention_dense_unit(const struct rsr_crew *crew, const struct rsr_atte
 
 /* ---- Units of which several workers have pages ---- */
 
-/* All units' pages are numbered through; those of one are number `at` and the following. */
+/* The pages of all units are numbered through; this unit's begin at number `at`. */
 struct cut {
     const struct rsr_crew *crew;
     const struct rsr_attention_call *call;
@@ -319,7 +320,7 @@ static struct pages part_of(const struct cut *cut, uint32_t share) {
     return (struct pages){cut->pages.begin + begin, cut->pages.begin + (end > begin ? end : begin)};
 }
 
-/* The heads' row of results of the i-th page that a share keeps. */
+/* Points `heads` at the results of the i-th page that a share keeps. */
 static void point_at_page(const struct rsr_crew *crew, const struct attend_scratch *kept,
                           uint64_t i, const float *q, struct rsr_attend_head *heads) {
     const uint32_t group = group_heads(&crew->model->module->hyper);
@@ -331,7 +332,7 @@ static void point_at_page(const struct rsr_crew *crew, const struct attend_scrat
     }
 }
 
-/* Each page by itself: a page that none came before is kept as it is. */
+/* Attends to each page by itself: the state before it is empty, so nothing is merged. */
 static void keep_pages(const struct cut *cut, const struct attend_scratch *s, struct pages part) {
     const uint32_t group = group_heads(&cut->crew->model->module->hyper);
     for (uint64_t page = part.begin; page < part.end; page++) {
@@ -343,7 +344,8 @@ static void keep_pages(const struct cut *cut, const struct attend_scratch *s, st
     count_bytes(cut->crew, &cut->unit, cut->call->worker, part);
 }
 
-/* What `first` has of the unit's first pages, with the pages that the shares behind it kept. */
+/* Merges the results of the unit's later pages, which later shares kept, into the result of share
+ * `first`. */
 static void merge_parts(const struct cut *cut, uint32_t first, const struct attend_scratch *own) {
     const struct rsr_crew *crew = cut->crew;
     const struct attend_scratch whole = cut_scratch(crew, first);
@@ -360,10 +362,11 @@ static void merge_parts(const struct cut *cut, uint32_t first, const struct atte
     finish_unit(crew, &cut->unit, &whole, cut->call);
 }
 
-/* A share's part. It has one part without the first page at most, at the front of its
- * span, and one without the last at most, at its end: neither is overwritten until the operation's
- * barrier. The counter orders what the parts wrote before what the last one reads, and the barrier
- * its reset before the next use. */
+/* Attends to a share's part of a unit. A share has at most one part that lacks its unit's first
+ * page, at the front of its span, and at most one that lacks the last page, at the end of the span.
+ * So neither is overwritten before the operation's barrier. The counter makes the writes of all
+ * parts visible to the worker that finishes last; the barrier makes the counter's reset visible
+ * before its next use. */
 static void attend_part(const struct cut *cut, struct pages part) {
     const struct attend_scratch s = cut_scratch(cut->crew, cut->call->share);
     const uint32_t first = first_share(cut);
@@ -392,8 +395,9 @@ static uint64_t count_pages(const struct rsr_crew *crew, uint32_t window) {
     return n * crew->model->module->hyper.n_kv_heads;
 }
 
-/* Of units whose pages begin at number *at, one for each KV head, those that begin in the span, or,
- * of a single token, what the span has of them. */
+/* Attends to units of the run, one for each KV head, whose pages begin at number *at. A run of
+ * several tokens is attended to whole if it begins in the span; of a single token, the part in the
+ * span is attended to. */
 static void attend_run(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                        struct rsr_run run, struct pages span, uint64_t n_all, uint64_t *at) {
     const struct pages pages = pages_of_run(crew, run, call->window);
@@ -427,7 +431,7 @@ static void attend_span(const struct rsr_crew *crew, const struct rsr_attention_
         attend_run(crew, call, crew->chunk->runs[r], span, n_all, &at);
 }
 
-/* Fewer pages take less time than sharing them out. */
+/* With fewer pages, sharing them out takes longer than attending to them. */
 #define PAGES_TO_SHARE 32u
 
 void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {

@@ -1,4 +1,4 @@
-/* attention_choice.c - the kinds of attention, by name:
+/* attention_choice.c - finds a kind of attention by its name, and reads its options:
  *
  *     dense
  *     louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]   as in rsr_louver.h; options in any order

@@ -1,19 +1,18 @@
 /* attention_louver.c - attention through the KV index (rsr_louver.h): full pages are read through
  * the sketches in their sidecars, and keys and values only where the threshold asks for them.
  *
- * The 64th key of a page is written by the step that now attends: before anything else, the workers
- * seal the pages that the chunk filled, dealt out by (page, KV head), and meet at a barrier. Most
- * steps fill none.
+ * A step that writes the 64th key of a page attends to that page, too. So the workers first seal
+ * the pages that the chunk filled, share them by (page, KV head), and meet at a barrier. Most steps
+ * fill no page.
  *
- * What a token attends to must not depend on how its prompt was cut. So every token goes through
- * the index, in a prompt of one token or of many, and for each the page of its own position is the
- * open one, scored key by key, even if tokens behind it in the chunk have filled that page already.
- * Dense attention would be exact for prompts, but then logits would tell a prompt of 65 tokens from
- * one of 64 and one more.
+ * The division of a prompt must not change what a token attends to. So every token goes through the
+ * index, in a prompt of one token or of many. The page of the token's own position counts as open
+ * and is scored key by key, even if later tokens of the chunk have filled it already. Dense
+ * attention would be exact for prompts, but a prompt of 65 tokens would have other logits than a
+ * prompt of 64 tokens and one more.
  *
- * Every page of a token's is read and judged by itself, and results are merged in ascending order,
- * so that many workers can share out a token's pages too (struct louver_team), where there are few
- * KV heads.
+ * Each page is read and judged by itself, and results are merged in ascending order. So many
+ * workers can share the pages of one token (struct louver_team) where there are few KV heads.
  */
 #include <math.h>
 #include <string.h>
@@ -22,12 +21,12 @@
 #include "walk/pieces.h"
 #include "host/cpu.h"
 
-/* One worker's call, and who answers it. */
+/* One worker's call, and its state. */
 struct call {
     const struct rsr_crew *crew;
     const struct rsr_attention_call *given;
     struct rsr_worker_state *worker;
-    bool together; /* all workers are at the same unit, each at some of its pages */
+    bool together; /* all workers share one unit; each has some of its pages */
 };
 
 static uint32_t group_heads(const struct rsr_crew *crew) {
@@ -69,8 +68,8 @@ static uint32_t louver_sidecar_size(const struct rsr_crew *crew) {
     return is_never_used(crew) ? 0 : louver_sidecar_bytes(&crew->louver);
 }
 
-/* A worker's scratch: its pass, the views of pages of a pass that it runs alone or begins, and the
- * pass's own. */
+/* A worker's scratch has three parts: its pass, the views of the pages of a pass that it runs alone
+ * or begins, and the pass's own memory. */
 static struct louver_pass *pass_of(const struct rsr_crew *crew, uint32_t worker) {
     return (struct louver_pass *)(void *)crew->workers[worker].scratch;
 }
@@ -90,8 +89,8 @@ static void *pass_memory(const struct rsr_crew *crew, uint32_t worker) {
     return crew->workers[worker].scratch + PASS_SIZE + views_bytes(crew);
 }
 
-/* The fewest workers that share a unit. Of a smaller team each keeps results of more pages, and
- * steps take fewer workers than there are. */
+/* The fewest workers that share a unit. In a smaller team each member would keep results of more
+ * pages and need more scratch; a step may use fewer workers than there are. */
 #define LEAST_TEAM 4u
 
 /* Below min_keys, dense attention uses the scratch. */
@@ -134,7 +133,7 @@ static bool seal_filled_pages(const struct call *call) {
 
 /* ---- One token and KV head ---- */
 
-/* The page behind number p of the token's sequence, as far as keys [first, end) go. */
+/* Page number p of the token's sequence, with those of the keys [first, end) that it holds. */
 static struct louver_page view_page(const struct call *call, const struct rsr_sequence *sequence,
                                     uint32_t kv_head, uint32_t p, uint32_t first, uint32_t end) {
     const struct rsr_kv_memory *kv = &call->crew->kv;
@@ -171,8 +170,8 @@ static void count_pass(rsr_attention_stats *total, const struct louver_pass *pas
     total->exact += pass->stats.exact;
 }
 
-/* Of each page its norms, centre and box; of each key a scale and a residual a slice with its
- * codes. */
+/* Bytes read: norms, centre and box of each page; a scale, a residual and the codes of each slice
+ * of each key. */
 static uint64_t pass_bytes(const struct rsr_crew *crew, const struct louver_pass *pass) {
     const struct rsr_sketch_shape *shape = &crew->louver.shape;
     const rsr_louver_stats *stats = &pass->stats;
@@ -186,7 +185,7 @@ static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) 
     total->max_storage_error = fmax(total->max_storage_error, head->storage_error);
 }
 
-/* Sinks are the first keys of the sequence, which a token may see no longer. */
+/* Sinks are the first keys of the sequence. With a window, a token may no longer see them. */
 static rsr_louver_threshold threshold_at(const struct call *call, uint32_t token) {
     rsr_louver_threshold threshold = call->crew->attention_options.threshold;
     const uint32_t first = rsr_first_seen(call->crew->chunk->positions[token], call->given->window);
@@ -210,7 +209,7 @@ static struct louver_pass *member(void *user, uint32_t number) {
     return pass_of(call->crew, number);
 }
 
-/* The query heads at q attend to what the token sees of the KV head. */
+/* The query heads at q attend to the keys of the KV head that the token sees. */
 static void attend_heads(const struct call *call, uint32_t token, uint32_t kv_head, const float *q,
                          float *out, uint32_t n_heads) {
     const struct rsr_crew *crew = call->crew;
@@ -255,7 +254,7 @@ static bool all_finite(const float *x, size_t n) {
     return true;
 }
 
-/* Where workers are together, by the first of them. */
+/* Attends to the run densely; where workers are together, the first one does. */
 static void attend_densely(const struct call *call, struct rsr_run run, uint32_t kv_head) {
     if (call->together && call->given->worker != 0)
         return;
@@ -271,9 +270,10 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
     const float *q =
         (const float *)(const void *)(given->q + token * given->q_row_bytes) + head_offset;
     float *out = (float *)(void *)(given->out + token * given->out_row_bytes) + head_offset;
-    /* What is not finite goes its way through dense attention, and is reported after it. */
+    /* Dense attention takes queries that are not finite: its result is not finite either, and is
+     * reported after it. */
     if (!all_finite(q, (size_t)group * head_dim)) {
-        meet_others(call); /* `out` may be where they look at q still */
+        meet_others(call); /* `out` may be memory of q that others still read */
         attend_densely(call, (struct rsr_run){token, 1}, kv_head);
         return;
     }
@@ -308,11 +308,11 @@ static bool all_see_few(const struct call *call) {
     return t == call->crew->chunk->n_tokens;
 }
 
-/* Whether workers share out the pages of the n_units last units. Members of a team wait for each
- * other half a dozen times a unit, and of topk each finds the best of its pages: two took 1.2 to
- * 1.6 times as long as one with 9,000 and 16,000 keys of a single KV head. So a unit is shared if
- * at least four are there for each, with as many keys for a member as make the index worth its own
- * beginning. */
+/* Whether workers share the pages of the n_units last units. Members of a team wait for each other
+ * half a dozen times per unit, and with topk each member finds the best keys of its own pages: two
+ * workers took 1.2 to 1.6 times as long as one, with 9,000 and 16,000 keys of a single KV head. So
+ * workers share a unit only if each unit has at least LEAST_TEAM of them, and each member at least
+ * min_keys keys. */
 static bool share_pages(const struct rsr_crew *crew, uint32_t window, uint64_t n_units) {
     const uint64_t least = (uint64_t)crew->attention_options.min_keys * crew->n_workers;
     if (n_units == 0 || n_units > crew->n_workers / LEAST_TEAM)
@@ -325,8 +325,8 @@ static bool share_pages(const struct rsr_crew *crew, uint32_t window, uint64_t n
     return true;
 }
 
-/* Units, (run, KV head) by (run, KV head), are shared out; few that are left when every worker has
- * had as many are done by all together. */
+/* Workers take equally many units, each a (run, KV head). The few units left over may be shared by
+ * all workers. */
 static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {
     struct call call = {crew, given, &crew->workers[given->worker], false};
     const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
@@ -348,15 +348,16 @@ static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *g
             attend_run(&call, crew->chunk->runs[unit / n_kv_heads], unit % n_kv_heads);
     call.together = true;
     if (n_alone < n_units)
-        meet_others(&call); /* the first's scratch is shared from now on */
+        meet_others(&call); /* from now on all use the first worker's scratch */
     for (uint64_t u = n_alone; u < n_units; u++)
         attend_run(&call, crew->chunk->runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
 }
 
-/* Time of dense attention over that of the index that finds its threshold itself, 4 query heads a
- * KV head, float32, one thread of a busy Cascade Lake with AVX-512 VNNI, in turn over 256 MiB of
- * keys and values (rsr-bench attention, medians of 9; its dense kernel takes 0.9 of the time of the
- * runtime's). Clustered keys come from 64 centres in runs of 256, with a spread of 0.35:
+/* Time of dense attention divided by the time of the index, where the index finds its threshold
+ * itself: 4 query heads for each KV head, float32, one thread of a busy Cascade Lake with AVX-512
+ * VNNI, over 256 MiB of keys and values in turn. Source: rsr-bench attention, medians of 9; its
+ * dense kernel takes 0.9 of the time of the runtime's kernel. Clustered keys come from 64 centres
+ * in runs of 256, with a spread of 0.35:
  *
  *     keys                          2048   4096   6144   8192  12288
  *     topk:20, 128 dims, Gaussian   0.48   0.72   0.83   0.91   1.16
@@ -366,14 +367,14 @@ static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *g
  *     mass:1e-3, 128 dims, either   0.63   0.76   0.76   0.76   0.79
  *     mass:1e-3, 64 dims, either    0.64   0.65   0.69   0.71   0.74
  *
- * (mass leaves out nothing of these; what it takes is what trying and giving up takes.) The same of
- * a busy Zen 4 over 1.5 GiB, medians of 5:
+ * (mass leaves out no key here; its time is the time of trying and giving up.) The ratios on a busy
+ * Zen 4 over 1.5 GiB, medians of 5:
  *
  *     topk:20, 128 dims, Gaussian          0.71   0.85   1.28   1.26
  *     topk:20, 128 dims, clustered         0.57   0.99   1.17   1.43
  *     mass:1e-3, 128 dims, either                        0.71 to 0.83
  *
- * Of the K best of n keys there, 8,192 to 131,072 keys of either kind:
+ * The ratios on the Zen 4 for the K best of n keys, 8,192 to 131,072 keys of either kind:
  *
  *     n / K           256            128            64
  *     topk, 128 dims  1.18 to 1.53   0.78 to 1.19   0.70 to 0.88

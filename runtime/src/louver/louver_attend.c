@@ -1,7 +1,7 @@
 /* louver_attend.c - attention over the keys in the masks.
  *
- * The float order is that of ops.h, where a key that is left out has z = -infinity. Such a key has
- * weight 0 and changes no lane, and a page without keys is skipped. So the bits over all keys are
+ * The order of additions is ops.h's, where a key that is left out has z = -infinity. Such a key has
+ * weight 0 and changes no lane, and a page without keys is skipped. So with all keys the bits are
  * those of dense attention. (Adding 0 v to a sum changes nothing, because a sum that began at +0 is
  * never -0.)
  */

@@ -1,11 +1,11 @@
 /* ops_attend.c - query heads against one KV page, and merging pages. Order: ops.h.
  *
- * Heads that attend to the same page share its reads: as many at once as the registers hold, the
- * others while the rows are still in the first cache. Rows are read in the order of memory, keys,
- * values, the next page's keys, and fetched some rows before their turn.
+ * Heads that attend to one page share its reads. The registers hold some heads at once; the other
+ * heads follow while the rows are still in the first cache. Rows are read in the order of memory
+ * (keys, values, the next page's keys) and are prefetched some rows before their turn.
  *
- * Rows of all types go through the same code: they are widened in registers, and `type` is a
- * constant wherever it is passed on.
+ * One code serves rows of all types: it widens them in registers, and `type` is a constant wherever
+ * it is passed on.
  */
 #include <math.h>
 
@@ -14,13 +14,14 @@
 
 /* Heads whose scores are kept at once. */
 #define BLOCK_HEADS 8u
-/* Heads in registers at once, with the sums of four keys each, or of VALUE_VECTORS outputs each.
- * Without 32 vectors of 16 lanes only one fits. */
+/* Heads in registers at once. Each has the sums of four keys, or of VALUE_VECTORS outputs. Without
+ * 32 vectors of 16 lanes only one head fits. */
 #define CHUNK_HEADS (RSR_NATIVE == 16 ? 4u : 1u)
 /* Vectors of 16 output elements summed at once. */
 #define VALUE_VECTORS (RSR_NATIVE == 4 ? 2u : 4u)
-/* Where values are fetched to the second cache: rows of a block, which two heads at once read as
- * wholes and the others from the first cache. 4 rows take longer, 16 as long. */
+/* wide_values(), where values are prefetched to the second cache, takes blocks of WIDE_ROWS rows.
+ * Two heads at once read whole rows; the later heads find them in the first cache. Blocks of 4 rows
+ * take longer, blocks of 16 rows take as long. */
 #define WIDE_ROWS 8u
 #define WIDE_HEADS 2u
 #define WIDE_VECTORS 8u /* of 16 output elements: a row */
@@ -31,20 +32,21 @@ struct block {
     const struct rsr_attend_head *heads;
     uint32_t n_heads;
     const struct rsr_attend_page *page;
-    bool fetch; /* rows ahead; the first block of a page does */
+    bool fetch; /* prefetch rows; true for the first block of a page */
     /* scores, then weights; a NaN of either stays in the sums */
     float z[BLOCK_HEADS][RSR_PAGE_TOKENS];
-    bool merges[BLOCK_HEADS]; /* with what pages before gave, each side times its factor */
+    bool merges[BLOCK_HEADS]; /* with the sums of earlier pages; each side times its factor */
     float old_factor[BLOCK_HEADS], new_factor[BLOCK_HEADS];
 };
 
-/* How many rows before their turn rows are fetched: 4 KiB of 128 elements, or to the second cache
- * 8 KiB; there 16 KiB are no better. */
+/* Rows are prefetched this many rows before their turn: 4 KiB for rows of 128 elements to the first
+ * cache, 8 KiB to the second, where 16 KiB are no better. */
 RSR_INLINE uint32_t rows_ahead(enum rsr_kv_type type, bool far) {
     return (far ? 64 : 32) / rsr_kv_element_bytes(type);
 }
 
-/* What is fetched when row j of `rows` is read: a later one or, past the last, one of `then`. */
+/* The row to prefetch while row j of `rows` is read: a later row of `rows`, or one of `then` after
+ * the last. */
 RSR_INLINE const char *ahead_of(const struct block *b, enum rsr_kv_type type, bool far,
                                 const void *rows, const void *then, uint32_t j) {
     const size_t row_bytes = rsr_kv_row_bytes(type, b->page->row_floats);
@@ -57,7 +59,7 @@ static uint32_t chunk_of(uint32_t n_left) {
     return n_left >= CHUNK_HEADS ? CHUNK_HEADS : 1;
 }
 
-/* z[j] .. z[j + 3] of n_heads heads from `first` on */
+/* Computes z[j] .. z[j + 3] of n_heads heads, from head `first` on. */
 RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_t row_floats,
                        uint32_t first, uint32_t n_heads, uint32_t j, float scale, bool fetch) {
     const uint32_t element_bytes = rsr_kv_element_bytes(type);
@@ -77,7 +79,7 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_
             q[h] = rsr_load16(b->heads[first + h].q + d);
         for (uint32_t i = 0; i < 4; i++) {
             const struct rsr_f16 key = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
-            if (fetch && i < element_bytes) /* 16 elements of four rows are that many lines */
+            if (fetch && i < element_bytes) /* 16 elements of four rows fill element_bytes lines */
                 rsr_fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i, far);
             for (uint32_t h = 0; h < n_heads; h++)
                 acc[h][i] = rsr_add_product(acc[h][i], key, q[h]);
@@ -97,9 +99,9 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_
     }
 }
 
-/* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are
- * inside the page) and dropped. row_floats: the page's, of which a constant is worth 3 % of all
- * attention. */
+/* Computes the scores of a page; they are -infinity after its last key. Rows up to the next
+ * multiple of four are read (they are inside the page) and dropped. row_floats is the page's; if
+ * the compiler knows it as a constant, all attention takes 3 % less time. */
 RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, bool far, uint32_t row_floats,
                             float scale) {
     const uint32_t n_keys = b->page->n_keys;
@@ -121,7 +123,7 @@ RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, bool far, ui
             b->z[h][j] = -INFINITY;
 }
 
-/* The largest of the scores. A NaN may be passed over here: it stays in the sum. */
+/* The largest of the scores. It may miss a NaN, because a NaN stays in the sum. */
 float RSR_OPS(largest_score)(const float *z) {
     struct rsr_f16 largest = rsr_load16(z);
     for (uint32_t j = 16; j < RSR_PAGE_TOKENS; j += 16) {
@@ -146,8 +148,8 @@ static float exp_scores(float *z, float max) {
     return rsr_sum16(sum);
 }
 
-/* Scores become weights, states what they are after the page. Values are fetched here too, lest
- * memory idle: those behind what the scores fetched. */
+/* Turns scores into weights and brings the states to their values after the page. It prefetches
+ * values, too, so that memory is not idle: the rows after those that the scores prefetched. */
 static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched, bool far) {
     struct rsr_attend_state pages[BLOCK_HEADS];
     float factors[2 * BLOCK_HEADS] = {0.0f};
@@ -179,7 +181,7 @@ static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched, bo
     }
 }
 
-/* Merges the sums of a page into 16 output elements. */
+/* Merges the page's sums into 16 output elements. */
 RSR_INLINE void merge16(const struct block *b, uint32_t head, uint32_t d, struct rsr_f16 sum) {
     float *out = b->heads[head].out + d;
     if (b->merges[head]) {
@@ -190,7 +192,7 @@ RSR_INLINE void merge16(const struct block *b, uint32_t head, uint32_t d, struct
     rsr_store16(out, sum);
 }
 
-/* Output elements from d on, 16 n_vectors of them, of n_heads heads from `first` on. */
+/* Computes 16 n_vectors output elements, from d on, of n_heads heads, from head `first` on. */
 RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, bool far, uint32_t first,
                            uint32_t n_heads, uint32_t d, uint32_t n_vectors, bool fetch) {
     const uint32_t row_floats = b->page->row_floats, n_keys = b->page->n_keys;
@@ -233,8 +235,8 @@ RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, bool fa
     }
 }
 
-/* Adds n_rows rows of values to the sums of n_heads heads, whose weights are z. With each row
- * n_lines lines are fetched, from `ahead` on. */
+/* Adds n_rows rows of values to the sums of n_heads heads, whose weights are z. Each row prefetches
+ * n_lines lines, from `ahead` on. */
 RSR_INLINE void add_wide(float (*sums)[WIDE_FLOATS], const float *z, uint32_t n_heads,
                          const float *v, uint32_t n_rows, const char *ahead, uint32_t n_lines) {
     struct rsr_f16 acc[WIDE_HEADS][WIDE_VECTORS];
@@ -257,10 +259,11 @@ RSR_INLINE void add_wide(float (*sums)[WIDE_FLOATS], const float *z, uint32_t n_
             rsr_store16(sums[h] + (size_t)16 * i, acc[h][i]);
 }
 
-/* page_values() of float32 rows of WIDE_FLOATS elements, in the order of memory: on a Zen 4
- * fetching to the second cache makes the processor look further ahead along lines that it sees read
- * one after another, and brings hardly any line by itself. The first two walks over a block fetch
- * half of the lines each, so that fetching never pauses. */
+/* page_values() for float32 rows of WIDE_FLOATS elements. It reads them in the order of memory,
+ * because a Zen 4 brings hardly any line when it is asked to prefetch to the second cache: the
+ * request makes its own prefetcher look further ahead, along lines that are read one after another.
+ * The first two walks over a block prefetch half of the lines each, so that prefetching never
+ * pauses. */
 static void wide_values(const struct block *b) {
     const size_t half_bytes = WIDE_ROWS * WIDE_FLOATS * sizeof(float) / 2;
     const float *v = b->page->values;
@@ -320,7 +323,7 @@ RSR_INLINE void attend_page(const struct rsr_attend_head *heads, uint32_t n_head
     }
 }
 
-/* Only the widest vectors compute faster than memory gives rows, and only of float32. */
+/* Only the widest vectors compute faster than memory delivers rows, and only with float32. */
 #define DEFINE_ATTEND_PAGE(name, type)                                                             \
     void RSR_OPS(attend_page_##name)(const struct rsr_attend_head *heads, uint32_t n_heads,        \
                                      const struct rsr_attend_page *page, float scale) {            \

@@ -1,29 +1,30 @@
 /* ops_attend_run.c - the query heads of several tokens against one KV page. Order: ops.h.
  *
- * A query takes a lane. Queries are transposed once for all pages of a run, elements of keys are
- * broadcast, and what belongs to a key (scores, then weights) lies side by side: partial sums, the
- * largest score, exp and the sum of the weights are operations between vectors, none of them
+ * Each query takes a lane. Queries are transposed once for all pages of a run, and elements of keys
+ * are broadcast. The scores of a key, later its weights, lie side by side. So partial sums, the
+ * largest score, exp and the sum of the weights are operations between vectors, and none is
  * horizontal. Rows of other types than float32 are widened once for all heads, as many at a time as
  * stay in the first cache.
  *
- * The page that ends inside the run is scored for all tokens at once, too. Keys that a token does
- * not see become -infinity, and its sums of values end before them: what they hold never matters.
+ * A page that ends inside the run is scored for all tokens at once, too. The scores of keys that a
+ * token does not see become -infinity, and its sums of values end before these keys. So it never
+ * matters what such rows hold.
  */
 #include <math.h>
 
 #include "ops_functions.h"
 
 #define LANES RSR_RUN_LANES
-/* Vectors of queries, and products of a key with one of those, that are summed at once. */
+/* Vectors of queries, and products of a key with such a vector, that are summed at once. */
 #define MOST_VECTORS 2u
 #define TILE 8u
-/* Partial sums that are made at once: l, and l + 8 where there are 32 registers. */
+/* Partial sums computed at once: l and, with 32 registers, l + 8. */
 #if RSR_NATIVE == 16 || defined(__aarch64__)
 #define CHAINS 2u
 #else
 #define CHAINS 1u
 #endif
-/* Keys that are widened at once; a multiple of what TILE takes. */
+/* Keys that are widened at once; a multiple of the keys of a tile. */
 #define KEY_BLOCK 8u
 /* Output elements whose values are widened at once. */
 #define SLICE 64u
@@ -31,7 +32,7 @@
 #define VALUE_HEADS 4u
 #define VALUE_VECTORS (RSR_NATIVE == 16 ? 4u : 1u)
 
-/* Up to LANES heads, and the page as they see it. */
+/* Up to LANES heads, and what they see of the page. */
 struct lanes {
     const struct rsr_attend_head *heads;
     const uint32_t *n_keys; /* of each head */
@@ -54,8 +55,8 @@ RSR_INLINE void store(float *p, rsr_vf x) {
     memcpy(p, &x, sizeof(x));
 }
 
-/* to[n_rows][n] = elements [d, d + n) of rows, in float32. Float32 is copied, too, so that one code
- * serves all types. */
+/* to[n_rows][n] = elements [d, d + n) of the rows, in float32. Rows of float32 are copied, too, so
+ * that one code serves all types. */
 RSR_INLINE void widen(float *to, const void *rows, enum rsr_kv_type type, uint32_t row_floats,
                       uint32_t n_rows, uint32_t d, uint32_t n) {
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
@@ -69,11 +70,11 @@ RSR_INLINE void widen(float *to, const void *rows, enum rsr_kv_type type, uint32
 
 /* ---- Scores ---- */
 
-/* The order of sum16 is that of quads of partial sums l, l + 8, l + 4, l + 12. */
+/* rsr_sum16() adds quads of partial sums: l, l + 8, l + 4, l + 12, in this order of l. */
 static const uint32_t quads[4] = {0, 2, 1, 3};
 
 /* CHAINS partial sums of the scores of n_keys keys with n_vectors vectors of queries; k and q begin
- * at the first one's element. */
+ * at the first element of the first sum. */
 RSR_INLINE void sum_chains(rsr_vf (*sums)[TILE], const float *q, const float *k, size_t row_floats,
                            uint32_t n_vectors, uint32_t n_keys) {
     rsr_vf acc[CHAINS][TILE] = {{{0}}};
@@ -103,8 +104,8 @@ RSR_INLINE void sum_parts(rsr_vf *sum, const float *q, const float *k, size_t ro
         sum[t] = parts[0][t] + parts[1][t];
 }
 
-/* Scores of key j and the following, TILE / n_vectors of them, with n_vectors vectors of queries
- * from `lane` on. */
+/* Scores of TILE / n_vectors keys, from key j on, with n_vectors vectors of queries, from `lane`
+ * on. */
 RSR_INLINE void score_tile(const struct lanes *b, const float *k, size_t row_floats, uint32_t j,
                            uint32_t lane, uint32_t n_vectors, float scale) {
     const uint32_t n_keys = TILE / n_vectors;
@@ -129,7 +130,7 @@ RSR_INLINE void score_lanes(const struct lanes *b, uint32_t j, uint32_t lane, ui
         score_tile(b, b->wide + i * row_floats, row_floats, j + i, lane, n_vectors, scale);
 }
 
-/* Scores of key j and the following, KEY_BLOCK of them, with all queries. */
+/* Scores of KEY_BLOCK keys, from key j on, with all queries. */
 static void score_block(const struct lanes *b, uint32_t j, float scale) {
     const uint32_t n_vectors = (b->n_heads + RSR_NATIVE - 1) / RSR_NATIVE;
     uint32_t v = 0;
@@ -151,7 +152,7 @@ RSR_INLINE void scores(const struct lanes *b, const struct rsr_attend_page *page
 
 /* ---- Weights ---- */
 
-/* -infinity from each head's last key on */
+/* Sets the scores after each head's last key to -infinity. */
 static void mask_scores(const struct lanes *b) {
     uint32_t first = RSR_PAGE_TOKENS;
     for (uint32_t h = 0; h < b->n_heads; h++)
@@ -162,7 +163,7 @@ static void mask_scores(const struct lanes *b) {
                 b->z[j * LANES + h] = -INFINITY;
 }
 
-/* Number l of the 16 partial sums of a vector's weights. */
+/* Partial sum l of the 16 of a vector's weights. */
 RSR_INLINE rsr_vf sum_weights(const float *z, uint32_t l) {
     rsr_vf sum = {0};
     for (uint32_t j = l; j < RSR_PAGE_TOKENS; j += 16)
@@ -170,7 +171,8 @@ RSR_INLINE rsr_vf sum_weights(const float *z, uint32_t l) {
     return sum;
 }
 
-/* Scores of a vector of heads become weights; the largest score, and the sum of weights. */
+/* Turns the scores of a vector of heads into weights. Stores the largest scores and the sums of
+ * weights. */
 static void weigh_lanes(struct lanes *b, uint32_t lane) {
     float *z = b->z + lane;
     rsr_vf max[4], quad[4];
@@ -194,7 +196,7 @@ static void weigh_lanes(struct lanes *b, uint32_t lane) {
     store(b->sum + lane, (quad[0] + quad[1]) + (quad[2] + quad[3]));
 }
 
-/* Brings the states to what they are after the page. */
+/* Brings the states to their values after the page. */
 static void weigh(struct lanes *b) {
     for (uint32_t h = 0; h < b->n_heads; h += RSR_NATIVE)
         weigh_lanes(b, h);
@@ -224,7 +226,7 @@ static void weigh(struct lanes *b) {
 
 /* ---- Values ---- */
 
-/* Output elements from d on, 16 n_vectors of them, of n_heads heads that see n_keys keys. */
+/* Computes 16 n_vectors output elements, from d on, of n_heads heads that see equally many keys. */
 RSR_INLINE void add_values(const struct lanes *b, const float *v, size_t stride, uint32_t first,
                            uint32_t n_heads, uint32_t d, uint32_t n_vectors) {
     const uint32_t n_keys = b->n_keys[first];
@@ -254,7 +256,7 @@ RSR_INLINE void add_values(const struct lanes *b, const float *v, size_t stride,
         }
 }
 
-/* Heads from `first` on that see as many keys as it, VALUE_HEADS at most. */
+/* Counts the heads from `first` on that see as many keys as `first`, up to VALUE_HEADS. */
 static uint32_t count_alike(const struct lanes *b, uint32_t first) {
     uint32_t n = 1;
     while (n < VALUE_HEADS && first + n < b->n_heads && b->n_keys[first + n] == b->n_keys[first])
@@ -275,7 +277,7 @@ RSR_INLINE void add_vectors(const struct lanes *b, const float *v, size_t stride
     }
 }
 
-/* The n output elements from d on whose values are widened. */
+/* Computes the n output elements from d on, whose values are widened. */
 static void add_slice(const struct lanes *b, uint32_t d, uint32_t n) {
     uint32_t i = 0;
     for (; i + 16 * VALUE_VECTORS <= n; i += 16 * VALUE_VECTORS)
