@@ -1,9 +1,9 @@
-/* generate.c - prompt in, text out: one prefill, then one evaluation a token, or of a token and
- * drafts of those after it, whose rows are what evaluations one by one would have given.
+/* generate.c - prompt in, text out: one prefill, then one evaluation for each token. With drafts,
+ * one evaluation takes a token and guesses of the tokens after it; its rows have the bits of one
+ * evaluation per token.
  *
- * Text reaches the callback as complete characters: what later tokens may still change is held
- * back, so that all pieces together are what the tokens add to rsr_detokenize of the sequence
- * before them.
+ * Text reaches the callback as complete characters: text that later tokens may still change is held
+ * back. So all pieces together are the text that the tokens add to rsr_detokenize of the sequence.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,25 +24,26 @@ struct generation {
     rsr_generate_fn *callback;
     void *user;
     uint32_t context, max_batch, page_tokens;
-    uint32_t next; /* the token after what is evaluated */
-    uint32_t row;  /* that it was picked from: 0, or after so many drafts */
+    uint32_t next; /* the token after the evaluated ones */
+    uint32_t row;  /* number of the row that `next` was picked from: the drafts before it */
     uint32_t picked[1 + RSR_MAX_DRAFTS];
-    struct rsr_text_stream detokenizer; /* of a model with a tokenizer */
+    struct rsr_text_stream detokenizer; /* used if the model has a tokenizer */
     struct rsr_stop_strings stop;
     struct rsr_bytes text; /* for the callback */
     struct rsr_speculation speculation;
     bool redo;        /* a step with drafts ended early: the next one has none */
-    uint64_t step_ns; /* that a step has taken, callers' work left out */
-    float *logits; /* where tokens are picked from them here: a row, as the caller leaves it, then
-                         one as it was [2][vocab]; with drafts [2 + speculate] */
-    rsr_logprob
-        *logprobs; /* where they are wanted: of tokens picked from rows; or of the next token, then
-                              of prompt tokens but for the first, n_logprobs each */
+    uint64_t step_ns; /* time of a step without callbacks */
+    /* if tokens are picked here: a row, as the caller leaves it, then a copy of the row as it was
+     * [2][vocab]; with drafts [2 + speculate][vocab] */
+    float *logits;
+    /* if wanted, n_logprobs for each token: for those picked from rows; or for the next token, then
+     * for the prompt's tokens except the first */
+    rsr_logprob *logprobs;
     uint32_t n_logprobs;
     rsr_generate_result result;
 };
 
-/* Where those of a row's token go; NULL: they are not wanted. */
+/* Where log-probabilities of a row's token go; NULL: they are not wanted. */
 static rsr_logprob *logprobs_of(const struct generation *g, size_t row) {
     return g->logprobs != NULL ? g->logprobs + row * g->n_logprobs : NULL;
 }
@@ -53,7 +54,7 @@ static rsr_status no_memory(rsr_error *err) {
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
-/* What is evaluated together: tokens, of which the last n_rows each have a next token picked. */
+/* Tokens that are evaluated together. A next token is picked for each of the last n_rows. */
 struct step {
     const uint32_t *tokens;
     size_t n;
@@ -61,8 +62,8 @@ struct step {
     bool of_prompt; /* log-probabilities of the tokens themselves are wanted, too */
 };
 
-/* Whether tokens are picked here, from logits: callers may change these, and by what they are told
- * of a token the ones that are allowed after it. */
+/* Whether tokens are picked here, from logits, and not by the engine: a caller may change logits,
+ * or change which tokens are allowed as soon as it is told of a token. */
 static bool picks_here(const struct generation *g, uint32_t n_rows) {
     return g->options.logits != NULL || (n_rows > 1 && g->sampling.allowed != NULL);
 }
@@ -144,7 +145,7 @@ static rsr_status evaluate(struct generation *g, const struct step *step, rsr_er
     return status;
 }
 
-/* Picks from logits after the sequence, which is as long as it would be without drafts. */
+/* Picks a token from logits. The sequence is as long as it would be without drafts. */
 static rsr_status pick_from_logits(struct generation *g, float *logits, rsr_error *err) {
     const uint32_t vocab = g->model->module->hyper.vocab;
     const uint32_t *history = rsr_api_sequence_tokens(g->sequence);
@@ -165,7 +166,7 @@ static rsr_status pick_from_logits(struct generation *g, float *logits, rsr_erro
     return status;
 }
 
-/* The token after a row of what was evaluated last. */
+/* Picks the token after a row of the last evaluation. */
 static rsr_status pick_row(struct generation *g, uint32_t row, uint32_t n_rows, rsr_error *err) {
     g->row = row;
     if (picks_here(g, n_rows))
@@ -254,8 +255,8 @@ static bool is_stop(const struct generation *g, uint32_t token) {
     return false;
 }
 
-/* The text that is certain with this token, or all of it if it is the last one; up to a stop
- * string, if *found_stop. */
+/* Takes the text that is certain after this token, or all held text if the token is the last one.
+ * If *found_stop, the text ends before a stop string. */
 static rsr_status take_text(struct generation *g, uint32_t token, bool stop, bool last,
                             bool *found_stop, rsr_error *err) {
     rsr_status status = RSR_OK;
@@ -282,8 +283,8 @@ static bool deliver(struct generation *g, uint32_t token) {
     return !g->callback || g->callback(g->user, &generated);
 }
 
-/* Takes and delivers the token that was picked last; *goes_on: another one is to be picked, else
- * the result says why not. */
+/* Takes and delivers the token that was picked last. *goes_on: another one is to be picked;
+ * otherwise the result says why not. */
 static rsr_status take_token(struct generation *g, bool *goes_on, rsr_error *err) {
     rsr_generate_result *r = &g->result;
     const uint32_t token = g->next;
@@ -308,8 +309,9 @@ static rsr_status take_token(struct generation *g, bool *goes_on, rsr_error *err
 
 /* ---- Decode ---------------------------------------------------------------------------------- */
 
-/* How many drafts the next step can have: as tokens are wanted, as the context and a batch have
- * room for, and on the page of the next token alone. So drafts take no memory from others. */
+/* How many drafts the next step can have. The limits are the tokens still wanted, the room in the
+ * context and in a batch, and the page of the next token: so drafts take no memory from other
+ * sequences. */
 static uint32_t most_drafts(const struct generation *g) {
     const uint32_t length = rsr_api_sequence_length(g->sequence);
     const uint32_t mosts[] = {g->options.max_tokens - g->result.tokens - 1, g->context - length - 1,
@@ -320,8 +322,9 @@ static uint32_t most_drafts(const struct generation *g) {
     return most;
 }
 
-/* Takes tokens after the rows, as long as each is the draft that the next row was computed
- * of. The sequence holds what it would hold without drafts, for callbacks and in the end. */
+/* Takes tokens after the rows, as long as each token equals the draft that the next row was
+ * computed from. In callbacks and at the end, the sequence holds what it would hold without
+ * drafts. */
 static rsr_status take_rows(struct generation *g, const struct step *step, bool *goes_on,
                             rsr_error *err) {
     const uint32_t length = rsr_api_sequence_length(g->sequence) - (uint32_t)step->n;
@@ -346,8 +349,8 @@ static rsr_status take_rows(struct generation *g, const struct step *step, bool 
     }
 }
 
-/* Evaluates the next token and drafts after it. What ends a step with drafts is left to one
- * without them, which fails or is cancelled by itself, or is not. */
+/* Evaluates the next token and drafts after it. If a step with drafts fails, a step without drafts
+ * follows, and only its failure counts. */
 static rsr_status decode_step(struct generation *g, bool *goes_on, rsr_error *err) {
     uint32_t tokens[1 + RSR_MAX_DRAFTS] = {g->next};
     const uint32_t most = g->redo ? 0 : most_drafts(g), n_before = g->result.tokens;
