@@ -9,7 +9,8 @@ static inline struct rsr_linear_slot ternary_slot(uint32_t layer) {
     return (struct rsr_linear_slot){.layer = layer, .dense = RSR_NO_LAYER, .norm = RSR_NO_NORM};
 }
 
-/* Layers `layer` to `layer` + 6 and norms `norm` to `norm` + 3; without sub-norms, two of those. */
+/* Layers `layer` to `layer` + 6 and norms `norm` to `norm` + 3, or to `norm` + 1 without
+ * sub-norms. */
 static inline struct rsr_block_layers block_layers(uint32_t layer, uint32_t norm, bool sub_norms) {
     return (struct rsr_block_layers){
         .q = ternary_slot(layer),

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether this build has sanitizers. Checks that they cannot make are left to the build without
- * them. */
+/* Whether this build has sanitizers. Checks that do not work with sanitizers run only in the build
+ * without them. */
 #if defined(__SANITIZE_ADDRESS__)
 #define TEST_SANITIZED 1
 #elif defined(__has_feature)
@@ -62,12 +62,12 @@ static int check_count;
         }                                                                                          \
     } while (0)
 
-/* A test that checked nothing has failed. */
+/* A test without any check counts as failed. */
 #define CHECK_EXIT()                                                                               \
     (printf("%d checks, %d failed\n", check_count, check_failures),                                \
      check_failures != 0 || check_count == 0)
 
-/* SplitMix64: seeds are printed by the tests that use it. */
+/* SplitMix64. Tests that use it print their seeds. */
 static inline uint64_t check_random(uint64_t *state) {
     uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

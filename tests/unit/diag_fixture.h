@@ -16,7 +16,7 @@ struct fixture {
     size_t size_bytes;
 };
 
-/* `text` is complete whenever the stream was flushed, as every diagnostic does. */
+/* `text` is complete whenever the stream has been flushed; every diagnostic flushes it. */
 static void setup(struct fixture *f) {
     rsrc_arena_init(&f->arena);
     f->text = NULL;

@@ -12,8 +12,8 @@
 #include "runtime.h"
 
 #define FAKE_MAX_LAYERS 3
-#define FAKE_KERNELS 7 /* of a block, in the order of the roles Q .. DOWN */
-#define FAKE_NORMS 4   /* of a block: input, attention sub, post, ffn sub */
+#define FAKE_KERNELS 7 /* a block's, in the order of the roles Q .. DOWN */
+#define FAKE_NORMS 4   /* a block's: input, attention sub, post, ffn sub */
 #define FAKE_MAX_OPS 64
 #define FAKE_TILE_ROWS 5
 
@@ -41,7 +41,7 @@ struct fake_shape {
 
 #define FAKE_SMALL_HIDDEN 20
 
-/* Two small layers, whose embedding is of float32, for tests of what is around them. */
+/* Two small layers with an embedding of float32, for tests of code around the layers. */
 static inline struct fake_shape fake_small_shape(uint32_t vocab, uint32_t context) {
     return (struct fake_shape){.hidden = FAKE_SMALL_HIDDEN,
                                .n_layers = 2,
@@ -54,7 +54,7 @@ static inline struct fake_shape fake_small_shape(uint32_t vocab, uint32_t contex
                                .head_dtype = RSR_DTYPE_F32};
 }
 
-/* One layer, whose embedding is of bfloat16, for tests of what is made of logits. */
+/* One layer with an embedding of bfloat16, for tests of code that uses logits. */
 static inline struct fake_shape fake_text_shape(uint32_t vocab, uint32_t context) {
     return (struct fake_shape){.hidden = 50,
                                .n_layers = 1,
@@ -96,7 +96,7 @@ static inline float fake_float(uint64_t *state, float range) {
     return ((float)(check_random(state) >> 40) / 8388608.0f - 1.0f) * range;
 }
 
-/* y = acc * (x.scale * scale), the integers summed in the plainest way. */
+/* y = acc * (x.scale * scale), where a plain loop sums the integers to acc. */
 static inline void fake_kernel(const void *x, size_t ldx, void *y, size_t ldy, uint32_t n_tokens,
                                const struct rsr_weights *weights, const struct rsr_worker *worker,
                                void *scratch) {
@@ -153,7 +153,7 @@ static inline void fake_fill_norm(struct rsr_norm *norm, uint64_t *seed, const c
     *norm = (struct rsr_norm){.name = name, .weight = weight, .cols = cols, .eps = 1e-5f};
 }
 
-/* Rounds to the dtype by cutting mantissa bits: what is stored, not how, matters here. */
+/* Rounds to the dtype by cutting mantissa bits: tests do not depend on the way of rounding. */
 static inline struct rsr_matrix_data fake_dense(uint64_t *seed, enum rsr_dtype dtype, uint32_t rows,
                                                 uint32_t cols) {
     const size_t n = (size_t)rows * cols;
@@ -351,7 +351,7 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
 
 /* ---- Use ---- */
 
-/* Opens it with the float operations of one level in place of the host's best; NULL if the host
+/* Opens the module with the float operations of one level, not the host's best. NULL if the host
  * cannot run them. */
 static inline rsr_model *fake_open(const struct fake_module *m, enum rsr_ops_level level) {
     const struct rsr_ops *ops = ops_here(level);
@@ -370,7 +370,7 @@ static inline rsr_engine *fake_engine(rsr_model *model, uint32_t n_threads, uint
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine *engine = NULL;
     options.n_threads = n_threads;
-    options.all_threads = true; /* whatever CPUs there are */
+    options.all_threads = true; /* however many CPUs there are */
     options.max_batch = max_batch;
     options.kv_tokens = kv_tokens;
     CHECK_INT(rsr_runtime_api.engine_create(model, &options, &engine, &err), RSR_OK);
@@ -378,7 +378,7 @@ static inline rsr_engine *fake_engine(rsr_model *model, uint32_t n_threads, uint
     return engine;
 }
 
-/* Appends tokens[0..n) and puts the logits of all of them to `logits`. */
+/* Appends tokens[0..n) and stores the logits of all of them in `logits`. */
 static inline rsr_status fake_feed(rsr_engine *engine, rsr_sequence *sequence,
                                    const uint32_t *tokens, uint32_t n, uint32_t vocab,
                                    float *logits) {

@@ -1,6 +1,6 @@
-/* float_harness.h - kernels of float activations whose sums round: run alone and in batches, in the
- * interpreter and by each back end, compared bit for bit with one expectation, which is held to the
- * bound n u sum |w x| of sums in float64.
+/* float_harness.h - runs kernels of float activations whose sums round: alone and in batches, in
+ * the interpreter and by each back end. All results must equal one expectation bit for bit, and
+ * that expectation must be within n u sum |w x| of sums in float64.
  */
 #ifndef TESTS_UNIT_FLOAT_HARNESS_H
 #define TESTS_UNIT_FLOAT_HARNESS_H
@@ -66,7 +66,7 @@ static inline double scale_at(const struct test_case *c, uint32_t row, uint32_t 
     return (double)m->scale[(size_t)row * n_groups + col / m->group_cols];
 }
 
-/* |error| <= n u sum |w x| */
+/* Checks |error| <= n u sum |w x| for each row. */
 static inline void check_bound(const struct test_case *c, const float *y) {
     const uint32_t rows = c->matrix.rows, cols = c->matrix.cols;
     uint32_t n_outside = 0, n_inexact = 0;
@@ -83,7 +83,7 @@ static inline void check_bound(const struct test_case *c, const float *y) {
             n_inexact += error > 0;
         }
     CHECK_INT(n_outside, 0);
-    CHECK(n_inexact > rows); /* or the test would show nothing */
+    CHECK(n_inexact > rows); /* otherwise the test would show nothing */
 }
 
 static inline bool same_bits(const struct test_case *c, const float *a, const float *b) {
@@ -99,7 +99,7 @@ struct ways {
     uint32_t n;
 };
 
-/* The case cut into other tiles. */
+/* Adds the case with other tiles. */
 static inline void add_way(struct suite *suite, struct ways *ways, const struct test_case *c,
                            const struct rsr_spec *spec, uint32_t tile_rows, const float *expected) {
     struct test_case *way = RSRC_NEW(&suite->arena, struct test_case);

@@ -71,7 +71,7 @@ static inline void gguf_tensor(struct gguf_file *file, const char *name, uint32_
     file->n_tensors++;
 }
 
-/* The file; frees what it was made of. */
+/* Returns the file, and frees the parts that it was made of. */
 static inline struct rsrc_buffer gguf_finish(struct gguf_file *file) {
     struct rsrc_buffer out = {0};
     rsrc_buffer_append(&out, "GGUF", 4);

@@ -2,11 +2,11 @@
  * fold, for canonical codes.
  *
  * Both first sum the inputs of every segment, u[c] = sum of +-x[j] over the members j of code c.
- * RSR (arXiv 2411.06360, section 4.1) then multiplies by the matrix of all columns; here only by
- * the columns that occur: row i gets digit i times u[c] for each segment. RSR++ (section 4.2) peels
- * the first digit off, again and again, over the dense table of codes. As in the paper, row i is
- * read from the entries whose first digit is not zero, and entries that differ in that digit alone
- * are then added together, which leaves a table of one digit less:
+ * RSR (arXiv 2411.06360, section 4.1) then multiplies by the matrix of all columns. The code here
+ * multiplies only by the columns that occur: row i gets digit i times u[c] for each segment. RSR++
+ * (section 4.2) peels the first digit off, again and again, over the dense table of codes. As in
+ * the paper, row i is read from the entries whose first digit is not zero, and entries that differ
+ * in that digit alone are then added together, which leaves a table of one digit less:
  *
  *   {0, 1}. row = sum of u[2q + 1]; u[q] <- u[2q] + u[2q + 1].
  *   ternary. Codes are c = 3q + d with d in -1..1, and c > 0 makes q >= 0, with q = 0 for c = 1
@@ -67,7 +67,7 @@ static inline void fold_ternary(int32_t *u, uint32_t height, int32_t *y) {
     }
 }
 
-/* n_bits levels over 2^n_bits entries; what is left in u[0] is the sum of all. */
+/* Folds 2^n_bits entries in n_bits levels; u[0] holds the sum of all entries at the end. */
 static inline void fold_bits(int32_t *u, uint32_t n_bits, int32_t *y) {
     for (uint32_t i = 0; i < n_bits; i++) {
         int32_t row = 0;

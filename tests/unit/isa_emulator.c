@@ -18,7 +18,7 @@
  * 13). */
 enum component { X_SSE = 1, X_YMM = 2, X_OPMASK = 5, X_ZMM_HIGH = 6, X_ZMM_16_31 = 7, X_COUNT = 8 };
 
-#define XSTATE_BV_AT 512 /* behind the legacy area */
+#define XSTATE_BV_AT 512 /* after the legacy area */
 #define XMM_AT 160       /* in the legacy area */
 
 static uint32_t component_at[X_COUNT];
@@ -44,7 +44,7 @@ static uint8_t *component(const struct frame *f, enum component c) {
     return (present(f) >> c & 1) != 0 ? f->xsave + component_at[c] : NULL;
 }
 
-/* The same for writing: a component in its initial state becomes zeros. */
+/* The bytes of a component for writing: a component in its initial state becomes zeros. */
 static uint8_t *component_to_write(const struct frame *f, enum component c, size_t size_bytes) {
     uint8_t *bytes = f->xsave + component_at[c];
     const uint64_t bits = present(f);
@@ -198,7 +198,7 @@ static bool decode(const uint8_t *at, struct instruction *i) {
     return true;
 }
 
-/* `scale`: what an EVEX short displacement counts in. */
+/* `scale`: the unit of an EVEX short displacement, in bytes. */
 static const uint8_t *address_of(const struct frame *f, const struct instruction *i, uint32_t scale,
                                  const uint8_t *next) {
     int64_t displacement = i->displacement;
@@ -266,7 +266,7 @@ static const uint8_t *permute(const struct frame *f, const struct instruction *i
     struct vector result;
     if (i->opcode == 0x75) /* vpermi2b: the destination has the indexes */
         result = look_up(&dst, &v, &operand, i->bytes);
-    else if (i->opcode == 0x7d) /* vpermt2b: it has the first table */
+    else if (i->opcode == 0x7d) /* vpermt2b: the destination has the first table */
         result = look_up(&v, &dst, &operand, i->bytes);
     else /* vpermb */
         result = look_up(&v, &operand, &operand, i->bytes);
@@ -339,8 +339,8 @@ static __thread struct {
     uint8_t data[N_TILES][TILE_ROWS][64];
 } tiles;
 
-/* False: the processor faults, or an interrupted load would go on at a row, which is not
- * emulated. */
+/* False: the processor faults, or the configuration continues an interrupted load at some row,
+ * which is not emulated. */
 static bool configure_tiles(const uint8_t *config) {
     memset(&tiles, 0, sizeof tiles);
     if (config[0] == 0)
@@ -392,7 +392,7 @@ static void multiply_tiles(uint32_t d, uint32_t a, uint32_t b, uint32_t prefix) 
                              &tiles.data[b][k][4 * n], prefix);
 }
 
-/* LDTILECFG and TILERELEASE, which have no operand but memory. */
+/* LDTILECFG and TILERELEASE: memory is their only operand. */
 static const uint8_t *configuration_operation(const struct frame *f, const struct instruction *i) {
     if (i->reg != 0 || i->vvvv != 0 || (i->is_register && i->rm != 0))
         return NULL;
@@ -438,8 +438,8 @@ static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
     return NULL;
 }
 
-/* What cannot be emulated, byte by byte as far as its page goes, with what a signal handler may
- * call. */
+/* Prints the bytes of the instruction that cannot be emulated, up to the end of its page. Calls
+ * only functions that a signal handler may call. */
 static void tell_refusal(const uint8_t *at) {
     static const char digits[] = "0123456789abcdef";
     char text[80] = "isa_emulator: cannot emulate";

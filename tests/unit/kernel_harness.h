@@ -39,7 +39,7 @@
 #define BATCHES 1, 2, 3, 4, 5, 8, MAX_TOKENS
 #endif
 #define GUARD 0xA5
-#define SCRATCH_GUARD_BYTES 4096u /* behind what a kernel asked for */
+#define SCRATCH_GUARD_BYTES 4096u /* after the scratch memory that a kernel asked for */
 
 #define F(id) RSR_CPU_MASK(id)
 #define AVX512 (F(AVX2) | F(AVX512F) | F(AVX512BW) | F(AVX512VL) | F(AVX512DQ))
@@ -106,8 +106,8 @@ struct shape {
 
 struct test_case {
     struct rsr_matrix matrix;
-    /* The matrix that is lowered instead: the reduced matrix, and for every row the kept row whose
-     * tile writes it. */
+    /* The matrix that is lowered instead of `matrix`: the reduced matrix, and for every row the
+     * kept row whose tile writes it. */
     struct rsr_matrix reduced;
     const struct rsr_reduction *reduction; /* NULL: the matrix itself is lowered */
     const uint32_t *slots;
@@ -143,8 +143,8 @@ static inline const char *kernel_cc(void) {
     return getenv("TEST_KERNEL_CC");
 }
 
-/* Without it kernels have no sanitizers in them, so a sanitised build writes their C, and does not
- * spend most of its time on compiling it: the release build does, and runs them. */
+/* Without kernel_cc(), kernels would have no sanitizers. So a sanitised build only writes their C,
+ * and saves the time of compiling it; the release build compiles and runs it. */
 static inline bool is_compiled(const struct harness_backend *with) {
     return with->kind != RSR_UNIT_C || !TEST_SANITIZED || kernel_cc() != NULL;
 }
@@ -161,13 +161,14 @@ static inline bool is_executed(const struct suite *suite) {
     return !TEST_SANITIZED || kernel_cc() != NULL || test_is_long() || suite->n_runs % 4 == 0;
 }
 
-/* AMX needs the kernel's permission too: the emulator has to do. */
+/* AMX always runs in the emulator, because a processor with AMX also needs the kernel's
+ * permission. */
 static inline bool host_supports(const struct rsr_spec *spec) {
     const uint64_t lacks = ~rsrc_host_features() | F(AMX_INT8);
     return (spec->cpu_features & lacks) == 0 && strcmp(spec->triple, rsrc_host_triple()) == 0;
 }
 
-/* The machine code of targets that differ from the host in these runs under the emulator. */
+/* The emulator runs the machine code of targets whose only missing features are these. */
 static inline bool host_emulates(const struct rsr_spec *spec) {
     struct rsr_spec without = *spec;
     without.cpu_features &=
@@ -310,7 +311,7 @@ static inline struct test_case *make_case(struct suite *suite, const struct shap
     return c;
 }
 
-/* By the case's plan, with the tile that the target has nearest to it. */
+/* Lowers the case by its plan, with the target's tile that is nearest to the plan's. */
 static inline void lower_case(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
                               uint32_t number) {
     struct rsr_index index;
@@ -335,15 +336,15 @@ static inline void lower_case(struct suite *suite, struct test_case *c, const st
     snprintf(c->description, sizeof c->description, "%s", c->lowered.kernel.key);
 }
 
-/* Is the row of one of the tiles [begin, end)? */
+/* Whether the row belongs to one of the tiles [begin, end). */
 static inline bool is_of_tiles(const struct test_case *c, size_t row, uint32_t begin,
                                uint32_t end) {
     const size_t tile = (c->slots != NULL ? c->slots[row] : row) / c->lowered.kernel.tile_rows;
     return tile >= begin && tile < end;
 }
 
-/* Its bytes by themselves, so that a sanitizer sees what is read behind them. Freed by the
- * caller. */
+/* A copy of the bytes in memory of exactly their size, so that a sanitizer sees reads past the end.
+ * The caller frees it. */
 static inline void *copy_alone(const void *bytes, size_t size_bytes) {
     void *copy = NULL;
     CHECK_INT(posix_memalign(&copy, 64, size_bytes), 0);
@@ -415,13 +416,14 @@ static inline bool is_small(const struct test_case *c) {
     return (uint64_t)c->matrix.rows * c->matrix.cols <= 200000;
 }
 
-/* A trap is 32 products of AVX-VNNI, where it is a tile of AMX or the look-ups of a vector. */
+/* One trap computes only 32 products of AVX-VNNI, but a whole tile of AMX or all look-ups of a
+ * vector. */
 static inline bool is_emulated_whole(const struct test_case *c, const struct rsr_spec *spec) {
     return is_small(c) && ((spec->cpu_features & F(AVXVNNI)) == 0 ||
                            (uint64_t)c->matrix.rows * c->matrix.cols <= 5000);
 }
 
-/* Where machine code runs too, in every way, larger products are interpreted once, with as many
+/* If machine code runs too, in all forms, a larger product is interpreted only once, with as many
  * tokens as share a tile. */
 static inline bool is_interpreted_once(const struct test_case *c) {
     const struct rsr_spec *spec = c->lowered.kernel.spec;
@@ -493,7 +495,7 @@ static inline const char *emit_cases(struct suite *suite, struct test_case **cas
     return path;
 }
 
-/* Kernels are hidden, so a table in the library gives their addresses. */
+/* Kernels are hidden symbols, so a table in the library gives their addresses. */
 static inline const char *write_table(struct suite *suite, struct test_case **cases,
                                       uint32_t n_cases, const char *name) {
     struct rsrc_buffer text = {0};
@@ -520,7 +522,8 @@ static inline rsr_kernel_fn *const *load_kernels(struct suite *suite, struct tes
     const char *table = write_table(suite, cases, n_cases, name);
     const bool compiled = compile(suite, "cc", table, "-shared", library, object);
     CHECK(compiled);
-    void *handle = compiled ? dlopen(library, RTLD_NOW) : NULL; /* stays open: kernels are called */
+    void *handle = compiled ? dlopen(library, RTLD_NOW)
+                            : NULL; /* the library stays open, because its kernels are called */
     rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
     CHECK(functions != NULL);
     return functions;
@@ -610,7 +613,7 @@ static inline void expect_lower_refused(struct suite *suite, struct test_case *c
 
 /* ---- the program ----------------------------------------------------------------------------- */
 
-/* `name`: of the test, for the directory of its files. */
+/* `name`: the test's, for the directory of its files. */
 static inline void suite_begin(struct suite *suite, const char *name, uint64_t seed) {
     *suite = (struct suite){.seed = seed};
     rsrc_arena_init(&suite->arena);

@@ -1,8 +1,8 @@
 /* kernel_interpreter.c - runs a kernel operation by operation, written from the definitions of
  * RSR_KOPS alone: the reference that every back end is held to.
  *
- * Every operation reads its operands lane by lane, so a result may be an operand too: it is built
- * aside and then copied.
+ * Every operation reads its operands lane by lane. A result may also be an operand, so it is built
+ * in other memory and then copied.
  */
 #include "kernel_interpreter.h"
 
@@ -29,13 +29,13 @@ struct machine {
     const struct rsr_kreg *regs;
     struct value *values;
     const struct rsr_kop *ops;
-    const uint32_t *partner; /* of LOOP, IF, ELSE: the ELSE or END that closes it */
+    const uint32_t *partner; /* for LOOP, IF, ELSE: the ELSE or END that closes it */
     uint8_t *buffers[RSR_KBUF_COUNT];
     int64_t params[N_PARAMS];
     struct value *body_values;
-    struct value result; /* of the operation at hand */
+    struct value result; /* of the current operation */
     uint64_t *n_vector_ops;
-    bool loads_first; /* AArch64 adds no memory: it loads first */
+    bool loads_first; /* AArch64 cannot add from memory: it loads first */
     bool tiles_configured;
 };
 
@@ -80,7 +80,7 @@ static int64_t integer_at(const uint8_t *bytes, enum rsr_elem elem, uint32_t lan
     abort();
 }
 
-/* The low bytes, whatever the sign. */
+/* Stores the low bytes of the integer, positive or negative. */
 static void set_integer(uint8_t *bytes, enum rsr_elem elem, uint32_t lane, int64_t integer) {
     const uint64_t low = (uint64_t)integer;
     const uint8_t low8 = (uint8_t)low;
@@ -185,7 +185,8 @@ static uint8_t *address_of(const struct machine *m, const struct rsr_kop *op) {
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 
-/* The result as d's element holds it: unsigned ones wrap, signed ones must fit. */
+/* Returns the value as an element of d holds it: unsigned elements wrap, and values of signed
+ * elements must fit. */
 static int64_t fit(const struct machine *m, const struct rsr_kop *op, enum rsr_elem elem,
                    int64_t value) {
     const uint32_t bits = rsrc_elem_bytes(elem) * 8;
@@ -356,7 +357,8 @@ static void convert_lanes(const struct machine *m, const struct rsr_kop *op, uin
             set_integer(d, reg->elem, i, lane_of(m, op->a, i));
 }
 
-/* In every 2u lanes: u sums of a, u of b; each of a lane and the one u further. */
+/* Every 2u lanes of d get u sums of lanes of a, then u sums of lanes of b. Each sum adds a lane and
+ * the lane u further. */
 static void zip_add_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
     const struct rsr_kreg *reg = &m->regs[op->dst];
     const uint32_t unit = (uint32_t)op->imm;
@@ -453,7 +455,7 @@ static void mirror_lanes(const struct machine *m, const struct rsr_kop *op, uint
     }
 }
 
-/* In every 16 bytes: elements of 8 bytes of a and b by turns. */
+/* Every 16 bytes of d alternate elements of 8 bytes of a with those of 8 bytes of b. */
 static void zip_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
     const struct rsr_kreg *reg = &m->regs[op->dst];
     const uint32_t bytes = rsrc_elem_bytes(reg->elem), per_lane16 = 16 / bytes;
@@ -655,8 +657,8 @@ static uint32_t run_if(struct machine *m, uint32_t at) {
     return has_else ? m->partner[close] : close;
 }
 
-/* Instructions of an operation whose vector is `reg`: as many as it has the target's vectors, at
- * least one. */
+/* The number of instructions of an operation on `reg`: one for each of the target's vectors in it,
+ * at least one. */
 static uint64_t n_vectors(const struct machine *m, const struct rsr_kreg *reg) {
     const uint32_t bytes = rsrc_kreg_bytes(reg);
     const uint32_t vector_bytes = m->kernel->spec != NULL ? m->kernel->spec->vector_bits / 8 : 0;
@@ -730,7 +732,8 @@ static uint32_t *find_partners(const struct rsr_kernel *kernel) {
     return partner;
 }
 
-/* The views are read alone where the kernel may only read: kernel_verify.c sees to it. */
+/* A view as writable bytes. kernel_verify.c ensures that kernels only read where they may only
+ * read. */
 static uint8_t *view(const void *bytes) {
     return (uint8_t *)(uintptr_t)bytes;
 }

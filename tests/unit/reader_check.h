@@ -37,7 +37,7 @@ static inline void reader_test_end(struct reader_test *test) {
     rsrc_arena_free(&test->arena);
 }
 
-/* A heap copy of exactly that size, so that sanitizers see every read past the end. */
+/* A heap copy of exactly n bytes, so that sanitizers see every read past the end. */
 static inline uint8_t *exact_copy(const void *bytes, size_t n_bytes) {
     uint8_t *copy = malloc(n_bytes == 0 ? 1 : n_bytes);
     if (copy == NULL) {

@@ -1,5 +1,5 @@
-/* spec_files.h - every target description of specs/ that is a CPU's, for tests that leave none out:
- * the directory is read, so a new file is tested without a change here. */
+/* spec_files.h - lists every target description of specs/ that is a CPU's, for tests of all of
+ * them. It reads the directory, so a new file is tested without a change here. */
 #ifndef TESTS_UNIT_SPEC_FILES_H
 #define TESTS_UNIT_SPEC_FILES_H
 
@@ -25,7 +25,7 @@ static inline uint32_t load_cpu_specs(struct fixture *f, struct rsr_spec specs[M
         if (spec.gpu.sm == 0 && n < MAX_SPEC_FILES)
             specs[n++] = spec;
     }
-    CHECK(n >= 8); /* those that there were when this was written */
+    CHECK(n >= 8); /* there were 8 when this was written */
     globfree(&files);
     return n;
 }

@@ -1,6 +1,7 @@
-/* Attention of a run's heads together against each head by itself, bit for bit: random shapes, each
- * type of keys and values, each level; heads that see different parts of a page, or nothing of it.
- * Keys behind what a head sees hold numbers, NaN and infinities, which must not matter. */
+/* Compares attention of a run's heads together with attention of each head by itself, bit for bit:
+ * random shapes, each type of keys and values, each level, and heads that see different parts of a
+ * page, or nothing of it. Keys after the last one that a head sees hold numbers, NaN and
+ * infinities, which must not matter. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -48,8 +49,8 @@ static void make_shape(struct run_case *c, uint64_t *state) {
     }
 }
 
-/* Returns the most keys that a head sees: all of them alike, or one more with each token, where the
- * first tokens may see none. */
+/* Sets how many keys each head sees: all heads equally many, or one more with each token, where the
+ * first tokens may see none. Returns the largest number. */
 static uint32_t make_page(struct run_case *c, const struct rsr_kv_ops *kv, enum rsr_kv_type type,
                           uint64_t *state) {
     static const float wild[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 3e38f};
@@ -79,7 +80,7 @@ static uint32_t make_page(struct run_case *c, const struct rsr_kv_ops *kv, enum 
     return most;
 }
 
-/* Equal, or both NaN. */
+/* Whether the numbers are equal, or both are NaN. */
 static void check_same(const float *a, const float *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         CHECK(isnan(a[i]) ? isnan(b[i]) != 0 : memcmp(&a[i], &b[i], sizeof(a[i])) == 0);

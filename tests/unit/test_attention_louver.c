@@ -1,7 +1,7 @@
-/* Attention through the KV index inside the engine: over all keys it has the bits of dense
- * attention, however tokens are fed, forked and cut; with thresholds its logits depend on nothing
- * but the tokens either, and every operation is within its certified error of float64 attention
- * over the same queries and pages, and misses no relevant key. */
+/* Attention through the KV index inside the engine. Over all keys it has the bits of dense
+ * attention, however tokens are fed, forked and cut. With thresholds, too, its logits depend only
+ * on the tokens. Every operation is within its certified error of float64 attention over the
+ * operation's queries and pages, and misses no relevant key. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -54,7 +54,7 @@ static rsr_engine *new_engine(const struct fixture *f, const char *attention, ui
     options.attention = attention;
     options.kv_type = f->kv_type;
     options.n_threads = n_threads;
-    options.all_threads = true; /* whatever CPUs there are */
+    options.all_threads = true; /* however many CPUs there are */
     options.max_batch = max_batch;
     options.kv_tokens = 3 * 512;
     CHECK_INT(API->engine_create(f->model, &options, &engine, &err), RSR_OK);
@@ -68,7 +68,7 @@ static rsr_sequence *new_sequence(rsr_engine *engine) {
     return sequence;
 }
 
-/* Feeds tokens [begin, end) in pieces, logits to their places. */
+/* Feeds tokens [begin, end) in pieces, and stores their logits at their positions. */
 static void feed(const struct fixture *f, rsr_engine *engine, rsr_sequence *sequence,
                  uint32_t begin, uint32_t end, uint32_t piece, float *logits) {
     for (uint32_t at = begin; at < end; at += piece) {
@@ -102,8 +102,8 @@ static float *plain_logits(const struct fixture *f, const char *attention) {
 
 /* ---- One result, however tokens are fed ---- */
 
-/* Tokens [0, n) one at a time where a page ends or begins, eight at a time within it: of more
- * threads than CPUs a step takes longer than what it computes. */
+/* Feeds tokens [0, n) one at a time where a page ends or begins, eight at a time within a page.
+ * This makes fewer steps: with more threads than CPUs, waiting takes longer than computing. */
 static void feed_around_pages(const struct fixture *f, rsr_engine *engine, rsr_sequence *sequence,
                               uint32_t n, float *logits) {
     for (uint32_t at = 0, end; at < n; at = end) {
@@ -138,7 +138,8 @@ static void check_feeding(const struct fixture *f, const char *attention, const 
     free(logits);
 }
 
-/* Other tokens at the places of [begin, end): what is there afterwards must not be seen. */
+/* Feeds other tokens at positions [begin, end), which are cut off afterwards and must leave no
+ * trace. */
 static void spoil(const struct fixture *f, rsr_engine *engine, rsr_sequence *sequence,
                   uint32_t begin, uint32_t end) {
     for (uint32_t i = begin; i < end; i++) {
@@ -155,13 +156,14 @@ static void check_lives(const struct fixture *f, const char *attention, const fl
     float *logits = new_logits(f);
     feed(f, engine, a, 0, 100, 100, logits);
     spoil(f, engine, a, 100, 210);
-    CHECK_INT(API->sequence_truncate(a, 100, NULL), RSR_OK); /* into page 1, which was sealed */
+    CHECK_INT(API->sequence_truncate(a, 100, NULL),
+              RSR_OK); /* cuts into page 1, which was sealed */
     CHECK_INT(API->sequence_fork(a, &b, NULL), RSR_OK);
     feed(f, engine, a, 100, 300, 50, logits);
     CHECK(same(f, logits, expected, 0, 300));
     spoil(f, engine, b, 100, 130);
     CHECK_INT(API->sequence_fork(a, &c, NULL), RSR_OK);
-    CHECK_INT(API->sequence_truncate(c, 120, NULL), RSR_OK); /* into a page that a has, too */
+    CHECK_INT(API->sequence_truncate(c, 120, NULL), RSR_OK); /* cuts into a page that a has, too */
     spoil(f, engine, c, 120, 200);
     CHECK_INT(API->sequence_truncate(c, 128, NULL), RSR_OK);
     CHECK_INT(API->sequence_truncate(c, 120, NULL), RSR_OK);
@@ -202,7 +204,7 @@ static void check_failure(const struct fixture *f, const char *attention, const 
     free(logits);
 }
 
-/* The second of these goes through all bounds, the first through none. */
+/* Thresholds that all keys reach. The first one computes no bounds, the second one all. */
 static const char *const over_all_keys[] = {
     "louver:value:-inf,min=0", "louver:value:-1e30,min=0", "louver:topk:100000,min=0",
     "louver:mass:0,min=0",     "louver:value:-inf",        "louver:value:-1e30,min=200"};
@@ -238,7 +240,7 @@ struct checker {
     const rsr_sequence *sequence;
     rsr_louver_threshold threshold;
     uint32_t window;
-    float *q; /* of the operation, [n_tokens][heads * head_dim] */
+    float *q; /* the operation's, [n_tokens][heads * head_dim] */
     double worst_gap, worst_error, left_out, total;
 };
 
@@ -295,7 +297,7 @@ static double distance(const float *a, const double *b, uint32_t n) {
     return sqrt(sum);
 }
 
-/* float32 attention of these models is within this of float64's. */
+/* With these models, float32 attention differs from float64 attention by less than this. */
 #define ROUNDING 2e-5
 
 static void check_head(struct checker *c, const rsr_probe_point *point, uint32_t token,
@@ -476,7 +478,7 @@ static void test_choice(const struct fixture *f) {
     CHECK(options.threshold.sinks == 1 && options.threshold.window == 0 && options.min_keys == 0);
 }
 
-/* Below as many keys as rsr.h says attention stays dense. */
+/* With fewer keys than rsr.h says, attention stays dense. */
 static void test_default_min_keys(void) {
     const struct {
         const char *text;
@@ -505,7 +507,7 @@ static void test_stats(const struct fixture *f) {
     rsr_sequence *sequence = new_sequence(engine);
     rsr_attention_stats stats = RSR_ATTENTION_STATS_INIT;
     float *logits = new_logits(f);
-    const uint64_t units = 2 * f->fake->shape.n_kv_heads; /* of a token, in two layers */
+    const uint64_t units = 2 * f->fake->shape.n_kv_heads; /* a token's, in two layers */
     feed(f, engine, sequence, 0, 100, 50, logits);
     CHECK_INT(API->engine_attention_stats(engine, true, &stats), RSR_OK);
     CHECK_STR(stats.name, "louver");
@@ -606,7 +608,7 @@ static void test_info(const struct fixture *f) {
     CHECK(strstr(err.message, "f32, bf16, f16 and int8") != NULL);
 }
 
-/* An index that no token sees enough keys for takes no memory, and changes nothing. */
+/* If no token can see enough keys for the index, it takes no memory and changes nothing. */
 static void test_never_used(const struct fixture *f) {
     rsr_engine *engine = new_engine(f, "dense", 1, 64);
     rsr_engine_info dense = RSR_ENGINE_INFO_INIT;
@@ -630,7 +632,8 @@ static void test_never_used(const struct fixture *f) {
     }
 }
 
-/* The same over what a type stores, which is not what float32 stores. */
+/* Repeats the tests with another type of keys and values, which stores other numbers than
+ * float32. */
 static void test_type(struct fixture *f, const char *kv_type) {
     const float *f32 = f->dense;
     f->kv_type = kv_type;
@@ -679,7 +682,7 @@ static void feed_long(rsr_model *model, const char *attention, uint32_t n_thread
     API->engine_destroy(engine);
 }
 
-/* Few of many workers share a unit in memory that was made for all of them. */
+/* A few of many workers share a unit, in memory that was sized for all workers. */
 static void test_fewer_workers(void) {
     static struct fake_module fake;
     static const char *const kinds[] = {"louver:mass:1e-3,min=0", "louver:topk:20,min=0"};

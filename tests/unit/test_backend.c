@@ -1,6 +1,6 @@
-/* The engine knows what computes for it by its table alone (engine/backend.h): it works on a device
- * that shares no memory or thread with the host's, and on the host's it makes the calls that it
- * promises and no others. */
+/* The engine knows its backend only by a table (engine/backend.h). It works on a device that shares
+ * no memory and no thread with the host, and on the host's backend it makes the promised calls and
+ * no others. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 #define API (&rsr_runtime_api)
 enum { VOCAB = 5, KV = 2 * 4, MAX_BATCH = 64, PAGES = 5 };
 
-/* ---- A device on paper: a key is its token, the next token is the one before plus one ---- */
+/* ---- A device on paper: a key is its token, and the next token is the last one plus 1 ---- */
 
 struct paper {
     float tokens[PAGES][RSR_PAGE_TOKENS];
@@ -21,7 +21,7 @@ struct paper {
 static struct paper paper;
 static struct {
     int create, destroy, run, copy, drop, read, profile;
-    rsr_status status; /* of the next call that has one */
+    rsr_status status; /* the next call that returns a status returns this */
     uint32_t failed_op;
 } seen;
 
@@ -30,7 +30,7 @@ static rsr_status paper_create(struct rsr_engine *engine, const rsr_engine_optio
     seen.create++;
     CHECK_INT(options->n_threads, 77);
     CHECK_STR(options->attention, "paper");
-    CHECK_INT(engine->info.kv_tokens, 7 * RSR_PAGE_TOKENS); /* 400 tokens that were not asked for */
+    CHECK_INT(engine->info.kv_tokens, 7 * RSR_PAGE_TOKENS); /* the default for a context of 400 */
     CHECK_INT(engine->info.max_batch, MAX_BATCH);
     if (seen.status != RSR_OK)
         return rsr_fail(err, seen.status, "no paper");
@@ -174,7 +174,7 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(fake_feed(engine, b, fours, 1, VOCAB, NULL), RSR_OK); /* a new page */
     CHECK_INT(seen.copy, 2);
     CHECK_INT(seen.read, 8);
-    CHECK_INT(seen.drop, 0); /* what truncation gave back stayed warm, and was taken again */
+    CHECK_INT(seen.drop, 0); /* pages that truncation gave back stayed warm, and were taken again */
     API->sequence_destroy(a);
     API->sequence_destroy(b);
     CHECK_INT(seen.drop, 4 - (int)RSR_WARM_PAGES); /* 2 of a, one of b, one of both */
@@ -213,7 +213,7 @@ static void test_counts(rsr_engine *engine) {
     CHECK_INT(attention.dense, 0);
     CHECK_INT(API->engine_head_stats(engine, false, &head), RSR_OK);
     CHECK(head.n_planes == 9 && head.full == 2 && head.sketched == 0);
-    CHECK_INT(seen.profile, 1 + seen.run); /* behind create and every chunk */
+    CHECK_INT(seen.profile, 1 + seen.run); /* after create and after every chunk */
     CHECK_INT(API->engine_profile(engine, true, NULL, 0, &n), RSR_OK);
     CHECK_INT(n, 0);
     rsr_sequence *a;

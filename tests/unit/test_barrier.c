@@ -1,5 +1,5 @@
-/* test_barrier.c - no thread leaves a barrier before all have come; what is fetched meanwhile stays
- * in its bounds. */
+/* test_barrier.c - no thread leaves a barrier before all have come, and prefetches while waiting
+ * stay within their bounds. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -9,7 +9,7 @@
 
 #define N_THREADS 3u
 #define N_PHASES 2000u
-#define FETCH_BYTES 100000u /* not a multiple of what is fetched at once */
+#define FETCH_BYTES 100000u /* not a multiple of the bytes fetched at once */
 
 struct team {
     struct rsr_barrier barrier;
@@ -24,7 +24,7 @@ static void *walk(void *argument) {
     struct team *team = argument;
     const uint32_t me = atomic_fetch_add(&team->n_threads, 1);
     for (uint32_t phase = 1; phase <= N_PHASES; phase++) {
-        if (me == 0 && phase % 100 == 0) { /* the others wait long */
+        if (me == 0 && phase % 100 == 0) { /* so that the others wait long */
             const struct timespec nap = {.tv_nsec = 100000};
             nanosleep(&nap, NULL);
         }
@@ -56,7 +56,8 @@ static void test_team(uint32_t max_spin_ns) {
         CHECK_INT(team->n_early[i], 0);
         CHECK(team->fetches[i].at >= memory && team->fetches[i].at <= memory + FETCH_BYTES);
         CHECK(team->fetches[i].end == memory + FETCH_BYTES);
-        CHECK((max_spin_ns > 0) == (team->fetches[i].at > memory)); /* who sleeps fetches nothing */
+        CHECK((max_spin_ns > 0) ==
+              (team->fetches[i].at > memory)); /* a sleeping thread fetches nothing */
     }
     free(memory);
     free(team);

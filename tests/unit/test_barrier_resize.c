@@ -1,5 +1,5 @@
 /* test_barrier_resize.c - a thread that loses its CPU just after it has come to a barrier does not
- * look at it any more: the others may have made it one of fewer threads. */
+ * look at the barrier again, because the others may have changed its number of threads. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -46,8 +46,8 @@ static void test_escapers(void) {
     rsrc_buffer_clear(&b);
     rsrc_buffer_put_terminal(&b, "\x1b[31mred\x7f");
     CHECK_STR(b.data, "\\x1b[31mred\\x7f");
-    /* U+00C0, U+2018, U+10348 whatever their bytes; C1, a byte alone, cut and overlong forms, a
-     * surrogate and what is above U+10FFFF never. */
+    /* U+00C0, U+2018 and U+10348 are valid. C1, a continuation byte alone, cut and overlong forms,
+     * a surrogate and numbers above U+10FFFF are not. */
     static const char valid[] = "\xc3\x80\xe2\x80\x98\xf0\x90\x8d\x88";
     static const char *const invalid[] = {
         "\xc2\x9b",        "\x9b",         "\xe9",         "\xe2\x80",
@@ -80,7 +80,7 @@ static void hash_in_pieces(const uint8_t *bytes, size_t n, uint64_t *seed, uint8
     rsr_hash_final(&hash, out);
 }
 
-/* Modules and caches keep hashes. */
+/* Modules and caches store hashes, so the hash function must never change. */
 static void test_hash_stays(void) {
     static const uint8_t EXPECTED[16] = {0x53, 0x9f, 0x5a, 0xcb, 0xfe, 0x15, 0xba, 0x3c,
                                          0x51, 0xc7, 0xf5, 0xd3, 0x27, 0x1d, 0xee, 0x14};
@@ -174,7 +174,7 @@ static void test_spawn(struct rsrc_diag *diag, struct rsrc_arena *arena, FILE *m
     commands[5].argv = missing;
     CHECK(rsrc_spawn_all(diag, arena, commands, 8, &three) == RSRC_FAILED);
     CHECK(rsrc_find_program(arena, "sh") != NULL);
-    CHECK(rsrc_find_program(arena, "/tmp") == NULL); /* may be entered, not run */
+    CHECK(rsrc_find_program(arena, "/tmp") == NULL); /* a directory cannot be run */
     CHECK(rsrc_find_program(arena, "no-such-program-here") == NULL);
 }
 
@@ -207,7 +207,8 @@ static void test_diagnostics(void) {
     free(text);
 }
 
-/* Held messages come when they are closed, in that order, or not at all; errors count then. */
+/* Held messages are printed when their holders are closed, in the order of closing, or not at all.
+ * Their errors count from then on. */
 static void test_held_diagnostics(void) {
     char *text = NULL;
     size_t size = 0;
@@ -231,7 +232,7 @@ static void test_held_diagnostics(void) {
     free(text);
 }
 
-/* The line above a caret: a column a byte, and no byte that a terminal would obey. */
+/* The line above a caret has one column for each byte, and no byte that a terminal would obey. */
 static void test_caret_bytes(void) {
     char *text = NULL;
     size_t size = 0;

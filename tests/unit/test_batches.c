@@ -1,5 +1,6 @@
-/* test_batches.c - what plans predict of batches: a token more never takes less, on every target,
- * with every variant and shape; and prefill's kernels begin where they take less than decode's. */
+/* test_batches.c - predicted times of batches: one token more never takes less time, on every
+ * target, with every variant and shape; and batches use prefill's kernels where these take less
+ * time than decode's. */
 #include <math.h>
 
 #include "check.h"
@@ -61,8 +62,8 @@ static void check_plan(const struct rsr_spec *spec, const struct rsr_stats *stat
     CHECK(last >= 1 && last < RSRC_PREFILL_TOKENS);
     for (uint32_t n = 1; n < MAX_TOKENS; n++) {
         const double us = batch_us(plan, last, n), next_us = batch_us(plan, last, n + 1);
-        /* Decode has one token, even where prefill's kernel would take less: of few columns. Two do
-         * not take less than one by that. */
+        /* One token uses decode's kernel even where prefill's kernel would take less time, which
+         * happens with few columns. Only there may two tokens take less time than one. */
         const double by_prefill_us = rsrc_batch_us(&plan->regimes[RSR_REGIME_PREFILL], 1);
         const bool is_tiny = n == 1 && last == 1 && stats->cols < TINY_COLS && by_prefill_us < us &&
                              next_us >= by_prefill_us;
@@ -101,7 +102,8 @@ static uint32_t check_shape(struct fixture *f, const struct rsr_spec *spec,
     return n;
 }
 
-/* The kernels of several layers change over together, where that pays for all of them. */
+/* The kernels of several layers change to prefill's together, at the batch size where that pays in
+ * sum. */
 static void test_together(struct fixture *f, const struct rsr_spec *spec) {
     struct rsr_stats stats[2];
     struct rsr_plan made[2];
@@ -113,8 +115,8 @@ static void test_together(struct fixture *f, const struct rsr_spec *spec) {
     const uint32_t first = rsrc_decode_tokens(&plans[0], 1),
                    second = rsrc_decode_tokens(&plans[1], 1), both = rsrc_decode_tokens(plans, 2);
     CHECK(both >= (first < second ? first : second) && both <= (first < second ? second : first));
-    /* Measured times of prefill count: with half the time it begins earlier, with twice the time
-     * later. */
+    /* Measured times of prefill count: if they are half of the predicted times, prefill begins with
+     * smaller batches, and if twice, with larger ones. */
     struct rsr_regime_plan *prefill = &made[0].regimes[RSR_REGIME_PREFILL];
     prefill->measured_us = prefill->predicted_us / 2;
     const uint32_t early = rsrc_decode_tokens(&plans[0], 1);

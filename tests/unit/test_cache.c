@@ -1,5 +1,5 @@
-/* The code cache: entries are found by all of their key, and a directory that holds too much loses
- * the entries used longest ago, and nothing else. */
+/* The code cache: an entry is found by its whole key, and a directory that holds too much loses the
+ * entries used longest ago, and nothing else. */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,10 +9,10 @@
 #include "diag_fixture.h"
 
 #define N_ENTRIES 9
-#define HEADER_BYTES 48u /* of an entry, before what it keeps */
+#define HEADER_BYTES 48u /* an entry's, before its content */
 
-/* Modules contain hashes, so the function must never change; the parts in which it gets data make
- * no difference. */
+/* Modules contain hashes, so the hash function must never change. Hashing data in parts gives the
+ * hash of the whole. */
 static void test_hash(void) {
     const char *text = "The same bytes, in whatever parts: the same hash.";
     const size_t n = strlen(text);
@@ -123,7 +123,8 @@ static void test_eviction(struct fixture *f, const char *dir) {
     CHECK(access(entry_path(f, &cache, 2), F_OK) != 0);
     rsrc_cache_close(&cache, 0);
     CHECK_INT(rsrc_cache_open(f->diag, dir, false, &cache), RSRC_OK);
-    CHECK(access(entry_path(f, &cache, 4), F_OK) == 0); /* who adds nothing removes nothing */
+    CHECK(access(entry_path(f, &cache, 4), F_OK) ==
+          0); /* a user that adds nothing removes nothing */
     put(f, &cache, 2);
     rsrc_cache_close(&cache, 0);
     CHECK_INT(access(stranger, F_OK), 0);

@@ -96,7 +96,7 @@ static rsr_status render_source(const char *source, const char *content, rsr_err
     return status;
 }
 
-/* Hostile templates end with a sentence, soon. */
+/* Hostile templates soon end with an error message. */
 static void test_limits(void) {
     static const struct {
         const char *source, *words;
@@ -166,7 +166,7 @@ static void test_limits(void) {
                   "{% set n = namespace() %}{% for a in [1, 2] %}{% set n.l = loop %}{% endfor %}"
                   "{{ n.l.index0 }}{{ n.l.previtem }}{{ n.l.nextitem }}",
                   "", &err, &size),
-              RSR_OK); /* a loop outlives itself; sanitizers watch */
+              RSR_OK); /* `loop` is used after its loop; sanitizers watch */
     CHECK_INT(size, 2);
     CHECK_INT(render_source("\xff", "", &err, &size), RSR_ERR_TEXT);
 }
@@ -194,7 +194,7 @@ static void *render_deeply(void *statuses) {
     return NULL;
 }
 
-/* A thread with a small stack gets a sentence or the text, at any size of it. */
+/* A thread with a small stack gets an error or the text, whatever the stack's size. */
 static void test_small_stacks(void) {
     size_t n_refused[2] = {0, 0}, n_rendered[2] = {0, 0};
     for (size_t size = (size_t)32 << 10; size <= (size_t)4 << 20; size *= 2) {

@@ -1,9 +1,9 @@
 /* test_chat_tokens.c - conversations as JSON: equal to transformers, and no message forges a token.
  *
  * tests/tokenizer/chat.json has calls of apply_chat_template with tools, arguments and other
- * fields, and what transformers renders. Tokens are those of the rendered text, but that special
- * tokens come from the template alone: whatever it does with a message, and wherever a token is
- * torn between the two.
+ * fields, and what transformers renders. Tokens are those of the rendered text, but special tokens
+ * come only from the template, whatever it does with a message, and wherever the text of a token is
+ * split between template and message.
  */
 #include "chat/chat_template.h"
 #include "tokenizer_fixture.h"
@@ -98,13 +98,13 @@ static void test_messages(struct fixture *f) {
         {"{{ tools | tojson }}<|eot_id|>{{ date_string }}",
          "{'messages':[],'tools':[{'<|eot_id|>':'<|eot|>'}],'date_string':'<|end_of_text|>'}",
          "[{\"<|eot_id|>\": \"<|eot|>\"}]\1<|eot_id|>\1<|end_of_text|>"},
-        /* Torn between the template and a message, on either side. */
+        /* A special token's text split between the template and a message, in either order. */
         {"<|eot{{ messages[0].content }}<|eot_id|>", "[{'content':'_id|>'}]",
          "<|eot_id|>\1<|eot_id|>\1"},
         {"{{ messages[0].content }}_id|><|eot_id|>", "[{'content':'<|eot'}]",
          "<|eot_id|>\1<|eot_id|>\1"},
         {"<|{{ messages[0].role }}|><|eot_id|>", "[{'role':'eot_id'}]", "<|eot_id|>\1<|eot_id|>\1"},
-        /* A message in front of a template's token hides nothing of it. */
+        /* A message before a template's token does not change that token. */
         {"{{ messages[0].content }}<|eot_id|>", "[{'content':'<|eot_id|>'}]",
          "<|eot_id|>\1<|eot_id|>\1"},
         {"<|eot_id|>{{ messages[0].content }}", "[{'content':'<|eot_id|>'}]",
@@ -132,8 +132,8 @@ static void test_messages(struct fixture *f) {
     }
 }
 
-/* Everything that a template does with text keeps what is from a message; what comes is the
- * template's one token, and the text. */
+/* Whatever a template does with a message's text, the text stays marked as a message's: the result
+ * is the template's one token and plain text. */
 static void test_operations(struct fixture *f) {
     static const char *const operations[] = {"c",
                                              "c | trim",
@@ -468,8 +468,8 @@ static void test_hostile(struct fixture *f) {
     rsr_bytes_free(&big);
 }
 
-/* What is allowed: escapes, NUL as an escape, text that is no UTF-8, the ends of what numbers can
- * be. */
+/* Allowed JSON: escapes, NUL as an escape, text that is not UTF-8, the largest and smallest
+ * numbers. */
 static void test_values(struct fixture *f) {
     static const struct {
         const char *source, *json, *text;

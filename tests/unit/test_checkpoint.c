@@ -1,4 +1,4 @@
-/* test_checkpoint.c - files on disk: the three forms of input, shards, what lies beside the
+/* test_checkpoint.c - files on disk: the three forms of input, shards, and the files beside the
  * weights. */
 #include "reader_check.h"
 
@@ -202,7 +202,8 @@ static void test_refuses_beside(void) {
     rmdir(path_of("config.json"));
 }
 
-/* A link whose target a cache has removed is no absent file: each one is refused by that target. */
+/* A link whose target was removed from a cache is not an absent file: it is refused, and the
+ * message names the target. */
 static void test_dangling_links(void) {
     static const struct {
         const char *file, *slug;
@@ -245,7 +246,7 @@ static void test_dangling_links(void) {
     check_refused("w.safetensors", "file-unreadable", "'config.json' that it links to");
 }
 
-/* The context of an embedding model ends where sentence-transformers cuts texts. */
+/* The context of an embedding model is the length at which sentence-transformers cuts texts. */
 static void test_text_limit(void) {
     static const struct {
         const char *settings, *tokenizer_config;
@@ -284,7 +285,7 @@ static void test_text_limit(void) {
     rmdir(path_of("p"));
 }
 
-/* A SentencePiece model is named, not silently left out. */
+/* A SentencePiece model is refused by name, not silently ignored. */
 static void test_sentencepiece(void) {
     struct reader_test test;
     struct rsr_checkpoint checkpoint;
@@ -332,10 +333,11 @@ static void test_shards(void) {
     }
     check_refused(SHARD_1, "checkpoint-shard", INDEX);
 
-    /* transformers would read the other one */
+    /* transformers would read model.safetensors */
     put_weights("model.safetensors", "y", 3);
     check_refused("", "checkpoint-two-models", "model.safetensors");
-    for (size_t i = 0; i < 2; i++) { /* one that is named, or an index of that very file */
+    for (size_t i = 0; i < 2;
+         i++) { /* the user names one file, or the index names only that file */
         if (read_ok(&test, i == 0 ? "model.safetensors" : "", &checkpoint)) {
             CHECK_STR(checkpoint.tensors[0].name, "y");
             rsrc_checkpoint_close(&checkpoint);

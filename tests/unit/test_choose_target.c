@@ -1,5 +1,5 @@
-/* The loader's choice on machines of every kind, AMX with and without the kernel's leave
- * included. */
+/* The loader's choice of a target on machines of every kind, also with AMX, with and without the
+ * kernel's permission. */
 #include <string.h>
 
 #include "api/choose_target.h"
@@ -10,7 +10,8 @@
 #define AVX512_BASE (M(AVX2) | M(AVX512F) | M(AVX512BW) | M(AVX512VL) | M(AVX512DQ) | M(AVX512VNNI))
 #define AMX (M(AMX_TILE) | M(AMX_INT8))
 
-/* The worst comes first: the order in a module decides only between equal targets. */
+/* The worst target comes first, because the order in a module must decide only between equal
+ * targets. */
 static const struct rsr_target TARGETS[] = {
     {.name = "generic"},
     {.name = "avx2", .cpu_features = M(AVX2)},
@@ -20,14 +21,14 @@ static const struct rsr_target TARGETS[] = {
 };
 #define N_TARGETS (sizeof(TARGETS) / sizeof(TARGETS[0]))
 
-static uint64_t asked_for; /* by the last enable */
+static uint64_t asked_for; /* features that enable() was asked for */
 
 static bool allow(uint64_t features) {
     asked_for |= features & RSR_CPU_ON_REQUEST;
     return true;
 }
 
-/* The name chosen, or the message. */
+/* The name of the chosen target, or the error message. */
 static const char *choose(uint64_t features, bool (*enable)(uint64_t), const char *forced,
                           uint32_t first, uint32_t n) {
     static rsr_error err;

@@ -105,11 +105,11 @@ static void test_llama_defaults(void) {
     "\"layer_types\":[\"sliding_attention\",\"full_attention\",\"sliding_attention\"],"            \
     "\"quantization_config\":{\"quant_method\":\"bitnet\"}}"
 
-/* Spellings that must be taken, with one number that shows that they were. */
+/* Spellings that must be accepted, each with one number that shows that it was read. */
 static void test_accepts(void) {
     static const struct {
         const char *base, *patch;
-        size_t offset; /* of a uint32_t in rsr_config */
+        size_t offset; /* a uint32_t's in rsr_config */
         uint32_t value;
     } cases[] = {
 #define FIELD(name) offsetof(struct rsr_config, name)
@@ -202,8 +202,8 @@ static void test_rope_parameters(void) {
     }
 }
 
-/* Bases of blocks that see all keys and of those with a window, in the spelling of transformers 4
- * and 5. */
+/* RoPE's bases for blocks that see all keys and for blocks with a window, in the spellings of
+ * transformers 4 and 5. */
 static void test_local_rotation(void) {
     static const struct {
         const char *patch;
@@ -456,14 +456,14 @@ static void test_refuses_text(void) {
     }
 }
 
-/* How tokens are sampled: transformers' defaults where something is said, nothing where nothing
- * is, and a warning in place of advice that cannot be followed. */
+/* Sampling settings. A file that says something gets transformers' defaults for the rest, a file
+ * that says nothing gives none, and a setting that cannot be followed gives a warning. */
 static void test_sampling(void) {
     static const struct {
         const char *text;
         bool has_sampling;
         struct rsr_sampling_advice sampling;
-        const char *warning; /* words of it; NULL: none */
+        const char *warning; /* words in the warning; NULL: there is none */
     } cases[] = {
         {"{}", false, {0, 0, 0, 0, 0}, NULL},
         {"{\"eos_token_id\":5,\"temperature\":null}", false, {0, 0, 0, 0, 0}, NULL},

@@ -1,9 +1,9 @@
 /* test_constraint.c - constrained texts: what is accepted and refused, and that masks allow exactly
  * the tokens that the automaton can read.
  *
- * What schemas and grammars mean is compared with Python's jsonschema and re by tests/constrain;
- * here numbers are compared with their values, for all short texts, and masks with the steps of
- * single bytes, for random vocabularies.
+ * tests/constrain compares the meaning of schemas and grammars with Python's jsonschema and re.
+ * This file compares numbers with their values, for all short texts, and masks with steps of single
+ * bytes, for random vocabularies.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -11,7 +11,8 @@
 #include "check.h"
 #include "constrain/constrained.h"
 
-/* A vocabulary of all bytes, and then tokens of several; the stop token is the last one. */
+/* A vocabulary of all single bytes, then tokens of several bytes; the stop token is the last
+ * one. */
 struct tokens {
     struct rsr_token_bytes list[1 << 15];
     char bytes[1 << 19];
@@ -60,7 +61,8 @@ static rsr_constraint *compile(const rsr_vocabulary *v, rsr_constraint_kind kind
     return c;
 }
 
-/* Whether all of a text is accepted; *n_read receives the bytes that can begin one. */
+/* Whether the whole text is accepted. *n_read receives how many of its bytes can begin an accepted
+ * text. */
 static bool accepts(const rsr_constraint *c, const char *bytes, size_t n, size_t *n_read) {
     rsr_constrained *text = NULL;
     size_t i = 0;
@@ -184,7 +186,7 @@ static void test_schema_refusals(const rsr_vocabulary *v) {
     check_refusals(v, RSR_CONSTRAINT_JSON_SCHEMA, refusals, sizeof(refusals) / sizeof(*refusals));
 }
 
-/* All keywords of the drafts 4 to 2020-12 that are no part of the subset, and some of other
+/* All keywords of the drafts 4 to 2020-12 outside the subset, and some keywords of other
  * dialects. */
 static void test_unknown_keywords(const rsr_vocabulary *v) {
     static const char *const keywords[] = {"oneOf",
@@ -239,7 +241,7 @@ static void test_unknown_keywords(const rsr_vocabulary *v) {
             const bool has_x = k < 2;
             snprintf(schema, sizeof(schema), "{\"%s\":1,\"type\":\"%.*s\"}", keywords[i],
                      (int)(strlen(types[k]) - (has_x ? 3 : 0)), types[k]);
-            if (has_x) /* ends with what the type needs */
+            if (has_x) /* the message ends with what the type needs */
                 schema[strlen(schema) - 2] = '}', schema[strlen(schema) - 1] = 0;
             snprintf(message, sizeof(message),
                      "the schema's #: the constraint knows no keyword%s%s%s",
@@ -329,7 +331,7 @@ static void test_hostile(const rsr_vocabulary *v) {
     check_hostile(v, gbnf, strcat(strcpy(text, "root ::= "), inside),
                   "the grammar has too many brackets in each other in line 1");
     free(inside);
-    /* Large counts take no room: they are counted. */
+    /* Large counts take no memory, because they are stored as numbers. */
     check_hostile(v, schema, strdup("{\"type\":\"string\",\"minLength\":4294967294}"), NULL);
     check_hostile(v, gbnf, strdup("root ::= ((\"a\"{4000000000}){4000000000}){4000000000}"), NULL);
     inside = nested(200000, "\"a\"|", "\"b\"", "");
@@ -337,7 +339,7 @@ static void test_hostile(const rsr_vocabulary *v) {
     check_hostile(v, gbnf, strcat(strcpy(text, "root ::= "), inside),
                   "the constraint has too many parts; make it smaller");
     free(inside);
-    /* A rule for each of many, which only the last one ends. */
+    /* 20,000 rules; each refers to the next one, and only the last one ends. */
     text = malloc(1 << 20);
     char *at = stpcpy(text, "root ::= r0\n");
     for (int i = 0; i < 20000; i++)
@@ -351,7 +353,7 @@ static void test_hostile(const rsr_vocabulary *v) {
     check_hostile(v, gbnf, text, "the grammar has more than 32768 rules in line 32769");
 }
 
-/* A text that is read to a depth and then ends. */
+/* Texts at, below and above the largest depth that is read. */
 static void check_depth(const rsr_constraint *c, const char *open, const char *middle,
                         const char *close, size_t deepest) {
     for (size_t depth = deepest - 1; depth <= deepest + 1; depth++) {
@@ -370,12 +372,12 @@ static void test_depth(const rsr_vocabulary *v) {
     c = compile(v, RSR_CONSTRAINT_GRAMMAR, "root ::= \"(\" root \")\" | \"x\"");
     check_depth(c, "(", "x", ")", 256);
     rsr_constraint_destroy(c);
-    /* Right recursion opens nothing. */
+    /* Right recursion does not count as depth. */
     c = compile(v, RSR_CONSTRAINT_GRAMMAR, "root ::= \"a\" root | \"x\"");
     char *text = nested(5000, "a", "x", "");
     CHECK(accepts(c, text, 5001, NULL));
     free(text);
-    /* A text that goes on for long keeps no more than what is open. */
+    /* A long text keeps in memory only what is open. */
     rsr_constraint_destroy(c);
     c = compile(v, RSR_CONSTRAINT_GRAMMAR, "root ::= (\"a\" (\"b\" \"c\"){1,9000} ){2,100000}");
     rsr_constrained *state = NULL;
@@ -390,7 +392,7 @@ static void test_depth(const rsr_vocabulary *v) {
 
 /* ---- Accepted texts -------------------------------------------------------------------------- */
 
-/* Each text is accepted or, with a '!' in front, not. */
+/* Each text must be accepted or, with a '!' before it, refused. */
 static void check_texts(const rsr_vocabulary *v, rsr_constraint_kind kind, const char *source,
                         const char *const *texts) {
     rsr_constraint *c = compile(v, kind, source);
@@ -542,7 +544,7 @@ static void test_numbers(const rsr_vocabulary *v) {
     for (size_t a = 0; a < n; a++)
         for (size_t b = 0; b < n; b++) {
             if (TEST_SANITIZED && (a + 3 * b) % 7 != 0)
-                continue; /* all take a minute there */
+                continue; /* all pairs would take a minute with sanitizers */
             const bool exclusive = (a ^ b) % 2 != 0;
             check_numbers(v, a % 3 == 0, exclusive ? "exclusiveMinimum" : "minimum", bounds[a],
                           b % 3 == 0 ? "exclusiveMaximum" : "maximum", bounds[b]);
@@ -609,7 +611,7 @@ static void check_mask(rsr_constrained *text, const struct tokens *t, const uint
     CHECK_INT(n_wrong, 0);
 }
 
-/* Whether a mask that took long is there again. */
+/* Whether a mask that took long is kept and found again. */
 static void check_kept(rsr_constrained *text, const uint32_t *mask, uint32_t n_words) {
     static uint32_t again[1 << 10];
     bool is_kept = false;
@@ -683,7 +685,7 @@ static void test_calls(const rsr_vocabulary *v) {
     CHECK_INT(rsr_constrained_advance(text, 'b', &err), RSR_ERR_ARGUMENT);
     rsr_constrained_destroy(text);
     rsr_constraint_destroy(c);
-    /* A vocabulary without the bytes that must follow, and one without a stop token. */
+    /* A vocabulary without the bytes that must follow, then a vocabulary without a stop token. */
     const struct rsr_token_bytes tokens[] = {{"a", 1, 0}, {"xyz", 3, 1}};
     rsr_vocabulary *small = NULL;
     CHECK_INT(rsr_vocabulary_make(tokens, 2, NULL, 0, &small, &err), RSR_OK);

@@ -1,5 +1,5 @@
-/* test_cost.c - the instructions that predictions count are those that kernels have: a kernel that
- * changes takes its prediction along. */
+/* test_cost.c - the numbers of instructions in predictions equal those of the kernels, so that
+ * nobody changes a kernel without its prediction. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,13 +13,13 @@
 #include "rsr/segment.h"
 #include "spec_files.h"
 
-/* Few rows, whose time is that of tables, and many; columns for the loops to count more than what
- * is around them. */
+/* Few rows, where tables take most of the time, and many rows. There are enough columns for the
+ * loops to count more than the code around them. */
 #define MANY_ROWS 640u
 static const uint32_t ROWS[] = {64, MANY_ROWS};
 #define COLS 2500u
-/* Back ends make one instruction of most operations, two of a few, and one of a load and its
- * use. */
+/* Back ends make one instruction of most operations, two of some, and a single one of a load and
+ * its use. */
 #define TOLERANCE 0.2
 
 static struct rsr_matrix make_matrix(struct fixture *f, uint32_t rows, enum rsr_alphabet alphabet) {
@@ -38,7 +38,7 @@ static struct rsr_matrix make_matrix(struct fixture *f, uint32_t rows, enum rsr_
                                .n_scales = 1};
 }
 
-/* Operations on vectors that the kernel does for each of n_tokens tokens. */
+/* Returns how many operations on vectors the kernel does for each of n_tokens tokens. */
 static double count_operations(struct fixture *f, const struct rsr_matrix *matrix,
                                const struct rsr_spec *spec, enum rsr_input input,
                                const struct rsr_regime_plan *plan, uint32_t n_tokens) {
@@ -71,8 +71,8 @@ static double count_operations(struct fixture *f, const struct rsr_matrix *matri
            n_tokens;
 }
 
-/* What is predicted of a token against what the kernel does: alone in decode, in a tile of tokens
- * in prefill. */
+/* Compares the prediction for a token with what the kernel does: for one token in decode, for a
+ * tile of tokens in prefill. */
 static void check_regime(struct fixture *f, const struct rsr_matrix *matrix,
                          const struct rsrc_plan_input *planned, const struct rsr_plan *plan,
                          enum rsr_regime regime) {
@@ -97,7 +97,7 @@ static bool check_rows(struct fixture *f, struct rsr_spec *spec, uint32_t rows,
     struct rsrc_plan_options options = {.k = 0};
     options.forced_variant[RSR_ROLE_Q] = (int)variant;
     rsrc_analyse_matrix(&f->arena, &matrix, 4, &stats);
-    /* A microsecond an instruction, and next to nothing else. */
+    /* One microsecond per instruction, and almost no time for anything else. */
     spec->vector_gips = spec->fold_gips = 1e-3;
     spec->dot_gmacs = spec->read_gbps = 1e6;
     const struct rsrc_plan_input planned = {.layer_name = "blk.q",
@@ -116,7 +116,7 @@ static bool check_rows(struct fixture *f, struct rsr_spec *spec, uint32_t rows,
     return true;
 }
 
-/* Every shape; the target has the variant or not, whatever the shape. */
+/* Checks every shape. Whether the target has the variant does not depend on the shape. */
 static void check_plan(struct fixture *f, struct rsr_spec *spec, enum rsr_alphabet alphabet,
                        enum rsr_input input, enum rsr_variant variant, bool has) {
     for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++)
@@ -136,7 +136,8 @@ static void check_lut(struct fixture *f, struct rsr_spec *spec) {
     }
 }
 
-/* Decode is that of the codes which it reads; where floats are not looked up it has its own. */
+/* Decode uses the kernel of the codes that it reads. If floats are not looked up, `table` has a
+ * decode kernel of its own. */
 static void check_table(struct fixture *f, struct rsr_spec *spec) {
     for (int i = RSR_TERNARY; i <= RSR_BINARY_BIT; i++) {
         check_plan(f, spec, (enum rsr_alphabet)i, RSR_INPUT_I8, RSR_VARIANT_TABLE, true);
@@ -144,8 +145,8 @@ static void check_table(struct fixture *f, struct rsr_spec *spec) {
     }
 }
 
-/* Of many rows alone: bringing activations into columns, which few rows do not pay for, is not
- * predicted. */
+/* Checks matrices of many rows only: the prediction leaves out the work of arranging activations in
+ * columns, which is small only beside many rows. */
 static void check_fold(struct fixture *f, struct rsr_spec *spec) {
     for (int i = RSR_TERNARY; i <= RSR_BINARY_BIT; i++)
         CHECK(check_rows(f, spec, MANY_ROWS, (enum rsr_alphabet)i, RSR_INPUT_I8, RSR_VARIANT_FOLD));

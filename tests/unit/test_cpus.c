@@ -1,5 +1,5 @@
-/* How many CPUs and cores there are to use, with and without OpenMP binding the program's first
- * thread to one. Each case is this program started again: OpenMP reads its variables once. */
+/* How many CPUs and cores a program may use, with and without OpenMP binding its first thread to
+ * one CPU. Each case starts this program again, because OpenMP reads its variables once. */
 #include <errno.h>
 #include <omp.h>
 #include <sched.h>
@@ -43,7 +43,7 @@ static void test_binding(const char *program) {
         CHECK_INT(count_with(program, settings[i]), free_count);
 }
 
-/* A mask that is narrowed from outside is narrow for OpenMP, too. */
+/* A mask that another program narrows is narrow for OpenMP, too. */
 static void test_narrow_mask(const char *program) {
     cpu_set_t before, one;
     CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
@@ -90,9 +90,9 @@ static void test_cores(int n_cpus) {
             write_siblings(folder, cpus[0], list);
             write_siblings(folder, cpus[1], list);
             CHECK_INT(rsr_cpu_cores(0, folder), n - 1);
-            CHECK_INT(rsr_cpu_cores(2 * n, folder), n); /* places on 2 n CPUs, two of a core */
+            CHECK_INT(rsr_cpu_cores(2 * n, folder), n); /* on 2 n CPUs, two for each core */
         }
-        snprintf(list, sizeof list, "%u,4000", cpus[0]); /* the other one is not ours */
+        snprintf(list, sizeof list, "%u,4000", cpus[0]); /* CPU 4000 is not ours */
         write_siblings(folder, cpus[0], list);
         write_siblings(folder, cpus[1], "a-b,,");
         CHECK_INT(rsr_cpu_cores(0, folder), n);

@@ -1,5 +1,5 @@
-/* test_cubin.c - registers of a kernel from a cubin made by hand, and from every cut and change of
- * it. */
+/* test_cubin.c - reads a kernel's registers from a cubin made by hand, and from every cut and
+ * changed copy of it. */
 #include <elf.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -46,7 +46,8 @@ static void test_registers(void) {
     CHECK_INT(rsrc_cubin_registers(&m, sizeof(m), "three"), 0);
 }
 
-/* On the heap at its own size, so that sanitizers see what is read beyond; every answer will do. */
+/* Copies the file to the heap at its exact size, so that sanitizers see reads past the end. Any
+ * answer is right. */
 static uint32_t read_copy(const struct made *m, size_t n) {
     void *copy = malloc(n == 0 ? 1 : n);
     memcpy(copy, m, n);
@@ -69,7 +70,7 @@ static void test_damage(void) {
             n_told += read_copy(&m, sizeof(m)) == 66;
         }
     }
-    CHECK(n_told > sizeof(struct made)); /* most bytes say nothing of it */
+    CHECK(n_told > sizeof(struct made)); /* most bytes do not matter for it */
 }
 
 int main(void) {

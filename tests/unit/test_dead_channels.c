@@ -1,5 +1,5 @@
-/* test_dead_channels.c - rows of zeros as found in stored tensors against those of the decoded
- * matrix, in every encoding, and the flags of a block's layers by the rules of
+/* test_dead_channels.c - compares rows of zeros found in stored tensors with rows of zeros of the
+ * decoded matrix, in every encoding, and checks the flags of a block's layers against the rules of
  * model/dead_channels.h. */
 #include <stdlib.h>
 
@@ -113,7 +113,7 @@ static void test_zero_rows(struct fixture *f) {
 
 enum { HIDDEN = 12, FFN = 10 };
 
-/* Weights of both signs, one of them zero once the offset is added. */
+/* Weights of both signs; one of them becomes zero when the offset is added. */
 static struct rsr_norm_layer make_norm(struct fixture *f, uint32_t cols, uint32_t zero_at,
                                        float offset) {
     struct rsr_tensor *tensor = RSRC_NEW(&f->arena, struct rsr_tensor);
@@ -178,7 +178,7 @@ static void test_rules(struct fixture *f) {
         CHECK_STR(flags_text(f, dead.rows, layers[i].rows), layers[i].dead_rows);
         CHECK_STR(flags_text(f, dead.cols, layers[i].cols), layers[i].dead_cols);
     }
-    block.input_norm = block.ffn_sub_norm = UINT32_MAX; /* a family without them */
+    block.input_norm = block.ffn_sub_norm = UINT32_MAX; /* a family without these norms */
     rsrc_find_dead(channels, &f->arena, &linear[0], &dead);
     CHECK(dead.rows == NULL && dead.cols == NULL);
     rsrc_find_dead(channels, &f->arena, &linear[6], &dead);

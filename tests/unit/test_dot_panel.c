@@ -17,7 +17,8 @@ static struct test_case *make_panel_case(struct suite *suite, const struct shape
     return c;
 }
 
-/* AArch64's operations, by their definitions: qemu-user runs its machine code elsewhere. */
+/* AArch64's operations run in the interpreter here; another test runs its machine code with
+ * qemu-user. */
 static void test_neon(struct suite *suite) {
     static const struct rsr_spec neon = {.name = "neon-dotprod",
                                          .triple = "aarch64-linux-gnu",
@@ -38,21 +39,21 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec) {
     uint32_t n = 0;
     for (uint32_t s = 0; s < N_SHAPES; s++)
         for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
-            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of them, to save compiling */
+            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of the cases, to save compiling */
                 cases[n] = make_panel_case(suite, &shapes[s], (enum rsr_alphabet)alphabet, n);
                 n++;
             }
     run_cases(suite, cases, n, spec, rsrc_arena_printf(&suite->arena, "panel_%s", spec->name));
 }
 
-/* A row with more signs than a correction of lut could count: products need none. */
+/* A row with more signs than a correction of `lut` could count. `dot` needs no correction. */
 static void test_many_signs(struct suite *suite, const struct rsr_spec *spec) {
     const struct shape wide = {2, 3 * INT16_MAX + 100, 4};
     struct test_case *c = make_panel_case(suite, &wide, RSR_TERNARY, 0);
     run_cases(suite, &c, 1, spec, "panel_many_signs");
 }
 
-/* If lut has no form for the target, there are no codes of lut to multiply. */
+/* If `lut` has no form for the target, `dot` has no codes of `lut` to multiply. */
 static void test_no_form(struct suite *suite) {
     struct test_case *c = make_panel_case(suite, &shapes[0], RSR_TERNARY, 0);
     expect_lower_refused(suite, c, &specs[1], NULL, "lower-target", "target generic");
