@@ -1,5 +1,6 @@
-/* test_drafts.c - what is drafted, and how much of it: guesses of texts whose repetitions are
- * known, and a gate whose machine is made up, which never costs much and finds what pays. */
+/* test_drafts.c - which tokens are drafted, and how many: guesses for texts with known repetitions,
+ * and a gate on a simulated machine, which never costs much time and finds the number of drafts
+ * that pays. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -23,7 +24,7 @@ static void check_guess(const struct rsr_drafts *d) {
                  d->match * sizeof(*d->tokens)) == 0);
 }
 
-/* Whether the last n tokens stand somewhere before. */
+/* Whether the last n tokens occur earlier in the text. */
 static bool stood_before(const struct rsr_drafts *d, uint32_t n) {
     for (uint32_t end = n; end < d->n; end++)
         if (memcmp(d->tokens + end - n, d->tokens + d->n - n, n * sizeof(*d->tokens)) == 0)
@@ -31,12 +32,12 @@ static bool stood_before(const struct rsr_drafts *d, uint32_t n) {
     return false;
 }
 
-/* Of few different tokens everything comes again, of many hardly anything does. */
+/* With few different tokens everything repeats, with many hardly anything does. */
 static void test_guesses(uint32_t vocab) {
     struct rsr_drafts d;
     uint32_t n_found = 0, n_there = 0;
     CHECK_INT(rsr_drafts_create(&d, N_TEXT, NULL), RSR_OK);
-    for (uint32_t i = 0; i < N_TEXT + 10; i++) { /* what is too much is passed over */
+    for (uint32_t i = 0; i < N_TEXT + 10; i++) { /* tokens beyond the capacity are ignored */
         rsr_drafts_push(&d, random_below(vocab));
         check_guess(&d);
         const bool there = d.n >= 2 && stood_before(&d, 2);
@@ -45,13 +46,13 @@ static void test_guesses(uint32_t vocab) {
         n_found += d.source != 0;
     }
     CHECK_INT(d.n, N_TEXT);
-    CHECK(n_found * 100 >= n_there * 60); /* of places with one hash the newest is known */
+    CHECK(n_found * 100 >= n_there * 60); /* of places with one hash, only the newest is known */
     CHECK(n_found > 50);
     rsr_drafts_free(&d);
 }
 
-/* A text that begins anew every `period` tokens is guessed from its second time on, as far ahead as
- * one likes, and the newest of two different continuations is taken. */
+/* A text that repeats every `period` tokens is guessed from its second period on, any number of
+ * tokens ahead. Of two different continuations the newest is taken. */
 static void test_periods(void) {
     static const uint32_t periods[] = {1, 2, 3, 5, 64, 700};
     for (size_t p = 0; p < sizeof(periods) / sizeof(*periods); p++) {
@@ -77,7 +78,8 @@ static void test_periods(void) {
 
 /* ---- A gate and its machine ---- */
 
-/* Texts by what follows a guess: with so many tokens in front. */
+/* A kind of text: whether the text continues as guessed, where `match` tokens before the guess are
+ * equal. */
 typedef bool text_goes_on(uint32_t match, uint32_t n);
 
 static bool copies(uint32_t match, uint32_t n) {
@@ -88,7 +90,8 @@ static bool says_new(uint32_t match, uint32_t n) {
     (void)n;
     return match > 0 && random_below(10) == 0;
 }
-static bool tempts(uint32_t match, uint32_t n) { /* as soon as it is trusted, it goes elsewhere */
+/* As soon as guesses are trusted, they are wrong. */
+static bool tempts(uint32_t match, uint32_t n) {
     (void)n;
     return match < 9;
 }
@@ -100,9 +103,10 @@ static bool seldom_copies(uint32_t match, uint32_t n) {
 }
 
 struct machine {
-    double slope; /* of a step, for a draft more */
+    double slope; /* what one more draft adds to a step */
     double noise, growth;
-    bool cold; /* the first steps of a number of drafts are slow, and one without after others */
+    /* slow: the first step with each number of drafts, and a step without drafts after others */
+    bool cold;
     uint32_t n_seen[1 + RSR_MAX_DRAFTS], last;
 };
 
@@ -114,7 +118,7 @@ static double step_time(struct machine *m, uint32_t n_drafts, uint32_t n) {
     return m->cold && is_cold ? 2 * time : time;
 }
 
-/* A text of n tokens; by how much its steps are faster than those of one token. */
+/* How much faster a text of n tokens is with drafts than in steps of one token. */
 static double gain_of(text_goes_on *text, struct machine m, uint32_t n_tokens, uint32_t most) {
     struct rsr_gate gate;
     double time = 0, plain = 0;
@@ -142,7 +146,8 @@ static double gain_of(text_goes_on *text, struct machine m, uint32_t n_tokens, u
 static const double slopes[] = {0.02, 0.1, 0.3, 0.6, 0.8, 0.95, 1.1};
 #define N_SLOPES (sizeof(slopes) / sizeof(*slopes))
 
-/* Never less than 0.97 times as fast, whatever the text and what drafts cost. */
+/* Generation with drafts is never slower than 0.97 times the speed without, for any text and any
+ * cost of drafts. */
 static void test_bound(void) {
     static text_goes_on *const texts[] = {copies, says_new, tempts, changes, seldom_copies};
     for (size_t t = 0; t < sizeof(texts) / sizeof(*texts); t++)
@@ -159,8 +164,8 @@ static void test_bound(void) {
                 }
 }
 
-/* Copies are found to pay, on a machine whose first steps are slow, too: at least four fifths of
- * what the best number of drafts gives from the first token on. */
+/* The gate finds that copies pay, also on a machine whose first steps are slow. It gains at least
+ * four fifths of what the best number of drafts would gain from the first token on. */
 static void test_gains(void) {
     for (size_t s = 0; s < N_SLOPES; s++)
         for (uint32_t cold = 0; cold < 2; cold++) {

@@ -1,5 +1,5 @@
-/* test_embed.c - embeddings of many texts in one call: the bits of each text by itself, whatever
- * stands beside it, and those of the definition. */
+/* test_embed.c - embeddings of many texts in one call: each text gets the bits that it gets alone,
+ * and these are the bits of the definition. */
 #include "fake_module.h"
 
 #define API (&rsr_runtime_api)
@@ -11,7 +11,7 @@ struct texts {
     size_t n_tokens[N_TEXTS];
 };
 
-/* Short ones, long ones, and one that fills the context. */
+/* Short texts, long texts, and one that fills the context. */
 static void make_texts(struct texts *texts) {
     uint64_t seed = 4;
     for (uint32_t i = 0; i < N_TEXTS; i++) {
@@ -29,7 +29,7 @@ static uint32_t free_tokens(const rsr_engine *engine) {
     return info.kv_tokens_free;
 }
 
-/* The plain way: every hidden state of the text, then the sum in order. */
+/* The definition: every hidden state of the text, then their sum in order. */
 static void embed_plainly(rsr_engine *engine, const uint32_t *tokens, size_t n, const char *pooling,
                           bool divides, float *out) {
     static rsr_batch_entry entries[CONTEXT];
@@ -81,7 +81,7 @@ static void test_many(rsr_engine *engine, const struct texts *texts, const char 
     CHECK_INT(free_tokens(engine), n_free);
 }
 
-/* The hidden states of a language model are what its head multiplies. */
+/* The hidden states of a language model are the vectors that its head multiplies. */
 static void test_states(rsr_engine *engine, const struct fake_module *fake) {
     float states[HIDDEN], logits[VOCAB];
     const float *head = fake->target.head.data;
@@ -148,7 +148,8 @@ int main(void) {
     static struct fake_module fake;
     static struct texts texts;
     const struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
-    /* Pools in which one long text fits, some, and many; batches of few tokens and of many. */
+    /* Pools with room for one long text, for some, and for many; batches of few tokens and of
+     * many. */
     const uint32_t batches[N_BATCHES] = {3, 16, 128, 300}, pools[N_BATCHES] = {192, 640, 4096, 256};
     static const char *const poolings[] = {"last", "first", "mean"};
     make_texts(&texts);

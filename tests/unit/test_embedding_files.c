@@ -1,5 +1,5 @@
-/* test_embedding_files.c - modules.json and the configuration of its Pooling: what is taken, what
- * is refused. */
+/* test_embedding_files.c - modules.json and the configuration of its Pooling: what is accepted, and
+ * what is refused. */
 #include "reader/reader.h"
 #include "reader_check.h"
 

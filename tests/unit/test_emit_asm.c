@@ -1,5 +1,5 @@
-/* test_emit_asm.c - bodies as assembly: what is printed for each encoding, what is declined, and
- * what the assembler says of mistakes. test_fold.c runs such bodies.
+/* test_emit_asm.c - bodies as assembly: the text printed for each encoding, the bodies declined,
+ * and the assembler's messages about mistakes. test_fold.c runs such bodies.
  *
  * `test_emit_asm TARGET` prints the bodies of one small matrix instead; emit_asm/fold.test reads
  * them.
@@ -54,7 +54,7 @@ static void test_encodings(struct suite *suite) {
     expect(evex, "\tvpaddw 128(%rdi), %zmm");
     expect(evex, "\tvpsubw 192(%rdi), %zmm");
     expect(evex, "\tvzeroupper\n\tretq\n");
-    /* Narrower vectors take registers that only EVEX has, for its scaled displacements. */
+    /* Narrower vectors use registers that only EVEX has, so that displacements are scaled. */
     const char *narrow = print_small(suite, find_spec("avx512vl"));
     expect(narrow, "\tvpaddw 64(%rdi), %ymm16, %ymm16\n");
     CHECK(strstr(narrow, "vzeroupper") == NULL);
@@ -85,7 +85,8 @@ static void test_declined(struct suite *suite) {
     rsrc_buffer_free(&text);
 }
 
-/* With two operands, a result over the second one would be copied over it before it is added. */
+/* An encoding with two operands copies the first one to the result. If the result is the second
+ * operand, that copy would destroy it before it is added. */
 static void test_result_over_operand(struct suite *suite) {
     static const enum rsr_kop_kind kinds[] = {RSR_KOP_ADD, RSR_KOP_SUB};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

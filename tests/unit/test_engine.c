@@ -1,6 +1,6 @@
-/* The engine over a module built by hand: logits equal an independent double-precision model, and
- * equal bit for bit however the tokens are fed: batches, chunks, threads, levels, truncation,
- * forks. */
+/* The engine over a module built by hand: logits equal those of an independent double-precision
+ * model, and have equal bits however the tokens are fed: batches, chunks, threads, levels,
+ * truncation, forks. */
 #include <fenv.h>
 #include <math.h>
 #include <pthread.h>
@@ -78,7 +78,7 @@ static float *new_logits(const struct fixture *f, uint32_t n) {
  * Rounding to int8 is discontinuous, so the reference checks that the engine's integers are right
  * to within a rounding error of its own values, and goes on with them. */
 
-struct recorded { /* what probes saw, one prompt in one chunk */
+struct recorded { /* what probes saw of one prompt in one chunk */
     const struct fake_shape *shape;
     int8_t *act[FAKE_MAX_LAYERS][RSR_ROLE_COUNT]; /* [N_TOKENS][1024] */
     float scale[FAKE_MAX_LAYERS][RSR_ROLE_COUNT][N_TOKENS];
@@ -90,7 +90,7 @@ static const char *const role_names[] = {"embed", "q", "k", "v", "o", "gate", "u
 
 static void record(void *user, const rsr_probe_point *point) {
     struct recorded *r = user;
-    fesetround(FE_UPWARD); /* no affair of the worker that calls this */
+    fesetround(FE_UPWARD); /* must not affect the worker that calls this */
     r->calls[point->kind]++;
     r->wrong += point->n_tokens != N_TOKENS || point->positions[N_TOKENS - 1] != N_TOKENS - 1;
     if (point->kind != RSR_PROBE_LINEAR_INPUT)
@@ -289,7 +289,7 @@ static void test_against_reference(const struct fixture *f) {
             largest = fmax(largest, fabs(logit));
             worst = fmax(worst, fabs(logit - (double)logits[(size_t)t * s->vocab + r]));
         }
-        CHECK(largest > 0.1); /* the comparison is not of zeros */
+        CHECK(largest > 0.1); /* the logits are not all zeros */
     }
     CHECK(worst < 3e-5);
     for (uint32_t b = 0; b < FAKE_MAX_LAYERS; b++)
@@ -358,7 +358,8 @@ static void set_window(struct fake_module *fake, uint32_t window) {
             fake->ops[i].arg = window;
 }
 
-/* All but the last n_single tokens as prompts, of which no worker has parts; then one by one. */
+/* Feeds all tokens except the last n_single as prompts, whose pages workers do not share, then the
+ * others one by one. */
 static void feed_long(const struct long_text *text, rsr_model *model, uint32_t n_threads,
                       uint32_t n_single, float *logits) {
     const uint32_t vocab = text->fake->shape.vocab, n = LONG_TOKENS - n_single;
@@ -373,8 +374,8 @@ static void feed_long(const struct long_text *text, rsr_model *model, uint32_t n
     API->engine_destroy(engine);
 }
 
-/* A single token of one KV head or of two, whose 8 pages 1 to 7 workers share; a window begins
- * inside a page, or has less than one: tokens of a prompt then see as many keys, not the same
+/* Single tokens of one KV head or two, where 1 to 7 workers share 8 pages. A window begins inside a
+ * page, or is shorter than a page: tokens of a prompt then see equally many keys, but different
  * ones. */
 static void test_page_ranges(const struct fake_shape *given) {
     const uint32_t threads[] = {1, 2, 3, 7}, windows[] = {0, 333, 40};
@@ -402,8 +403,8 @@ static void test_page_ranges(const struct fake_shape *given) {
     free(logits);
 }
 
-/* Three sequences have one text at different positions, with their tokens interleaved in one batch,
- * logits wanted of some. */
+/* Three sequences hold one text at different positions. Their tokens are interleaved in one batch,
+ * and some of them want logits. */
 static void test_mixed_batch(const struct fixture *f, rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 2, 16, 1024);
     const uint32_t starts[3] = {0, 63, 100};
@@ -417,7 +418,7 @@ static void test_mixed_batch(const struct fixture *f, rsr_model *model) {
     rsr_batch_entry entries[60];
     uint32_t next[3] = {starts[0], starts[1], starts[2]}, n_wanted = 0;
     for (uint32_t i = 0; i < 60; i++) {
-        const uint32_t s = i % 5 < 3 ? i % 5 : 1; /* runs of one and of two */
+        const uint32_t s = i % 5 < 3 ? i % 5 : 1; /* runs of one and of two tokens */
         entries[i] = (rsr_batch_entry){sequences[s], next[s], f->tokens[next[s]], i % 3 != 1};
         next[s]++;
         n_wanted += entries[i].want_logits;
@@ -556,7 +557,7 @@ static void test_refusals(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(another);
 }
 
-/* Structs of older and newer callers, and ones that were never initialised. */
+/* Structs of older and newer callers, and structs that were never initialised. */
 static void test_struct_sizes(const struct fixture *f, rsr_model *model) {
     struct {
         rsr_engine_options options;
@@ -593,7 +594,7 @@ static void test_struct_sizes(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* The system refuses some of many threads: those that it gave end, and a sentence says so. */
+/* The system refuses some of many threads: the created threads end, and an error says so. */
 static void test_refused_threads(const struct fixture *f) {
     fflush(NULL);
     const pid_t child = fork();
@@ -604,7 +605,7 @@ static void test_refused_threads(const struct fixture *f) {
         rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
         rsr_engine *engine = NULL;
         options.n_threads = 64;
-        /* Root has no limit of processes. */
+        /* Root has no limit on processes. */
         if ((geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) ||
             setrlimit(RLIMIT_NPROC, &few) != 0)
             _exit(2);
@@ -646,7 +647,8 @@ static void test_not_finite(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* The child may end what it inherited, and use nothing of it; an alarm ends a child that hangs. */
+/* A forked child may destroy the objects that it inherited, and may not use them otherwise. An
+ * alarm ends a child that hangs. */
 static void test_fork(const struct fixture *f, rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 3, 8, 0);
     rsr_sequence *sequence = new_sequence(engine);
@@ -687,7 +689,7 @@ static void test_fork(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* The copy is used, so the original weights may be overwritten with noise. */
+/* The engine uses a copy, so the original weights may be overwritten with noise. */
 static void test_copied_weights(const struct fixture *f) {
     rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
     rsr_model *model = NULL;
@@ -726,7 +728,7 @@ static void test_profile(const struct fixture *f, rsr_model *model) {
     CHECK_INT(fake_feed(engine, sequence, f->tokens, 8, f->vocab, NULL), RSR_OK); /* two chunks */
     CHECK_INT(API->engine_profile(engine, true, entries, 1, &n), RSR_ERR_FULL);
     CHECK_INT(API->engine_profile(engine, false, entries, 32, &n), RSR_OK);
-    CHECK_INT(n, 16); /* 9 kinds but linear, 7 roles */
+    CHECK_INT(n, 16); /* 9 kinds without linear, 7 roles */
     int found = 0;
     const struct fake_shape *s = &f->fake->shape;
     const uint64_t row_floats = (s->head_dim + 15) / 16 * 16;

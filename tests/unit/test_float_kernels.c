@@ -2,8 +2,8 @@
  * of `fold`).
  *
  * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many
- * magnitudes are held to n u sum |w x| of sums in float64, and to the same bits for every machine,
- * tile, batch and back end; for `lut` and `table` also to the order of additions that
+ * magnitudes must be within n u sum |w x| of sums in float64, and have equal bits for every
+ * machine, tile, batch and back end. `lut` and `table` must also follow the order of additions that
  * lower_lut_f32.c documents.
  */
 #include "float_harness.h"
@@ -44,13 +44,13 @@ static void test_scatter(struct suite *suite) {
     run_cases(suite, cases, 3 * N, find_spec("scalar"), "scatter_f32");
 }
 
-/* Planes of 16 and 32 rows, the latter also where instructions of AVX-512 are at hand; words; and,
- * of avx512, column blocks by a small L2 cache. */
+/* Planes of 16 rows; planes of 32 rows, with and without instructions of AVX-512; words; and, on
+ * avx512, column blocks because of a small L2 cache. */
 static const char *const lut_machines[] = {"avx2", "ssse3", "avx512vl", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 
-/* Rows around vectors and units, columns around segments, steps, blocks and the padding of x; the
- * last one's streams of codes are staggered. */
+/* Rows around vectors and units, columns around segments, steps, blocks and the padding of x. The
+ * last shape's streams of codes are staggered. */
 static const struct shape lut_shapes[] = {
     {1, 1, 64},   {5, 4, 16},    {15, 2, 64},    {16, 24, 64},  {17, 23, 64},      {33, 32, 64},
     {63, 33, 64}, {64, 511, 32}, {65, 512, 128}, {66, 513, 99}, {130, 1024, 8},    {9, 5460, 64},
@@ -71,13 +71,13 @@ static void test_lut(struct suite *suite, uint32_t machine, uint32_t kernel) {
     for (uint32_t n = (machine + kernel) % 2; n < 3 * N_LUT_SHAPES; n += 2) {
         cases[n_cases++] =
             make_float_case(suite, &lut_shapes[n / 3], n % 3, n / 2, lut_kernels[kernel]);
-        cases[n_cases - 1]->plan.token_tile = n; /* of table: a vector, or several */
+        cases[n_cases - 1]->plan.token_tile = n; /* used by `table`: a vector, or several */
     }
     run_cases(suite, cases, n_cases, &spec,
               rsrc_arena_printf(&suite->arena, "lut_f32_%s_%u", spec.name, kernel));
 }
 
-/* Bits per weight, exact to the byte: 1.68 and 1. The planner counts the same bytes. */
+/* Bits per weight, exact to the byte: 1.68 and 1. The planner counts equally many bytes. */
 static void test_sizes(struct suite *suite) {
     const struct shape shape = {640, 608, 64};
     static const uint64_t codes[] = {640 * 608 / 19 * 4, 640 * 608 / 8, 640 * 608 / 8};
@@ -106,7 +106,8 @@ static void test_sizes(struct suite *suite) {
 
 /* ---- rounding -------------------------------------------------------------------------------- */
 
-/* One order whatever the tiles: that of one tile, in each alphabet and by both folds. */
+/* All tiles have one order of additions, the order of a single tile, in each alphabet and by both
+ * folds. */
 static void test_scatter_order(struct suite *suite) {
     static const uint32_t tile_rows[] = {100, 5, 15};
     const struct shape shape = {13, 900, 5};
@@ -126,8 +127,8 @@ static void test_scatter_order(struct suite *suite) {
     check_ways(suite, &ways, spec, "scatter_order");
 }
 
-/* As lower_lut_f32.c says: a segment by column, a row by segment. Of 19 ternary columns 3 are a
- * segment and the last one is one. */
+/* The order of lower_lut_f32.c: a segment is summed by column, a row by segment. 19 ternary columns
+ * are six segments of 3 and one of 1. */
 static float *sum_segments(struct suite *suite, const struct test_case *c) {
     const uint32_t rows = c->matrix.rows, cols = c->matrix.cols;
     const bool ternary = c->matrix.alphabet == RSR_TERNARY;
@@ -164,7 +165,7 @@ static void test_lut_order(struct suite *suite) {
         }
         check_ways(suite, &ways, spec, rsrc_arena_printf(&suite->arena, "lut_%s", spec->name));
     }
-    /* If nothing is looked up, `table` has one order of additions in both regimes. */
+    /* If `table` looks nothing up, it has one order of additions in both regimes. */
     const struct rsr_spec *generic = find_spec("generic");
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 3; n++) {

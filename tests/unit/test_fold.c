@@ -1,9 +1,9 @@
 /* test_fold.c - `fold`: the segment index as instructions.
  *
  * Kernels of every alphabet, k, lane count and element run through the interpreter and the back
- * ends against products in 64-bit sums (kernel_harness.h). Their instructions are counted against
- * what the segment statistics predict, and float results are held to their error bound and to one
- * order for every lane count.
+ * ends against products in 64-bit sums (kernel_harness.h). The counts of their instructions are
+ * compared with the predictions of the segment statistics. Float results must be within their error
+ * bound, and have one order for every lane count.
  */
 #define MAX_TOKENS 70
 
@@ -23,7 +23,7 @@ struct setting {
     bool row_scales;
 };
 
-/* One of every vector width: fold asks for nothing else. */
+/* One machine for every vector width: `fold` depends on nothing else. */
 static const char *const machines[] = {"scalar", "generic", "avx2", "avx512"};
 #define N_MACHINES (sizeof machines / sizeof *machines)
 
@@ -62,8 +62,8 @@ static const struct setting settings[] = {
     {{6, 390, 5}, RSR_TERNARY, 4, 32, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, true},
     {{13, 129, 6}, RSR_BINARY_SIGN, 6, 4, RSR_INPUT_F32, RSR_EPILOGUE_RAW, false},
     {{6, 400, 6}, RSR_BINARY_BIT, 2, 1, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, false},
-    /* One token a lane and more columns than such chunks have: the same code for every machine,
-     * large, and compiled for the first alone. */
+    /* One token for each lane, and more columns than such chunks have. The code is large and equal
+     * on every machine, so it is compiled only for the first one. */
     {{2, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
 };
 #define N_SETTINGS (sizeof settings / sizeof *settings)
@@ -88,7 +88,7 @@ static const char *assemble_bodies(struct suite *suite, struct test_case **cases
     return path;
 }
 
-/* Kernels whose loops are C and whose bodies are assembly; NULL where they are not compiled or the
+/* Kernels whose loops are C and whose bodies are assembly. NULL if they are not compiled or the
  * host cannot run them. */
 static rsr_kernel_fn *const *load_assembled(struct suite *suite, struct test_case **cases,
                                             uint32_t n_cases, const struct rsr_spec *spec,
@@ -103,7 +103,8 @@ static rsr_kernel_fn *const *load_assembled(struct suite *suite, struct test_cas
         return NULL;
     const char *library = rsrc_arena_printf(&suite->arena, "%s.asm.so", unit);
     CHECK(compile(suite, "cc", unit, "-shared", library, bodies));
-    void *handle = dlopen(library, RTLD_NOW); /* stays open: its functions are used */
+    void *handle =
+        dlopen(library, RTLD_NOW); /* the library stays open, because its functions are called */
     rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
     CHECK(functions != NULL);
     return functions;
@@ -116,7 +117,7 @@ static void run_assembled(struct suite *suite, struct test_case **cases, uint32_
         run_case(cases[i], functions[i], "assembly");
 }
 
-/* Replaces the weights by those of `weight`. */
+/* Replaces the weights by the results of `weight`. */
 static void set_weights(struct suite *suite, struct test_case *c,
                         int8_t (*weight)(struct suite *suite, uint32_t row, uint32_t col)) {
     int8_t *values = RSRC_NEW_ARRAY(&suite->arena, (size_t)c->matrix.rows * c->matrix.cols, int8_t);
@@ -127,8 +128,8 @@ static void set_weights(struct suite *suite, struct test_case *c,
     make_expected(suite, c);
 }
 
-/* Every other weight of rows 0 and 1 is of one sign: 255 terms in 510 columns; the others have
- * fewer. */
+/* Every other weight of rows 0 and 1 is nonzero, all of one sign: 255 terms in 510 columns. Other
+ * rows have fewer. */
 static int8_t thin_weight(struct suite *suite, uint32_t row, uint32_t col) {
     if (row < 2)
         return (int8_t)(col % 2 == row ? 1 - 2 * (int)row : 0);
@@ -170,8 +171,8 @@ static struct test_case *make_structure(struct suite *suite, const struct struct
     return c;
 }
 
-/* Every setting, and the structures for every other machine, as one unit: compilers read their
- * headers longer than these kernels. */
+/* Every setting, and the structures for every second machine, are one unit, because compilers take
+ * longer to read their headers than to compile these kernels. */
 static void test_products(struct suite *suite, size_t machine) {
     const struct rsr_spec *spec = find_spec(machines[machine]);
     struct test_case *cases[N_SETTINGS + N_STRUCTURES];
@@ -203,7 +204,7 @@ static void make_random_floats(struct suite *suite, struct test_case *c) {
         }
 }
 
-/* y[token * rows + row], by the kernel or (fn NULL) the interpreter. */
+/* Computes y[token * rows + row] with the kernel or (fn NULL) the interpreter. */
 static float *run_float(struct suite *suite, struct test_case *c, rsr_kernel_fn *fn) {
     const struct rsr_kernel *kernel = &c->lowered.kernel;
     const uint32_t rows = c->matrix.rows;
@@ -237,11 +238,11 @@ static void check_float_bound(const struct test_case *c, const float *y) {
             n_inexact += error > 0;
         }
     CHECK_INT(n_outside, 0);
-    CHECK(n_inexact > rows); /* or the test would show nothing */
+    CHECK(n_inexact > rows); /* otherwise the test would show nothing */
 }
 
-/* One order of additions, whatever the lanes, the tiles and the way bodies are made: ternary on
- * every machine, the others on the first and the last. */
+/* All lane counts, tiles and kinds of bodies have one order of additions: ternary on every machine,
+ * the other alphabets on the first and the last. */
 static void test_float_order(struct suite *suite) {
     enum { N_ALPHABETS = RSR_BINARY_BIT + 1 };
     static const uint32_t tile_rows[] = {1, 6, 100, 9};
@@ -283,8 +284,8 @@ static void count_ops(const struct rsr_kernel *kernel, uint64_t counts[RSR_KOP_C
             counts[kernel->bodies[b].ops[i].kind]++;
 }
 
-/* Every code occurs twice or more, added at least once: nothing of a dense fold is saved or
- * wasted. */
+/* Every code occurs at least twice, so it is added at least once: the kernel has every addition of
+ * a dense fold, and no others. */
 static int8_t dense_weight(uint32_t row, uint32_t col, enum rsr_alphabet alphabet, uint32_t k) {
     int8_t digits[RSR_MAX_K];
     const struct rsrc_code_range range = rsrc_code_range(alphabet, k);
@@ -292,9 +293,9 @@ static int8_t dense_weight(uint32_t row, uint32_t col, enum rsr_alphabet alphabe
     return digits[row % k];
 }
 
-/* Additions of a dense block's fold, from the statistics' count. A node with a digit takes over its
- * first child's register, which saves an addition; the empty code of bits has no sum; and 2 B - U,
- * which the statistics take for one operation, is two. */
+/* Additions of a dense block's fold, derived from the statistics' count. A node with a digit reuses
+ * the register of its first child, which saves an addition. The empty code of bits has no sum. 2 B
+ * - U takes two operations, which the statistics count as one. */
 static uint64_t predict_adds(enum rsr_alphabet alphabet, uint32_t k) {
     const uint64_t adds = rsrc_count_fold_adds(alphabet, k);
     uint64_t power = 1;
@@ -311,8 +312,8 @@ static uint64_t predict_adds(enum rsr_alphabet alphabet, uint32_t k) {
     return adds - 2 * k - ((UINT64_C(1) << (k - 1)) - 1);
 }
 
-/* Instructions of a dense matrix in one chunk are those of the statistics: one a member, those of
- * the fold, and seven to widen a row and add it to the sums. */
+/* A dense matrix in one chunk has as many instructions as the statistics say: one for each member,
+ * those of the fold, and seven to widen a row and add it to the sums. */
 static void test_counts(struct suite *suite, enum rsr_alphabet alphabet, uint32_t k) {
     const struct rsr_spec *spec = find_spec("avx512");
     const struct rsrc_code_range range = rsrc_code_range(alphabet, k);
@@ -352,7 +353,7 @@ static void test_zeros_emit_nothing(struct suite *suite) {
     lower_case(suite, c, find_spec("avx512"), 1);
     uint64_t counts[RSR_KOP_COUNT];
     count_ops(&c->lowered.kernel, counts);
-    CHECK_INT(counts[RSR_KOP_STORE], 2 * 2); /* rows 0 and 4, in the first chunk alone */
+    CHECK_INT(counts[RSR_KOP_STORE], 2 * 2); /* rows 0 and 4, in the first chunk only */
     uint32_t n_empty = 0;
     for (uint32_t b = 0; b < c->lowered.kernel.n_bodies; b++)
         n_empty += c->lowered.kernel.bodies[b].n_ops == 0;

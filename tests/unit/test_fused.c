@@ -1,6 +1,6 @@
-/* The multiply-add of the portable float operations against fmaf(): random bits, sums that lie on a
- * midpoint of two floats or a little beside it, denormal results and overflow. `test_fused N` tries
- * N triples. */
+/* Compares the multiply-add of the portable float operations with fmaf(): random bits, sums on
+ * or near the midpoint of two floats, denormal results and overflow. `test_fused N` tries N
+ * triples. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,36 +20,37 @@ struct triple {
     float a, b, c;
 };
 
-/* Bits of any kind: infinities and NaN, too. */
+/* Any bits, also infinities and NaN. */
 static struct triple any_bits(uint64_t r, uint64_t s) {
     return (struct triple){float_of((uint32_t)r), float_of((uint32_t)(r >> 32)),
                            float_of((uint32_t)s)};
 }
 
-/* A sum of normal size whose parts overlap, cancellation among them. */
+/* A sum of normal size whose parts overlap, or cancel. */
 static struct triple of_a_size(uint64_t r, uint64_t s) {
     const float a = ldexpf((float)(int32_t)r, -31), b = ldexpf((float)(int32_t)(r >> 32), -31);
     const float c = (s >> 60) == 0 ? -(a * b) : ldexpf((float)(int32_t)s, (int)(s >> 32 & 63) - 62);
     return (struct triple){a, b, c};
 }
 
-/* c and half a unit of its last place, or (1 +- e 2^-23) (1 -+ f 2^-23) times that: a tie, or
- * beside one by as little as 2^-46 of the half. */
+/* c plus half a unit of c's last place, or (1 +- e 2^-23) (1 -+ f 2^-23) times that half: a tie, or
+ * as near to one as 2^-46 of the half. */
 static struct triple near_midpoint(uint64_t r, uint64_t s) {
     const uint32_t exponent = 1 + (uint32_t)(r % 253);
     const float c = float_of((uint32_t)(s & 0x807fffffu) | exponent << 23);
-    const float half = ldexpf(1.0f, (int)exponent - 127 - 24); /* of the unit of c's last place */
+    const float half =
+        ldexpf(1.0f, (int)exponent - 127 - 24); /* half of the unit of c's last place */
     const int e = (int)(s >> 32 & 3), f = (int)(s >> 34 & 3);
     const float sign = (s >> 36 & 1) != 0 ? 1.0f : -1.0f;
-    /* half is split between the factors, as it may be below the smallest float */
+    /* `half` is split between the factors, because it may be below the smallest float */
     const float a = (1.0f + sign * (float)e * 0x1p-23f) * ldexpf(1.0f, ((int)exponent - 151) / 2);
     const float b =
         (1.0f - sign * (float)f * 0x1p-23f) * (half / ldexpf(1.0f, ((int)exponent - 151) / 2));
     return (struct triple){(s >> 37 & 1) != 0 ? a : -a, b, c};
 }
 
-/* The same where results are denormal: c a multiple of 2^-149, the product near a half of that or
- * near 1.5. */
+/* Ties of denormal results: c is a multiple of 2^-149, and the product is near 0.5 or 1.5 times
+ * 2^-149. */
 static struct triple denormal(uint64_t r, uint64_t s) {
     const float c = float_of((uint32_t)(s & 0x807fffffu));
     const float tiny = 0x1p-23f * (float)(int)(r % 5), times = (r >> 8 & 1) != 0 ? 1.0f : 3.0f;
@@ -79,7 +80,7 @@ static bool is_same(float a, float b) {
     return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof(a)) == 0;
 }
 
-/* Counts those of four triples that differ. */
+/* Counts how many of four triples differ. */
 static uint64_t try_four(const struct kind *kind, uint64_t *state) {
     float a[4], b[4], c[4], d[4];
     for (int i = 0; i < 4; i++) {

@@ -1,13 +1,13 @@
-/* test_generate.c - rsr_generate over a module built by hand: each token is what rsr_eval and
- * rsr_sample over the whole sequence give, whoever evaluated its beginning, and each reason to stop
- * stops. */
+/* test_generate.c - rsr_generate over a module built by hand: each token equals the token of
+ * rsr_eval and rsr_sample over the whole sequence, whoever evaluated its beginning, and each reason
+ * to stop works. */
 #include "check.h"
 #include "fake_module.h"
 
 #define API (&rsr_runtime_api)
 #define VOCAB 41u
 #define CONTEXT 128u
-#define N_PROMPT 90u /* past a page's end */
+#define N_PROMPT 90u /* beyond a page's end */
 #define N_SPLIT 70u
 #define N_NEW 20u
 
@@ -24,7 +24,7 @@ static rsr_sequence *new_sequence(rsr_engine *engine) {
     return sequence;
 }
 
-/* What a caller's own loop gives. */
+/* The tokens of a caller's own loop. */
 static void make_expected(struct fixture *f) {
     float logits[N_PROMPT * VOCAB];
     rsr_sequence *sequence = new_sequence(f->engine);
@@ -126,9 +126,9 @@ static void test_stops(const struct fixture *f) {
 struct told {
     uint32_t tokens[CONTEXT];
     rsr_logprob logprobs[CONTEXT][1 + N_TOP];
-    uint32_t n, n_prompt; /* with those of the prompt; those */
+    uint32_t n, n_prompt; /* tokens told, with the prompt's; the prompt's */
     uint32_t n_asked, stop_asking, stop_telling;
-    uint32_t only; /* token that the callback leaves; UINT32_MAX: all */
+    uint32_t only; /* the only token that the callback allows; UINT32_MAX: all */
 };
 
 static bool tell(struct told *told, const rsr_generated *generated) {
@@ -220,7 +220,8 @@ static void test_logits(const struct fixture *f) {
     CHECK_INT(stopped.n_prompt, 7);
 }
 
-/* Tokens of the prompt have no part in presence and frequency, unless the caller says so. */
+/* Tokens of the prompt do not count for presence and frequency penalties, unless the caller says
+ * so. */
 static void test_penalties(const struct fixture *f) {
     struct fixture g = *f;
     g.sampling.presence_penalty = 3.0f;

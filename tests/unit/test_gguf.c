@@ -1,4 +1,4 @@
-/* test_gguf.c - what a GGUF file gives, and every way in which it is refused. */
+/* test_gguf.c - what is read from a GGUF file, and every reason to refuse one. */
 #include "reader_check.h"
 
 #include "gguf_file.h"
@@ -7,8 +7,8 @@
 
 #define N_SIZES 5
 
-/* Sizes of the smallest model that the metadata can describe, 2 heads of 2 on a state of 4, all but
- * one. */
+/* All sizes but one of the smallest model that the metadata can describe: 2 heads of 2 on a state
+ * of 4. */
 static void put_model_but(struct gguf_file *file, const char *architecture, size_t left_out) {
     static const struct {
         const char *key;
@@ -119,7 +119,7 @@ static void test_llama(void) {
     CHECK_INT(tensor_of(&checkpoint, "model.layers.0.self_attn.q_proj.weight_scale")->n_dims, 1);
     CHECK_INT(tensor_of(&checkpoint, "model.embed_tokens.weight")->dtype, RSR_DTYPE_F32);
     CHECK_INT(tensor_of(&checkpoint, "lm_head.weight")->dtype, RSR_DTYPE_F16);
-    tensor_of(&checkpoint, "blk.00.attn_q.weight"); /* no name of llama.cpp's: stays */
+    tensor_of(&checkpoint, "blk.00.attn_q.weight"); /* not a name of llama.cpp: stays */
     rsrc_buffer_free(&bytes);
     reader_test_end(&test);
 }
@@ -188,7 +188,7 @@ static void test_qwen3(void) {
     reader_test_end(&test);
 }
 
-/* Every name of the table comes back. */
+/* Every name of the table is translated. */
 static void test_names(void) {
     static const char *const names[] = {
         "token_embd.weight",          "output_norm.weight",        "output.weight",
@@ -365,7 +365,7 @@ static void test_missing(void) {
     rsrc_buffer_free(&bytes);
 }
 
-/* Arrays that claim more than there is, and arrays in arrays. */
+/* Arrays that claim more elements than the file has, and arrays in arrays. */
 static void test_arrays(void) {
     static const uint32_t types[] = {RSRC_GGUF_U8, RSRC_GGUF_F64, RSRC_GGUF_BOOL, RSRC_GGUF_STRING,
                                      RSRC_GGUF_ARRAY};
@@ -431,7 +431,7 @@ static void test_tensors(void) {
 static void test_part_names(void) {
     static const struct {
         const char *path;
-        uint32_t number, n_parts; /* 0: not such a name */
+        uint32_t number, n_parts; /* 0: not the name of a part */
     } cases[] = {{"m-00001-of-00002.gguf", 1, 2},         {"a/m-00002-of-00002.gguf", 2, 2},
                  {"m-99999-of-99999.gguf", 99999, 99999}, {"-00001-of-00002.gguf", 0, 0},
                  {"m-00003-of-00002.gguf", 0, 0},         {"m-00000-of-00002.gguf", 0, 0},
@@ -451,7 +451,7 @@ static void test_part_names(void) {
     }
 }
 
-/* Two parts; what they say of themselves, and which tensors they have. */
+/* Two parts: their own counts and numbers, and their tensors. */
 static void test_parts(void) {
     static const struct {
         uint32_t count[2], no[2], n_tensors;
@@ -506,7 +506,7 @@ static void test_parts(void) {
     }
 }
 
-/* ---- what only the user or other evidence can say -------------------------------------------- */
+/* ---- what only the user or other data can tell ----------------------------------------------- */
 
 static enum rsrc_status parse_with(struct reader_test *test, struct gguf_file *file,
                                    const struct rsrc_read_choices *choices,
@@ -695,7 +695,8 @@ static void test_header(void) {
     }
 }
 
-/* Cut anywhere, a file is refused: as no GGUF file, by its counts, or where it ends. */
+/* A file that is cut anywhere is refused: it is no GGUF file, its counts are too large, or it ends
+ * too early. */
 static void test_every_cut(void) {
     struct rsrc_buffer bytes = make_llama();
     for (size_t n = 0; n < bytes.size_bytes; n++) {
@@ -714,8 +715,8 @@ static void test_every_cut(void) {
     rsrc_buffer_free(&bytes);
 }
 
-/* Whatever a byte becomes: what is accepted lies in the file and is ordered, what is refused says
- * why, and neither takes memory that the file does not account for. */
+/* Each byte is changed. Tensors of an accepted file lie in the file and are ordered, a refusal says
+ * why, and neither case takes more memory than the size of the file justifies. */
 static void test_every_byte(void) {
     static const uint8_t values[] = {0, 1, 2, 9, 0x20, 0x7f, 0x80, 0xff};
     struct rsrc_buffer bytes = make_llama();

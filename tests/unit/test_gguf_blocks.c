@@ -1,5 +1,5 @@
-/* test_gguf_blocks.c - the ternary and binary types of GGUF: the definition's weights, scales of a
- * layer, a row and a group, rows in pairs. */
+/* test_gguf_blocks.c - the ternary and binary types of GGUF: the weights of the definition, the
+ * scales of a layer, a row and a group, and rows in pairs. */
 #include <math.h>
 
 #include "model/gguf_blocks.h"
@@ -10,8 +10,8 @@ enum { BLOCK = 256 };
 #define HALF_OF_1 0x3c00 /* float16 */
 #define HALF_OF_3_8 0x3600
 
-/* Where weight n of a block is: bits shift.. of a byte, or the base-3 digit of it after which
- * `shift` more follow. */
+/* The place of weight n of a block: bits of a byte from bit `shift` on, or the base-3 digit of the
+ * byte before the last `shift` digits. */
 struct spot {
     uint32_t byte, shift;
 };
@@ -110,7 +110,7 @@ static uint8_t *scale_of(const struct stored *stored, uint32_t row, uint32_t blo
     return stored->data + (size_t)stored->rows * stored->row_bytes;
 }
 
-/* The float16 `scale`, in the type of the kind's. */
+/* Stores the float16 `scale` in the type of the kind's scales. */
 static void put_scale(const struct stored *stored, uint32_t row, uint32_t block, uint16_t scale) {
     const float value = rsrc_f16_to_f32(scale);
     if (kind_of(stored->blocks)->scale_bytes == 2)
@@ -125,7 +125,7 @@ static void put_code(const struct stored *stored, uint32_t row, uint32_t col, ui
     block_of(stored, row, col / kind->items)[spot.byte] |= (uint8_t)(code << spot.shift);
 }
 
-/* Digits first give numbers v, then bytes v / 243, rounded up to v' / 256. */
+/* The digits form a number v; the byte is v' with v' / 256 = v / 243, rounded up. */
 static void pack_base_3(const struct kind *kind, const int8_t *weights, uint8_t *block) {
     static const uint32_t powers[] = {1, 3, 9, 27, 81};
     uint32_t numbers[52] = {0};
@@ -185,8 +185,8 @@ static int8_t *random_weights(struct reader_test *test, uint64_t *seed, uint32_t
     return weights;
 }
 
-/* Every type, one and several blocks a row, with a row of zeros; then in pairs of rows. Type Q1_0
- * has no zero but by its scale. */
+/* Every type, with one and several blocks in a row, and with a row of zeros; then with rows in
+ * pairs. Type Q1_0 has zeros only where its scale is zero. */
 static void test_weights(void) {
     uint64_t seed = 7;
     for (uint32_t round = 0; round < 6 * N_KINDS; round++) {
@@ -211,7 +211,7 @@ static void test_weights(void) {
         rsrc_find_zero_rows(&layer, zero);
         CHECK(matrix.n_scales == 1 && *matrix.scale == 0.375f && matrix.group_cols == 0);
         for (uint32_t stored_row = 0; stored_row < stored.rows; stored_row++) {
-            /* Heads of 6 rows: 0 3 1 4 2 5 is how 0 1 2 3 4 5 are stored. */
+            /* In heads of 6 rows, rows 0 1 2 3 4 5 are stored in the order 0 3 1 4 2 5. */
             static const uint32_t order[] = {0, 3, 1, 4, 2, 5};
             const uint32_t row =
                 n_heads == 0 ? stored_row : stored_row / 6 * 6 + order[stored_row % 6];
@@ -226,8 +226,8 @@ static void test_weights(void) {
 /* The facts that decide the scale of a layer. */
 static void test_scales(void) {
     static const struct {
-        uint16_t first, second; /* of a row with weights, of one without */
-        float factor;           /* of a scale tensor; 0: none */
+        uint16_t first, second; /* scale of a row with weights, of a row without */
+        float factor;           /* value of a scale tensor; 0: there is none */
         float multiplier;       /* 0: refused */
     } cases[] = {
         {HALF_OF_1, 0, 0, 1.0f},
@@ -268,7 +268,7 @@ static void test_scales(void) {
     }
 }
 
-/* No weight at all. */
+/* A layer without nonzero weights. */
 static void test_no_weights(void) {
     for (size_t i = 0; i < N_KINDS; i++) {
         struct reader_test test;
@@ -284,7 +284,8 @@ static void test_no_weights(void) {
     }
 }
 
-/* Scales of two rows of four blocks of 64, as float16 bits above those of 1, and what they make. */
+/* Scales of two rows of four blocks of 64, as float16 bits minus the bits of 1, and the granularity
+ * found for them. */
 static void test_groups(void) {
     enum { NONE = -1 }; /* a block without weights */
     static const struct {
@@ -328,7 +329,7 @@ static void test_groups(void) {
     }
 }
 
-/* Rows in pairs take their scales along. */
+/* If rows are stored in pairs, their scales are, too. */
 static void test_row_scales(void) {
     struct reader_test test;
     reader_test_begin(&test);

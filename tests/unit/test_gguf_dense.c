@@ -1,12 +1,12 @@
-/* test_gguf_dense.c - types Q8_0 and Q6_K as float32: every weight where the definition has it,
- * products in its order, scales that are no number refused. */
+/* test_gguf_dense.c - types Q8_0 and Q6_K as float32: every weight is where the definition has it,
+ * products are rounded in the definition's order, and scales that are not numbers are refused. */
 #include <math.h>
 
 #include "model/ternary.h"
 #include "reader/gguf_dense.h"
 #include "reader_check.h"
 
-/* ggml's dequantize_row_q6_K, weight by weight from four quarters at once. */
+/* ggml's dequantize_row_q6_K, which computes a weight of each of four quarters at once. */
 static void expand_q6_k(const uint8_t *block, float d, float *out) {
     const uint8_t *low = block, *high = block + 128;
     const int8_t *scales = (const int8_t *)block + 192;
@@ -46,7 +46,7 @@ static struct rsr_tensor tensor_of(const struct type *type, const uint8_t *data,
                                .data = data};
 }
 
-/* Every float16 as a scale: the finite ones, the others refused. */
+/* Every float16 as a scale: finite ones are read, all others are refused. */
 static void test_every_scale(const struct type *type) {
     uint64_t seed = 11;
     uint8_t *block = malloc(type->bytes);
@@ -97,7 +97,8 @@ static void test_several_blocks(const struct type *type) {
     reader_test_end(&test);
 }
 
-/* Q2_0 with both sizes of blocks: -d, 0 and d are float16 as they are; what is none of them. */
+/* Q2_0 with both sizes of blocks: weights -d, 0 and d are float16 as stored; the fourth code is
+ * refused. */
 static void test_ternary(void) {
     static const struct {
         enum rsr_blocks blocks;

@@ -1,6 +1,6 @@
-/* test_gguf_tokenizer.c - the tokenizer in a GGUF file: what it becomes, and every way in which it
- * is refused. With arguments FILE.gguf TOKENIZER.json the two must give the same ids and texts, for
- * every text of tests/tokenizer/corpus.json; reader/gguf_tokenizer.test does so.
+/* test_gguf_tokenizer.c - the tokenizer in a GGUF file: what it becomes, and every reason to refuse
+ * it. With arguments FILE.gguf TOKENIZER.json, both must give equal ids and texts for every text of
+ * tests/tokenizer/corpus.json; reader/gguf_tokenizer.test uses this.
  */
 #include <jansson.h>
 #include <unistd.h>
@@ -181,7 +181,7 @@ static void test_changes(void) {
     }
 }
 
-/* What ends a turn stops the model, too, if it is special: BitNet's converter writes no
+/* A special token that ends a turn stops the model, too, because BitNet's converter writes no
  * eot_token_id. */
 static void test_ends_of_turns(void) {
     static const struct {
@@ -287,8 +287,8 @@ static void test_template(void) {
 
 /* ---- SentencePiece's merges ------------------------------------------------------------------ */
 
-/* What score and position decide, in the pieces a b c bc ab ca bcab; of equal scores an order by
- * number would take BC before AB. */
+/* Scores and positions decide about merges of the pieces a b c bc ab ca bcab. If token numbers
+ * decided between equal scores, BC would come before AB. */
 static void test_scores(void) {
     enum { A = 1, B, C, BC, AB, CA, BCAB };
     static const struct {
@@ -299,8 +299,8 @@ static void test_scores(void) {
         {-2, -1, -9, "abc", {AB, C}, 2},
         {-1, -2, -9, "abc", {A, BC}, 2},
         {-1, -1, -9, "abc", {AB, C}, 2},
-        {-1, -1, -9, "abcab", {AB, CA, B}, 3},  /* CA has -1 too */
-        {-0.5f, -1, -9, "abcab", {A, BCAB}, 2}, /* BC and AB, and then both */
+        {-1, -1, -9, "abcab", {AB, CA, B}, 3},  /* CA has the score -1, too */
+        {-0.5f, -1, -9, "abcab", {A, BCAB}, 2}, /* BC and AB, then both become BCAB */
         {-0.5f, -1, -0.1f, "bcabcab", {BC, A, BCAB}, 3},
         {-3, -2, -9, "bcab", {B, CA, B}, 3},
     };

@@ -127,7 +127,7 @@ static enum rsrc_status build(struct fixture *f, struct rsr_graph *graph) {
     return status;
 }
 
-/* Fails with this slug and, somewhere in its text, these words; and with nothing else. */
+/* Building fails with exactly one diagnostic, which has this slug and contains these words. */
 #define CHECK_REFUSED(f, slug, words)                                                              \
     do {                                                                                           \
         struct rsr_graph refused_graph;                                                            \
@@ -286,15 +286,16 @@ static void test_byte_form_and_scalar_scale(void) {
     close_model(&f);
 }
 
-/* Of float masters, what modules_to_not_convert names stays as it is, by transformers' rules of
- * matching. */
+/* Layers of float masters that modules_to_not_convert names stay as they are, by transformers'
+ * rules of matching. */
 static void test_dense_layers(void) {
     static const struct {
         const char *pattern;
         uint32_t n_dense;
         enum rsr_pooling pooling;
     } cases[] = {
-        /* An embedding model is loaded without the head, and its modules have no "model." then. */
+        /* An embedding model is loaded without the head, so the names of its modules do not begin
+         * with "model.". */
         {"model.layers.1.mlp.up_proj", 0, RSR_POOLING_LAST},
         {"layers.1.mlp.up_proj", 1, RSR_POOLING_LAST},
         {"model.layers.1.mlp.up_proj", 1, RSR_POOLING_NONE}, /* all of it */
@@ -324,8 +325,8 @@ static void test_dense_layers(void) {
     }
 }
 
-/* A part of a name, which version 4 of transformers takes for the module: without a boundary, in
- * the middle, in the number of another block, in the head's name. */
+/* Parts of a name that version 4 of transformers takes for the module: without a boundary, in the
+ * middle, in the number of another block, in the head's name. */
 static void test_ambiguous_patterns(void) {
     static const char *const parts[] = {"model.layers.1.mlp.up", "layers.1.mlp", "model.layer",
                                         "lm"};
@@ -387,7 +388,7 @@ static void test_configuration(void) {
     close_model(&f);
 }
 
-/* Another model's hyper-parameters: a handful of errors, not one a tensor. */
+/* The hyper-parameters of another model give a handful of errors, not one error for each tensor. */
 static void test_flood(void) {
     struct fixture f;
     struct rsr_graph graph;

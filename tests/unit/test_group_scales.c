@@ -1,18 +1,18 @@
 /* test_group_scales.c - float activations and a scale for every group of columns of a row, in
  * `lut`, `table` and `scatter`.
  *
- * Whole activations with scales that are powers of two are exact. Others are held to n u sum |w x|,
- * and to the same bits for every machine, tile, batch and back end; for `lut` and `table` to the
- * order that lower_lut_f32.c documents. Then what is stored, what the planner says of it, and what
- * is refused.
+ * Whole activations with scales that are powers of two are exact. Others must be within n u sum |w
+ * x|, and have equal bits for every machine, tile, batch and back end; `lut` and `table` must
+ * follow the order that lower_lut_f32.c documents. Further tests check the stored bytes, the
+ * planner's prediction of them, and refusals.
  */
 #include "float_harness.h"
 
 #include "plan/plan.h"
 #include "rsr/reduce.h"
 
-/* Groups that steps, segments and vectors of all kinds divide, or do not; the last one short or
- * not. */
+/* Groups that steps, segments and vectors of all kinds divide or do not divide. The last group is
+ * short or full. */
 static const struct setting {
     struct shape shape;
     uint32_t group_cols;
@@ -75,7 +75,7 @@ static float *exact_products(struct suite *suite, const struct test_case *c) {
 static const char *const lut_machines[] = {"avx2", "ssse3", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 
-/* A third of the cases on each machine, to save compiling: small L2 caches cut columns into
+/* Each machine compiles only a third of the cases, to save time. Small L2 caches cut columns into
  * blocks. */
 static void test_exact_lut(struct suite *suite, uint32_t machine) {
     struct rsr_spec spec = *find_spec(lut_machines[machine]);
@@ -107,8 +107,8 @@ static void test_exact_scatter(struct suite *suite) {
 
 /* ---- rounding -------------------------------------------------------------------------------- */
 
-/* As lower_lut_f32.c says: of 19 ternary columns 3 are a segment and the last one is one, 4 binary
- * ones; a group by segment, a row by group. */
+/* The order of lower_lut_f32.c: a group is summed by segment, a row by group. 19 ternary columns
+ * are six segments of 3 and one of 1; a binary segment has 4 columns. */
 static float *sum_groups(struct suite *suite, const struct test_case *c) {
     const struct rsr_matrix *m = &c->matrix;
     float *y = RSRC_NEW_ARRAY(&suite->arena, MAX_TOKENS * m->rows, float);
@@ -229,8 +229,8 @@ static struct rsrc_plan_input plan_input(struct suite *suite, const struct test_
                                     .options = options};
 }
 
-/* 7 words and a scale for 128 ternary columns, 4 and one for binary ones; the planner counts the
- * same. */
+/* 128 ternary columns take 7 words and a scale, 128 binary ones 4 words and a scale; the planner
+ * counts equally many. */
 static void test_sizes(struct suite *suite) {
     static const struct setting setting = {{640, 512, 64}, 128};
     for (uint32_t n = 0; n < 4; n++) {
@@ -264,7 +264,7 @@ static void test_sizes(struct suite *suite) {
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
-/* The status, and what was said. */
+/* The status, and the messages. */
 static enum rsrc_status plan_case(struct suite *suite, const struct test_case *c, int forced,
                                   const char *target, struct rsr_plan *plan, char *said,
                                   size_t said_size) {
@@ -336,7 +336,8 @@ static void test_one_order(struct suite *suite) {
 
 /* ---- the stages around ----------------------------------------------------------------------- */
 
-/* Rows with equal weights have scales of their own: none is left out. Dead columns are 0. */
+/* Rows with equal weights may have different scales, so no row is left out. Dead columns become
+ * 0. */
 static void test_reduction(struct suite *suite) {
     static const struct setting setting = {{40, 2560, 64}, 128};
     struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);

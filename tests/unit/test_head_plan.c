@@ -1,5 +1,5 @@
-/* test_head_plan.c - which heads get a sketch, and what a token is expected to read of them. That
- * its blocks are right is tested on whole modules, by link/head_sketch.test. */
+/* test_head_plan.c - which heads get a sketch, and how many bytes a token is expected to read.
+ * link/head_sketch.test checks the sketch's blocks in whole modules. */
 #include <string.h>
 
 #include "check.h"
@@ -11,7 +11,7 @@ struct model {
     struct rsr_layer layer;
 };
 
-/* n_weights: of all ternary layers. */
+/* n_weights: the weights of all ternary layers. */
 static void make_model(struct model *m, uint32_t vocab, uint32_t hidden, uint32_t n_weights,
                        bool tied) {
     *m = (struct model){.layer = {.rows = n_weights, .cols = 1}};
@@ -30,7 +30,8 @@ static struct rsr_head_plan choose(struct model *m, struct rsrc_arena *arena) {
     return rsrc_choose_head_sketch(arena, &m->graph);
 }
 
-/* bitnet-2b-4t and llama3-8b: a third of the head's bytes, in a quarter of the module. */
+/* bitnet-2b-4t and llama3-8b: the sketch reads a third of the head's bytes and adds at most a
+ * quarter to the module. */
 static void test_chosen(struct rsrc_arena *arena) {
     struct model m;
     make_model(&m, 128256, 2560, 2084044800, true);
@@ -46,7 +47,7 @@ static void test_chosen(struct rsrc_arena *arena) {
     CHECK(one.token_bytes > plan.token_bytes);
     make_model(&m, 128256, 4096, 4000000000, false);
     CHECK_INT(choose(&m, arena).n_planes, 2);
-    /* A short row's bound is tight by one plane already. */
+    /* One plane bounds short rows tightly enough. */
     make_model(&m, 128256, 512, 2000000000, true);
     CHECK_INT(choose(&m, arena).n_planes, 1);
     /* The last block is not full. */
@@ -58,7 +59,7 @@ static void test_declined(struct rsrc_arena *arena) {
     struct model m;
     make_model(&m, 512, 64, 1000000, false);
     CHECK(choose(&m, arena).n_planes == 0 && strstr(choose(&m, arena).reason, "0.1 MB") != NULL);
-    make_model(&m, 128256, 2560, 1000, true); /* the module is the head */
+    make_model(&m, 128256, 2560, 1000, true); /* the module is hardly more than the head */
     CHECK(choose(&m, arena).n_planes == 0);
     CHECK(strstr(choose(&m, arena).reason, "within 25 % of the module") != NULL);
     make_model(&m, 128256, 8200, 2000000000, false);
@@ -71,14 +72,14 @@ static void test_declined(struct rsrc_arena *arena) {
     CHECK(choose(&m, arena).n_planes == 0 && strstr(choose(&m, arena).reason, "no head") != NULL);
 }
 
-/* Means far away from what floats can subtract are none. */
+/* A mean too large to subtract in float is left out of the centre. */
 static void test_centre(void) {
     uint16_t rows[65 * 2];
     float centre[2];
     struct model m;
     make_model(&m, 65, 2, 0, false);
     for (uint32_t i = 0; i < 65; i++) {
-        rows[2 * i] = i % 2 == 0 ? 0x3f80 : 0x4040; /* 1, 3: 33 and 32 of them */
+        rows[2 * i] = i % 2 == 0 ? 0x3f80 : 0x4040; /* 33 times 1, 32 times 3 */
         rows[2 * i + 1] = 0x7f00;                   /* 2^127 */
     }
     m.head.data = (const uint8_t *)rows;
