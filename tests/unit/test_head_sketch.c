@@ -1,5 +1,5 @@
-/* Picks against rsr_sample() on all logits: the same token whatever the head, the sampling, the
- * threads and the batch; and most of the head stays unread where it can.
+/* Compares picks with rsr_sample() on all logits: both give one token, whatever the head, the
+ * sampling, the threads and the batch, and picks leave most of the head unread where they can.
  *
  * Compiled with RSR_HEAD_OMIT=n, RSR_NUCLEUS_OMIT=n or RSR_SKETCH_OMIT=n this file and its own copy
  * of head_sketch.c, head_nucleus.c or sketch.c leave one term out of the bounds, and the program
@@ -32,7 +32,9 @@ static const struct fake_shape shape = {.hidden = HIDDEN,
                                         .head_dtype = RSR_DTYPE_F32};
 
 static uint32_t tokens[N_TOKENS];
-static float hidden[N_TOKENS][HIDDEN]; /* what the head multiplies: no head changes it */
+static float
+    hidden[N_TOKENS]
+          [HIDDEN]; /* the vectors that the head multiplies; they do not depend on the head */
 
 /* ---- Heads ---- */
 
@@ -52,7 +54,7 @@ static void fill_gaussian(uint64_t *state) {
         rows[i] = 0.25f * gaussian(state);
 }
 
-/* For each token a row that stands out, as trained heads have it. */
+/* Each token has a row that stands out, as in trained heads. */
 static void fill_margin(uint64_t *state) {
     fill_gaussian(state);
     for (uint32_t t = 0; t < N_TOKENS; t++) {
@@ -72,8 +74,8 @@ static void add_along(float *row, const float *direction, double product) {
         row[i] += (float)((product - before) / square * (double)direction[i]);
 }
 
-/* The last token's row is short, and all others are long and say nothing of the token: their bounds
- * are the best ones. */
+/* The row that belongs to the last token is short. All other rows are long and unrelated to the
+ * token, so their bounds are the best ones. */
 static void fill_short(uint64_t *state) {
     for (uint32_t r = 0; r < VOCAB; r++) {
         float *row = rows + r * HIDDEN;
@@ -89,8 +91,8 @@ static void fill_duplicates(uint64_t *state) {
         memmove(rows + r * HIDDEN, rows + r % 37 * HIDDEN, HIDDEN * sizeof(float));
 }
 
-/* All rows alike: everything is a tie. The centre is that row, and nothing is lost but by the
- * logits. */
+/* All rows are equal, so everything is a tie. The centre is that row, and only the logits are
+ * rounded. */
 static void fill_equal(uint64_t *state) {
     fill_gaussian(state);
     for (uint32_t i = 0; i < HIDDEN; i++)
@@ -99,8 +101,8 @@ static void fill_equal(uint64_t *state) {
         memcpy(rows + r * HIDDEN, rows, HIDDEN * sizeof(float));
 }
 
-/* Rows that differ by less than their logits are rounded: the largest logit is not where the
- * largest product is, which bounds know well. */
+/* Rows that differ by less than the rounding of their logits. The largest logit may belong to
+ * another row than the largest product, although bounds tell the products apart. */
 static void fill_alike(uint64_t *state) {
     fill_equal(state);
     for (uint32_t i = 0; i < VOCAB * HIDDEN; i++)
@@ -122,7 +124,7 @@ static void fill_denormal(uint64_t *state) {
         rows[i] *= 1e-42f;
 }
 
-/* Finite logits of which no bound knows that they are. */
+/* Logits that are finite, although no bound can show it. */
 static void fill_huge(uint64_t *state) {
     fill_gaussian(state);
     for (uint32_t i = 0; i < VOCAB * HIDDEN; i++)
@@ -140,8 +142,8 @@ static void fill_off_centre(uint64_t *state) {
         rows[i] += 8.0f * sinf((float)(i % HIDDEN));
 }
 
-/* What the codes of every 7th row lose points along a query: the first plane sees nothing of what
- * makes these rows the largest. */
+/* The rounding error of every 7th row's codes points along a query: the first plane does not see
+ * the part that makes these rows the largest. */
 static void fill_adversarial(uint64_t *state) {
     for (uint32_t r = 0; r < VOCAB; r++) {
         const float *q = hidden[r / 7 % N_TOKENS];
@@ -177,7 +179,7 @@ static const struct {
 };
 #define N_CASES (sizeof(cases) / sizeof(cases[0]))
 
-/* Cuts `rows` to the type; returns the head as it is stored. */
+/* Rounds `rows` to the type. Returns the stored head. */
 static struct rsr_matrix_data store_head(enum rsr_dtype dtype) {
     for (uint32_t i = 0; dtype == RSR_DTYPE_BF16 && i < VOCAB * HIDDEN; i++) {
         uint32_t bits;
@@ -302,7 +304,7 @@ static rsr_sequence *new_sequence(rsr_engine *engine) {
     return sequence;
 }
 
-/* One batch of all tokens, those of `picks` picked, with logits if they are asked for. */
+/* Evaluates one batch of all tokens with these picks, and with logits if they are wanted. */
 static rsr_status eval_picks(rsr_engine *engine, const rsr_pick *picks, size_t n, uint32_t *picked,
                              const bool *want_logits, float *logits) {
     rsr_batch_entry entries[N_TOKENS];
@@ -350,8 +352,8 @@ static void all_logits(void) {
     rsr_runtime_api.engine_destroy(engine);
 }
 
-/* The bytes of the head and its sketch that picking has read since the last call, which the first
- * one begins to count. */
+/* Returns the bytes of the head and its sketch that picks have read since the last call; the first
+ * call starts the count. */
 static uint64_t head_bytes(rsr_engine *engine) {
     rsr_profile_entry entries[64] = {RSR_PROFILE_ENTRY_INIT};
     size_t n = 0;
@@ -363,7 +365,7 @@ static uint64_t head_bytes(rsr_engine *engine) {
     return bytes;
 }
 
-/* Wrong picks of one engine, over all samplings. */
+/* Counts the wrong picks of one engine, over all samplings. */
 static int count_wrong(rsr_engine *engine, uint64_t seed, bool excluded) {
     int wrong = 0;
     (void)head_bytes(engine);
@@ -382,7 +384,7 @@ static int count_wrong(rsr_engine *engine, uint64_t seed, bool excluded) {
         CHECK_INT(rsr_runtime_api.engine_head_stats(engine, true, &stats), RSR_OK);
         CHECK_INT(stats.full, samplings[i].reads_all || excluded ? N_TOKENS : 0);
         CHECK_INT(stats.sketched + stats.full, N_TOKENS);
-        /* Rows are of two bytes an element at least. */
+        /* An element of a row has at least two bytes. */
         CHECK(head_bytes(engine) >= stats.full * VOCAB * HIDDEN * (samplings[i].reads_all ? 0 : 2));
     }
     return wrong;
@@ -406,7 +408,7 @@ static float one_of(uint64_t *state, const float *values, size_t n) {
     one_of(state, (const float[]){__VA_ARGS__},                                                    \
            sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
 
-/* A row of one of the largest logits half of the time. */
+/* Returns a random row, half of the time one with one of the largest logits. */
 static uint32_t some_row(uint64_t *state, const float *logits) {
     uint32_t best = (uint32_t)(check_random(state) % VOCAB);
     for (uint32_t i = 0, n = (uint32_t)(check_random(state) % 400); i < n && n > 200; i++) {
@@ -424,7 +426,7 @@ static void set_biases(struct random_sampling *r, uint64_t *state, const float *
                                         ONE_OF(state, -INFINITY, -3.0f, 0.1f, 1.0f, 4.0f, 30.0f)};
 }
 
-/* All, half, most, few and one of the tokens, which is never none. */
+/* Allows all, half, most, few or one of the tokens, but never none. */
 static void set_allowed(struct random_sampling *r, uint64_t *state, const float *logits) {
     const uint32_t kind = (uint32_t)(check_random(state) % 8), n_words = (VOCAB + 31) / 32;
     if (kind < 4)
@@ -524,8 +526,9 @@ static char *blocks_of_head(enum rsr_dtype dtype, void (*fill)(uint64_t *), char
     return blocks;
 }
 
-/* Most of a head with a margin stays unread, and less than a plane is read twice: of the best
- * token, of those that min-p leaves, alone and where top-k would leave more. */
+/* Most of a head with a margin stays unread, and less than a plane is read twice: for the best
+ * token, for tokens within min-p, with min-p alone and with a top-k that would leave more
+ * tokens. */
 static void test_reads_little(char *blocks) {
     rsr_sampling s[3] = {RSR_SAMPLING_INIT, RSR_SAMPLING_INIT, RSR_SAMPLING_INIT};
     s[1].temperature = s[2].temperature = 0.2f;
@@ -677,8 +680,8 @@ static void test_refusals(char *blocks) {
     rsr_runtime_api.close(f.model);
 }
 
-/* A query that is not finite behind the last norm: the pick sees all logits, and is refused for
- * them. */
+/* A query becomes infinite or NaN after the last norm: its pick reads all logits, and is refused
+ * because of them. */
 static void spoil(void *user, const rsr_probe_point *point) {
     const uint32_t *token = user;
     if (point->kind == RSR_PROBE_LOGITS_INPUT)

@@ -1,4 +1,5 @@
-/* test_info.c - rsrc --info: layers added up, what a token costs, and both forms of the facts. */
+/* test_info.c - rsrc --info: sums over layers, the bytes that a token reads, and both forms of
+ * output. */
 #include <jansson.h>
 
 #include "check.h"
@@ -6,7 +7,7 @@
 
 #define N_TARGETS 2u
 
-/* Layers of a model with two targets, of which the second computes all alike. */
+/* Layers of a model with two targets. The second target computes all layers with one variant. */
 struct fixture {
     struct rsrc_arena arena;
     struct rsr_config config;

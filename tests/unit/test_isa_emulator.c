@@ -1,6 +1,6 @@
-/* test_isa_emulator.c - the emulator runs the encodings that kernels have, and those that no
- * processor takes end the process, as they would there: a kernel with one must not pass its
- * tests. */
+/* test_isa_emulator.c - the emulator runs the encodings that kernels use. An encoding that no
+ * processor accepts ends the process, as on a processor, so that a kernel with such an encoding
+ * fails its tests. */
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@
 static const struct encoding {
     const char *what;
     bool runs;
-    uint8_t byte, value; /* of the configuration, changed */
+    uint8_t byte, value; /* the byte of the configuration that a case changes */
     uint8_t n;
     uint8_t code[12];
 } encodings[] = {
@@ -75,7 +75,8 @@ static const struct encoding {
     {"tdpbssd, of other rows", false, 49, 8, 10, {CONFIGURE, 0xc4, 0xe2, 0x6b, 0x5e, 0xc1}},
 };
 
-/* The host has the instruction: the processor, not the emulator, says which encodings it takes. */
+/* If the host has the instruction, the processor decides which encodings it accepts, not the
+ * emulator. */
 static bool host_runs(const struct encoding *e) {
     static const struct {
         const char *begin;
@@ -90,7 +91,7 @@ static bool host_runs(const struct encoding *e) {
     return false;
 }
 
-/* In a process of its own, which exits 0 at the end of the code. */
+/* Runs the code in a process of its own, which exits 0 at the end of the code. */
 static void run(const struct encoding *e) {
     static _Alignas(64)
         uint8_t memory[64 * 17] = {[0] = 1, [16] = 64, [18] = 64, [20] = 64, [48] = 16, 16, 16};

@@ -1,5 +1,5 @@
 /* test_kernel_names.c - every operation, element, buffer, parameter and variant has a word of its
- * own in the text form of kernels, of letters that the parser reads. */
+ * own in the text form of kernels, and the word consists of letters that the parser reads. */
 #include "check.h"
 #include "kernel/kernel_names.h"
 

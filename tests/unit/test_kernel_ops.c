@@ -2,8 +2,9 @@
  * compiled for every target the host can run or emulate, against the interpreter, bit for bit.
  *
  * One kernel per operation holds a case per type and immediate: operands are loaded from x, results
- * are stored to y. Inputs are at their extremes in the first rounds, random in the others, and
- * within what the definitions of ir.h allow. A target must take what `required` says it has.
+ * are stored to y. Inputs are extreme numbers in the first rounds and random numbers in the others,
+ * always within the definitions of ir.h. A target must take the operations that `required` lists
+ * for it.
  */
 #include "kernel_harness.h"
 #include "kernel_ops.h"
@@ -75,7 +76,7 @@ static struct op_case typed_case(enum rsr_kop_kind kind, enum rsr_elem elem, uin
     return c;
 }
 
-/* Immediates worth a case; invalid ones are left out by the verifier. */
+/* Immediates that get a case. The verifier drops invalid ones. */
 static uint32_t list_immediates(enum rsr_kop_kind kind, enum rsr_elem elem, uint32_t lanes,
                                 int64_t out[8]) {
     const int64_t bits = rsrc_elem_bytes(elem) * 8;
@@ -129,7 +130,7 @@ static void begin_kernel(struct suite *suite, struct rsrc_kb *kb, struct rsr_ker
     rsrc_kb_init(kb, &suite->arena, kernel);
 }
 
-/* The place of the operand of case number `at`: each has another alignment. */
+/* The offset of an operand of case number `at`. Offsets have different alignments. */
 static int64_t slot(uint32_t at, uint32_t operand) {
     return (int64_t)(at * 4 + operand) * SLOT_BYTES + (at + operand) % 16;
 }
@@ -152,7 +153,7 @@ static void append_case(struct rsrc_kb *kb, const struct op_case *c, uint32_t at
     rsrc_kb_store(kb, dst, rsrc_address_at(RSR_KBUF_Y, slot(at, 0)));
 }
 
-/* The verifier finds the types right and the back end takes it. */
+/* Whether the verifier accepts the types and the back end takes the operation. */
 static bool accepts(struct suite *suite, const struct rsr_spec *spec,
                     const struct harness_backend *with, const struct op_case *c) {
     struct rsr_kernel kernel;
@@ -251,7 +252,7 @@ static bool is_float_arithmetic(enum rsr_kop_kind kind) {
            kind == RSR_KOP_FMA;
 }
 
-/* No NaN: which one an operation gives is not defined. */
+/* No NaN, because the definitions do not say which NaN an operation returns. */
 static float random_float(struct suite *suite, uint32_t round) {
     static const float special[] = {0,     -0.0f,    1e-40f,      -1e-45f,
                                     3e38f, -3.4e38f, 16777216.0f, 1.5e-20f};
@@ -287,7 +288,7 @@ struct op_kernel {
     struct rsr_kernel kernel;
     struct op_case *cases; /* NULL: the inputs are any bytes */
     uint32_t n_cases;
-    size_t size_bytes; /* of x, of y and of the scratch memory */
+    size_t size_bytes; /* bytes of x, of y and of the scratch memory */
 };
 
 static void fill_inputs(struct suite *suite, const struct op_kernel *k, uint32_t round,
@@ -363,7 +364,7 @@ static void build_control(struct rsrc_kb *kb) {
     rsrc_kb_end(kb);
 }
 
-/* Every body is called, in an order of its own, and the last twice. */
+/* Calls every body, not in the order of their numbers, and the last one twice. */
 static void build_bodies(struct rsrc_kb *kb) {
     const uint16_t sum = rsrc_kb_body_reg(kb, RSR_ELEM_I16, 8, "sum");
     const uint16_t wide = rsrc_kb_body_reg(kb, RSR_ELEM_U16, 8, "wide");
@@ -396,8 +397,8 @@ static void build_bodies(struct rsrc_kb *kb) {
     }
 }
 
-/* All eight tiles, products that accumulate on small numbers (sums do not overflow), strides of no
- * row, of one and above. */
+/* Uses all eight tiles, products that are added to small numbers (sums do not overflow), and
+ * strides of 0, of one row and of more. */
 static void build_tiles(struct rsrc_kb *kb) {
     uint16_t tiles[RSRC_MAX_TILES];
     const uint16_t stride = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "stride");
@@ -439,8 +440,7 @@ static void add_structured(struct suite *suite, struct op_kernel *kernels, uint3
 
 /* ---- what targets must have ------------------------------------------------------------------ */
 
-/* Instructions that lowering relies on: without them it would choose another way, slower in
- * silence. */
+/* Instructions that lowering relies on. Without them it would silently choose a slower way. */
 static const struct {
     const char *spec;
     enum rsr_kop_kind kind;
@@ -483,7 +483,7 @@ static void check_required(const struct rsr_spec *spec, const struct harness_bac
                 found |= c->kind == required[r].kind && c->dst.elem == required[r].elem &&
                          c->dst.lanes == required[r].lanes;
             }
-        /* GCC 12 has no intrinsic of it. */
+        /* GCC 12 has no intrinsic for it. */
         const bool left_to_llvm = required[r].kind == RSR_KOP_DOT_S8S8 && with->kind == RSR_UNIT_C;
         CHECK(found != left_to_llvm);
     }

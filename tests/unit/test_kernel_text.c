@@ -1,5 +1,5 @@
-/* test_kernel_text.c - kernels print, parse back to the same, and damaged text is refused with a
- * place. */
+/* test_kernel_text.c - printed kernels parse back to equal kernels, and damaged text is refused
+ * with a place. */
 #include "kernel_harness.h"
 #include "kernel/kernel_builder.h"
 #include "text_damage.h"

@@ -1,5 +1,5 @@
 /* test_kernels.c - `dot` and `scatter` in every alphabet and on every kind of machine against
- * 64-bit sums (kernel_harness.h), and what holds for kernels of any variant: keys, text, verifier,
+ * 64-bit sums (kernel_harness.h), and rules for kernels of any variant: keys, text, verifier,
  * refusals. */
 #include "kernel_harness.h"
 
@@ -13,7 +13,7 @@ static void test_dot(struct suite *suite, const struct rsr_spec *spec) {
     uint32_t n = 0;
     for (uint32_t s = 0; s < N_SHAPES; s++)
         for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
-            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of them, to save compiling */
+            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of the cases, to save compiling */
                 cases[n] =
                     make_case(suite, &shapes[s], (enum rsr_alphabet)alphabet,
                               n % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, n % 4 == 1);
@@ -45,7 +45,7 @@ static void test_scatter(struct suite *suite) {
     run_cases(suite, cases, n, &specs[0], "scatter");
 }
 
-/* Every compiler at hand takes the kernels of every target, without a warning. */
+/* Every installed compiler accepts the kernels of every target without a warning. */
 static void test_compilers(struct suite *suite) {
     static const char *const compilers[] = {"gcc", "gcc-12", "clang", "clang-14", "clang-19"};
     const struct shape shape = {10, 700, 4};

@@ -1,5 +1,5 @@
-/* test_known_stack.c - what is known of a thread's stack is not taken for that of a later thread,
- * whose stack ends where that one's did. */
+/* test_known_stack.c - the known size of a thread's stack is not used for a later thread whose
+ * stack ends at the same address. */
 #include <pthread.h>
 
 #include "check.h"

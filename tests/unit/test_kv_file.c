@@ -1,6 +1,6 @@
-/* Saved sequences: what is loaded goes on with the bits of what was saved; every byte of a file
- * counts; files of other engines are refused by what differs; and what cannot be written leaves
- * nothing. */
+/* Saved sequences: a loaded sequence continues with the bits of the saved one; a change of any byte
+ * of a file is found; a file of another engine is refused, and the message says what differs; a
+ * failed write leaves no file. */
 #include <dirent.h>
 #include <math.h>
 #include <pthread.h>
@@ -80,7 +80,7 @@ static void save(rsr_engine *engine, uint32_t n_tokens, float *logits) {
     API->sequence_destroy(sequence);
 }
 
-/* A refusal says this, touches nothing and keeps no page. */
+/* A refusal says `part`, changes nothing and keeps no page. */
 static void refuse(rsr_engine *engine, const char *name, rsr_status status, const char *part) {
     rsr_sequence *sequence = NULL;
     rsr_error err = RSR_ERROR_INIT;
@@ -122,7 +122,7 @@ static void test_round_trip(rsr_model *model, const char *kv_type, const char *a
     API->engine_destroy(engine);
 }
 
-/* Every cut and a changed bit in every byte are found. */
+/* Every cut, and a changed bit in every byte, is found. */
 static void test_damage(rsr_engine *engine) {
     static float logits[MORE * VOCAB];
     save(engine, 70, logits);
@@ -151,7 +151,7 @@ static void test_damage(rsr_engine *engine) {
     refuse(engine, damaged, RSR_ERR_FILE, "is no saved sequence");
 }
 
-/* Members that a stranger changed, with the hashes that belong to them. */
+/* Members changed by an attacker, who also corrected the hashes. */
 static void test_hostile(rsr_engine *engine, size_t at, const void *value, size_t n_bytes,
                          rsr_status status, const char *part) {
     struct bytes file = read_bytes(path);
@@ -207,12 +207,12 @@ static void test_strangers(rsr_engine *engine) {
     const uint32_t outside = VOCAB;
     test_hostile(engine, sizeof(struct rsr_kv_file_header) + 4 * 69, &outside, 4, RSR_ERR_FILE,
                  "has the token 11 at position 69, outside the vocabulary of 11");
-    /* The first element after a head's 12: rows are float32 here, and have 16. */
+    /* The first element after a head's 12 elements: rows are float32 here, and have 16 elements. */
     test_hostile(engine, sizeof(struct rsr_kv_file_header) + 4 * 70 + 12 * 4, &(const float){1.0f},
                  4, RSR_ERR_FILE, "keys and values from position 0 on");
 }
 
-/* Engines in which other keys and values would follow. */
+/* Engines that would compute other keys and values. */
 static void test_others(rsr_model *model, rsr_model *other) {
     static float logits[MORE * VOCAB];
     rsr_engine *engine = new_engine(model, "f16", "louver:topk:8,min=1", 0);
@@ -233,7 +233,7 @@ static void test_others(rsr_model *model, rsr_model *other) {
     API->engine_destroy(engine);
 }
 
-/* A pool that is full of others. */
+/* A pool that other sequences fill. */
 static void test_full(rsr_model *model) {
     static float logits[MORE * VOCAB];
     rsr_engine *engine = new_engine(model, NULL, NULL, LENGTH + MORE);
@@ -245,7 +245,7 @@ static void test_full(rsr_model *model) {
     CHECK_INT(API->prefix_cache_create(engine, NULL, &cache, NULL), RSR_OK);
     CHECK_INT(API->prefix_cache_put(cache, a, NULL), RSR_OK);
     API->sequence_destroy(a);
-    CHECK_INT(API->sequence_load(engine, path, &b, NULL), RSR_OK); /* in pages of the cache's */
+    CHECK_INT(API->sequence_load(engine, path, &b, NULL), RSR_OK); /* takes pages of the cache */
     API->sequence_destroy(b);
     API->prefix_cache_destroy(cache);
     API->engine_destroy(engine);
@@ -291,7 +291,7 @@ static void *refuse_here(void *engine) {
     return NULL;
 }
 
-/* The thread that calls seals pages, too. */
+/* The calling thread seals pages, too, on a small stack. */
 static void test_small_stack(rsr_model *model) {
     static float logits[MORE * VOCAB];
     static _Alignas(
@@ -310,7 +310,7 @@ static void test_small_stack(rsr_model *model) {
 
 static void init_model(struct fake_module *fake, uint8_t hash) {
     struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
-    shape.head_dim = 12; /* which rows are padded behind */
+    shape.head_dim = 12; /* rows are padded to 16 */
     fake_module_init(fake, &shape, 1);
     memset(fake->module.model_hash, hash, sizeof(fake->module.model_hash));
 }

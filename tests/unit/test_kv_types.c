@@ -1,8 +1,8 @@
-/* Keys and values of every type: what rounding makes of a number, bit for bit against double
- * precision; stored rows against the same rows in float32, in every operation and at every level;
- * and the certificate of what storing lost, against float64, with keys that nearly reach it.
+/* Keys and values of every type: rounding of numbers, bit for bit against double precision;
+ * operations on stored rows against operations on their values in float32, at every level; and the
+ * certified error of storage against float64, with keys that nearly reach it.
  *
- * Compiled with a term of the certificate left out (RSR_LOUVER_OMIT), the attack must break it. */
+ * Compiled without a term of the certificate (RSR_LOUVER_OMIT), the attack must break it. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -76,8 +76,8 @@ static void check_numbers(const struct half_format *f, const struct rsr_kv_ops *
         CHECK(row[i] == 0);
 }
 
-/* Every number of the format comes back; so does what lies half-way to its neighbours, and just
- * beside that, to the one that is due. */
+/* Every number of the format is stored exactly. Numbers half-way between neighbours, and just
+ * beside that, become the neighbour that the rule of rounding demands. */
 static void test_half(const struct half_format *f, const struct rsr_kv_ops *kv) {
     for (uint32_t h = 0; h < 65536; h += 4) {
         uint16_t row[16] = {0}, again[16] = {0};
@@ -110,8 +110,8 @@ static void test_half(const struct half_format *f, const struct rsr_kv_ops *kv) 
 
 /* ---- int8 ---- */
 
-/* The row is q scale with a scale of 16 bits at most; no element is further than half a scale away,
- * but the largest ones by 2^-8 of a scale more. */
+/* The row is q times a scale of at most 16 bits. No element is further away than half a scale; the
+ * largest ones may be 2^-8 of a scale further. */
 static void check_int8_row(const struct rsr_kv_ops *kv, const float *x, uint32_t n) {
     struct {
         int8_t q[64];
@@ -131,12 +131,13 @@ static void check_int8_row(const struct rsr_kv_ops *kv, const float *x, uint32_t
         largest = fmaxf(largest, i < n ? fabsf(x[i]) : 0.0f);
     }
     CHECK((row.scale == 0.0f) == (largest == 0.0f));
-    /* As fine as 127 steps can be, or the least power of two below normal numbers. */
+    /* The scale is as fine as 127 steps allow, or the smallest power of two for denormal
+     * numbers. */
     CHECK((double)row.scale <= fmax((double)largest / 127.0, 0x1p-126));
     CHECK(row.scale >= 0x1p-126f || row.scale == 0x1p-149f || largest == 0.0f ||
           127.0f * row.scale < 2.0f * largest);
     kv->store(&again, 64, stored, 64);
-    CHECK(memcmp(&row, &again, sizeof(row)) == 0); /* what was stored is stored as it is */
+    CHECK(memcmp(&row, &again, sizeof(row)) == 0); /* a stored row is stored without a change */
 }
 
 static void test_int8(const struct rsr_kv_ops *kv) {
@@ -178,7 +179,7 @@ struct page_case {
     char stored[2][2][PAGE * MOST_FLOATS * 4 + 4]; /* INT8 with scales is smaller */
 };
 
-/* Rows after the last key are read, and may hold anything. */
+/* Rows after the last key are read, but their content must not matter. */
 static void fill_page(struct page_case *c, enum rsr_kv_type type, const struct rsr_kv_ops *kv,
                       uint32_t p, uint64_t *state) {
     const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);
@@ -221,7 +222,7 @@ static double sum16(const double *p) {
     return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
-/* Products in float64, and sums of some rows, as ops.h says. */
+/* Products in float64, and sums of some rows, in the order of ops.h. */
 static void check_rows(const struct page_case *c, const struct rsr_kv_ops *kv,
                        enum rsr_kv_type type, uint64_t mask) {
     const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);
@@ -245,8 +246,8 @@ static void check_rows(const struct page_case *c, const struct rsr_kv_ops *kv,
     CHECK(same_bits(out, sums, c->row_floats));
 }
 
-/* The largest of no row's square, of the first one's, and so on; then each row in turn says that
- * there is none. */
+/* The largest square over no rows, over the first row, over the first two, and so on. Then each row
+ * in turn is not finite, so that there is no largest square. */
 static void check_largest_square(struct page_case *c, const struct rsr_kv_ops *kv,
                                  const struct rsr_kv_ops *f32, enum rsr_kv_type type) {
     const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);
@@ -311,7 +312,7 @@ static void test_pages(const struct rsr_ops *ops, enum rsr_kv_type type) {
     }
 }
 
-/* Levels store the same bytes. */
+/* All levels store equal bytes. */
 static void test_levels_agree(const struct rsr_ops *a, const struct rsr_ops *b) {
     uint64_t state = 23;
     for (uint32_t t = 0; t < RSR_KV_TYPES; t++) {
@@ -354,8 +355,8 @@ static void test_names(void) {
     CHECK_INT(type, RSR_KV_F16);
 }
 
-/* At 128 dimensions: bytes of a key and its value, of which 8 are norms of what was lost; and what
- * the index adds, whatever the type. */
+/* Bytes of a key and its value at 128 dimensions; 8 of them are norms of the rounding errors. And
+ * the bytes that the index adds, which do not depend on the type. */
 static void test_memory(void) {
     const uint32_t expected[] = {1024, 512 + 8, 512 + 8, 256 + 8 + 8};
     float row[128] = {1.0f};
@@ -403,9 +404,10 @@ static void attend_exactly(const float *q, const float *keys, const float *value
         out[d] /= sum;
 }
 
-/* Keys of which half lose a vector along q and half one against it, with values that point apart:
- * the worst that the proof allows. All elements are in [1, 2), where the step of a type is the
- * same; scales of int8 are fixed by one element. `miss`: how far from a stored number, in steps. */
+/* Half of the keys lose a vector along q when stored, the other half a vector against it, and their
+ * values point apart: the worst case that the proof allows. All elements are in [1, 2), where the
+ * step of a type is constant; one element fixes the scale of int8. `miss`: the distance from a
+ * stored number, in steps. */
 static void make_attack(enum rsr_kv_type type, float miss, bool values_too, uint32_t n, float *q,
                         float *keys, float *values, uint64_t *state) {
     const float step = type == RSR_KV_BF16 ? 0x1p-7f : type == RSR_KV_F16 ? 0x1p-10f : 0x1p-6f;
@@ -424,7 +426,7 @@ static void make_attack(enum rsr_kv_type type, float miss, bool values_too, uint
     }
 }
 
-/* Returns how much of the certificate was reached. */
+/* Returns the error reached, as a share of the certified error. */
 static double attack(enum rsr_kv_type type, float miss, bool values_too, uint32_t n,
                      uint64_t *state) {
     static float q[ATTACK_DIM], keys[200 * ATTACK_DIM], values[200 * ATTACK_DIM];
@@ -457,7 +459,8 @@ static double attack(enum rsr_kv_type type, float miss, bool values_too, uint32_
     return head.storage_error > 0.0 ? sqrt(gap) / head.storage_error : sqrt(gap) > 0.0 ? 2.0 : 0.0;
 }
 
-/* Two keys of about the same score are the hardest; sealed pages and the open one count alike. */
+/* Two keys of nearly equal scores are the hardest case. Larger counts include sealed pages and an
+ * open one. */
 static double worst_attack(enum rsr_kv_type type, bool values_too) {
     const uint32_t counts[] = {2, 2, 2, 2, 64, 66, 130, 200};
     double worst = 0.0;
@@ -473,10 +476,10 @@ static void test_attacks(void) {
         printf("%s: attacks reach %.3f and %.3f of the certificate\n", rsr_kv_type_name(types[t]),
                scores, all);
         if (RSR_LOUVER_OMIT != 0) {
-            CHECK(scores > 1.0 || all > 1.0); /* without a term it does not hold */
+            CHECK(scores > 1.0 || all > 1.0); /* without a term the bound is broken */
         } else {
             CHECK(scores <= 1.0 && all <= 1.0);
-            CHECK(scores > 0.5 && all > 0.5); /* nor is it much larger than it must be */
+            CHECK(scores > 0.5 && all > 0.5); /* and the bound is not much too large */
         }
     }
 }
@@ -500,7 +503,8 @@ static void test_saturation(void) {
         query.heads = &head;
         CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
         CHECK(fabsf(out[0] - 1.0f) <= 0.01f && fabsf(out[1] - 2.0f) <= 0.01f);
-        /* The score may have moved by scale 1e-5 934496, or more: half of the softmax at most. */
+        /* The score may have moved by scale 1e-5 934496, or more: this moves half of the softmax at
+         * most. */
         if (types[t] != RSR_KV_INT8)
             CHECK(head.storage_error > 2.0 * 2.236 - 0.02 && head.storage_error < 4.5);
         huge[1] = INFINITY;

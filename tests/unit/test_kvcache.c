@@ -1,4 +1,4 @@
-/* The page pool by itself, and sequences as its users: sharing, copying on write, giving back. */
+/* The page pool alone, and sequences as its users: sharing pages, copying on write, giving back. */
 #include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,7 +14,7 @@ static struct rsr_kv_format format_of(enum rsr_kv_type type, bool losses) {
     return rsr_kv_format_of(type, hyper.head_dim, losses, rsr_ops_get(RSR_OPS_GENERIC));
 }
 
-/* n of them, whatever the machine has */
+/* n pages, however much memory the machine has */
 #define PAGES(n) (&(const struct rsr_kv_size){n, UINT64_MAX, false, false})
 
 static void test_counts(void) {
@@ -42,7 +42,7 @@ static void test_counts(void) {
     rsr_kv_pool_destroy(&pool);
 }
 
-/* A pool's memory is there, and given back. */
+/* A pool's memory can be used, and is given back. */
 static void test_mapping(void) {
     struct rsr_kv_memory pool;
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
@@ -112,8 +112,8 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
     rsr_kv_memory_destroy(&pool);
 }
 
-/* The loss of storing is bounded from above, and closely, also for rows that do not fill a
- * vector. */
+/* The stored bound of the rounding error is above the error and close to it, also for rows that do
+ * not fill a vector. */
 static void test_losses(void) {
     static const uint32_t dims[] = {1, 7, 8, 17, 64};
     uint64_t state = 11;
@@ -165,8 +165,8 @@ static void test_too_large(void) {
     CHECK(pool.memory == NULL);
 }
 
-/* No more than memory holds: refused with both figures, or, where nobody asked, as many as there
- * can be. */
+/* A pool is no larger than memory. A larger request is refused with both sizes; without a request,
+ * the pool gets as many pages as fit. */
 static void test_bounded(void) {
     struct rsr_kv_memory pool = {0};
     rsr_error err = RSR_ERROR_INIT;
@@ -199,7 +199,7 @@ static size_t n_resident(void *memory, size_t n_bytes) {
     return sum;
 }
 
-/* On request all of it is there at once. */
+/* On request the pool's memory is committed at once. */
 static void test_committed(void) {
     const struct rsr_hyper of_four = {.n_layers = 4, .n_kv_heads = 2, .head_dim = 64};
     const struct rsr_kv_format format =
@@ -217,7 +217,7 @@ static void test_committed(void) {
     }
 }
 
-/* A dropped page has no memory and is zeros; the others stay as they are. What was committed
+/* A dropped page has no memory and reads as zeros; other pages do not change. Committed memory
  * stays. */
 static void test_dropped(uint32_t sidecar_bytes) {
     enum { N = 4 };
@@ -234,7 +234,8 @@ static void test_dropped(uint32_t sidecar_bytes) {
         memset(pool.memory, 7, N * bytes);
         CHECK_INT(n_resident(pool.memory, N * bytes), N * bytes / unit);
         rsr_kv_memory_drop(&pool, 1);
-        size_t n_gone = 8 * head / unit; /* all of the rows, and what each sidecar fills */
+        size_t n_gone =
+            8 * head / unit; /* all rows, and the system pages that each sidecar fills */
         for (uint32_t i = 0; i < 8 && sidecar_bytes != 0; i++) {
             const uintptr_t at = (uintptr_t)rsr_kv_memory_sidecar(&pool, 1, i / 2, i % 2);
             n_gone += (at + sidecar_bytes) / unit - (at + unit - 1) / unit;
@@ -298,7 +299,7 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(api->sequence_fork(b, &c, &err), RSR_OK); /* no open page: nothing to copy */
     CHECK_INT(free_pages(engine), 2);
 
-    /* Too many tokens for the pool: nothing changes, and what fits still works. */
+    /* Too many tokens for the pool: nothing changes, and fewer tokens still work. */
     CHECK_INT(fake_feed(engine, c, tokens, 129, 0, NULL), RSR_ERR_FULL);
     CHECK_INT(api->sequence_length(c), 64);
     CHECK_INT(free_pages(engine), 2);
@@ -317,7 +318,7 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(api->sequence_length(c), 63);
     CHECK_INT(api->sequence_truncate(c, 64, &err), RSR_ERR_ARGUMENT);
     api->sequence_destroy(a);
-    CHECK_INT(free_pages(engine), 2); /* its second page and open one; the first is shared */
+    CHECK_INT(free_pages(engine), 2); /* a's second page and open page; its first is shared */
     CHECK_INT(fake_feed(engine, c, tokens, 1, 0, NULL), RSR_OK);
     api->sequence_destroy(b);
     api->sequence_destroy(c);
@@ -375,8 +376,8 @@ static void test_memory_of_sequences(rsr_model *model, bool commits) {
     api->engine_destroy(engine);
 }
 
-/* Sidecars of a layer and head follow each other, those of up to 8 pages; the pool ends with the
- * last one. */
+/* The sidecars of a layer and head are contiguous for up to 8 pages. The pool ends with the last
+ * sidecar. */
 static void test_sidecars(void) {
     enum { N_PAGES = 11, BYTES = 192 };
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false);

@@ -1,6 +1,5 @@
-/* test_late_worker.c - a worker that is kept from going on keeps no more than the piece that it
- * has: the others do the rest of its share, with the same bits. And how many workers steps take is
- * told. */
+/* test_late_worker.c - a worker that is stopped keeps only its current piece: the others compute
+ * the rest of its share, with equal bits. The engine also tells how many workers steps use. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -19,10 +18,10 @@ static struct fake_module fake;
 static const struct rsr_ops *real_ops;
 static pthread_t late;
 
-/* The watched items of one call, with the worker that did each. */
+/* The watched items of one call. */
 static struct {
     const void *weights;
-    uint32_t n, n_piece; /* items; that a piece has at most */
+    uint32_t n, n_piece; /* items of the call; most items of a piece */
     _Atomic uint32_t n_done, n_late_calls;
     atomic_bool failed;
 } watch;
@@ -36,8 +35,8 @@ static void wait_until(const _Atomic uint32_t *count, uint32_t least) {
         }
 }
 
-/* Before items are computed: the others let the late worker begin first, and it goes on when all
- * but its piece is done. */
+/* Called before items are computed. The others wait until the late worker has begun; the late
+ * worker waits until everything but its piece is done. */
 static void begin_items(void) {
     if (pthread_equal(pthread_self(), late) == 0)
         wait_until(&watch.n_late_calls, 1);
@@ -83,7 +82,7 @@ static void feed(rsr_model *model, uint32_t n_threads, uint32_t n_tokens, float 
     rsr_runtime_api.engine_destroy(engine);
 }
 
-/* n items of what has these weights, in pieces of n_piece at most. */
+/* Checks the operation with these weights: it has n items, in pieces of at most n_piece. */
 static void check_late(rsr_model *model, const void *weights, uint32_t n, uint32_t n_piece,
                        uint32_t n_tokens) {
     static float alone[N_TOKENS * VOCAB], together[N_TOKENS * VOCAB];
@@ -103,7 +102,7 @@ static void check_late(rsr_model *model, const void *weights, uint32_t n, uint32
 
 /* ---- How many workers steps take ---- */
 
-/* Steps of several workers take longer. */
+/* Makes steps of several workers slower than steps of one. */
 static void slow_kernel(const void *x, size_t ldx, void *y, size_t ldy, uint32_t n_tokens,
                         const struct rsr_weights *weights, const struct rsr_worker *worker,
                         void *scratch) {
@@ -120,7 +119,7 @@ static uint32_t step_threads(const rsr_engine *engine) {
     return info.n_step_threads;
 }
 
-/* Steps until they take one thread, or for so long. */
+/* Evaluates tokens until steps use one thread, or for most_ns. */
 static void step(rsr_engine *engine, uint64_t most_ns) {
     const uint64_t end = rsr_now_ns() + most_ns;
     const uint32_t token = 3;
@@ -145,7 +144,7 @@ static void test_fewer_threads(rsr_model *model, bool all_threads) {
     rsr_runtime_api.engine_destroy(engine);
 }
 
-/* All are all, where there are less cores, too. */
+/* With all_threads, steps use all threads, even if there are fewer cores. */
 static void test_all_threads(rsr_model *model) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     rsr_engine_info info = RSR_ENGINE_INFO_INIT;

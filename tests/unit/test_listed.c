@@ -14,7 +14,8 @@ static void put_u32(uint8_t *row, uint64_t at, uint64_t number, uint32_t value) 
     memcpy(row + at + number * sizeof value, &value, sizeof value);
 }
 
-/* After the row: the elements of `active`. Unused elements of a list are not zero. */
+/* The list after the row holds the elements of `active`. Unused elements of the list are not
+ * zero. */
 static void put_list(uint8_t *row, const struct rsr_list_layout *layout, const uint8_t *active,
                      uint32_t n, bool values) {
     uint32_t count = 0;
@@ -110,7 +111,7 @@ int main(void) {
             test_target(&suite, &specs[i]);
             n_targets++;
         }
-    CHECK_INT(n_targets, N_SPECS - 2); /* all but scalars and plain vectors */
+    CHECK_INT(n_targets, N_SPECS - 2); /* all but scalar code and plain vectors */
     suite_end(&suite);
     return CHECK_EXIT();
 }

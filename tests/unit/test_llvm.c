@@ -12,7 +12,7 @@
 #include "kernel/kernel_builder.h"
 #include "kernel/kernel_types.h"
 
-#define OPERAND_BYTES 256 /* of x for each operand */
+#define OPERAND_BYTES 256 /* bytes of x for each operand */
 #define X_BYTES (4 * OPERAND_BYTES)
 #define Y_BYTES OPERAND_BYTES
 
@@ -28,7 +28,7 @@ static const struct rsr_spec amx = {.name = "amx",
                                     .cpu_features = F(SSSE3) | AVX512 | F(AVX512VNNI) |
                                                     F(AMX_TILE) | F(AMX_INT8)};
 
-/* A kernel with the inputs that its operations may have. */
+/* A kernel, with inputs that its operations allow. */
 struct op_kernel {
     struct rsr_kernel kernel;
     uint8_t x[X_BYTES] __attribute__((aligned(64)));
@@ -70,7 +70,7 @@ static enum rsr_elem unsigned_of(enum rsr_elem elem) {
                                         : RSR_ELEM_U32;
 }
 
-/* The type that operand i of an operation with result d has. */
+/* The type of operand i of an operation with result d. */
 static struct rsr_kreg operand_type(uint32_t kind, uint32_t variant, struct rsr_kreg d,
                                     uint32_t i) {
     static const enum rsr_elem sources[] = {RSR_ELEM_U8, RSR_ELEM_I8, RSR_ELEM_I16, RSR_ELEM_U16,
@@ -103,7 +103,8 @@ static struct rsr_kreg operand_type(uint32_t kind, uint32_t variant, struct rsr_
     }
 }
 
-/* Random bits of an input that keep the operation defined: n of them, the rest is sign. */
+/* How many low bits of an input may be random without making the operation undefined; the other
+ * bits are the sign. */
 static uint32_t input_bits(uint32_t kind, enum rsr_elem elem, uint32_t i) {
     const uint32_t bits = rsrc_elem_bytes(elem) * 8;
     switch (kind) {
@@ -180,9 +181,9 @@ static struct op_kernel *make_operation(struct suite *suite, const struct rsr_sp
         regs[i] = rsrc_kb_reg(&kb, types[i].elem, types[i].lanes, "in%u", i);
         rsrc_kb_load(&kb, regs[i], operand_at(i));
     }
-    fill_input(suite, k->x + 3 * OPERAND_BYTES, kind, d, 3); /* of operations that read memory */
+    fill_input(suite, k->x + 3 * OPERAND_BYTES, kind, d, 3); /* for operations that read memory */
     const uint16_t out = rsrc_kb_reg(&kb, d.elem, d.lanes, "out");
-    rsrc_kb_const(&kb, out, 0); /* makes room for the operation: this one is replaced */
+    rsrc_kb_const(&kb, out, 0); /* this operation only makes room: it is replaced */
     op.dst = out;
     op.a = regs[0], op.b = regs[1], op.c = regs[2];
     op.term[0] = op.term[1] = op.term[2] = RSR_NO_KREG;
@@ -230,7 +231,8 @@ static struct op_kernels make_operations(struct suite *suite, const struct rsr_s
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* Emits what is not declined and drops the rest from the list. Gives the unit, finished. */
+/* Emits the kernels that are not declined and drops the others from the list. Returns the finished
+ * unit. */
 static struct rsr_unit emit_unit(struct suite *suite, struct op_kernels *kernels,
                                  const struct rsr_spec *spec, enum rsr_unit_kind kind,
                                  uint32_t opt_level) {
@@ -371,8 +373,8 @@ static struct op_kernel *make_control_flow(struct suite *suite, const struct rsr
 static struct op_kernel *make_bodies(struct suite *suite, const struct rsr_spec *spec) {
     struct op_kernel *k = new_kernel(suite, spec, "bodies");
     for (uint32_t i = 0; i < X_BYTES; i++)
-        k->x[i] =
-            i % 2 == 0 ? (uint8_t)check_random(&suite->seed) : 0; /* I16 that do not overflow */
+        k->x[i] = i % 2 == 0 ? (uint8_t)check_random(&suite->seed)
+                             : 0; /* I16 that are too small to overflow */
     struct rsrc_kb kb;
     rsrc_kb_init(&kb, &suite->arena, &k->kernel);
     const uint16_t row = rsrc_kb_body_reg(&kb, RSR_ELEM_I16, 8, "row");
@@ -462,7 +464,7 @@ static void test_tiles(struct suite *suite) {
 
 /* ---- AArch64 --------------------------------------------------------------------------------- */
 
-/* Runs each kernel on the inputs of a file and compares with the results in it. */
+/* Runs each kernel on the inputs of a file and compares its results with those in the file. */
 static const char aarch64_main[] =
     "#include <stdio.h>\n"
     "#include <string.h>\n"
@@ -539,7 +541,7 @@ static void test_aarch64(struct suite *suite) {
 
 /* ---- what is declined ------------------------------------------------------------------------ */
 
-/* Begins a unit for a strange target; LLVM must not see it, so nothing is printed. */
+/* Begins a unit for an unknown target. LLVM must not see the target, so nothing is printed. */
 static void expect_declined(const struct rsr_spec *spec, const char *sentence) {
     struct rsr_unit unit = {.kind = RSR_UNIT_OBJ, .name = "strange", .opt_level = 2};
     const char *why = "";
@@ -582,7 +584,8 @@ static void test_strange_targets(struct suite *suite) {
     close(file);
 }
 
-/* A declined kernel leaves the unit as it was: the text is that of a unit which never saw it. */
+/* A declined kernel leaves the unit unchanged: the text equals the text of a unit without this
+ * kernel. */
 static void test_declined_kernels(struct suite *suite) {
     const struct rsr_spec *spec = &specs[7];
     struct op_kernel *good = make_control_flow(suite, spec);
@@ -631,8 +634,8 @@ static void test_broken_kernel(struct suite *suite) {
     rsrc_buffer_free(&unit.text);
 }
 
-/* LLVM gives up, in a child: it says so, temporaries are removed (the suite's directory, which it
- * has inherited), and the exit status is 70. */
+/* A child process in which LLVM gives up says so, removes temporary files (the suite's directory,
+ * which it inherited), and exits with status 70. */
 static void test_fatal_error(struct suite *suite) {
     void (*give_up)(const char *, bool) = NULL;
     void *symbol = dlsym(RTLD_DEFAULT, "_ZN4llvm18report_fatal_errorEPKcb");

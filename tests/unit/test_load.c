@@ -31,7 +31,7 @@ static void test_cpu_refusal(const struct fake_module *fake) {
     CHECK(strstr(err.message, "--target native") != NULL);
     CHECK_INT(open_copy(module, &target, "generic", &err), RSR_ERR_CPU);
 #endif
-    target.cpu_features = UINT64_C(1) << 63; /* of a compiler to come */
+    target.cpu_features = UINT64_C(1) << 63; /* a feature of a later compiler */
     CHECK_INT(open_copy(module, &target, NULL, &err), RSR_ERR_CPU);
     CHECK(strstr(err.message, "unknown") != NULL);
 
@@ -54,7 +54,7 @@ static void test_cpu_refusal(const struct fake_module *fake) {
     CHECK(strstr(err.message, "future, generic") != NULL);
 }
 
-/* They are the host's best, though the target asks for no feature. */
+/* The engine uses the host's best float operations, even if the target needs no feature. */
 static void test_float_operations(const struct fake_module *fake) {
     rsr_model *model = NULL;
     rsr_error err = RSR_ERROR_INIT;
@@ -113,7 +113,8 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.ops[3].src[0] = RSR_NO_BUFFER);
     EXPECT_BROKEN(broken.ops[4].arg = 1000);
     EXPECT_BROKEN(broken.ops[7].block = 2);
-    /* Numbers of the kinds that the fake model's steps do not have: op 0 becomes one of them. */
+    /* Wrong numbers in operations that the fake model's steps lack: op 0 becomes such an
+     * operation. */
     EXPECT_BROKEN(broken.ops[1].arg = 1);                         /* rope_table */
     EXPECT_BROKEN(broken.ops[7].arg = 0);                         /* norms of heads, as wide as x */
     EXPECT_BROKEN(broken.ops[7].arg = broken.target.n_norms - 1); /* no second one */
@@ -196,7 +197,8 @@ static void test_chat_problem(const struct fake_module *fake, const rsr_model *s
     rsr_model_info info = RSR_MODEL_INFO_INIT;
     CHECK_INT(API->model_get_info(silent, &info), RSR_OK);
     CHECK(info.chat_problem == NULL && info.chat_template == NULL);
-    module.chat_template = "{{ messages | length }}"; /* which renders: it is not tried again */
+    module.chat_template =
+        "{{ messages | length }}"; /* this template would render, but it is not tried again */
     module.chat_problem = "the chat template is odd";
     CHECK_INT(API->open(&module, NULL, NULL, &model, NULL), RSR_OK);
     CHECK_INT(API->model_get_info(model, &info), RSR_OK);

@@ -1,11 +1,12 @@
-/* test_locale.c - the library's numbers in an application whose locale has a decimal comma. */
+/* test_locale.c - the library reads and writes numbers in an application whose locale has a decimal
+ * comma. */
 #include <locale.h>
 #include <stdlib.h>
 
 #include "check.h"
 #include "rsr_louver.h"
 
-/* German, made by localedef where no program has used it: most machines have but C. */
+/* Makes a German locale with localedef, because most machines only have C. */
 static bool enter_german_locale(void) {
     char folder[] = "/tmp/rsr-locale-XXXXXX", command[256];
     if (mkdtemp(folder) == NULL)
@@ -56,6 +57,6 @@ int main(void) {
     CHECK(strtod("1,5", NULL) == 1.5);
     test_reading();
     test_writing();
-    CHECK(strtod("1,5", NULL) == 1.5); /* it is the application's again */
+    CHECK(strtod("1,5", NULL) == 1.5); /* the application's locale is in force again */
     return CHECK_EXIT();
 }

@@ -1,5 +1,5 @@
-/* test_logprobs.c - log-probabilities of a batch: by the documented float order from logits, near
- * libm's, and the same bits whatever the threads, the level of operations and the chunks. */
+/* test_logprobs.c - log-probabilities of a batch: they follow from logits in the documented float
+ * order, are close to libm's, and do not depend on threads, level of operations or chunks. */
 #include "fake_module.h"
 #include "sample/logprobs.h"
 #include "sample/sample.h"
@@ -7,7 +7,7 @@
 #define API (&rsr_runtime_api)
 #define VOCAB 1100u
 #define CONTEXT 256u
-#define N_TOKENS 200u /* more than a chunk has log-probabilities */
+#define N_TOKENS 200u /* more log-probabilities than a chunk has */
 #define N_TOP 5u
 
 static struct fake_module fake;
@@ -21,7 +21,7 @@ static uint32_t asked_token(uint32_t i) {
     return i + 1 < N_TOKENS ? tokens[i + 1] : UINT32_MAX;
 }
 
-/* As rsr.h has it, but for exp, which test_ops checks. */
+/* The formula of rsr.h, with the library's exp, which test_ops checks. */
 static double log_sum_of(const struct rsr_ops *ops, const float *row, float largest) {
     double sums[16] = {0};
     for (uint32_t i = 0; i < VOCAB; i++) {
@@ -61,7 +61,8 @@ static void check_row(const struct rsr_ops *ops, const float *row, uint32_t toke
     }
 }
 
-/* All tokens in a batch, with log-probabilities behind all but every third, to results. */
+/* Evaluates all tokens in a batch, and stores log-probabilities after all tokens except every third
+ * in `results`. */
 static rsr_status eval(rsr_engine *engine, float *wanted, uint32_t *picked,
                        rsr_logprob results[][1 + N_TOP]) {
     rsr_batch_entry entries[N_TOKENS];
@@ -105,7 +106,7 @@ static void check_engine(enum rsr_ops_level level, uint32_t n_threads, uint32_t 
     CHECK_INT(picked[1], found[N_TOKENS - 1][0].token);
     rsr_head_stats stats = RSR_HEAD_STATS_INIT;
     CHECK_INT(API->engine_head_stats(engine, false, &stats), RSR_OK);
-    CHECK_INT(stats.full, 2); /* nothing was picked after the others */
+    CHECK_INT(stats.full, 2); /* after other tokens nothing was picked */
     API->engine_destroy(engine);
     API->close(model);
 }

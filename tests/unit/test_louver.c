@@ -1,10 +1,11 @@
 /* The KV index against float64: random lives of an index (growth, cuts into pages, forks) over data
- * of many kinds, stored as every type and queried with every threshold; no relevant key may be
- * missed, what was left out must be within the certified error, and what storing changed within
- * that of storing. How much was scanned and read is reported, and bounded where it must be small:
- * an index that reads everything misses nothing either.
+ * of many kinds, stored as every type and queried with every threshold. No relevant key may be
+ * missed, the error of leaving keys out must be within the certified error, and the error of
+ * storing them within the certified storage error. The test reports how much was scanned and read,
+ * and bounds it where it must be small, because an index that reads everything misses nothing
+ * either.
  *
- *     test_louver [LIVES [FIRST_SEED]]        a failing life is shortened to its fewest steps */
+ * test_louver [LIVES [FIRST_SEED]] shortens a failing life to the fewest steps that fail */
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@ static double gaussian(uint64_t *state) {
     return sqrt(-2.0 * log(uniform(state))) * cos(6.283185307179586 * uniform(state));
 }
 
-/* ---- Data: a row of a life that began with `seed` ---- */
+/* ---- Data: a row of a life with seed `seed` ---- */
 
 static void row_gaussian(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
     (void)seed;
@@ -42,13 +43,13 @@ static void row_clustered(float *row, uint32_t dim, uint64_t seed, uint64_t *sta
         row[i] = (float)(gaussian(&centre) + 0.35 * gaussian(state));
 }
 
-/* One of three rows. */
+/* Every row is one of three. */
 static void row_duplicate(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
     uint64_t which = seed + check_random(state) % 3;
     row_gaussian(row, dim, seed, &which);
 }
 
-/* Small integers: products tie. */
+/* Small integers, so that products tie. */
 static void row_tied(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
     (void)seed;
     for (uint32_t i = 0; i < dim; i++)
@@ -68,7 +69,7 @@ static void row_denormal(float *row, uint32_t dim, uint64_t seed, uint64_t *stat
         row[i] *= 1e-41f;
 }
 
-/* Rows that lie almost along one direction, with what 4 bits lose pointing along it. */
+/* Rows almost along one direction; the rounding errors of 4-bit codes point along it, too. */
 static void row_adversarial(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
     uint64_t direction = seed;
     for (uint32_t i = 0; i < dim; i++) {
@@ -100,12 +101,12 @@ struct life {
     uint32_t n_keys;
     enum rsr_kv_type type;
     float *keys, *values;             /* [MAX_KEYS][head_dim], as they are stored */
-    float *given_keys, *given_values; /* as they were appended */
+    float *given_keys, *given_values; /* as appended */
 };
 
 static uint64_t total_queries, total_missed, total_ties;
 static rsr_louver_stats total;
-/* By type: answers of which something could be said, and the parts of the certificate that were
+/* By type: how many answers could be checked, and the largest share of the certified error that was
  * reached. */
 static uint32_t total_stored[RSR_KV_TYPES];
 static double total_share[RSR_KV_TYPES];
@@ -138,7 +139,7 @@ static void life_append(struct life *life, uint32_t n) {
     life->n_keys += n;
 }
 
-/* 70 keys that do not belong to the life, from a position on. */
+/* Writes 70 keys that do not belong to the life, from a position on. */
 static void spoil(struct life *life, rsr_louver *other, uint32_t position) {
     float row[MAX_DIM];
     rsr_louver_info info = RSR_LOUVER_INFO_INIT;
@@ -151,8 +152,8 @@ static void spoil(struct life *life, rsr_louver *other, uint32_t position) {
     }
 }
 
-/* Goes on with a fork or with its origin, while the other one is cut, grows, and ends: nothing of
- * that may be seen. */
+/* Continues with a fork or with its origin, while the other one is cut, grows, and ends, which must
+ * have no effect. */
 static void life_fork(struct life *life) {
     rsr_louver *other = NULL;
     CHECK_INT(rsr_louver_fork(life->index, &other, NULL), RSR_OK);
@@ -191,7 +192,7 @@ static struct product product_of(const struct life *life, const float *q, uint32
     return (struct product){sum, size * 0x1p-44};
 }
 
-/* Softmax attention over the keys marked, and the part of the whole softmax that they have. */
+/* Softmax attention over the marked keys, and their share of the whole softmax. */
 static double exact_attention(const struct life *life, const struct product *products,
                               const bool *marked, double *out) {
     const double scale = (double)(1.0f / sqrtf((float)life->head_dim));
@@ -232,12 +233,12 @@ static bool is_sampled(rsr_louver_kind kind) {
            kind == RSR_LOUVER_SAMPLE_MEAN_MAX || kind == RSR_LOUVER_SAMPLE_GAP;
 }
 
-/* A sink or a key of the window. */
+/* Whether the key is a sink or in the window. */
 static bool is_forced(const struct life *life, const struct answer *a, uint32_t key) {
     return key < a->threshold.sinks || life->n_keys - key <= a->threshold.window;
 }
 
-/* K of topk and budget. */
+/* The K of thresholds topk and budget. */
 static uint32_t rank_of(const struct life *life, const struct answer *a) {
     const double share = floor(a->threshold.value * life->n_keys);
     if (a->threshold.kind == RSR_LOUVER_TOPK)
@@ -245,7 +246,7 @@ static uint32_t rank_of(const struct life *life, const struct answer *a) {
     return share < 1.0 ? 1 : (uint32_t)share;
 }
 
-/* The least a key must reach to be relevant, and the most that still is a tie with it. */
+/* The smallest product of a relevant key. */
 static double relevant_from(const struct life *life, const struct answer *a,
                             const struct product *products) {
     static double values[MAX_KEYS];
@@ -259,7 +260,8 @@ static double relevant_from(const struct life *life, const struct answer *a,
     return values[rank_of(life, a) - 1];
 }
 
-/* T of the rules with a sample, as rsr_louver.h has it and without regard to time. */
+/* The threshold T of rules with a sample, by the definition of rsr_louver.h, in a simple and slow
+ * way. */
 static double naive_threshold(const struct life *life, const struct answer *a,
                               const struct product *products) {
     double s[512], gaps[512], mean = 0.0;
@@ -306,7 +308,7 @@ static void check_ranked_members(const struct life *life, const struct answer *a
                                  const struct product *products, const bool *marked) {
     const double from = relevant_from(life, a, products);
     uint32_t n_marked = 0, n_forced = 0;
-    for (uint32_t i = 0; i < life->n_keys; i++) { /* `from` has an error, too */
+    for (uint32_t i = 0; i < life->n_keys; i++) { /* `from` has a rounding error, too */
         const bool near = fabs(products[i].value - from) <= 4.0 * products[i].error;
         const bool forced = is_forced(life, a, i);
         n_marked += marked[i];
@@ -372,7 +374,7 @@ static void check_output(const struct life *life, const struct answer *a,
         CHECK(a->head.mass == 0.0 && a->head.certified_error == 0.0);
 }
 
-/* Dense attention over what was appended, against that over what is stored. */
+/* Compares dense attention over the appended rows with dense attention over the stored rows. */
 static void check_storage(const struct life *life, const struct answer *a,
                           const struct product *products) {
     static struct product given_products[MAX_KEYS];
@@ -392,7 +394,7 @@ static void check_storage(const struct life *life, const struct answer *a,
         gap += (stored[d] - out[d]) * (stored[d] - out[d]);
     CHECK(a->head.storage_error >= 0.0 && isfinite(a->head.storage_error));
     CHECK(life->type != RSR_KV_F32 || a->head.storage_error == 0.0);
-    if (error > 1e-6) /* of the float64 scores: nothing can be said */
+    if (error > 1e-6) /* the error of float64 scores is too large: nothing can be checked */
         return;
     CHECK(sqrt(gap) <= a->head.storage_error + 100.0 * error + 1e-12);
     if (a->head.storage_error > 0.0) {
@@ -461,7 +463,8 @@ static bool plain_page(const struct life *life, const float *q, const bool *mark
     return true;
 }
 
-/* Attention over the marked keys has these bits, and over all keys those of dense attention. */
+/* Attention over the marked keys has these bits; over all keys it has the bits of dense
+ * attention. */
 static void check_bits(const struct life *life, const struct answer *a) {
     const struct rsr_ops *ops = rsr_ops_get(RSR_OPS_GENERIC);
     static bool marked[MAX_KEYS];
@@ -495,7 +498,7 @@ static void check_bits(const struct life *life, const struct answer *a) {
 
 /* ---- A life ---- */
 
-/* Thresholds that matter: infinities, exactly the product of some key, and numbers of every
+/* Thresholds that are hard: infinities, exactly the product of some key, and numbers for every
  * rule. */
 static rsr_louver_threshold random_rule(struct life *life, const float *q) {
     const double masses[] = {0.0, 1e-6, 1e-3, 0.1, 0.9}, factors[] = {0.0, 0.5, 0.9, 1.0, 2.0};
@@ -534,7 +537,7 @@ static rsr_louver_threshold random_rule(struct life *life, const float *q) {
     return threshold_of(RSR_LOUVER_VALUE, product_of(life, q, key).value, 0);
 }
 
-/* Every second one with sinks, a window, or both, from none to all of the keys. */
+/* Every second threshold has sinks, a window, or both, from none to all of the keys. */
 static rsr_louver_threshold random_threshold(struct life *life, const float *q) {
     const uint32_t counts[] = {0, 1, 5, 64, 100, 700, UINT32_MAX};
     rsr_louver_threshold threshold = random_rule(life, q);
@@ -545,8 +548,8 @@ static rsr_louver_threshold random_threshold(struct life *life, const float *q) 
     return threshold;
 }
 
-/* Keys that are attended to were read. Where bounds alone decide about pages, each is skipped or
- * scanned. */
+/* Every key attended to was read. Where only bounds decide about pages, each page is either skipped
+ * or scanned. */
 static void check_counts(const rsr_louver_query *query, const rsr_louver_stats *stats) {
     const rsr_louver_threshold *t = &query->threshold;
     for (uint32_t h = 0; h < query->n_heads; h++)
@@ -591,7 +594,7 @@ static void life_query(struct life *life) {
     total.exact += stats.exact;
 }
 
-/* Lives at most n_steps; returns the checks that failed. */
+/* Runs at most n_steps of a life. Returns the number of failed checks. */
 static int live(uint64_t seed, uint32_t n_steps) {
     static const uint32_t dims[] = {64, 80, 96, 100, 128, 256, 1, 17};
     static float rows[4][MAX_KEYS * MAX_DIM];
@@ -677,8 +680,8 @@ static void fill_index(rsr_louver *index, row_fn *row, uint32_t n, uint64_t *sta
     }
 }
 
-/* The 20 best keys of 8192 for each of 4 heads: their thresholds are found first, then asked
- * for. */
+/* The 20 best keys of 8192 for each of 4 heads: the index first finds their thresholds, then gets
+ * these as given thresholds. */
 static struct fractions measure(row_fn *row, const char *name, struct fractions *by_mass,
                                 struct fractions *by_rank) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -728,8 +731,8 @@ static void test_selectivity(void) {
     CHECK(mass.exact < 0.2);
 }
 
-/* Weights are bounded closely: one by one from above, and from below their sums over scores that
- * are off. */
+/* Bounds of weights are close: upper bounds of single weights, and lower bounds of sums of weights
+ * whose scores have errors. */
 static void test_weights(void) {
     const struct rsr_ops *ops = rsr_ops_get(RSR_OPS_GENERIC);
     const float reference = 3.0f;
@@ -753,7 +756,7 @@ static void test_weights(void) {
     }
 }
 
-/* One long key outweighs 8191 others, on a page that no sample has: mass:EPS must find it by
+/* One long key outweighs 8191 others, on a page outside every sample: mass:EPS must find it by
  * bounds. */
 static void test_needle(void) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;

@@ -1,6 +1,6 @@
-/* The interface of the KV index: what it refuses, thresholds as text, that answers depend on the
- * keys alone, budgets, sinks and windows to the key, norms of pages, and the memory it takes. That
- * no key is missed and errors are within what is certified, test_louver checks. */
+/* The interface of the KV index: what it refuses, thresholds as text, answers that depend only on
+ * the keys, exact budgets, sinks and windows, norms of pages, and the memory it takes. test_louver
+ * checks that no key is missed and that errors are within the certified ones. */
 #include <fenv.h>
 #include <math.h>
 #include <pthread.h>
@@ -63,7 +63,7 @@ static void test_refusals(void) {
     rows[3] = 4.0f;
     query.threshold = threshold_of(RSR_LOUVER_VALUE, NAN, 0);
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
-    query.values = (const double[]){1.0, NAN}; /* instead of that one, of one head */
+    query.values = (const double[]){1.0, NAN}; /* replace the threshold, for one head */
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK);
     query.n_heads = 2;
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
@@ -79,7 +79,7 @@ static void test_refusals(void) {
     query.threshold.kind = (rsr_louver_kind)8;
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
     query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, 1);
-    fesetround(FE_DOWNWARD); /* bounds would not hold */
+    fesetround(FE_DOWNWARD); /* bounds hold only with rounding to nearest */
     const rsr_status attended = rsr_louver_attend(index, &query, NULL, NULL);
     const rsr_status appended = rsr_louver_append(index, rows, rows, 1, NULL);
     fesetround(FE_TONEAREST);
@@ -89,7 +89,7 @@ static void test_refusals(void) {
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
     CHECK(out[0] == 7.0f);
 
-    /* Nothing is relevant; more is than there is room for. */
+    /* No key is relevant; then more keys are relevant than there is room for. */
     query.n_heads = 1;
     query.threshold = threshold_of(RSR_LOUVER_VALUE, INFINITY, 0);
     rsr_louver_head head;
@@ -330,8 +330,8 @@ static const char *const rules[] = {"value:0.5",      "topk:20",        "budget:
                                     "sample_gap:1,5", "sample_mean_max"};
 static const char *const extras[] = {"", ",sinks=5", ",window=70", ",sinks=65,window=3"};
 
-/* Thresholds depend on the keys alone: not on the pieces they came in, on forks, on what was there
- * before a cut, or on the other heads. */
+/* Thresholds depend only on the keys: not on the pieces in which they were appended, on forks, on
+ * keys that were cut off, or on other heads. */
 static void test_determinism(void) {
     static float keys[LIFE_KEYS * DIM], values[LIFE_KEYS * DIM], other[LIFE_KEYS * DIM], q[4 * DIM];
     fill_rows(keys, LIFE_KEYS * DIM, 1);
@@ -369,8 +369,8 @@ static void test_determinism(void) {
 
 /* ---- Budgets, sinks and windows, to the key ---- */
 
-/* All keys tie: a budget takes the first ones and no more, topk all; sinks and windows come on
- * top. */
+/* All keys tie: a budget takes only the first ones, topk takes all. Sinks and windows are added to
+ * a budget. */
 static void test_ties(void) {
     static const struct {
         const char *threshold;
@@ -404,8 +404,7 @@ static void test_ties(void) {
         query.heads = &head;
         CHECK_INT(rsr_louver_threshold_parse(cases[i].threshold, &query.threshold, NULL), RSR_OK);
         CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
-        if (query.threshold.kind == RSR_LOUVER_MASS) { /* any keys of this number, preferably whole
-                                                          pages */
+        if (query.threshold.kind == RSR_LOUVER_MASS) { /* takes any keys, preferably whole pages */
             CHECK(head.n_attended >= 500 && head.mass <= 0.5);
             continue;
         }
@@ -426,7 +425,7 @@ static double sampled_threshold(rsr_louver *index, const char *threshold) {
     return head.threshold;
 }
 
-/* Thresholds of a sample that is all keys, worked out by hand. */
+/* Thresholds of a sample that holds all keys, computed by hand. */
 static void test_sampled_thresholds(void) {
     static const float keys[] = {3.0f, 10.0f, 1.0f, 4.0f, 9.0f, 0.0f}; /* gaps 1, 5, 1, 2, 1 */
     static const struct {
@@ -483,8 +482,8 @@ static bool is_mapped(const void *page) {
     return mincore((void *)(uintptr_t)page, 1, &resident) == 0;
 }
 
-/* Pages lie side by side however keys come, a fork's own page takes no more than it needs, and
- * memory is given back with the last index that has pages in it. */
+/* Pages are contiguous however keys are appended, a fork's own page takes no more memory than it
+ * needs, and memory is given back with the last index that has pages in it. */
 static void test_shelves(void) {
     enum { N_PAGES = 200, N_KEYS = N_PAGES * RSR_PAGE_TOKENS + 1 };
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -497,7 +496,7 @@ static void test_shelves(void) {
             n = whole ? N_KEYS : 1;
             CHECK_INT(rsr_louver_append(index, rows, rows, n, NULL), RSR_OK);
         }
-        CHECK(count_shelves(index) <= 10); /* 1 1 2 4 ... 64, and 64 each */
+        CHECK(count_shelves(index) <= 10); /* shelves of 1 1 2 4 ... 64 pages, later ones of 64 */
         for (uint32_t i = 0; i < index->n_blocks; i++)
             CHECK((uintptr_t)index->blocks[i]->sidecar % 64 == 0);
         CHECK_INT(rsr_louver_fork(index, &fork, NULL), RSR_OK);
@@ -514,9 +513,9 @@ static void test_shelves(void) {
 
 /* ---- A sample that misleads ---- */
 
-/* Six keys of far larger products, all of them in pages of the sample of louver_topk.c: the bar
- * that it sets is theirs, and of one head in two only they reach it. The others of the 20 best must
- * be found all the same. */
+/* Six keys have far larger products, and all are in pages of louver_topk.c's sample. So the
+ * sample's threshold is theirs, and for every second head only they reach it. The other keys of the
+ * 20 best must still be found. */
 static void test_misleading_sample(void) {
     enum { N_KEYS = 64 * RSR_PAGE_TOKENS, N_BEST = 20, N_HEAVY = 6 };
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -526,7 +525,7 @@ static void test_misleading_sample(void) {
     static uint32_t found[2][N_BEST + 1];
     fill_rows(keys[0], N_KEYS * 16, 3);
     for (uint32_t i = 0; i < N_KEYS; i++) {
-        /* Products: i / N_KEYS in an order that has nothing to do with pages. */
+        /* Products i / N_KEYS, in an order that does not follow the pages. */
         keys[i][0] = (float)(i * 1237u % N_KEYS) / (float)N_KEYS;
         keys[i][1] = 0.0f;
     }
@@ -545,7 +544,7 @@ static void test_misleading_sample(void) {
     query.capacity = N_BEST + 1;
     CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
     for (uint32_t h = 0; h < 2; h++) {
-        /* Products are exact, so the threshold tells the 20th from the 21st. */
+        /* Products are exact, so the threshold separates the 20th key from the 21st. */
         CHECK_INT(heads[h].n_attended, N_BEST);
         for (uint32_t i = 0; i < N_KEYS; i++) {
             const uint32_t rank = N_KEYS - 1 - i * 1237u % N_KEYS;
@@ -562,7 +561,8 @@ static void test_misleading_sample(void) {
 
 /* ---- Norms ---- */
 
-/* Squares of the least sizes are denormal, those of the largest overflow in float32. */
+/* In float32, squares of the smallest sizes are denormal, and squares of the largest sizes
+ * overflow. */
 static const float sizes[] = {1e-30f, 1e-20f, 1.0f, 1e18f, 3e18f, 1e30f};
 
 static void draw_rows(float *rows, size_t n, float size) {
@@ -584,7 +584,8 @@ static double largest_norm(const struct louver_setup *setup, const void *rows) {
     return largest;
 }
 
-/* Not below the largest of the rows, whose own sum in double rounds, and hardly above. */
+/* Whether a page's norm is at least the largest norm of its rows (up to the rounding of a sum in
+ * double), and hardly above it. */
 static bool is_norm(double norm, double of) {
     return norm >= of * (1.0 - 0x1p-40) && norm <= of * (1.0 + 0x1p-17) + 0x1p-69;
 }
@@ -608,7 +609,7 @@ static void check_page(const struct louver_setup *setup, struct louver_sidecar *
     free(memory);
 }
 
-/* Of pages of all types by all levels, of keys of one size and values of another. */
+/* Norms of pages of all types, at all levels, with keys of one size and values of another. */
 static void test_norms(void) {
     enum { N_SIZES = sizeof(sizes) / sizeof(sizes[0]), MOST = RSR_PAGE_TOKENS * LOUVER_MAX_DIM };
     static const uint32_t dims[] = {5, 64, LOUVER_MAX_DIM};
@@ -631,7 +632,7 @@ static void test_norms(void) {
     }
 }
 
-/* Keys and values whose squares overflow are answered with errors that say something. */
+/* Keys and values whose squares overflow still get useful certified errors. */
 static void test_huge_rows(void) {
     enum { N_HUGE = 3 * RSR_PAGE_TOKENS + 5 };
     static float huge[N_HUGE * DIM];
@@ -663,7 +664,7 @@ static const char *const every_rule[] = {
     "sample_max:1",    "sample_max:0",     "sample_topk:3",
     "sample_mean_max", "sample_gap:0.5,1", "value:inf,window=1"};
 
-/* Whether the error is certified, by every rule, where all keys are alike: -1 if rules differ. */
+/* Whether the error is certified by every rule if all keys are alike; -1 if rules differ. */
 static int is_certified(rsr_louver *index, const float *q) {
     const int n_rules = (int)(sizeof(every_rule) / sizeof(every_rule[0]));
     int n_certified = 0;
@@ -683,8 +684,8 @@ static int is_certified(rsr_louver *index, const float *q) {
     return n_certified == 0 ? 0 : n_certified == n_rules ? 1 : -1;
 }
 
-/* Keys, values and query have `size`[i] in every dimension; of keys the second half of it is
- * negative if products are to cancel. */
+/* Keys, values and query have `size`[i] in every dimension. If products are to cancel, the second
+ * half of each key is negative. */
 static int is_certified_of(const float *size, bool cancel, float scale) {
     static float keys[N_FEW * DIM], values[N_FEW * DIM];
     float q[DIM];
@@ -714,13 +715,13 @@ static void test_overflows(void) {
     CHECK_INT(is_certified_of((const float[]){0x1p126f, 1.0f, 1.0f}, false, 0.0f), 0);
     CHECK_INT(is_certified_of((const float[]){0x1p120f, 1.0f, 0x1p-120f}, true, 0.0f), 1);
     CHECK_INT(is_certified_of((const float[]){0x1p60f, 1.0f, 0x1p60f}, true, 0x1p10f), 0);
-    /* One key of weight 1 is what it is, 64 of them are not. */
+    /* The value of a single key with weight 1 is finite; a sum of 64 such values overflows. */
     CHECK_INT(is_certified_of((const float[]){1.0f, 0x1p120f, 1.0f}, false, 0.0f), 1);
     CHECK_INT(is_certified_of((const float[]){1.0f, 0x1.8p127f, 1.0f}, false, 0.0f), -1);
 }
 
-/* Of 6 keys of an open page, which an engine may have filled, the last one is written over. Its
- * product is below 0, those of the others are above. */
+/* The last of 6 keys of an open page, which an engine may have filled, is overwritten. Its product
+ * is below 0, those of the others are above 0. */
 static void check_written(bool is_key, float written, double threshold, uint32_t n_attended,
                           bool certified) {
     float rows[6 * DIM], q[DIM], out[DIM];
@@ -751,13 +752,14 @@ static void test_not_finite_rows(void) {
     check_written(false, INFINITY, 0.0, 5, false);
     check_written(false, NAN, -INFINITY, 6, false);
     check_written(true, -3.0f, 0.0, 5, true);
-    check_written(true, -INFINITY, 0.0, 6, false); /* its weight is 0: no output tells */
+    check_written(true, -INFINITY, 0.0, 6,
+                  false); /* its weight is 0, so the output does not change */
     check_written(true, NAN, 0.0, 6, false);
 }
 
 /* ---- Stack ---- */
 
-/* With what rsr.h asks for. Sealing a page takes the most. */
+/* Runs on a stack of the size that rsr.h demands. Sealing a page needs most of it. */
 static void *live_in_a_thread(void *user) {
     (void)user;
     float *rows = calloc(RSR_PAGE_TOKENS * LOUVER_MAX_DIM, sizeof(*rows));
@@ -799,7 +801,7 @@ int main(void) {
     test_huge_rows();
     test_overflows();
     test_not_finite_rows();
-    if (!TEST_SANITIZED) /* which makes frames larger */
+    if (!TEST_SANITIZED) /* sanitizers make frames larger */
         test_stack();
     return CHECK_EXIT();
 }

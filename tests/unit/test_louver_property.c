@@ -1,19 +1,20 @@
-/* No key is missed: the KV index against products decided exactly, over cases that a seed makes.
+/* No key is missed: compares the KV index with exact decisions about products, over cases made from
+ * a seed.
  *
- * A case is data of some kind, a way in which the index came to hold it (growth, cuts into a page,
- * forks), and queries with every sort of threshold. A key that was left out is a miss if its
- * product, a real number, reaches the threshold: float64 decides where its error allows, else the
- * products are summed without rounding. Outputs are compared with attention in float64, and how
- * much was scanned, read and attended is reported by kind of data: an index that reads everything
- * misses nothing either. Where float32 overflows, whatever the rule, the error that is certified
- * must be infinite; where nothing comes near that, it must not be.
+ * A case has data of some kind, a history of the index that holds it (growth, cuts into a page,
+ * forks), and queries with every kind of threshold. A key that was left out is a miss if its
+ * product, as a real number, reaches the threshold: float64 decides where its error allows that,
+ * otherwise products are summed without rounding. Outputs are compared with attention in float64.
+ * The test reports how much was scanned, read and attended to for each kind of data, because an
+ * index that reads everything misses nothing either. With every rule, the certified error must be
+ * infinite where float32 overflows, and finite where nothing comes near overflow.
  *
  *     test_louver_property [CHECKS [FIRST_SEED]]     at least so many (query, key) pairs
  *     test_louver_property --case "..."              one case, as a failure prints it
  *
- * A failing case is shrunk to few keys, dimensions and heads before it is printed. Compiled with
- * RSR_SKETCH_OMIT or RSR_LOUVER_OMIT, and with a source that leaves a term of its bound out, the
- * test must find a miss. */
+ * A failing case is reduced to few keys, dimensions and heads before it is printed. Compiled with
+ * RSR_SKETCH_OMIT or RSR_LOUVER_OMIT, and with a source that omits a term of its bound, the test
+ * must find a miss. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,11 +33,11 @@
 #define MAX_KEYS 4096u
 #define MAX_HEADS 8u
 #define MAX_DIM 256u
-#define N_CALLS 8u /* queries of a case, each of several heads */
+#define N_CALLS 8u /* queries of a case; each has several heads */
 #define DEFAULT_CHECKS                                                                             \
-    3000000u /* enough for every rule to meet what overflows, and what does not */
+    3000000u /* enough for every rule to see numbers that overflow and numbers that do not */
 
-/* All that a case depends on; a failure prints it. */
+/* Everything that a case depends on. A failure prints it. */
 struct test_case {
     uint64_t seed;
     uint32_t kind, life, n_keys, dim, n_planes, n_heads;
@@ -90,13 +91,13 @@ static void row_off_centre(float *row, uint32_t dim, uint64_t seed, uint64_t pur
         row[i] = 8.0f * bell(&centre) + bell(&state);
 }
 
-/* One of three rows. */
+/* Every row is one of three. */
 static void row_duplicate(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
                           uint64_t index) {
     row_gaussian(row, dim, seed, KEYS, stream(seed, purpose, index) % 3);
 }
 
-/* Small integers: products tie. */
+/* Small integers, so that products tie. */
 static void row_tied(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
     uint64_t state = stream(seed, purpose, index);
     for (uint32_t i = 0; i < dim; i++)
@@ -110,7 +111,7 @@ static void row_huge(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, 
         row[i] *= scale;
 }
 
-/* Up to the ends of float32. */
+/* Numbers over the whole range of float32. */
 static void row_largest(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
     row_gaussian(row, dim, seed, purpose, index);
     for (uint32_t i = 0; i < dim; i++)
@@ -133,7 +134,8 @@ static void row_mixed(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
     }
 }
 
-/* Rows on a lattice of 4 bits, moved off it by nearly half a step, all towards the queries. */
+/* Rows on a lattice of 4 bits, moved away from it by nearly half a step, all towards the
+ * queries. */
 static void row_adversarial(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
                             uint64_t index) {
     uint64_t state = stream(seed, purpose, index), direction = stream(seed, CENTRES, 0);
@@ -144,8 +146,8 @@ static void row_adversarial(float *row, uint32_t dim, uint64_t seed, uint64_t pu
     }
 }
 
-/* Keys that 8-bit codes hold without loss, in pairs k, -k so that a page's centre is 0: the bound
- * of the second plane has nothing in hand but what is there for the query and for roundings. */
+/* Keys that 8-bit codes hold exactly, in pairs k, -k, so that a page's centre is 0. Then the bound
+ * of the second plane has only its terms for the query and for roundings. */
 static void row_lattice(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
     uint64_t state = stream(seed, purpose, index / 2);
     if (purpose == QUERIES) {
@@ -159,8 +161,8 @@ static void row_lattice(float *row, uint32_t dim, uint64_t seed, uint64_t purpos
     }
 }
 
-/* The same, and queries that int8 holds without loss: only the roundings of the scan are left.
- * Large sums of one sign make them large. */
+/* Keys like row_lattice's, and queries that int8 holds exactly: only the roundings of the scan are
+ * left. Large sums of one sign make these roundings large. */
 static void row_exact(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
     uint64_t state = stream(seed, purpose, index / 2);
     const int largest = purpose == QUERIES ? 127 : 119;
@@ -171,15 +173,16 @@ static void row_exact(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
     }
 }
 
-/* Some rows up to the ends of float32: products of two overflow, a few of them only in parts. */
+/* Some rows have numbers near the largest of float32: products of two of them overflow, a few of
+ * them only in partial sums. */
 static void row_overflowing(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
                             uint64_t index) {
     const bool is_huge = stream(seed, purpose + 100, index) % 8 == 0;
     (is_huge ? row_largest : row_gaussian)(row, dim, seed, purpose, index);
 }
 
-/* Products of a row with the queries are about 0, and the sums on the way to it are not: some
- * of them overflow to -infinity, to infinity, or to both, which is NaN. */
+/* Products of a row with the queries are about 0, but partial sums are not: some of these overflow
+ * to -infinity, to infinity, or to both, which gives NaN. */
 static void row_cancelling(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
                            uint64_t index) {
     const float ends = stream(seed, purpose + 100, index) % 8 == 0 ? 0x1.8p63f : 1.0f;
@@ -260,7 +263,7 @@ static void grow_by_one(rsr_louver **index, const struct test_case *c, uint64_t 
         append(*index, c, at, at + 1);
 }
 
-/* Cuts repeatedly, mostly within pages, after which other rows had been. */
+/* Appends other rows and cuts them off again, repeatedly, mostly within pages. */
 static void grow_and_cut(rsr_louver **index, const struct test_case *c, uint64_t *state) {
     uint32_t length = 0;
     for (uint32_t i = 0; i < 4; i++) {
@@ -272,7 +275,7 @@ static void grow_and_cut(rsr_louver **index, const struct test_case *c, uint64_t
     append(*index, c, length, c->n_keys);
 }
 
-/* Goes on with a fork or with its origin, while the other is cut, grows, and ends. */
+/* Continues with a fork or with its origin, while the other one is cut, grows, and ends. */
 static void grow_and_fork(rsr_louver **index, const struct test_case *c, uint64_t *state) {
     const uint32_t first = (uint32_t)(check_random(state) % (c->n_keys + 1));
     const uint32_t cut = (uint32_t)(check_random(state) % (first + 1));
@@ -296,7 +299,7 @@ static life_fn *const lives[] = {grow_at_once, grow_by_some, grow_by_one, grow_a
                                  grow_and_fork};
 #define N_LIVES (sizeof(lives) / sizeof(lives[0]))
 
-/* Kernels that this CPU runs take turns. */
+/* The kernels that this CPU can run take turns. */
 static const struct rsr_sketch_kernel *kernel_of(uint64_t seed) {
     const uint64_t features = rsr_cpu_features();
     const struct rsr_sketch_kernel *usable[8];
@@ -367,7 +370,7 @@ static void find_products(const struct test_case *c, struct head_query *q, const
     }
 }
 
-/* A sum without rounding: parts of which no two overlap, the largest last. */
+/* A sum without rounding: parts that do not overlap, the largest last. */
 struct exact_sum {
     uint32_t n;
     double parts[2 * MAX_DIM + 1];
@@ -432,7 +435,7 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* The k-th largest product less a multiple of its error. */
+/* The k-th largest product, minus a multiple of its error. */
 static double kth_product(const struct test_case *c, const struct head_query *q, uint32_t k,
                           double errors) {
     static double sorted[MAX_KEYS];
@@ -444,13 +447,14 @@ static double kth_product(const struct test_case *c, const struct head_query *q,
 
 /* ---- One head's answer ---- */
 
-/* Whether the product may be t, as float64 and the index' own rounding have it. */
+/* Whether the product may equal t, within the errors of float64 and of the index. */
 static bool may_reach(const struct test_case *c, const struct head_query *q, uint32_t key,
                       double t) {
     return nextafter(q->product[key] + 4.0 * error_of(c, q, key), INFINITY) >= t;
 }
 
-/* Keys that reach t and were left out; of those attended to, all but ties reach it. */
+/* Counts keys that reach t and were left out. Checks that all keys attended to, except ties, reach
+ * t. */
 static uint64_t check_reaching(const struct test_case *c, const struct head_query *q, double t,
                                bool only_those, const bool *attended, struct tally *tally) {
     uint64_t misses = 0, extra = 0;
@@ -466,7 +470,8 @@ static uint64_t check_reaching(const struct test_case *c, const struct head_quer
     return misses;
 }
 
-/* The same for the k best: surely k keys have products of `least`. */
+/* Counts keys of the k best that were left out: at least k keys have products of at least
+ * `least`. */
 static uint64_t check_best(const struct test_case *c, const struct head_query *q, uint32_t k,
                            const bool *attended, struct tally *tally) {
     const double least = c->n_keys > 0 ? kth_product(c, q, k, 4.0) : 0.0;
@@ -482,7 +487,8 @@ static uint64_t check_best(const struct test_case *c, const struct head_query *q
     return misses;
 }
 
-/* The distance of out to attention over all keys, and the part of the softmax that was left out. */
+/* The distance of `out` from attention over all keys, and the share of the softmax that was left
+ * out. */
 static double distance(const struct test_case *c, const struct head_query *q, const float *out,
                        const bool *attended, double *part) {
     const double scale = (double)(1.0f / sqrtf((float)c->dim));
@@ -518,7 +524,7 @@ static bool all_finite(const float *x, uint32_t n) {
     return i == n;
 }
 
-/* Whether the scores of all keys that were attended to are finite, as attention computes them. */
+/* Whether attention computes finite scores for all keys attended to. */
 static bool has_finite_scores(const rsr_louver *index, const struct test_case *c, const float *q,
                               const bool *attended) {
     _Alignas(64) float row[MAX_DIM] = {0.0f}, z[RSR_PAGE_TOKENS];
@@ -535,10 +541,11 @@ static bool has_finite_scores(const rsr_louver *index, const struct test_case *c
     return true;
 }
 
-/* Rules by which certificates were infinite, and not: a bit for each rsr_louver_kind. */
+/* Rules with infinite certificates, and rules with finite ones: a bit for each rsr_louver_kind. */
 static uint32_t rules_without, rules_with;
 
-/* Whether there is a certificate: that is known, but for what float32 just holds. */
+/* Whether there is a certificate, which is known in advance except for numbers that float32 can
+ * just hold. */
 static bool check_certificate(const rsr_louver *index, const struct test_case *c,
                               const struct head_query *q, const float *out,
                               const rsr_louver_head *head, const bool *attended,
@@ -553,7 +560,7 @@ static bool check_certificate(const rsr_louver *index, const struct test_case *c
     return isfinite(head->certified_error);
 }
 
-/* Values may be large, errors are then as much larger. */
+/* Values may be large; errors then grow in proportion. */
 static void check_output(const struct test_case *c, const struct head_query *q, const float *out,
                          const rsr_louver_head *head, const bool *attended, struct tally *tally) {
     double part;
@@ -574,7 +581,7 @@ static void check_output(const struct test_case *c, const struct head_query *q, 
 
 /* ---- Queries ---- */
 
-/* Thresholds of a call: T of each head, where it is of that kind. */
+/* Makes the thresholds of a call: a T for each head, if the kind has one. */
 static rsr_louver_threshold threshold_of(const struct test_case *c, uint64_t *state,
                                          const struct head_query *queries, double *t) {
     static const char *const texts[] = {
@@ -591,7 +598,7 @@ static rsr_louver_threshold threshold_of(const struct test_case *c, uint64_t *st
         return threshold;
     }
     for (uint32_t h = 0; h < c->n_heads; h++) {
-        /* Near a product, at it, or where few keys reach: that is what thresholds are. */
+        /* Thresholds are near a product, equal to it, or reached by few keys. */
         double near = c->n_keys == 0 ? 0.0 : queries[h].product[at % c->n_keys];
         if (choice >= 12 && c->n_keys > 0)
             near = kth_product(c, &queries[h], 1 + at % 64, 0.0);
@@ -662,7 +669,7 @@ static uint64_t call_index(rsr_louver *index, const struct test_case *c, uint32_
 
 /* ---- Cases ---- */
 
-/* Whether nothing is wrong with it; *call: the first that something is wrong with. */
+/* Whether the case passes. *call receives the first call that fails. */
 static bool holds(const struct test_case *c, struct tally *tally, uint32_t *call) {
     const int failures = check_failures;
     rsr_louver *index = make_index(c);
@@ -685,7 +692,7 @@ static struct test_case case_of(uint64_t seed) {
     struct test_case c = {.seed = seed, .kind = (uint32_t)(seed % N_KINDS), .n_calls = N_CALLS};
     c.life = (uint32_t)(check_random(&state) % N_LIVES);
     c.n_keys = most / 2 + (uint32_t)(check_random(&state) % (most / 2 + 1));
-    if (check_random(&state) % 8 == 0) /* at a page's end, or beside it */
+    if (check_random(&state) % 8 == 0) /* at or near a page's end */
         c.n_keys = (c.n_keys & ~63u) + (uint32_t)(check_random(&state) % 3);
     c.n_keys = c.n_keys > MAX_KEYS ? MAX_KEYS : c.n_keys;
     c.dim = dims[check_random(&state) % (sizeof(dims) / sizeof(dims[0]))];
@@ -694,7 +701,7 @@ static struct test_case case_of(uint64_t seed) {
     return c;
 }
 
-/* Takes `smaller` if it fails, too. */
+/* Replaces the case by `smaller` if that fails, too. */
 static bool try_smaller(struct test_case *c, struct test_case smaller) {
     struct tally unused = {0};
     uint32_t call;
@@ -704,7 +711,8 @@ static bool try_smaller(struct test_case *c, struct test_case smaller) {
     return fails;
 }
 
-/* Fewer of something: half, then three quarters, then one less, as long as the case still fails. */
+/* Reduces a number to half, then to three quarters, then by one, as long as the case still
+ * fails. */
 static void shrink(struct test_case *c, size_t offset, uint32_t least) {
     for (uint32_t part = 2; part <= 2 * MAX_KEYS;) {
         struct test_case smaller = *c;
@@ -784,7 +792,7 @@ static void run_cases(uint64_t n_checks, uint64_t first_seed) {
     report("all", &sum);
     printf("%llu outputs compared, %llu of them with keys left out\n",
            (unsigned long long)sum.compared, (unsigned long long)sum.certified);
-    if (OMITTED) { /* what else went wrong then does not matter */
+    if (OMITTED) { /* other failures do not matter here */
         check_failures = 0;
         CHECK(sum.misses > 0);
         return;

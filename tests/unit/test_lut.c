@@ -4,8 +4,8 @@
 
 #include "kernel/lut_layout.h"
 
-/* One a form, and one whose small L2 cache makes column blocks; cores decide on the size of
- * units. */
+/* One target for each form, and one whose small L2 cache makes column blocks. The number of cores
+ * decides the size of units. */
 static struct rsr_spec lut_specs[] = {
     {.name = "ssse3", .cores = 1},
     {.name = "avx2"},
@@ -37,8 +37,8 @@ static void fill_specs(void) {
     }
 }
 
-/* Rows around vectors and units, columns around segments, flushes and column blocks; the last one's
- * streams of codes are long enough to be staggered. */
+/* Rows around vectors and units, columns around segments, flushes and column blocks. The last
+ * shape's streams of codes are long enough to be staggered. */
 static const struct shape shapes[] = {
     {1, 1, 64},     {5, 4, 16},     {63, 5, 64},       {64, 7, 64},
     {65, 249, 128}, {640, 24, 64},  {641, 25, 64},     {17, 512, 1},
@@ -84,7 +84,7 @@ static void run_foreign(struct suite *suite, struct test_case **cases, uint32_t 
                       NULL));
 }
 
-/* Compiling takes its time: every alphabet of a shape is compiled for two of six targets. */
+/* Compiling takes long, so every alphabet of a shape is compiled for two of six targets only. */
 static void test_products(struct suite *suite, uint32_t spec) {
     struct test_case *cases[N_SHAPES * 3];
     uint32_t n = 0;
@@ -113,7 +113,7 @@ static void test_interpreted(struct suite *suite, uint32_t spec) {
             }
 }
 
-/* Any share of the tiles, also none, is computed by itself. */
+/* Any range of the tiles, also an empty one, can be computed alone. */
 static void test_tile_splits(struct suite *suite, uint32_t spec) {
     const struct shape shape = {330, 40, 64};
     struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, spec);
@@ -129,8 +129,8 @@ static void test_tile_splits(struct suite *suite, uint32_t spec) {
 
 /* ---- tables that kernels share --------------------------------------------------------------- */
 
-/* Interprets the kernel of `c` over x of another case of as many columns. y has a float or int32 a
- * row and token. */
+/* Interprets the kernel of `c` over x of another case with equally many columns. y has a float or
+ * int32 for each row and token. */
 static void multiply(const struct test_case *c, const struct test_case *of, uint32_t n_tokens,
                      bool has_tables, uint8_t *scratch, uint32_t *y) {
     const struct rsr_weights weights = {.codes = c->lowered.codes.bytes,
@@ -143,8 +143,8 @@ static void multiply(const struct test_case *c, const struct test_case *of, uint
                           &worker, scratch);
 }
 
-/* A kernel that is told that tables are there takes those of another matrix's kernel, and no
- * others. More tokens than share a reading of the codes leave none, and find none. */
+/* A kernel that is told that tables exist uses the tables that another matrix's kernel left. With
+ * more tokens than share a reading of the codes, a kernel neither leaves nor uses tables. */
 static void test_shared_tables(struct suite *suite, const struct rsr_spec *spec) {
     const struct shape shapes_of[] = {{70, 130, 64}, {33, 130, 64}, {33, 127, 64}, {1, 14341, 64}};
     struct test_case *cases[4];
@@ -283,7 +283,8 @@ static void test_packing(struct suite *suite, const struct rsr_spec *spec, uint3
     }
 }
 
-/* Bits a weight, to the byte: 1.6 and 1 with tables of 128, 1.67 and 1 with tables of 16 or 32. */
+/* Bits per weight, exact to the byte: 1.6 and 1 with tables of 128, 1.67 and 1 with tables of 16 or
+ * 32. */
 static void test_sizes(struct suite *suite) {
     static const struct {
         const struct rsr_spec *spec;
@@ -306,8 +307,7 @@ static void test_sizes(struct suite *suite) {
     }
 }
 
-/* Long streams of codes begin in parts of a page of their own, at the price of a hundredth at
- * most. */
+/* Each long stream of codes begins in another part of a page. This adds at most 1 % to the size. */
 static void test_streams(void) {
     for (size_t i = 0; i < N_LUT_SPECS; i++) {
         const struct rsrc_lut_layout layout =
@@ -322,8 +322,8 @@ static void test_streams(void) {
     }
 }
 
-/* Of 10 vectors, one core has all, two have 5 each, four at most 3, which are units; the plan's
- * tile is rounded up to whole units. */
+/* One core has all of 10 vectors, two cores have 5 each, four have at most 3: these are units. The
+ * plan's tile is rounded up to whole units. */
 static void test_units(struct suite *suite) {
     static const struct {
         uint32_t cores, tile_rows, unit_vectors, kernel_tile_rows, n_tiles;
@@ -351,7 +351,8 @@ static void test_refusals(struct suite *suite) {
     expect_lower_refused(suite, c, &specs[1], NULL, "lower-target",
                          "target generic has no instructions for lut");
 
-    /* The last segment count whose signs int16 counts, and the first it does not. */
+    /* The largest number of segments whose signs an int16 can count, and the next one, which is
+     * refused. */
     const struct shape wide = {1, 3 * INT16_MAX, 64};
     c = make_lut_case(suite, &wide, RSR_TERNARY, 0);
     lower_case(suite, c, AVX2_SPEC, 0);

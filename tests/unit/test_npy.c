@@ -1,4 +1,4 @@
-/* test_npy.c - what the header of a NumPy file gives, and every way in which it is refused. */
+/* test_npy.c - what is read from the header of a NumPy file, and every reason to refuse one. */
 #include "reader_check.h"
 
 #include "reader/npy.h"
@@ -39,7 +39,7 @@ static const struct {
     {1, HEADER("'<f4'", "False", "(3, 5)"), 60, RSR_DTYPE_F32, 2, {3, 5}},
     {1, HEADER("'<i4'", "False", "(3, 5)"), 60, RSR_DTYPE_I32, 2, {3, 5}},
     {1, HEADER("'<i8'", "False", "(3, 5)"), 120, RSR_DTYPE_I64, 2, {3, 5}},
-    /* Any order of keys and any blanks, as Python would read it. */
+    /* Keys in any order and any blanks, as Python would read them. */
     {1,
      "{\"shape\":(3,5,),\n\"descr\":\"|i1\",'fortran_order':False}",
      15,
@@ -155,7 +155,7 @@ static void test_refuses(void) {
     }
 }
 
-/* A bool of 255 would be -1 as uint8. */
+/* A bool may only be 0 or 1: as a weight, 255 would be -1. */
 static void test_bools(void) {
     size_t n_bytes;
     uint8_t *bytes = make_file(1, HEADER("'|b1'", "False", "(3, 5)"), 15, &n_bytes);
@@ -177,7 +177,8 @@ static void test_versions(void) {
     free(bytes);
 }
 
-/* Cut anywhere, a file is refused: before its magic is complete as no NumPy file at all. */
+/* A file that is cut anywhere is refused; if its magic is incomplete, it is called no NumPy
+ * file. */
 static void test_every_cut(void) {
     for (uint32_t major = 1; major <= 3; major++) {
         size_t n_bytes;
@@ -190,7 +191,7 @@ static void test_every_cut(void) {
     }
 }
 
-/* A header longer than the file, by the length it claims. */
+/* A header whose stated length exceeds the file. */
 static void test_header_length(void) {
     size_t n_bytes;
     uint8_t *bytes = make_file(2, HEADER("'|i1'", "False", "(3, 5)"), 15, &n_bytes);
@@ -199,8 +200,8 @@ static void test_header_length(void) {
     free(bytes);
 }
 
-/* Whatever a byte of the header becomes: what is accepted has the size that the file has, and what
- * is refused has one error. */
+/* Each byte of the header is changed. An accepted tensor has the size of the file's data, and a
+ * refusal is one error. */
 static void test_every_byte(void) {
     size_t n_bytes;
     uint8_t *bytes = make_file(1, HEADER("'|i1'", "False", "(3, 5)"), 15, &n_bytes);
@@ -226,7 +227,8 @@ static void test_every_byte(void) {
             free(copy);
         }
     }
-    /* Every byte unchanged; and some equivalent blanks, digits and types. */
+    /* Accepted are all files with the old byte, and some with equivalent blanks, digits and
+     * types. */
     CHECK(n_accepted >= n_bytes - 15 && n_accepted < 2 * n_bytes);
     free(bytes);
 }

@@ -7,7 +7,7 @@
 #include "ops_here.h"
 
 #define N_LENGTHS 9
-/* After the end of the last text there are numbers of longer ones. */
+/* The last text is short, so numbers of longer texts remain after its end. */
 static const uint32_t lengths[N_LENGTHS] = {1, 12, 16, 17, 64, 100, 512, 513, 31};
 
 static float random_float(uint64_t *state, float range) {
@@ -130,7 +130,7 @@ static void test_not_finite(const struct rsr_ops *ops) {
     }
 }
 
-/* The largest error of 16 powers, in units of their last place. */
+/* The largest error of 16 powers, in units in the last place. */
 static double exp_error(const struct rsr_ops *ops, const float *x) {
     float y[16];
     double worst = 0.0;
@@ -201,7 +201,8 @@ static void test_activation(const struct rsr_ops *ops, uint64_t *state) {
     ops->exp(exps, exps, 100);
     for (int i = 0; i < 100; i++)
         CHECK(y[i] == (gate[i] * (1.0f / (1.0f + exps[i]))) * up[i]);
-    for (int i = 0; i < 100; i++) /* half of them small, where the sum in its argument matters */
+    for (int i = 0; i < 100;
+         i++) /* half of the numbers are small, where the sum in the argument matters */
         gate[i] = i % 2 == 0 ? gate[i] : gate[i] / 8.0f;
     ops->act_mul(y, gate, up, 100, RSR_ACTIVATION_GELU_TANH);
     for (int i = 0; i < 100; i++) {
@@ -446,10 +447,10 @@ static void test_attention(const struct rsr_ops *ops, uint64_t *state) {
     free(c);
 }
 
-#define MOST_HEADS 17u /* more than are taken at once, twice */
+#define MOST_HEADS 17u /* more than twice the heads that are taken at once */
 
-/* Heads that go over two pages together, the first of them over the second only, get
- * the bits that each gets by itself. */
+/* Heads that attend to two pages together, where the first head sees only the second page, get the
+ * bits that each head gets alone. */
 static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
     const uint32_t rows[] = {16, 48, 64, 80, 128, 208}, keys[] = {1, 2, 5, 31, 63, 64};
     static float q[MOST_HEADS][208], k[2][64 * 208], v[2][64 * 208], out[2][MOST_HEADS][208];
@@ -473,7 +474,7 @@ static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
                                            .far = i % 2 == 0};
             const uint32_t first = p == 0 && n_heads > 1; /* head 0 has no first page */
             ops->kv[RSR_KV_F32].attend_page(heads[0] + first, n_heads - first, &page, 0.125f);
-            page.far = !page.far; /* where rows are fetched to changes nothing */
+            page.far = !page.far; /* the cache that rows are prefetched to changes no result */
             for (uint32_t h = first; h < n_heads; h++)
                 ops->kv[RSR_KV_F32].attend_page(&heads[1][h], 1, &page, 0.125f);
         }
@@ -485,8 +486,8 @@ static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
     }
 }
 
-/* A page that was attended to by itself, then merged, gives the bits of a page that came behind
- * others. NaN and scores that fall far or rise are among them. */
+/* A page that was attended to alone and then merged gives the bits of a page that came after
+ * others, also with NaN and with scores that fall far or rise. */
 static void test_merge(const struct rsr_ops *ops, uint64_t *state) {
     enum { ROW = 48, N_PAGES = 5 };
     static float q[MOST_HEADS][ROW], k[64 * ROW], v[64 * ROW], out[3][MOST_HEADS][ROW];
@@ -533,7 +534,8 @@ static void test_level(const struct rsr_ops *ops) {
     test_merge(ops, &state);
 }
 
-/* exp and the RoPE table are compared with double above, not bit for bit: levels must agree too. */
+/* The tests above compare exp and the RoPE table with double, not bit for bit, so this one compares
+ * levels with each other. */
 static void test_levels_agree(const struct rsr_ops *a, const struct rsr_ops *b) {
     uint64_t state = 7;
     float x[4096], ya[4096], yb[4096], inv_freq[32];

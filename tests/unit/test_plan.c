@@ -82,7 +82,7 @@ static struct rsr_regime_plan plan_decode(struct fixture *f, const struct rsr_ma
     return plan_matrix(f, matrix, spec, options, stats).regimes[RSR_REGIME_DECODE];
 }
 
-/* Same shape, same target: only the contents differ, and the variant follows them. */
+/* Shape and target are equal, only the contents differ, and the chosen variant follows them. */
 static void test_redundancy_decides(void) {
     struct fixture f;
     setup(&f);
@@ -104,7 +104,7 @@ static void test_redundancy_decides(void) {
     CHECK(strstr(f.text, "decode: chose scatter k=16 (RSR): ") != NULL);
     CHECK(strstr(f.text, "decode: declined dot: ") != NULL);
     CHECK(strstr(plan.reason, " additions = ") != NULL);
-    /* Mostly zero columns flip it as well. */
+    /* A matrix of mostly zero columns gets the other variant, too. */
     int8_t *values = rsrc_arena_array(&f.arena, 64, 256);
     for (uint32_t i = 0; i < 64 * 256; i++)
         values[i] = i % 256 < 2 ? random.values[i] : 0;
@@ -124,7 +124,7 @@ static void test_redundancy_decides(void) {
     teardown(&f);
 }
 
-/* The first choice of a kernel, which is open. */
+/* The first choice of a kernel, which must be open. */
 static struct rsrc_choice first_choice(struct fixture *f, enum rsr_kernel_id kernel,
                                        const struct rsrc_plan_input *input) {
     struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES] = {0};
@@ -133,7 +133,7 @@ static struct rsrc_choice first_choice(struct fixture *f, enum rsr_kernel_id ker
     return choices[0];
 }
 
-/* The prediction is the model's, number by number, for a shape worked out by hand. */
+/* The prediction follows the cost model, number by number, for a shape computed by hand. */
 static void test_cost_numbers(void) {
     struct fixture f;
     setup(&f);
@@ -172,7 +172,7 @@ static void test_cost_numbers(void) {
     teardown(&f);
 }
 
-/* RSR++ is open as long as the table of a block fits: of ternary codes up to k = 12. */
+/* RSR++ is open as long as the table of a block fits: for ternary codes up to k = 12. */
 static void test_fold_tables(void) {
     static const struct {
         enum rsr_alphabet alphabet;
@@ -196,7 +196,8 @@ static void test_fold_tables(void) {
     teardown(&f);
 }
 
-/* weight_bytes against what lowering stores, over odd shapes, targets, alphabets and variants. */
+/* Compares weight_bytes with the bytes that lowering stores, over odd shapes, targets, alphabets
+ * and variants. */
 static void check_lowered(struct fixture *f, const struct rsr_matrix *matrix,
                           const struct rsr_spec *spec, const struct rsr_regime_plan *plan) {
     struct rsr_index index;
@@ -280,7 +281,7 @@ static void test_bytes(void) {
 }
 
 /* A module stores each weight once: prefill multiplies the codes that decode looks up, or both
- * regimes have one kernel. What a target cannot do is refused. */
+ * regimes have one kernel. A kernel that the target cannot run is refused. */
 static void test_shared_data(void) {
     struct fixture f;
     setup(&f);
@@ -314,7 +315,8 @@ static void test_shared_data(void) {
     teardown(&f);
 }
 
-/* `lut` counts the signs of a row in 16 bits: one column more, and it is not chosen unasked. */
+/* `lut` counts the signs of a row in 16 bits. With one column more than that it is chosen only if
+ * the user forces it. */
 static void test_too_wide(void) {
     struct fixture f;
     setup(&f);
@@ -354,7 +356,8 @@ static double body_bytes(const struct rsr_kernel *kernel, double memory_bytes,
     return bytes;
 }
 
-/* The estimate of folded code against the bodies that lowering makes, and what the budget does. */
+/* Compares the estimated size of folded code with the bodies that lowering makes, and checks the
+ * budget. */
 static void test_fold(void) {
     struct fixture f;
     setup(&f);
@@ -397,7 +400,7 @@ static void test_fold(void) {
     const double bytes = body_bytes(&lowered.kernel, 7, 6);
     CHECK(bytes > 0 && (double)prefill->weight_bytes > 0.9 * bytes &&
           (double)prefill->weight_bytes < 1.1 * bytes);
-    /* A byte too little, and the planner says what it would have taken. */
+    /* If the budget is one byte too small, the planner says how many bytes it would need. */
     CHECK(strstr(f.text, "over the layer's budget") == NULL);
     input.fold_budget = prefill->weight_bytes - 1;
     CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
@@ -411,8 +414,8 @@ static void test_fold(void) {
     teardown(&f);
 }
 
-/* AVX-VNNI multiplies bytes: `dot` wins a batch that `fold` wins where the products of AVX2 take
- * more instructions. */
+/* AVX-VNNI multiplies bytes, so `dot` wins this batch. On AVX2, whose products take more
+ * instructions, `fold` wins it. */
 static void test_avx_vnni(void) {
     static const uint64_t features[] = {0, RSR_CPU_MASK(AVXVNNI)};
     struct fixture f;
@@ -546,7 +549,7 @@ static void test_text(void) {
     for (uint32_t i = 0; i < n_parsed; i++)
         rsrc_print_plan(&parsed[i], &again);
     CHECK_STR(again.data, text.data);
-    /* No prefix is a plan but one that ends with a header or with a layer. */
+    /* A prefix of the text is a plan only if it ends after a header or after a layer. */
     for (size_t n = 0; n < text.size_bytes; n++) {
         size_t end = n > 0 && text.data[n - 1] == '\n' ? n - 1 : n;
         bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 5", 6) == 0;
@@ -635,7 +638,7 @@ static void test_damaged_text(void) {
                      SEED);
 }
 
-/* Times by variant, as if they had been measured, and how often each was asked for. */
+/* Times by variant, as if measured, and how often each time was asked for. */
 struct times {
     double us[RSR_VARIANT_COUNT];
     uint32_t n_asked[RSR_VARIANT_COUNT];
@@ -712,8 +715,8 @@ static enum rsrc_status tell_alike(void *context, enum rsr_regime regime,
     return RSRC_OK;
 }
 
-/* Few active channels are read by a list and many are not, measured or predicted; a remark says
- * why. */
+/* A list reads few active channels, and no list is used for many, with measured or predicted times.
+ * A remark says why. */
 static void test_lists(void) {
     static const struct {
         enum rsr_list list;
@@ -721,7 +724,7 @@ static void test_lists(void) {
         const char *obstacle;
         double measured_us; /* 0: nothing is measured */
         bool listed;
-        const char *text; /* a remark; NULL: none of lists */
+        const char *text; /* a remark; NULL: there is no remark about lists */
     } cases[] = {
         {RSR_LIST_NONE, 0.02, NULL, 0, false, NULL},
         {RSR_LIST_ROWS, 0.02, NULL, 0, true, NULL},
@@ -766,8 +769,8 @@ static void test_lists(void) {
     }
 }
 
-/* The terms of fold, counted by hand: what the tree saves in every block, and the return of cold
- * code. */
+/* The terms of the cost of `fold`, counted by hand: the additions that the tree saves in every
+ * block, and the times when code becomes cold again. */
 static void test_fold_numbers(void) {
     struct fixture f;
     setup(&f);
@@ -797,7 +800,7 @@ static void test_fold_numbers(void) {
     teardown(&f);
 }
 
-/* A scale of a group takes 6 instructions in binary16 and 3 in binary32, of each vector of rows. */
+/* A group's scale takes 6 instructions in binary16 and 3 in binary32, for each vector of rows. */
 static void test_group_scale_cost(void) {
     struct fixture f;
     setup(&f);
@@ -819,8 +822,9 @@ static void test_group_scale_cost(void) {
     teardown(&f);
 }
 
-/* The times of up and down of 2560 x 6912 in kernel/listed.c, measured on a core that reads 12.0
- * GB/s. At 10 % active a quarter of them, or two fifths, is what runs read beyond their end. */
+/* The times of up and down with 2560 x 6912 weights in kernel/listed.c, measured on a core that
+ * reads 12.0 GB/s. With 10 % active channels, reads beyond the ends of runs take a quarter of one
+ * time and two fifths of the other. */
 static void test_listed_times(void) {
     static const double active[] = {0.1, 0.2, 0.3, 0.4, 0.6, 1.0};
     static const struct {

@@ -1,5 +1,5 @@
-/* Prefix caches: the tree of pages against a list of everything that was put, over random texts;
- * and caches of an engine, with which conversations have the same bits as without. */
+/* Prefix caches: compares the tree of pages with a list of everything that was put, over random
+ * texts. Conversations with caches of an engine have the bits of conversations without. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ struct known {
     uint64_t used; /* when last */
 };
 
-/* The model of the tree for comparison: its pages in no order. A page's number is its index. */
+/* The list that the tree is compared with: all pages, in no order. A page's number is its index. */
 struct list {
     struct known pages[KEPT + 1];
     bool is_taken[KEPT + 1];
@@ -50,8 +50,8 @@ static uint32_t longest_common(const struct list *list, const uint32_t *tokens, 
     return best;
 }
 
-/* Pages on the way to the first n tokens are used now: of those that go on after them one, which
- * has them. */
+/* Marks the pages that hold the first n tokens as used now. If several pages continue after these
+ * tokens, only one of them, `last`, is marked. */
 static void use_pages(struct list *list, const uint32_t *tokens, uint32_t n, uint32_t last) {
     list->now++;
     for (uint32_t i = 0; i <= KEPT; i++) {
@@ -70,7 +70,8 @@ static uint32_t free_place(const struct list *list) {
     return i;
 }
 
-/* The page that was not used for longest; of those used at once the one that ends last. */
+/* Whether the page was not used for the longest time; among pages used at one time, the one that
+ * ends last counts as oldest. */
 static bool is_oldest(const struct list *list, uint32_t page) {
     for (uint32_t i = 0; i <= KEPT; i++) {
         const struct known *a = &list->pages[i], *b = &list->pages[page];
@@ -105,7 +106,7 @@ static void find(struct list *list, struct rsr_prefix_tree *tree, const uint32_t
     use_pages(list, tokens, found, found > 0 ? pages[rsr_pages_of(found) - 1] : RSR_NO_PAGE);
 }
 
-/* One page of a text after another, as rsr_prefix_cache_put adds them. */
+/* Adds one page of a text after another, as rsr_prefix_cache_put does. */
 static void put(struct list *list, struct rsr_prefix_tree *tree, const uint32_t *tokens,
                 uint32_t n) {
     uint32_t n_pages, unused;
@@ -135,7 +136,7 @@ static void put(struct list *list, struct rsr_prefix_tree *tree, const uint32_t 
     }
 }
 
-/* Texts that share beginnings, as a walk through few words gives them, cut anywhere. */
+/* Makes texts that share beginnings: random walks over few words, cut anywhere. */
 static uint32_t make_text(uint64_t *state, uint32_t *tokens) {
     const uint32_t n = (uint32_t)(check_random(state) % (LONGEST + 1));
     const uint64_t kind = check_random(state) % 4;
@@ -204,8 +205,8 @@ static rsr_sequence *take(rsr_prefix_cache *cache, const uint32_t *tokens, uint3
     return sequence;
 }
 
-/* A turn: what the cache has of the tokens is not evaluated; the logits of the rest are the
- * expected ones. */
+/* A turn of a conversation: tokens that the cache has are not evaluated, and the logits of the
+ * others are the expected ones. */
 static void talk(rsr_engine *engine, rsr_prefix_cache *cache, const uint32_t *tokens, uint32_t n,
                  const float *expected) {
     static float logits[CONTEXT * VOCAB];
@@ -220,8 +221,8 @@ static void talk(rsr_engine *engine, rsr_prefix_cache *cache, const uint32_t *to
     API->sequence_destroy(sequence);
 }
 
-/* Random conversations that share beginnings, through a cache with room for few pages and one in
- * which all pages are, which yields them. */
+/* Random conversations that share beginnings, through a cache with room for few pages, and through
+ * one with room for all pages, which gives them up when sequences need them. */
 static void test_bits(rsr_model *model, const char *attention, uint32_t n_threads,
                       uint64_t budget_pages) {
     static float expected[CONTEXT * VOCAB];
@@ -240,7 +241,7 @@ static void test_bits(rsr_model *model, const char *attention, uint32_t n_thread
     rsr_prefix_cache *cache = new_cache(with, budget_pages * (with->info.kv_bytes / PAGES));
     for (uint32_t i = 0; i < N_TALKS; i++) {
         const uint32_t n = 1 + (uint32_t)(check_random(&state) % (CONTEXT - 1));
-        uint32_t kept = (uint32_t)(check_random(&state) % 4) * 70; /* of the text before */
+        uint32_t kept = (uint32_t)(check_random(&state) % 4) * 70; /* tokens of the last text */
         for (; kept < n; kept++)
             tokens[kept] = (uint32_t)(check_random(&state) % VOCAB);
         rsr_sequence *sequence;
@@ -248,7 +249,7 @@ static void test_bits(rsr_model *model, const char *attention, uint32_t n_thread
         CHECK_INT(fake_feed(without, sequence, tokens, n, VOCAB, expected), RSR_OK);
         API->sequence_destroy(sequence);
         talk(with, cache, tokens, n, expected);
-        CHECK_INT(n_free_tokens(with), PAGES * RSR_PAGE_TOKENS); /* what is cached is free */
+        CHECK_INT(n_free_tokens(with), PAGES * RSR_PAGE_TOKENS); /* cached pages count as free */
     }
     const rsr_prefix_cache_info info = info_of(cache);
     CHECK(info.takes == N_TALKS && info.hits > N_TALKS / 4 && info.cached_tokens > 0);
@@ -262,7 +263,7 @@ static void test_bits(rsr_model *model, const char *attention, uint32_t n_thread
     API->engine_destroy(without);
 }
 
-/* Who has which page, step by step. */
+/* Checks step by step who holds which page. */
 static void test_pages(rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 1, 64, 4 * RSR_PAGE_TOKENS);
     const uint64_t page_bytes = engine->info.kv_bytes / 4;
@@ -291,7 +292,7 @@ static void test_pages(rsr_model *model) {
     CHECK_INT(info_of(cache).evicted_pages, 0);
     API->sequence_destroy(a);
     CHECK_INT(n_free_tokens(engine), 4 * RSR_PAGE_TOKENS);
-    /* A sequence of all pages gets those of the cache. */
+    /* A sequence that needs all pages gets the cache's pages, too. */
     CHECK_INT(API->sequence_create(engine, &a, NULL), RSR_OK);
     CHECK_INT(fake_feed(engine, a, tokens, CONTEXT, VOCAB, NULL), RSR_OK);
     CHECK_INT(info_of(cache).yielded_pages, 2);
@@ -307,8 +308,8 @@ static void test_pages(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* All pages are a sequence's, whose open one the cache has too: what the cache gives up is that
- * very page. */
+/* A sequence holds all pages, and the cache also holds its open page: the cache gives up this very
+ * page. */
 static void test_own_page(rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 1, 64, 2 * RSR_PAGE_TOKENS);
     rsr_prefix_cache *cache = new_cache(engine, 0);
@@ -319,7 +320,7 @@ static void test_own_page(rsr_model *model) {
     CHECK_INT(fake_feed(engine, a, tokens, 28, VOCAB, NULL), RSR_OK);
     CHECK_INT(info_of(cache).yielded_pages, 1);
     CHECK_INT(fake_feed(engine, a, tokens, 1, VOCAB, NULL), RSR_ERR_FULL);
-    CHECK_INT(info_of(cache).bytes, 0); /* which could not help */
+    CHECK_INT(info_of(cache).bytes, 0); /* although that could not help */
     API->sequence_destroy(a);
     API->prefix_cache_destroy(cache);
     API->engine_destroy(engine);
@@ -357,7 +358,7 @@ static void test_refusals(rsr_model *model) {
 int main(void) {
     static struct fake_module fake;
     struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
-    shape.head_dim = 12; /* which rows are padded behind */
+    shape.head_dim = 12; /* rows are padded to 16 */
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     test_tree();

@@ -1,5 +1,4 @@
-/* test_ptx.c - plans of GPU layers, the CUDA C++ printed for them, packed codes, and what is
- * refused. */
+/* test_ptx.c - plans of GPU layers, the CUDA C++ printed for them, packed codes, and refusals. */
 #include <stdlib.h>
 
 #include "../cuda/planned_matvec.h"
@@ -28,7 +27,7 @@ static struct rsr_matvec plan_of(struct fixture *f, const struct rsr_spec *spec,
     return matvec;
 }
 
-/* Every shape: the work is shared out completely, and a block's memory suffices. */
+/* For every shape the blocks share all of the work, and a block's memory suffices. */
 static void test_plans_cover_all(struct fixture *f) {
     static const uint32_t SIZES[] = {1, 2, 31, 64, 640, 641, 2560, 6912, 14336, 23040, 46080};
     const uint32_t n = sizeof SIZES / sizeof *SIZES;
@@ -61,8 +60,8 @@ static void test_choice_follows_the_machine(struct fixture *f) {
     CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, RSR_VARIANT_BITS2, &plan).codes, RSR_GPU_BITS2);
 }
 
-/* What the kernel does not do would be computed in another way without a word; and kernels of CPUs
- * are none of a GPU's, nor the other way round. */
+/* The kernel refuses options that it would silently compute in another way. A GPU refuses kernels
+ * of CPUs, and a CPU kernels of GPUs. */
 static void test_refusals(struct fixture *f) {
     const struct rsr_stats stats = {.rows = 64, .cols = 256, .k = 4};
     struct rsrc_plan_options options = {.forced_variant = {[RSR_ROLE_Q] = -1}};
@@ -99,7 +98,7 @@ static void test_refusals(struct fixture *f) {
     CHECK(strstr(f->text, "[gpu-cols]") != NULL);
 }
 
-/* Tiles and tokens that a plan may have. */
+/* Checks the tiles and tokens that a plan may have. */
 static void test_tiles(struct fixture *f) {
     static const uint32_t CASES[][4] = {
         {4, 1, 4, 1}, {12, 2, 8, 2}, {28, 3, 16, 3}, {32, 4, 32, 4}, {128, 64, 32, 4}};
@@ -114,7 +113,7 @@ static void test_tiles(struct fixture *f) {
     CHECK_INT(plan_of(f, &H100, 1, UINT32_MAX, -1, &plan).token_tile, 1);
 }
 
-/* One row of weights, by hand: bytes of the first load. */
+/* One row of weights by hand: the bytes of the first load. */
 static void test_packing(struct fixture *f) {
     int8_t values[16] = {1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1, -1, 1, -1, -1, -1};
     const struct rsr_matrix matrix = {.rows = 1, .cols = 16, .values = values};

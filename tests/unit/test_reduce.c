@@ -9,7 +9,7 @@
 
 #define SEED UINT64_C(20260804)
 
-/* How many of a hundred rows and columns are what. */
+/* How many of a hundred rows and columns are repeated, opposite, zero or dead. */
 struct planted {
     uint32_t repeated, opposite, zero_rows, zero_cols, dead_rows, dead_cols;
 };
@@ -68,7 +68,7 @@ static enum rsrc_status verify(struct fixture *f, struct rsrc_diag *diag) {
     return rsrc_verify_reduction(diag, &f->matrix, &f->dead, &f->reduced, &f->reduction, "t");
 }
 
-/* Without what is dead. */
+/* A weight of the matrix; 0 in dead rows and columns. */
 static int weight(const struct fixture *f, uint32_t i, uint32_t j) {
     if ((f->dead.rows != NULL && f->dead.rows[i]) || (f->dead.cols != NULL && f->dead.cols[j]))
         return 0;
@@ -161,7 +161,7 @@ static void test_planted(struct fixture *f) {
     CHECK(f->reduction.row_sources != NULL && f->reduction.rows < 37);
 }
 
-/* A map is used where it pays and only there. */
+/* A map is used exactly where it pays. */
 static void test_break_even(struct fixture *f) {
     const struct planted many = {.repeated = 50}, few = {.repeated = 3};
     plant(f, 200, 2560, RSR_TERNARY, &many);

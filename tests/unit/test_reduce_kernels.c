@@ -1,7 +1,7 @@
 /* test_reduce_kernels.c - kernels of reduced layers in every variant against 64-bit sums of the
- * full matrix (kernel_harness.h): rows that repeat, are opposite or zero, columns that are left
- * out, each alone and together, with tiles, batches beyond a group of tokens, and both kinds of
- * activations. */
+ * full matrix (kernel_harness.h): rows that repeat, are opposite or zero, and columns that are left
+ * out, each alone and together, with tiles, with batches larger than a group of tokens, and with
+ * both kinds of activations. */
 #include "kernel_harness.h"
 
 /* The full shape, the shape that is computed, and the tile in kept rows. */
@@ -168,8 +168,8 @@ static uint64_t count_body_ops(const struct rsr_kernel *kernel) {
     return n;
 }
 
-/* Where the index becomes instructions, what is left out is no instruction. (A column of zeros is
- * none in any case; a third of the rows makes the difference.) */
+/* Where the index becomes instructions, rows and columns that are left out have none. (A column of
+ * zeros never has one, so the third of the rows makes the difference.) */
 static void test_instructions(struct suite *suite) {
     const struct setting setting = {192, 64, 600, 300, 16};
     struct test_case *c = make_reduced_case(suite, &setting, RSR_TERNARY, RSR_EPILOGUE_RAW, false);

@@ -1,5 +1,5 @@
-/* test_relu2_lists.c - which layers may be read by a list behind a squared ReLU, and why others may
- * not: the bound on what the rows of up can give counts norm weights of both signs. */
+/* test_relu2_lists.c - which layers may be read by a list after a squared ReLU, and why others may
+ * not. The bound on the results of up's rows counts norm weights of both signs. */
 #include "base/arena.h"
 #include "block_layers.h"
 #include "check.h"

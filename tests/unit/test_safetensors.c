@@ -1,7 +1,8 @@
-/* test_safetensors.c - what a safetensors header gives, and every way in which it is refused. */
+/* test_safetensors.c - what is read from a safetensors header, and every reason to refuse one. */
 #include "reader_check.h"
 
-/* length | header | n_data bytes counting up from 0; *n_bytes is the size of the whole. */
+/* Makes length | header | n_data bytes counting up from 0. *n_bytes receives the size of all
+ * three. */
 static uint8_t *make_file(const char *header, size_t n_data, size_t *n_bytes) {
     size_t n_header = strlen(header);
     uint8_t *bytes = malloc(8 + n_header + n_data);
@@ -110,7 +111,7 @@ static const struct {
      8, "safetensors-duplicate"},
 };
 
-/* Returns what was printed through `test`, which the caller ends. */
+/* Returns what was printed through `test`. The caller ends `test`. */
 static void parse_refused(struct reader_test *test, const uint8_t *bytes, size_t n_bytes,
                           const char *slug, const char *about) {
     struct rsr_tensor *tensors = NULL;
@@ -154,8 +155,8 @@ static void test_refuses_lengths(void) {
     }
 }
 
-/* Every prefix of a good file is refused: by truncation or, where only data is cut, by the
- * offsets. */
+/* Every prefix of a good file is refused: because it is truncated or, where only data is cut,
+ * because of the offsets. */
 static void test_refuses_prefixes(void) {
     struct reader_test test;
     size_t n_bytes;
@@ -176,7 +177,7 @@ static void test_refuses_hostile_json(void) {
     memset(deep, '[', sizeof(deep) - 1);
     uint8_t *bytes = make_file(deep, 0, &n_bytes);
     parse_refused(&test, bytes, n_bytes, "safetensors-depth", "deep");
-    /* The place is the offset in the file of the first bracket too many. */
+    /* The diagnostic's place is the file offset of the first bracket that is too deep. */
     CHECK(strstr(reader_test_text(&test), "m.safetensors:0x48: ") != NULL);
     reader_test_end(&test);
     free(bytes);

@@ -1,4 +1,5 @@
-/* test_sample.c - filters by hand-computed cases, the draw against the softmax by chi-square. */
+/* test_sample.c - compares filters with cases computed by hand, and draws with the softmax by a
+ * chi-square test. */
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ static uint32_t sample(const rsr_sampling *s, const float *logits, const uint32_
 
 #define N_POSITIONS 100000
 
-/* With no penalty a history says no more than the position. */
+/* Without penalties, only the length of the history matters: it is the position. */
 static uint32_t sample_at(const rsr_sampling *s, const float *logits, size_t position) {
     static const uint32_t history[N_POSITIONS];
     return sample(s, logits, history, position);
@@ -44,7 +45,7 @@ static uint32_t drawn_set(const rsr_sampling *s, const float *logits) {
 static void test_greedy(void) {
     const float logits[VOCAB] = {-1, 3, 2, 3, 0, -INFINITY, 2.999f, 1};
     rsr_sampling s = defaults();
-    CHECK_INT(sample(&s, logits, NULL, 0), 1); /* the lower of two equal ones */
+    CHECK_INT(sample(&s, logits, NULL, 0), 1); /* the lower id of two equal logits */
     CHECK_INT(sample(NULL, logits, NULL, 0), 1);
     const uint32_t history[] = {1, 1, 1};
     s.repeat_penalty = 2;
@@ -68,7 +69,7 @@ static void test_penalty(void) {
     CHECK_INT(sample(&s, logits, older, 2), 0); /* outside the window */
     const uint32_t oldest[] = {7, 0, 7};
     s.repeat_window = 2;
-    CHECK_INT(sample(&s, logits, oldest, 3), 1); /* the first one inside */
+    CHECK_INT(sample(&s, logits, oldest, 3), 1); /* the first token inside the window */
     const uint32_t twice[] = {0, 0};
     s.repeat_penalty = 1.4f;
     s.repeat_window = 64;
@@ -98,8 +99,8 @@ static void test_filters(void) {
         s.top_p = nuclei[i].top_p;
         CHECK_INT(drawn_set(&s, logits), nuclei[i].set);
     }
-    /* Where the first tokens hold top_p exactly, those that follow go; where the weight of a token
-     * is min_p of the largest, it stays. */
+    /* If the first tokens have exactly top_p, the tokens after them are dropped. A token with
+     * exactly min_p of the largest weight stays. */
     const float halves[VOCAB] = {3, -INFINITY, 3, -1000, -1000, -1000, -1000, -1000};
     s.top_p = 0.5f;
     CHECK_INT(drawn_set(&s, halves), 0x01);
@@ -149,10 +150,10 @@ static void test_counts(void) {
     CHECK_INT(sample(&s, logits, history, 5), 2); /* 3.78, 3.79, 3.8 */
     s.generated_from = 5;
     CHECK_INT(sample(&s, logits, history, 5), 0);
-    s.generated_from = 77; /* behind all that is there */
+    s.generated_from = 77; /* after the end of the history */
     CHECK_INT(sample(&s, logits, history, 5), 0);
     s.generated_from = 0;
-    s.frequency_penalty = -0.06f; /* what was said is said again: 4.12, 4.08, 3.8 and ... */
+    s.frequency_penalty = -0.06f; /* favours tokens that occurred: 4.12, 4.08, 3.8 and ... */
     CHECK_INT(sample(&s, logits, history, 5), 0);
     s.frequency_penalty = -0.2f;
     CHECK_INT(sample(&s, logits, history, 5), 1); /* 4.4, 4.5, 3.8 */
@@ -195,10 +196,11 @@ static void test_allowed(void) {
     CHECK_INT(sample(&s, logits, NULL, 0), 3);
     s.temperature = 100;
     CHECK_INT(drawn_set(&s, logits), 0x58);
-    s.top_k = 2; /* of what is allowed */
+    s.top_k = 2; /* the best 2 of the allowed tokens */
     CHECK_INT(drawn_set(&s, logits), 0x18);
     s.top_k = 0;
-    s.min_p = 0.985f; /* e^(-1 / 100) is above it, e^(-3 / 100) below: of the largest allowed one */
+    /* e^(-1 / 100) is above it, e^(-3 / 100) below: relative to the largest allowed token */
+    s.min_p = 0.985f;
     CHECK_INT(drawn_set(&s, logits), 0x18);
     s.temperature = 0;
     s.presence_penalty = 1.5f;
@@ -268,7 +270,7 @@ static void test_noise(void) {
     }
     for (size_t i = 0; i < 3; i++)
         CHECK(changed[i] > 25); /* 35 expected */
-    /* The bits are part of the contract: a seed draws one text in all versions. */
+    /* The bits must not change: a seed draws one text in all versions. */
     CHECK(rsr_noise(rsr_noise_key(0, 0, 0), 0) == 0x1.0983a45556404p-3);
     CHECK(rsr_noise(rsr_noise_key(1, 2, 3), 4) == 0x1.aab99a95d6799p-1);
     CHECK(rsr_noise(rsr_noise_key(1, 2, 4), 3) == 0x1.b1ebc8b0b134fp-1);
@@ -326,7 +328,7 @@ static void refuse(const rsr_sampling *s, rsr_status expected, const char *field
     CHECK_INT(token, 77);
 }
 
-/* Each by the name of its field. */
+/* Each is refused by the name of its field. */
 static void test_refused_edits(void) {
     const float penalties[] = {NAN, INFINITY, -INFINITY, 1.1e6f, -1.1e6f};
     for (size_t i = 0; i < sizeof(penalties) / sizeof(penalties[0]); i++) {
@@ -367,7 +369,7 @@ static void test_refused_edits(void) {
     refuse(&s, RSR_ERR_NUMERIC, "ruled out");
 }
 
-/* Against libm, over the range that sampling uses. */
+/* Compares with libm, over the range that sampling uses. */
 static void test_functions(void) {
     uint64_t seed = 5;
     double worst_log = 0, worst_exp = 0;

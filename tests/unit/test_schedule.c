@@ -1,4 +1,5 @@
-/* test_schedule.c - steps of synthetic graphs verify; every kind of damage to one is caught. */
+/* test_schedule.c - steps of synthetic graphs pass verification, and every kind of damage to a step
+ * is found. */
 #include "block_layers.h"
 #include "base/arena.h"
 #include "check.h"
@@ -64,7 +65,7 @@ static void damage(struct rsrc_diag *diag, struct rsrc_arena *arena, const struc
             CHECK(rejects(diag, graph, kernels, &bad));
         }
     }
-    /* Putting any live buffer on top of the residual stream, which lives throughout. */
+    /* Moves any live buffer onto the residual stream, which is live in the whole step. */
     for (uint32_t b = 1; b < good->n_buffers; b++) {
         bool used = false;
         for (uint32_t i = 0; i < good->n_ops; i++)
@@ -145,8 +146,8 @@ static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
     damage(diag, arena, graph, &kernels, step);
 }
 
-/* Buffers of many widths find places that no other live one has; floats, lists, and norms of
- * layers' own make more buffers than the models above have. */
+/* Buffers of many widths get places that no other live buffer has. Floats, lists, and norms of
+ * single layers make more buffers than the models above have. */
 static void check_shapes(struct rsrc_diag *diag, struct rsrc_arena *arena) {
     uint32_t layer[N_BLOCKS * 7], prefill[N_BLOCKS * 7];
     uint64_t state = 20261123;

@@ -1,5 +1,6 @@
 /* test_segment.c - segment indexes against the naive product, the verifier against corrupted
- * indexes, the statistics against what the index holds, and the text form against hostile text. */
+ * indexes, the statistics against the contents of the index, and the parser against hostile
+ * text. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -93,8 +94,8 @@ static void check_stats(struct rsrc_arena *arena, const struct rsr_matrix *matri
     CHECK_INT(stats.n_nonzero, n_nonzero);
 }
 
-/* Of the n columns of a segment 1 - 1/n need not be added each, of a column of zeros all of it: in
- * a block, all columns but one a segment. */
+/* Each of the n columns of a segment saves 1 - 1/n of its addition, and a column of zeros all of
+ * it. So a block saves one addition for each column, less one for each segment. */
 static void check_picture(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                           const struct rsr_index *index, uint32_t side) {
     struct rsr_segment_picture picture;
@@ -342,7 +343,7 @@ static void test_verifier(void) {
     rsrc_arena_free(&arena);
 }
 
-/* Any one weight that changes is found: the verifier compares every entry. */
+/* Any single changed weight is found, because the verifier compares every entry. */
 static void test_verifier_every_weight(void) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
@@ -382,7 +383,8 @@ static void test_row_statistics(void) {
     rsrc_arena_free(&arena);
 }
 
-/* The chosen k against all sixteen, costed exactly; the sample may only miss by little. */
+/* Compares the chosen k with the exact costs of all sixteen. The sample may only be wrong by
+ * little. */
 static uint64_t cost_of(const struct rsr_stats *stats) {
     uint64_t direct = RSR_DIRECT_DIGIT_ADDS * stats->n_direct_adds;
     uint64_t fold = stats->n_fold_adds < direct ? stats->n_fold_adds : direct;

@@ -1,5 +1,5 @@
 /* test_serving.c - an engine that many callers share: whose turn it is, who need not wait, and how
- * a call ends early. A backend that computes when it is let to shows the order. */
+ * a call ends early. A backend that computes only when the test allows it shows the order. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -17,10 +17,10 @@ enum { VOCAB = 7, MAX_BATCH = 16, CONTEXT = 192, MAX_LOG = 64 };
 /* ---- A backend behind a gate ---- */
 
 static struct {
-    sem_t may_run, has_begun; /* a chunk each, or a page on its way to the system */
+    sem_t may_run, has_begun; /* posted for each chunk, or for each page given back to the system */
     bool is_open;             /* chunks do not ask may_run and has_begun */
-    bool holds_drops;         /* pages do */
-    char log[MAX_LOG];        /* of each chunk: the first token as a letter, how many, a space */
+    bool holds_drops;         /* pages given back do ask */
+    char log[MAX_LOG];        /* each chunk: first token as a letter, number of tokens, a space */
 } gate;
 
 static rsr_status gated_run(struct rsr_engine *engine, rsr_error *err) {
@@ -53,8 +53,8 @@ static void close_gate(void) {
 struct call {
     rsr_engine *engine;
     rsr_sequence *sequence;
-    uint32_t token, n; /* the same token n times */
-    rsr_batch batch;   /* what it has besides */
+    uint32_t token, n; /* the call's token, n times */
+    rsr_batch batch;   /* the other members of the call's batch */
     rsr_status status;
     rsr_error err;
     pthread_t thread;
@@ -95,7 +95,7 @@ static const struct rsr_turn *last_in_queue(rsr_engine *engine) {
     return last;
 }
 
-/* Returns when it waits after all earlier waiters. */
+/* Returns when the call waits after all earlier waiters. */
 static void begin_waiting(struct call *call) {
     const struct rsr_turn *last = last_in_queue(call->engine);
     begin(call);
@@ -132,7 +132,7 @@ static uint32_t free_tokens(const rsr_engine *engine) {
 
 /* ---- Turns ---- */
 
-/* While a chunk runs that does not end before these have returned. */
+/* Calls these functions while a chunk runs, which ends only after they have returned. */
 static void check_none_waits(rsr_engine *engine, rsr_sequence *idle, rsr_sequence *busy) {
     rsr_attention_stats attention = RSR_ATTENTION_STATS_INIT;
     rsr_head_stats head = RSR_HEAD_STATS_INIT;
@@ -182,7 +182,7 @@ static void test_order(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* The longest chunk that the time leaves, after a first one of a run. */
+/* After a first chunk of one run, the next chunks are as long as the time allows. */
 static void test_stall(rsr_model *model) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.max_stall_ms = 60000;
@@ -205,7 +205,7 @@ static void test_stall(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* ---- A page on its way to the system ---- */
+/* ---- A page that is given back to the system ---- */
 
 static void *fork_in_thread(void *argument) {
     struct call *call = argument;
@@ -221,7 +221,7 @@ static void *destroy_in_thread(void *argument) {
     return NULL;
 }
 
-/* It is free, and who needs it waits for it, while its memory still goes back. */
+/* The page counts as free while its memory goes back, and a caller that needs it waits. */
 static void test_dropping(rsr_model *model, void *(*take_page)(void *)) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.kv_tokens = 3 * RSR_PAGE_TOKENS;
@@ -259,7 +259,7 @@ struct failing {
     rsr_engine *engine;
     rsr_sequence *sequences[N_SEQUENCES];
     rsr_batch_entry entries[N_SEQUENCES * N_EACH]; /* in turns; all want logits */
-    rsr_pick picks[N_SEQUENCES];                   /* behind the last of each */
+    rsr_pick picks[N_SEQUENCES];                   /* after the last entry of each sequence */
     float logits[N_SEQUENCES * N_EACH * VOCAB];
     uint32_t picked[N_SEQUENCES];
     rsr_status statuses[N_SEQUENCES * N_EACH];
@@ -294,8 +294,7 @@ static void free_failing(struct failing *f) {
         API->sequence_destroy(f->sequences[s]);
 }
 
-/* Checks that this sequence failed, and that the others have the results of the other
- * evaluation. */
+/* Checks that sequence `failed` failed, and that the others have the results of `whole`. */
 static void check_failed(const struct failing *f, const struct failing *whole, uint32_t failed,
                          rsr_status status) {
     for (uint32_t s = 0; s < N_SEQUENCES; s++) {
@@ -349,13 +348,13 @@ static void check_full_pool(rsr_model *model, const struct failing *whole) {
     API->engine_destroy(engine);
 }
 
-/* A token whose embedding is no number spoils its sequence. */
+/* A token whose embedding is NaN makes its sequence fail. */
 static void check_not_finite(rsr_engine *engine, const struct failing *whole, float *embedding) {
     static struct failing f;
     const float saved = embedding[0];
     for (uint32_t at = 0; at < N_SEQUENCES * N_EACH; at += 13) {
         make_failing(&f, engine);
-        f.entries[at].token = 0; /* of no other entry */
+        f.entries[at].token = 0; /* no other entry has this token */
         embedding[0] = NAN;
         CHECK_INT(API->eval(engine, &f.batch, &f.err), RSR_ERR_NUMERIC);
         embedding[0] = saved;
@@ -472,7 +471,7 @@ static void on_probe(void *user, const rsr_probe_point *point) {
         __atomic_store_n(&probed->cancel.requested, 1, __ATOMIC_RELAXED);
 }
 
-/* Wherever it is cancelled, the walk ends behind the next barrier, with any number of workers, and
+/* A walk that is cancelled anywhere ends after the next barrier, with any number of workers, and
  * leaves no trace. */
 static void test_cancel(rsr_model *model, uint32_t n_threads) {
     struct probed probed = {.cancel_at = UINT32_MAX};
@@ -495,9 +494,9 @@ static void test_cancel(rsr_model *model, uint32_t n_threads) {
     for (uint32_t at = 0; at < n_all; at++) {
         probed = (struct probed){.cancel_at = at};
         const rsr_status status = eval(&call);
-        /* Behind the last barrier there is nothing to end. */
+        /* After the last barrier nothing is left to cancel. */
         CHECK(status == RSR_ERR_STOPPED || (at + 3 >= n_all && status == RSR_OK));
-        CHECK(probed.n <= at + 6); /* what stands before the next barrier */
+        CHECK(probed.n <= at + 6); /* operations before the next barrier */
         CHECK_INT(API->sequence_length(call.sequence), status == RSR_OK ? 40 : 20);
         CHECK_INT(free_tokens(engine), n_free);
         CHECK_INT(API->sequence_truncate(call.sequence, 20, NULL), RSR_OK);
@@ -566,7 +565,7 @@ static void test_after_cancel(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* A generation that is ended is none that failed. */
+/* A cancelled generation has not failed. */
 static void test_generation(rsr_engine *engine) {
     const uint32_t prompt[40] = {1};
     struct watch watch = {
@@ -601,7 +600,7 @@ int main(void) {
     sem_init(&gate.may_run, 0, 0);
     sem_init(&gate.has_begun, 0, 0);
     fake_module_init(&fake, &shape, 1);
-    /* Which the head does not share, as one of them is spoiled. */
+    /* An embedding that the head does not share, because a test makes one of its rows NaN. */
     static float embedding[VOCAB * FAKE_SMALL_HIDDEN];
     memcpy(embedding, fake.target.embedding.data, sizeof(embedding));
     fake.target.embedding.data = embedding;

@@ -1,5 +1,6 @@
-/* Bounds of sketches against exact products: no vector may be dropped at a threshold that its
- * product reaches, whatever the data; and bounds must be tight, or they would drop nothing.
+/* Bounds of sketches against exact products. No vector may be dropped at a threshold that its
+ * product reaches, whatever the data. And bounds must be tight, because loose bounds would drop
+ * nothing.
  *
  * Compiled with RSR_SKETCH_OMIT=n this file and its own copy of sketch.c leave one term out of the
  * bound, and the program succeeds if it then finds vectors missed: the tests can fail. */
@@ -90,7 +91,7 @@ static void fill_largest(const struct data *d, uint64_t *state) {
         d->q[i] = check_random(state) % 2 == 0 ? -3.4028234664e38f : 3.4028234664e38f;
 }
 
-/* Norms over 70 orders of magnitude, in one block, one vector, one query. */
+/* Norms over 70 orders of magnitude, within one block, one vector and one query. */
 static void fill_mixed(const struct data *d, uint64_t *state) {
     fill_gaussian(d, state);
     for (uint32_t j = 0; j < N; j++) {
@@ -115,8 +116,8 @@ static void fill_sparse(const struct data *d, uint64_t *state) {
         d->vectors[i] = check_random(state) % 16 == 0 ? d->vectors[i] : 0.0f;
 }
 
-/* Vectors that 8-bit codes hold without loss, in pairs k, -k so that the centre is 0: the bound of
- * the second plane has nothing in hand but what is there for the query and for roundings. */
+/* Vectors that 8-bit codes hold exactly, in pairs k, -k, so that the centre is 0. Then the bound of
+ * the second plane has only its terms for the query and for roundings. */
 static void fill_lattice(const struct data *d, uint64_t *state) {
     fill_gaussian(d, state);
     for (uint32_t j = 0; j < N; j += 2)
@@ -128,8 +129,8 @@ static void fill_lattice(const struct data *d, uint64_t *state) {
         }
 }
 
-/* The same, and a query that int8 holds without loss: only the roundings of the scan are left.
- * Large sums of one sign make them large. */
+/* Vectors like fill_lattice's, and a query that int8 holds exactly: only the roundings of the scan
+ * are left. Large sums of one sign make these roundings large. */
 static void fill_exact(const struct data *d, uint64_t *state) {
     for (uint32_t j = 0; j < N; j += 2)
         for (uint32_t i = 0; i < d->dim; i++) {
@@ -142,8 +143,8 @@ static void fill_exact(const struct data *d, uint64_t *state) {
         d->q[i] = i % RSR_SKETCH_SLICE == 0 ? 127.0f : (float)(127 - check_random(state) % 16);
 }
 
-/* All vectors are one that the codes of a centre hold without loss, and the signs of what the query
- * loses may all be its: only the error of q . mu is left. */
+/* All vectors equal one that the codes of a centre hold exactly, and the query's rounding errors
+ * may all have its signs: only the error of q . mu is left. */
 static void fill_centre(const struct data *d, uint64_t *state) {
     const int exponent = (int)(check_random(state) % 190) - 95;
     const bool along = check_random(state) % 2 == 0;
@@ -158,7 +159,8 @@ static void fill_centre(const struct data *d, uint64_t *state) {
     }
 }
 
-/* The query points along what the codes of vector 0 lose, where Cauchy-Schwarz is nearly tight. */
+/* The query points along the rounding error of vector 0's codes, so Cauchy-Schwarz is nearly
+ * tight. */
 static void fill_adversarial(const struct data *d, uint64_t *state) {
     fill_gaussian(d, state);
     for (uint32_t s = 0; s < d->dim; s += RSR_SKETCH_SLICE) {
@@ -205,7 +207,7 @@ static wide exact_product(const struct data *d, uint32_t vector) {
     return sum;
 }
 
-/* The largest double that is at most the product less the error of summing it. */
+/* The largest double that is at most the product minus the error of its sum. */
 static double threshold_of(const struct data *d, uint32_t vector) {
     wide size = 0;
     for (uint32_t i = 0; i < d->dim; i++)
@@ -221,10 +223,11 @@ struct fixture {
     struct rsr_sketch_shape shape;
     void *block, *memory;
     struct rsr_sketch_query query;
-    float *centre; /* of a flat shape */
+    float *centre; /* used by a flat shape */
 };
 
-/* The centre of a flat shape is another block's as much as this one's: here half of the mean. */
+/* A flat shape has one centre for all blocks, which need not be this block's mean: the test uses
+ * half of the mean. */
 static float *make_centre(const struct data *d) {
     float *centre = calloc(d->dim, sizeof(*centre));
     for (uint32_t i = 0; i < d->dim; i++) {
@@ -258,7 +261,7 @@ static void free_fixture(struct fixture *f) {
     free(f->centre);
 }
 
-/* t of vector j by both planes. */
+/* t of vector j from both planes. */
 static float refined_of(const struct rsr_sketch_kernel *kernel, const struct fixture *f, uint32_t j,
                         float t) {
     if (f->centre != NULL) {
@@ -269,14 +272,14 @@ static float refined_of(const struct rsr_sketch_kernel *kernel, const struct fix
         return t;
     }
     float refined[3] = {0.0f};
-    /* Not the first of the vectors asked for, unless it is the first of all. */
+    /* The mask asks for vectors before and after j, too, so j is usually not its first. */
     kernel->refine(&f->shape, f->block, &f->query,
                    UINT64_C(1) << j | UINT64_C(1) | UINT64_C(1) << 63, refined);
     return refined[j > 0];
 }
 
-/* The same of the vector's bounds with the second plane of the first team of slices, of the first
- * two, and so on. */
+/* Counts misses of the bounds that use the second plane of the first team of slices, of the first
+ * two teams, and so on. */
 static int count_misses_of_parts(const struct fixture *f, const struct rsr_sketch_kernel *kernel,
                                  const struct rsr_sketch_frame *frame, uint32_t vector, float t,
                                  double threshold) {
@@ -290,7 +293,7 @@ static int count_misses_of_parts(const struct fixture *f, const struct rsr_sketc
     return misses;
 }
 
-/* Vectors whose product is proven to be below what it is: misses. */
+/* Counts misses: vectors whose bound is below their product. */
 static int count_misses(const struct data *d, const struct fixture *f,
                         const struct rsr_sketch_kernel *kernel) {
     const struct rsr_sketch_frame frame = rsr_sketch_frame_of(&f->shape, f->block, &f->query);
@@ -349,9 +352,9 @@ static int test_misses(uint32_t rounds, bool flat) {
 
 #if !defined(RSR_SKETCH_OMIT)
 
-/* How far above the product bounds are, in standard deviations of the products of Gaussian vectors:
- * 4 bits are worth some 1.1 of them, 5 bits half of that, 8 bits a tenth. How far from it 4 bits'
- * estimates are: some 0.07. */
+/* The distance of bounds from products, in standard deviations of the products of Gaussian vectors:
+ * about 1.1 with 4 bits, half as much with 5 bits, a tenth with 8 bits. Estimates of 4 bits are
+ * about 0.07 away. */
 static void test_tightness(bool flat) {
     uint64_t state = 5;
     double excess[2] = {0.0, 0.0}, distance = 0.0;
@@ -391,7 +394,7 @@ static void test_tightness(bool flat) {
     free(d.q);
 }
 
-/* Every kernel makes equal bytes, for vectors at any alignment. */
+/* All kernels build equal bytes, for vectors at any alignment. */
 static void test_builds_agree(bool flat) {
     uint64_t state = 3;
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
@@ -468,8 +471,8 @@ static void test_checksum(bool flat, uint64_t expected) {
     CHECK(sum == expected);
 }
 
-/* A kernel's bounds of several queries against the scans of one, and its estimates against those of
- * the portable kernel. */
+/* Compares a kernel's bounds of several queries with its scans of one, and its estimates with those
+ * of the portable kernel. */
 static void check_bounds(const struct rsr_sketch_kernel *kernel, const struct fixture *f,
                          const struct rsr_sketch_query *const *queries, uint32_t n) {
     enum { STRIDE = N + 3 };
@@ -490,7 +493,7 @@ static void check_bounds(const struct rsr_sketch_kernel *kernel, const struct fi
     }
 }
 
-/* A kernel's t by both planes of several vectors against those of one after another. */
+/* Compares t from both planes for several vectors at once with t for one vector after another. */
 static void check_sharpen(const struct rsr_sketch_kernel *kernel, const struct fixture *f,
                           uint64_t *state) {
     enum { MANY = 11 };
@@ -521,7 +524,7 @@ static void check_sharpen(const struct rsr_sketch_kernel *kernel, const struct f
     }
 }
 
-/* A kernel's frames and sieve of 7 queries against the functions for one. */
+/* Compares a kernel's frames and sieve for 7 queries with the functions for one query. */
 static void check_together(const struct rsr_sketch_kernel *kernel, const struct data *d,
                            const struct fixture *f, uint64_t *state) {
     enum { MANY = 7 };
@@ -588,7 +591,8 @@ static void test_fetches_of_families(void) {
         CHECK_INT(rsr_fetches_far(cpus[i].vendor, cpus[i].signature), cpus[i].far);
 }
 
-/* If two kernels differ in the cache level that they prefetch to, the one for this CPU is taken. */
+/* If two kernels differ only in the cache level that they prefetch to, the one for this CPU is
+ * chosen. */
 static void test_far_fetches(void) {
     const struct rsr_sketch_kernel *chosen = rsr_sketch_kernel_for(rsr_cpu_features());
     bool has_far = false;
@@ -710,8 +714,9 @@ int main(void) {
     for (int flat = 0; flat < 2; flat++) {
         const int misses = test_misses(20 * long_factor(), flat);
 #if defined(RSR_SKETCH_OMIT)
-        /* The roundings of a scan show only where the codes lose nothing, which 4 and 5 bits never
-         * do, and those of a flat centre are of float64. */
+        /* The roundings of a scan matter only where codes are exact, which codes of 4 and 5 bits
+         * never are. The roundings of a flat centre are too small, because they are made in
+         * float64. */
         CHECK(misses > 0 || (flat && (RSR_SKETCH_OMIT == 3 || RSR_SKETCH_OMIT == 5)));
 #else
         CHECK_INT(misses, 0);

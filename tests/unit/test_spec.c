@@ -11,7 +11,7 @@
 
 #define SPEC_DIR TEST_SOURCE_DIR "/specs"
 
-/* Every key but `name` and those that a test gives. */
+/* Every key except `name` and those that a test gives. */
 #define NUMBERS                                                                                    \
     "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\nprefetch_level: 1\n"                    \
     "dot_gmacs: 4\nvector_gips: 3\nfold_gips: 2\npanel_gmacs: 5\nadd_gops: 1\n"
@@ -131,7 +131,8 @@ static void test_too_large(void) {
     struct rsr_spec spec;
     CHECK_INT(rsrc_parse_spec(f.diag, &f.arena, "t.yaml", text, n, &spec), RSRC_FAILED);
     CHECK(strstr(f.text, "[spec-too-large]") != NULL);
-    /* At the limit, nesting as deep as the bytes allow is refused, not followed. */
+    /* A file of the largest size that nests as deeply as its bytes allow is refused, and not
+     * followed. */
     memset(text, '[', n);
     CHECK_INT(rsrc_parse_spec(f.diag, &f.arena, "t.yaml", text, n - 1, &spec), RSRC_FAILED);
     teardown(&f);
@@ -222,7 +223,8 @@ static void write_file(const char *dir, const char *name, const char *text) {
     CHECK_INT(fclose(file), 0);
 }
 
-/* native has the host's features and no weaker code than any description that the host can run. */
+/* `native` has the host's features, and no weaker code than any description that the host can
+ * run. */
 static void test_native(void) {
     struct fixture f;
     setup(&f);
@@ -242,7 +244,7 @@ static void test_native(void) {
         if ((spec.cpu_features & ~rsrc_host_features()) != 0)
             continue;
         CHECK(spec.vector_bits <= native.vector_bits);
-        /* The description of the very processor, where there is one. */
+        /* If there is a description of exactly this processor, `native` has its numbers. */
         if (strcmp(spec.cpu, native.cpu) == 0) {
             CHECK(spec.read_gbps == native.read_gbps);
             CHECK_INT(spec.prefetch_level, native.prefetch_level);
@@ -251,7 +253,7 @@ static void test_native(void) {
     teardown(&f);
 }
 
-/* By what the kernel says of the processor: is it an AMD before family 26, which is Zen 5? */
+/* Whether the operating system says that the processor is an AMD before family 26 (Zen 5). */
 static bool kernel_knows_far_fetches(void) {
     FILE *file = fopen("/proc/cpuinfo", "r");
     char line[512];
@@ -285,7 +287,7 @@ static void test_far_fetches(void) {
 char *LLVMGetHostCPUFeatures(void); /* the headers are the back end's */
 void LLVMDisposeMessage(char *message);
 
-/* LLVM's list is the second opinion on CPUID and XGETBV: "+avx2,-amx-int8,...". */
+/* LLVM's list checks our reading of CPUID and XGETBV: "+avx2,-amx-int8,...". */
 static void test_detection(void) {
 #if defined(__x86_64__)
     static const struct {

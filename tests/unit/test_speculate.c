@@ -1,7 +1,7 @@
-/* test_speculate.c - rsr_generate with drafts against rsr_generate without: the same tokens,
- * log-probabilities, lengths that callbacks see, forks, ends and errors, and the same sequence
- * afterwards, over random prompts, options and engines. Drafts are this file's own, right or wrong
- * by chance, in place of speculate/speculation.c. */
+/* test_speculate.c - compares rsr_generate with drafts and without, over random prompts, options
+ * and engines: tokens, log-probabilities, lengths that callbacks see, forks, ends, errors, and the
+ * sequence afterwards must be equal. This file replaces speculate/speculation.c; its drafts are
+ * right or wrong at random. */
 #include "check.h"
 #include "fake_module.h"
 #include "speculate/speculation.h"
@@ -22,9 +22,9 @@ static uint32_t random_below(uint32_t n) {
 /* ---- Drafts ---- */
 
 static struct {
-    const uint32_t *text;     /* as it is without drafts */
-    uint32_t n_text, n;       /* of it, so many tokens are there */
-    uint32_t most, most_text; /* drafts of a step; tokens that are wanted, with the prompt */
+    const uint32_t *text;     /* the text without drafts */
+    uint32_t n_text, n;       /* its length, and how many of its tokens are generated */
+    uint32_t most, most_text; /* most drafts of a step; most tokens, with the prompt */
     bool always;
     uint32_t n_drafts, n_given, n_steps, n_taken;
 } oracle;
@@ -75,7 +75,7 @@ void rsr_speculation_took(struct rsr_speculation *s, uint32_t n_drafts, uint32_t
     oracle.n_taken += n_tokens > 1 ? n_tokens - 1 : 0;
 }
 
-/* ---- What is told ---- */
+/* ---- Callbacks ---- */
 
 struct trial {
     rsr_engine *engine;
@@ -83,7 +83,8 @@ struct trial {
     rsr_sampling sampling;
     rsr_logit_bias biases[2];
     uint32_t allowed[(VOCAB + 31) / 32];
-    uint32_t prompt[CONTEXT], n_evaluated, n_prompt; /* the first ones are in the sequence */
+    uint32_t prompt[CONTEXT], n_evaluated,
+        n_prompt; /* n_evaluated tokens are in the sequence at first */
     uint32_t stop_at, fork_at, cancel_at, ban_all_at, stop_asking_at;
     bool limits; /* `allowed` changes with every token */
 };
@@ -107,7 +108,7 @@ struct call {
     rsr_cancel cancel;
 };
 
-/* Some tokens, by what was generated last. */
+/* Allows some tokens, which depend on the last generated token. */
 static void limit(struct trial *t, uint32_t n, uint32_t token) {
     uint64_t state = token * 1000 + n;
     const uint32_t keep = 2 + (uint32_t)(check_random(&state) % 6);

@@ -1,4 +1,4 @@
-/* test_step_text.c - steps print, parse back to the same, and damaged text is refused with a
+/* test_step_text.c - printed steps parse back to equal steps, and damaged text is refused with a
  * place. */
 #include "block_layers.h"
 #include "schedule/schedule.h"
@@ -104,8 +104,9 @@ static void test_refusals(const char *text) {
     expect_refused(text, " | token barrier", "", "linear      q <- act",
                    "no barrier before it uses 'act'");
     expect_refused(text, "| token barrier", "| token", "s.txt:", "expected 'barrier'");
-    /* Before a barrier of tokens a worker may be behind, and after it ahead; and it has rows of its
-     * own in what it shares with nobody. */
+    /* At a token barrier one worker may be behind and another ahead, so these operations need a
+     * barrier of all workers. And a worker has rows of its own only in buffers that it does not
+     * share. */
     expect_refused(text, "h <- gate up", "h <- gate delta", "linear      delta <- h_act",
                    "no barrier before it uses 'delta'");
     expect_refused(text, "att <- q block 0 | barrier", "att <- q block 0 | token barrier",

@@ -26,7 +26,7 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec,
     uint32_t n = 0;
     for (uint32_t s = 0; s < N_SHAPES; s++)
         for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
-            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of them, to save compiling */
+            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of the cases, to save compiling */
                 cases[n] =
                     make_table_case(suite, &shapes[s], (enum rsr_alphabet)alphabet, n, kernel);
                 n++;

@@ -1,4 +1,4 @@
-/* test_team_size.c - how many workers steps take, of times that are made up. */
+/* test_team_size.c - how many workers steps use, with simulated times. */
 #include "check.h"
 #include "walk/team_size.h"
 
@@ -42,7 +42,7 @@ static void test_choice(void) {
         CHECK_INT(rsr_team_size_next(&size), cases[i].most < 5 ? cases[i].most : 5);
         run(&size, cases[i].time, 20000, 1 + (uint32_t)i % 3);
         CHECK_INT(size.usual, cases[i].best);
-        /* In the long run other sizes take few steps, and what is best stays. */
+        /* In the long run other sizes get few steps, and the best size stays. */
         CHECK(run(&size, cases[i].time, 20000, 1) <= 20000 / 50);
         CHECK_INT(size.usual, cases[i].best);
     }
@@ -65,7 +65,7 @@ static void test_change(void) {
     CHECK(n <= 3);
 }
 
-/* One slow step, as of a worker that loses its CPU once, decides nothing. */
+/* One slow step, such as when a worker loses its CPU once, changes nothing. */
 static void test_disturbance(void) {
     struct rsr_team_size size = rsr_team_size_of(2, 4);
     for (uint32_t i = 0; i < 20000; i++) {

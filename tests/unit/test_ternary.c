@@ -55,8 +55,8 @@ static struct rsr_layer layer_of(const struct rsr_tensor *weight, const struct r
                               .cols = cols};
 }
 
-/* Packs as the documentation says, one weight at a time, and decodes: all tails of rows and
- * columns. */
+/* Packs one weight at a time, as the documentation says, and decodes, with all remainders of rows
+ * and columns. */
 static void test_packed_shapes(void) {
     uint64_t seed = 1;
     float one = 1.0f;
@@ -217,7 +217,7 @@ static void test_latent_halves(void) {
     fixture_close(&f);
 }
 
-/* Against the textbook form, over more than one chunk and with a tail. */
+/* Compares with the formula of the paper, over more than one chunk and with a remainder. */
 static void test_latent_random(enum rsr_dtype dtype) {
     enum { ROWS = 7, COLS = 331, N = ROWS * COLS };
     uint64_t seed = 7;

@@ -1,5 +1,5 @@
-/* test_ternary_values.c - float weights that are ternary already: the granularity of their scales,
- * found from the values alone; what is not ternary is refused by name. */
+/* test_ternary_values.c - float weights that are ternary already. The granularity of their scales
+ * is found from their values alone, and weights that are not ternary are refused by name. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,7 @@ static enum rsrc_status decode(struct weights *w) {
         uint32_t bits;
         memcpy(&bits, &w->floats[i], sizeof bits);
         uint16_t half = (uint16_t)(bits >> 16);
-        if (w->tensor.dtype == RSR_DTYPE_F16) { /* of numbers that are normal there, and 0 */
+        if (w->tensor.dtype == RSR_DTYPE_F16) { /* only numbers that are normal in float16, and 0 */
             const uint32_t magnitude = bits & 0x7fffffffu;
             half = (uint16_t)((bits >> 16 & 0x8000u) |
                               (magnitude == 0 ? 0 : (magnitude - (112u << 23)) >> 13));
@@ -57,7 +57,7 @@ static enum rsrc_status decode(struct weights *w) {
     return rsrc_decode_values(w->f.diag, &w->f.arena, &w->layer, &w->matrix);
 }
 
-/* Every weight is its value times its scale, bit for bit but for the sign of 0. */
+/* Every float is its ternary value times its scale, bit for bit except for the sign of 0. */
 static void check_weights(const struct weights *w) {
     const struct rsr_matrix *m = &w->matrix;
     const uint32_t n_groups = m->group_cols == 0 ? 1 : (m->cols - 1) / m->group_cols + 1;
@@ -75,7 +75,7 @@ static void check_weights(const struct weights *w) {
 
 static const enum rsr_dtype dtypes[] = {RSR_DTYPE_F32, RSR_DTYPE_BF16, RSR_DTYPE_F16};
 
-/* Magnitudes that all three formats hold, no two of neighbouring groups alike. */
+/* Magnitudes that all three formats hold. Those of neighbouring groups differ. */
 static float scale_of(uint32_t i) {
     return ldexpf((float)(128 + i * 37 % 128), -12);
 }
@@ -88,8 +88,8 @@ static void test_granularities(void) {
         uint32_t n_scales, found_cols;
     } cases[] = {
         {20, 300, 300, 20, 1, 0},  /* one a tensor */
-        {20, 300, 300, 1, 20, 0},  /* one a row */
-        {20, 300, 300, 10, 20, 0}, /* one a shard of rows */
+        {20, 300, 300, 1, 20, 0},  /* one for each row */
+        {20, 300, 300, 10, 20, 0}, /* one for each shard of rows */
         {1, 33, 33, 1, 1, 0},           {10, 512, 128, 1, 40, 128},
         {10, 512, 64, 1, 80, 64},       {10, 512, 256, 1, 20, 256},
         {10, 512, 32, 1, 160, 32},      {10, 500, 128, 1, 40, 128}, /* a short last group */
@@ -114,7 +114,7 @@ static void test_granularities(void) {
     }
 }
 
-/* Zeros of either sign tell nothing: what is all zero has the scale 1. */
+/* Zeros of either sign say nothing about a scale. A row or group of zeros has the scale 1. */
 static void test_zeros(void) {
     struct weights w;
     float scale[12] = {0.5f, 0.25f, 0, 0.5f, 0, 0, 0, 0, 0.5f, 0.25f, 0.5f, 0.125f};
@@ -145,7 +145,8 @@ static void test_zeros(void) {
     teardown(&w.f);
 }
 
-/* The first weight that cannot be, wherever it is: also where chunks of 1024 columns meet. */
+/* The first weight that is not ternary is named, wherever it is, also where chunks of 1024 columns
+ * meet. */
 static void test_refusals(void) {
     static const struct {
         uint32_t row, col, before;
@@ -156,7 +157,8 @@ static void test_refusals(void) {
         begin(&w, RSR_DTYPE_F32, 10, 2048);
         for (uint32_t n = 0; n < 10 * 2048; n++)
             w.floats[n] = n % 2 == 0 ? 0.5f : -0.5f;
-        /* Groups of 32 begin at even columns; here none can. */
+        /* No smaller group explains these two columns, because groups of at least 32 begin at
+         * multiples of 32. */
         w.floats[places[i].row * 2048 + places[i].col] = 0.75f;
         if (places[i].col % 32 == 0)
             w.floats[places[i].row * 2048 + places[i].col + 1] = 0.625f;
@@ -173,7 +175,7 @@ static void test_refusals(void) {
     }
 }
 
-/* Groups of different sizes in different rows have none in common. */
+/* Rows with groups of different sizes have no common group size. */
 static void test_mixed_rows(void) {
     struct weights w;
     begin(&w, RSR_DTYPE_BF16, 2, 480);
@@ -191,7 +193,7 @@ static void test_mixed_rows(void) {
     teardown(&w.f);
 }
 
-/* Floats that training left as they are, and what is no number. */
+/* Floats from training that are not ternary, and floats that are not finite. */
 static void test_other_floats(void) {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < 3 * (1 + sizeof bad / sizeof *bad); i++) {

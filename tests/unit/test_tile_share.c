@@ -1,5 +1,5 @@
-/* test_tile_share.c - every tile of every call is taken once, whoever is late; and late workers are
- * helped. */
+/* test_tile_share.c - every tile of every call is taken exactly once, whichever worker is late, and
+ * others take tiles of late workers. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -14,7 +14,7 @@ static void test_one_share(void) {
     uint32_t begin = 0, end = 0;
     CHECK(!rsr_share_take(&share, 1, 1, true, &begin, &end)); /* nobody has begun it */
     rsr_share_begin(&share, 1, 10, 20);
-    rsr_share_begin(&share, 1, 30, 40); /* the second to come changes nothing */
+    rsr_share_begin(&share, 1, 30, 40); /* a second begin changes nothing */
     CHECK(rsr_share_take(&share, 1, 3, true, &begin, &end));
     CHECK_INT(begin, 10);
     CHECK_INT(end, 15); /* half */
@@ -34,7 +34,7 @@ static void test_one_share(void) {
     CHECK(!rsr_share_take(&share, 4, 1, true, &begin, &end));
 }
 
-/* Call numbers begin again. */
+/* Call numbers wrap around. */
 static void test_wrap(void) {
     struct rsr_tile_share share = {0};
     const uint32_t last = (1u << RSR_SHARE_CALL_BITS) - 1;

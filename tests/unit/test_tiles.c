@@ -1,5 +1,5 @@
-/* test_tiles.c - a plan's tile is the kernel's: lowering makes the rows and tokens that planning
- * says, on every target, for every kernel, and refuses a tile that the kernel cannot have. */
+/* test_tiles.c - a plan's tile is the kernel's tile: for every kernel and target, lowering makes
+ * the rows and tokens of the plan, and refuses a tile that the kernel cannot have. */
 #include <string.h>
 
 #include "base/round.h"
@@ -8,14 +8,14 @@
 #include "rsr/segment.h"
 #include "spec_files.h"
 
-/* Around every unit of rows: 4 of dot, 64 of lists, up to 640 of lut. */
+/* Rows around every unit: 4 for `dot`, 64 for lists, up to 640 for `lut`. */
 static const uint32_t shapes[][2] = {{1, 1},    {3, 40},    {5, 300},  {63, 40},  {64, 256},
                                      {65, 40},  {130, 500}, {385, 40}, {640, 96}, {1000, 33},
                                      {1040, 8}, {4100, 8},  {9000, 5}};
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 
-/* Every kernel, and how a plan of it comes about: what is forced, or, where a variant has several
- * kernels, the rates that let one win. */
+/* Every kernel, and how to get a plan with it: the forced variant or, if a variant has several
+ * kernels, the rates that let this one win. */
 static const struct way {
     const char *name;
     enum rsr_kernel_id kernel;
@@ -24,8 +24,9 @@ static const struct way {
     uint32_t k;
     enum rsr_list list;
     bool is_chosen;     /* by rates */
-    uint32_t n_targets; /* that have it, at least; 0: 6 */
-    /* Counters of loops over tokens: the first that the kernel has steps by what goes together. */
+    uint32_t n_targets; /* the least number of targets that have it; 0: 6 */
+    /* Counters of loops over tokens: the first one that the kernel has steps by the tokens computed
+     * together. */
     const char *counters[3];
 } ways[] = {
     {.name = "dot", .kernel = RSR_KERNEL_DOT, .counters = {"tile_token"}},
@@ -56,7 +57,7 @@ static const struct way {
     {.name = "table over the codes of dot",
      .kernel = RSR_KERNEL_TABLE_DOT,
      .regime = RSR_REGIME_PREFILL,
-     .n_targets = 1, /* that look nothing up */
+     .n_targets = 1, /* targets that look nothing up */
      .counters = {"group"}},
     {.name = "table of floats",
      .kernel = RSR_KERNEL_TABLE_F32,
@@ -103,7 +104,7 @@ static bool make_plan(struct fixture *f, const struct way *way, const struct rsr
     rsrc_analyse_matrix(&f->arena, matrix, way->k != 0 ? way->k : 4, &stats);
     options.forced_variant[RSR_ROLE_Q] =
         way->is_chosen ? -1 : (int)rsrc_kernel_row(way->kernel)->variant;
-    if (way->is_chosen) { /* everything is slow but looking up, lists and products of panels */
+    if (way->is_chosen) { /* everything is slow except looking up, lists and products of panels */
         spec.add_gops = spec.dot_gmacs = 1e-6;
         spec.vector_gips = way->list == RSR_LIST_NONE ? 1e3 : 1e-6;
         spec.panel_gmacs = spec.read_gbps = 1e6;
@@ -181,8 +182,8 @@ static void check_refused(struct fixture *f, const struct way *way, const struct
                 matrix->rows, plan->tile_rows, plan->token_tile);
 }
 
-/* Tiles that no machine has: of no rows, of more than the matrix has, of a token too many. And
- * machines that the target is not, or that are not its best. */
+/* Tiles that no machine has: without rows, with more rows than the matrix, or with one token too
+ * many. And machines that do not match the target, or are not its best. */
 static void check_refusals(struct fixture *f, const struct way *way,
                            const struct rsr_matrix *matrix, const struct rsr_spec *spec,
                            const struct rsr_regime_plan *plan) {
@@ -207,7 +208,7 @@ static void check_refusals(struct fixture *f, const struct way *way,
     }
 }
 
-/* How many shapes the target plans so. */
+/* Returns how many shapes the target plans with this kernel. */
 static uint32_t check_way(struct fixture *f, const struct way *way, const struct rsr_spec *spec) {
     uint32_t n = 0;
     for (size_t s = 0; s < N_SHAPES; s++) {
@@ -222,7 +223,7 @@ static uint32_t check_way(struct fixture *f, const struct way *way, const struct
     return n;
 }
 
-/* A tile that is not the planner's own choice is made as well, where the machine has it. */
+/* Lowering also makes tiles that the planner would not choose, if the machine has them. */
 static void test_other_tiles(struct fixture *f, const struct rsr_spec *spec) {
     const struct rsr_matrix matrix = make_matrix(f, (const uint32_t[2]){130, 40});
     struct rsr_regime_plan plan;

@@ -1,4 +1,5 @@
-/* test_token_text.c - tokens that come one at a time, and texts that continue others. */
+/* test_token_text.c - text of tokens that come one at a time, and texts that continue other
+ * texts. */
 #include "tokenizer_fixture.h"
 
 enum { CAPACITY = 256 };
@@ -16,7 +17,7 @@ static const char *const texts[] = {"In the beginning",
                                     "\xf0\x9f\x98\x80!"};
 enum { N_TEXTS = sizeof(texts) / sizeof(texts[0]), N_ASCII = 7, N_WORDS = 4 };
 
-/* Of every kind of decoder. */
+/* Tokenizers with every kind of decoder. */
 static const struct {
     const char *name;
     size_t n_texts;
@@ -56,7 +57,7 @@ static size_t tokens_of(const struct fixture *f, const char *text, uint32_t flag
     return n;
 }
 
-/* The detokenizer's text for a text's tokens, in all pieces together. */
+/* The detokenizer's pieces for a text's tokens, joined. */
 static struct text stream(rsr_detokenizer *d, const uint32_t *ids, size_t n) {
     struct text all = {.n = 0};
     const char *piece = NULL;
@@ -87,8 +88,8 @@ static struct text joined(const struct fixture *f, const uint32_t *ids, size_t n
     return all;
 }
 
-/* Whatever a text goes on behind (and whatever the tokenizer makes of that), its tokens add it and
- * nothing else. */
+/* Whatever text comes before, and whatever the tokenizer makes of it: the tokens of a continuation
+ * add exactly the continuation. */
 static void check_pair(const struct fixture *f, rsr_detokenizer *d, rsr_detokenizer *behind,
                        const char *name, const char *before, const char *more) {
     uint32_t ids[2 * CAPACITY];
@@ -118,7 +119,7 @@ static void test_continued(const char *name, size_t n_texts) {
             check_pair(&f, d, behind, name, texts[i], texts[j]);
     uint32_t ids[CAPACITY], others[CAPACITY];
     const size_t n = tokens_of(&f, "x", RSR_TOKENIZE_CONTINUES, ids);
-    /* No BOS, but the tokens after a text. */
+    /* There is no BOS, but the tokens that follow a text are still added. */
     CHECK(tokens_of(&f, "x", RSR_TOKENIZE_CONTINUES | RSR_TOKENIZE_ADD_SPECIAL, others) >= n);
     CHECK(memcmp(ids, others, n * sizeof(ids[0])) == 0);
     rsr_api_detokenizer_destroy(d);
@@ -126,7 +127,7 @@ static void test_continued(const char *name, size_t n_texts) {
     close_fixture(&f);
 }
 
-/* Special tokens are omitted if that is asked for, and reported in any case. */
+/* Special tokens are omitted if the caller wants that, and always reported. */
 static void test_special(void) {
     struct fixture f;
     if (!open_fixture(&f, "llama3"))

@@ -2,9 +2,9 @@
  *
  * tests/tokenizer/ holds tokenizers, a corpus and what the library makes of it; make_fixtures.py
  * there writes them. Every tokenizer.json goes through the compiler's reader into the runtime.
- * Besides: damaged sections, refused patterns, buffer rules, text token by token, and time linear
- * in the text. With arguments FOLDER NAME... it compares these tokenizers of another folder of the
- * same form, and nothing else: compare_random.py makes such folders.
+ * Other tests: damaged sections, refused patterns, buffer rules, text token by token, and time
+ * linear in the text. With arguments FOLDER NAME... the program only compares these tokenizers of
+ * another folder of this form; compare_random.py makes such folders.
  */
 #include <time.h>
 #include <unistd.h>
@@ -63,7 +63,7 @@ static void check_encode(const struct fixture *f, const char *name, size_t numbe
           n_bytes <= n * text_bytes);
 }
 
-/* Token by token gives the same text, in pieces of valid UTF-8. */
+/* Decoding token by token gives the whole text, in pieces of valid UTF-8. */
 static void check_stream(const struct fixture *f, const uint32_t *ids, size_t n, bool skip_special,
                          const json_t *expected) {
     struct rsr_text_stream d;
@@ -143,9 +143,9 @@ static int parts_of(utf8proc_int32_t code, utf8proc_int32_t parts[8]) {
 
 /* The bound of text_bound.c for canonical composition. */
 static void test_most_composed(void) {
-    uint8_t *longest = calloc(0x110000, 1); /* of the characters that a part comes from */
+    uint8_t *longest = calloc(0x110000, 1); /* bytes of the longest character with this part */
     utf8proc_int32_t parts[8];
-    size_t most = 0; /* halves of a byte for each byte */
+    size_t most = 0; /* largest growth, in half bytes per byte */
     for (utf8proc_int32_t code = 1; longest && code < 0x110000; code++)
         for (int i = utf8proc_codepoint_valid(code) ? parts_of(code, parts) : 0; i > 0; i--)
             if (bytes_of(code) > longest[parts[i - 1]])
@@ -266,7 +266,7 @@ static void test_repeated_token(void) {
     json_decref(root);
 }
 
-/* The space that begins every text is not lost in its middle. */
+/* The space that begins every text is stripped only there, not in its middle. */
 static void check_continued(const char *name, const char *before, const char *more,
                             const char *expected) {
     struct fixture f;
@@ -290,8 +290,8 @@ static void test_continued(void) {
     check_continued("llama3", "In", " the lord", " the lord");
 }
 
-/* A decoder that strips two spaces may take one of each of two tokens, and no more of those that
- * follow them. <0x+5> is the byte 5, as the library's parser of numbers has it. */
+/* A decoder that strips two spaces may strip one from each of the first two tokens, and nothing
+ * from later ones. <0x+5> is the byte 5, because the library's parser of numbers reads it so. */
 static void test_decoders(void) {
     json_t *root = load_json(FIXTURES, "llama2", ".tokenizer.json");
     json_t *decoders = json_object_get(json_object_get(root, "decoder"), "decoders");
@@ -320,7 +320,8 @@ static void test_decoders(void) {
     json_decref(root);
 }
 
-/* Bytes are text when no more of them can follow: one that is no UTF-8 spoils its whole run. */
+/* Byte tokens become text when their run has ended, because one invalid byte makes the whole run
+ * invalid UTF-8. */
 static void test_held_bytes(void) {
     struct fixture f;
     if (!open_fixture(&f, "llama2"))
@@ -350,7 +351,8 @@ static void test_held_bytes(void) {
     close_fixture(&f);
 }
 
-/* Flips bytes of a section: it is refused or works, and never reads outside (sanitizers watch). */
+/* Flips bytes of a section: the section is refused or works, and nothing outside it is read
+ * (sanitizers watch). */
 static void test_damaged_sections(const char *name) {
     struct fixture f;
     if (!open_fixture(&f, name))
@@ -367,7 +369,7 @@ static void test_damaged_sections(const char *name) {
         struct rsr_tokenizer_header header;
         memcpy(&header, copy, sizeof(header));
         if (header.size_bytes > size)
-            continue; /* the size is the linker's word, not checked */
+            continue; /* the size comes from the linker and is not checked */
         struct rsr_encoder *encoder;
         rsr_error err = RSR_ERROR_INIT;
         if (rsr_encoder_create((const struct rsr_tokenizer_header *)(void *)copy, &encoder, &err) !=
@@ -442,8 +444,8 @@ static rsr_status list_piece(void *user, const char *piece, size_t n_bytes, rsr_
     return RSR_OK;
 }
 
-/* What the library's split() makes of matches side by side, by behavior, and of an inverted
- * pattern: matches then are gaps, and gaps matches. */
+/* The results of the library's split() for adjacent matches, by behavior, and for an inverted
+ * pattern, where matches are gaps and gaps are matches. */
 static void test_splits(void) {
     enum { ISOLATED, REMOVED, PREVIOUS, NEXT, CONTIGUOUS };
     static const struct {
@@ -491,7 +493,7 @@ static rsr_status ignore_piece(void *user, const char *piece, size_t n_bytes, rs
     return RSR_OK;
 }
 
-/* A pattern with exponential backtracking gives up with a sentence. */
+/* A pattern with exponential backtracking gives up with an error. */
 static void test_match_limit(void) {
     struct rsr_splitter *splitter = NULL;
     const char *pattern = "(?:a+)+b";
@@ -502,7 +504,8 @@ static void test_match_limit(void) {
     CHECK_INT(status, RSR_OK);
     if (status != RSR_OK)
         return;
-    text[63] = 'b'; /* pcre2 searches for the b first; after the run this does not help */
+    text[63] =
+        'b'; /* PCRE2 searches for the b first, which does not help if the b follows the run */
     text[62] = 'c';
     CHECK_INT(rsr_splitter_run(splitter, text, 64, ignore_piece, NULL, &err), RSR_ERR_TEXT);
     CHECK(strstr(err.message, "gave up") != NULL);
@@ -574,7 +577,8 @@ static void test_libraries(const char *folder, const char *const *names, size_t 
     json_decref(corpus);
 }
 
-/* Blanks that each of half a million added tokens would strip, to the end and back to the begin. */
+/* Blanks that each of half a million added tokens would strip, forwards to the end and backwards to
+ * the beginning. */
 static void test_stripped_blanks(void) {
     const size_t n_bytes = 1 << 20;
     json_t *root = load_json(FIXTURES, "gpt2", ".tokenizer.json");
@@ -610,8 +614,8 @@ static uint32_t hash_low16(uint32_t hash, uint32_t byte) {
     return ((hash ^ byte) * 16777619u) & 0xffff; /* FNV-1a: low bits depend only on low bits */
 }
 
-/* The next word of letters whose hash ends with 16 zero bits: a prefix, and two letters that make
- * it so if there are any. */
+/* Finds the next word whose hash ends with 16 zero bits: a prefix, and two letters that make the
+ * bits zero, if there are such letters. */
 static void next_colliding(uint32_t *prefix, char word[8]) {
     for (;; ++*prefix) {
         uint32_t hash = 2166136261u & 0xffff, n = 0;
@@ -631,8 +635,8 @@ static void next_colliding(uint32_t *prefix, char word[8]) {
     }
 }
 
-/* Words that are pieces, all in one bucket of the table: each is found without a walk through
- * it. */
+/* Many pieces whose hashes share one bucket of the table: each is found without a walk through the
+ * bucket. */
 static void test_colliding_vocabulary(void) {
     json_t *vocab = json_object();
     struct rsr_bytes text = {0};

@@ -22,7 +22,7 @@ static char *print_char(char *out, uint32_t c) {
     return out;
 }
 
-/* The alphabet as GPT-2's encoder.py builds it. */
+/* The alphabet of bytes, built as in GPT-2's encoder.py. */
 static uint32_t char_of_byte(uint32_t byte) {
     uint32_t next = 256;
     for (uint32_t b = 0; b < 256; b++) {
@@ -225,7 +225,7 @@ static void check_literal(const struct rsr_tokenizer_header *header, uint64_t of
 
 #define SPLIT "pre_tokenizer.pretokenizers.0"
 
-/* A pre-tokenizer that becomes a Split with this pattern, or one that begins so. */
+/* Checks that a pre-tokenizer becomes a Split whose pattern is, or begins with, this one. */
 static void check_split(const char *path, const char *value, const char *pattern,
                         uint32_t behavior) {
     struct reader_test test;
@@ -298,7 +298,7 @@ static void test_variants(void) {
     reader_test_end(&test);
 }
 
-/* Ids without a token; and an added token that is in the vocabulary too: it keeps its id. */
+/* Ids without a token, and an added token that is also in the vocabulary, where it keeps its id. */
 static void test_gap(void) {
     struct reader_test test;
     struct rsr_tokenizer tokenizer;
@@ -420,7 +420,7 @@ static const struct refusal REFUSED[] = {
 
 #define MARK "\xe2\x96\x81"
 
-/* As transformers writes Llama 2, with two of the bytes. */
+/* Llama 2's tokenizer as transformers writes it, with only two byte tokens. */
 static json_t *make_sentencepiece(void) {
     static const char text[] =
         "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true}],"
@@ -713,8 +713,8 @@ static void test_tokenizer_config(void) {
     }
 }
 
-/* add_prefix_space beside what tokenizer.json does: "L" a list of a Split and ByteLevel, "B"
- * ByteLevel alone, "M" Metaspace; "+" with a space in front. */
+/* add_prefix_space of tokenizer_config.json beside the pre-tokenizer of tokenizer.json: "L" is a
+ * list of a Split and ByteLevel, "B" only ByteLevel, "M" Metaspace; "+" adds a space in front. */
 static void test_prefix_space(void) {
     static const struct {
         const char *kind, *config;
@@ -767,8 +767,8 @@ static void test_prefix_space(void) {
     }
 }
 
-/* What else stands beside tokenizer.json must name its added tokens, here <s> with rstrip and the
- * plain one with lstrip. */
+/* Other files beside tokenizer.json must describe its added tokens in the same way: here <s> has
+ * rstrip and the plain one has lstrip. */
 static void test_added_tokens(void) {
     static const char S[] = "\"content\":\"<s>\",\"rstrip\":true,\"normalized\":false";
     static const struct {

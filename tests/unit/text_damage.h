@@ -1,5 +1,5 @@
-/* text_damage.h - what a parser of a text form must do with text that is not as it was printed:
- * refuse it with a diagnostic that says where and why, or read it. */
+/* text_damage.h - damages printed text forms. A parser must read the damaged text, or refuse it
+ * with a diagnostic that says where and why. */
 #ifndef TESTS_UNIT_TEXT_DAMAGE_H
 #define TESTS_UNIT_TEXT_DAMAGE_H
 
@@ -28,8 +28,8 @@ static inline void expect_damage_refused(text_parser *parse, const char *text, c
     teardown(&f);
 }
 
-/* Every byte changed, in every other case with the text cut there: refused with a diagnostic, or
- * read. */
+/* Changes every byte, and in every second case cuts the text there: the text is refused with a
+ * diagnostic, or read. */
 static inline void check_any_damage(text_parser *parse, const char *text, uint64_t seed) {
     const size_t n_bytes = strlen(text);
     for (size_t i = 0; i < n_bytes; i++) {

@@ -1,4 +1,4 @@
-/* tokenizer_fixture.h - a model that is a tokenizer of tests/tokenizer/ and nothing else. */
+/* tokenizer_fixture.h - a model that consists only of a tokenizer of tests/tokenizer/. */
 #ifndef TESTS_UNIT_TOKENIZER_FIXTURE_H
 #define TESTS_UNIT_TOKENIZER_FIXTURE_H
 
@@ -42,7 +42,7 @@ static inline char *read_file(const char *path, size_t *n) {
     return bytes;
 }
 
-/* The model of a tokenizer.json of n bytes; `json` may be NULL, for a file that is not there. */
+/* Makes the model of a tokenizer.json of n bytes. `json` may be NULL if the file is absent. */
 static inline bool parse_fixture(struct fixture *f, const char *name, const char *json, size_t n) {
     memset(f, 0, sizeof(*f));
     rsrc_arena_init(&f->arena);
