@@ -53,6 +53,8 @@ static const char HELP[] =
     "  --batch B[,B...]            sequences decoded together; of lists every pair is measured, "
     "one\n"
     "                              result each [1]\n"
+    "  --shared-prefix             one prompt is read, and its forks are decoded together; the\n"
+    "                              JSON key shared_prefix tells\n"
     "  --profile                   by operation of a decode step and of reading a prompt: time,\n"
     "                              waiting at barriers, bytes, and the part of the time that "
     "reading\n"
@@ -145,6 +147,7 @@ static const struct bench_option OPTIONS[] = {
     {"--quick", ALL, FLAG, FIELD(quick), 0, 0},
     {"--runs", ALL, NUMBER, FIELD(runs), 1, 1000},
     {"--seed", ALL, SEED, FIELD(seed), 0, 0},
+    {"--shared-prefix", MODEL, FLAG, FIELD(shared_prefix), 0, 0},
     {"--profile", MODEL, FLAG, FIELD(profile), 0, 0},
     {"--json", ALL, FLAG, FIELD(json), 0, 0},
     {"-o", COMPARE, TEXT, FIELD(output), 0, 0},

@@ -37,6 +37,7 @@ struct bench_options {
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
     struct bench_list prompts, batches; /* model: of prompt_tokens, 0 for the most, and batch */
+    bool shared_prefix;                 /* model: the sequences are forks of one prompt */
     const char *attention;
     const char *kv_type;                         /* NULL: f32 for attention; for a model, the
                                                     engine's default */

@@ -95,13 +95,29 @@ static bool truncate_all(struct model_bench *b, uint32_t length) {
     return true;
 }
 
+/* The other sequences become forks of the first one, each with a first token of its own. */
+static bool fork_first(struct model_bench *b, uint64_t *seed) {
+    for (uint32_t s = 1; s < b->options->batch; s++) {
+        rsr_sequence_destroy(b->sequences[s]);
+        b->sequences[s] = NULL;
+        if (rsr_sequence_fork(b->sequences[0], &b->sequences[s], &b->err) != RSR_OK)
+            return say(b);
+        b->tokens[s] = (uint32_t)(rsrc_random(seed) % b->info.vocab);
+    }
+    return true;
+}
+
+static uint32_t n_prompts(const struct model_bench *b) {
+    return b->options->shared_prefix ? 1 : b->options->batch;
+}
+
 static bool prefill_all(struct model_bench *b, uint64_t *seed, double *ns) {
     if (!truncate_all(b, 0))
         return false;
-    for (uint32_t s = 0; s < b->options->batch; s++)
+    for (uint32_t s = 0; s < n_prompts(b); s++)
         if (!prefill(b, s, seed, ns))
             return false;
-    return true;
+    return !b->options->shared_prefix || fork_first(b, seed);
 }
 
 static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
@@ -110,7 +126,7 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
     if (!prefill_all(b, seed, &prefill_ns) || !decode(b, &decode_ns))
         return false;
     const double batch = b->options->batch;
-    *prefill_tps = b->options->prompt_tokens * batch / prefill_ns * 1e9;
+    *prefill_tps = b->options->prompt_tokens * (double)n_prompts(b) / prefill_ns * 1e9;
     *decode_tps = b->options->gen_tokens * batch / decode_ns * 1e9;
     return true;
 }
@@ -149,7 +165,7 @@ static bool end_profile(struct model_bench *b, uint32_t n, double ns,
 static bool profile_prompt(struct model_bench *b, uint64_t *seed, struct step_profile *profile) {
     double ns = 0;
     return begin_profile(b) && prefill_all(b, seed, &ns) &&
-           end_profile(b, b->options->batch, ns, profile);
+           end_profile(b, n_prompts(b), ns, profile);
 }
 
 /* Behind the prompts of the last run: long ones are not read again. */
@@ -312,6 +328,7 @@ static json_t *measure(struct model_bench *b, const struct start_times *times) {
     json_object_set_new(result, "attention",
                         json_string(options->attention == NULL ? "dense" : options->attention));
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));
+    json_object_set_new(result, "shared_prefix", json_boolean(options->shared_prefix));
     tell_model(b, result);
     if (add_profiles(b, &seed, &profile, dram, result))
         return result;
