@@ -314,6 +314,24 @@ void rsrc_output_abandon(struct rsrc_output *out) {
     out->slot = -1;
 }
 
+enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir, const char *name,
+                                 const void *bytes, size_t size_bytes) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    struct rsrc_output file;
+    enum rsrc_status status =
+        rsrc_output_open(diag, &arena, rsrc_arena_printf(&arena, "%s/%s", dir, name), &file);
+    if (status == RSRC_OK) {
+        status = rsrc_output_write(diag, &file, bytes, size_bytes);
+        if (status == RSRC_OK)
+            status = rsrc_output_commit(diag, &file);
+        else
+            rsrc_output_abandon(&file);
+    }
+    rsrc_arena_free(&arena);
+    return status;
+}
+
 static enum rsrc_status make_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const char *beside, const char *what_to_do, const char **path) {
     char *name = rsrc_arena_printf(arena, "%s" RSRC_TEMPORARY "XXXXXX", beside);

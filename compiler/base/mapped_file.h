@@ -76,6 +76,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct
                                                   const void *bytes, uint64_t size_bytes);
 RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out);
 void rsrc_output_abandon(struct rsrc_output *out);
+/* Writes the whole file <dir>/<name>. Any thread. */
+RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir,
+                                                const char *name, const void *bytes,
+                                                size_t size_bytes);
 /* Like rsrc_output_commit(), for a file that has to survive a power failure: syncs the file, then
  * its name. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_publish(struct rsrc_diag *diag,

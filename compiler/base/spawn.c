@@ -84,6 +84,26 @@ const char *rsrc_find_program(struct rsrc_arena *arena, const char *name) {
     return NULL;
 }
 
+enum rsrc_status rsrc_find_tool(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                const struct rsrc_tool *tool, const char **out) {
+    const char *asked = tool->option, *source = tool->option_name;
+    if (asked == NULL) {
+        asked = getenv(tool->variable);
+        source = tool->variable;
+    }
+    if (asked != NULL && asked[0] != '\0') {
+        *out = rsrc_find_program(arena, asked);
+        if (*out == NULL)
+            return rsrc_refuse(diag, "tool-missing", NULL, NULL,
+                               "%s names '%s', which cannot be run", source, asked);
+        return RSRC_OK;
+    }
+    *out = NULL;
+    for (uint32_t i = 0; i < tool->n_names && *out == NULL; i++)
+        *out = rsrc_find_program(arena, tool->names[i]);
+    return RSRC_OK;
+}
+
 /* Prints a word as a shell needs it: plain, in single quotes, or with escapes where a terminal
  * would interpret it. */
 static void put_quoted(struct rsrc_buffer *out, const char *arg) {

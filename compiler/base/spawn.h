@@ -51,4 +51,17 @@ const char *rsrc_absolute_path(struct rsrc_arena *arena, const char *path);
 /* Absolute path of a program in PATH, or NULL. */
 const char *rsrc_find_program(struct rsrc_arena *arena, const char *name);
 
+/* Where a program is looked for: the option's value (NULL: not given), else an environment
+ * variable, else names in PATH, the first one that is there. */
+struct rsrc_tool {
+    const char *option, *option_name; /* "--cc" */
+    const char *variable;             /* "RSRC_CC" */
+    const char *const *names;
+    uint32_t n_names;
+};
+/* A program that is asked for by name must exist ("tool-missing"). If only PATH is searched, *out
+ * may become NULL. */
+RSRC_NODISCARD enum rsrc_status rsrc_find_tool(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                               const struct rsrc_tool *tool, const char **out);
+
 #endif

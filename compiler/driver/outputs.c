@@ -64,24 +64,6 @@ enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs, struct rsrc_paths
 }
 
 /* Several threads call this, so it must not use the arena of the compilation. */
-enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir, const char *name,
-                                 const void *bytes, size_t size_bytes) {
-    struct rsrc_arena arena;
-    rsrc_arena_init(&arena);
-    struct rsrc_output file;
-    enum rsrc_status status =
-        rsrc_output_open(diag, &arena, rsrc_arena_printf(&arena, "%s/%s", dir, name), &file);
-    if (status == RSRC_OK) {
-        status = rsrc_output_write(diag, &file, bytes, size_bytes);
-        if (status == RSRC_OK)
-            status = rsrc_output_commit(diag, &file);
-        else
-            rsrc_output_abandon(&file);
-    }
-    rsrc_arena_free(&arena);
-    return status;
-}
-
 enum rsrc_status rsrc_check_directory(struct rsrc_diag *diag, const char *path, const char *help) {
     const struct rsrc_place place = {.file = path};
     struct stat info;

@@ -70,10 +70,6 @@ void rsrc_sink_abandon(struct rsrc_sink *sink);
 /* Names of the files that the directory of units will get, in no order. */
 RSRC_NODISCARD enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs,
                                                 struct rsrc_paths *names);
-/* Writes the whole file <dir>/<name>. Any thread. */
-RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir,
-                                                const char *name, const void *bytes,
-                                                size_t size_bytes);
 /* Refuses a path that names a directory where a file is needed; `help` says what to do. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_directory(struct rsrc_diag *diag, const char *path,
                                                      const char *help);

@@ -24,45 +24,17 @@ static const char *const CROSS_CC_NAMES[] = {"clang", "clang-19"};
 static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
 
-struct search {
-    const char *option, *option_name;
-    const char *variable;
-    const char *const *names;
-    uint32_t n_names;
-};
-
-/* A program that was asked for by name must exist; only the PATH search may come back empty. */
-static enum rsrc_status find_tool(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                  const struct search *search, const char **out) {
-    const char *asked = search->option, *source = search->option_name;
-    if (asked == NULL) {
-        asked = getenv(search->variable);
-        source = search->variable;
-    }
-    if (asked != NULL && asked[0] != '\0') {
-        *out = rsrc_find_program(arena, asked);
-        if (*out == NULL)
-            return rsrc_refuse(diag, "tool-missing", NULL, NULL,
-                               "%s names '%s', which cannot be run", source, asked);
-        return RSRC_OK;
-    }
-    *out = NULL;
-    for (uint32_t i = 0; i < search->n_names && *out == NULL; i++)
-        *out = rsrc_find_program(arena, search->names[i]);
-    return RSRC_OK;
-}
-
 static enum rsrc_status find_compiler(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const char *cc_option, const char *triple,
                                       struct rsrc_toolchain *found) {
     const bool cross = strcmp(triple, RSRC_TRIPLE) != 0;
     const char *names[N_NAMES(CC_NAMES) + N_NAMES(CROSS_CC_NAMES) + 1];
-    struct search cc = {cc_option, "--cc", "RSRC_CC", names, 0};
+    struct rsrc_tool cc = {cc_option, "--cc", "RSRC_CC", names, 0};
     if (cross)
         names[cc.n_names++] = rsrc_arena_printf(arena, "%s-gcc", triple);
     for (uint32_t i = 0; i < (cross ? N_NAMES(CROSS_CC_NAMES) : N_NAMES(CC_NAMES)); i++)
         names[cc.n_names++] = cross ? CROSS_CC_NAMES[i] : CC_NAMES[i];
-    if (find_tool(diag, arena, &cc, &found->cc) != RSRC_OK)
+    if (rsrc_find_tool(diag, arena, &cc, &found->cc) != RSRC_OK)
         return RSRC_FAILED;
     if (found->cc == NULL) {
         const char *list = names[0];
@@ -116,9 +88,9 @@ enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *
                                      const char *cc_option, const char *ld_option,
                                      const char *triple, struct rsrc_toolchain *out) {
     struct rsrc_toolchain found = {0};
-    const struct search ld = {ld_option, "--ld", "RSRC_LD", LD_NAMES, N_NAMES(LD_NAMES)};
+    const struct rsrc_tool ld = {ld_option, "--ld", "RSRC_LD", LD_NAMES, N_NAMES(LD_NAMES)};
     if (find_compiler(diag, arena, cc_option, triple, &found) != RSRC_OK ||
-        find_tool(diag, arena, &ld, &found.ld) != RSRC_OK ||
+        rsrc_find_tool(diag, arena, &ld, &found.ld) != RSRC_OK ||
         find_runtime(diag, arena, triple, &found) != RSRC_OK)
         return RSRC_FAILED;
     *out = found;
@@ -180,12 +152,10 @@ static void add_linker(struct arguments *args, const char *arg) {
     add(args, arg);
 }
 
-static enum rsrc_status write_version_script(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                             const char *path,
+#define VERSION_SCRIPT "exports.map"
+
+static enum rsrc_status write_version_script(struct rsrc_diag *diag,
                                              const struct rsrc_link_input *input) {
-    struct rsrc_output file;
-    if (rsrc_output_open(diag, arena, path, &file) != RSRC_OK)
-        return RSRC_FAILED;
     struct rsrc_buffer text = {0};
     rsrc_buffer_puts(&text, "{\n");
     if (input->n_exports != 0)
@@ -193,12 +163,10 @@ static enum rsrc_status write_version_script(struct rsrc_diag *diag, struct rsrc
     for (uint32_t i = 0; i < input->n_exports; i++)
         rsrc_buffer_printf(&text, "    %s;\n", input->exports[i]);
     rsrc_buffer_puts(&text, "local:\n    *;\n};\n");
-    const enum rsrc_status status = rsrc_output_write(diag, &file, text.data, text.size_bytes);
+    const enum rsrc_status status =
+        rsrc_write_file(diag, input->dir, VERSION_SCRIPT, text.data, text.size_bytes);
     rsrc_buffer_free(&text);
-    if (status == RSRC_OK)
-        return rsrc_output_commit(diag, &file);
-    rsrc_output_abandon(&file);
-    return RSRC_FAILED;
+    return status;
 }
 
 static void add_keyword(struct arguments *args, const char *keyword) {
@@ -206,8 +174,7 @@ static void add_keyword(struct arguments *args, const char *keyword) {
     add_linker(args, keyword);
 }
 
-static void add_shared_options(struct arguments *args, const char *version_script,
-                               const struct rsrc_link_input *input) {
+static void add_shared_options(struct arguments *args, const struct rsrc_link_input *input) {
     static const char *const KEYWORDS[] = {
         "now",
         "relro",
@@ -230,7 +197,8 @@ static void add_shared_options(struct arguments *args, const char *version_scrip
             add_keyword(args, "lrodata-after-bss"); /* code reaches its own data across 2 GiB */
         }
     }
-    add_linker(args, rsrc_arena_printf(args->arena, "--version-script=%s", version_script));
+    add_linker(args,
+               rsrc_arena_printf(args->arena, "--version-script=%s/" VERSION_SCRIPT, input->dir));
     for (uint32_t i = 0; i < input->n_aliases; i++)
         add_linker(args, rsrc_arena_printf(args->arena, "--defsym=%s", input->aliases[i]));
 }
@@ -306,10 +274,9 @@ static enum rsrc_status link_with(struct rsrc_diag *diag, struct rsrc_arena *are
         if (args.through_cc)
             add(&args, "-nostdlib");
     } else {
-        const char *script = rsrc_arena_printf(arena, "%s/exports.map", input->dir);
-        if (write_version_script(diag, arena, script, input) != RSRC_OK)
+        if (write_version_script(diag, input) != RSRC_OK)
             return RSRC_FAILED;
-        add_shared_options(&args, script, input);
+        add_shared_options(&args, input);
     }
     /* The name without its folder: ld.lld replaces every % of a path by a random digit. */
     add(&args, "-o");
