@@ -32,14 +32,16 @@
 #define RSRC_MAX_DIMS 4
 
 /* Types of GGUF tensors: ternary and binary weights in blocks along a row (model/gguf_blocks.c
- * describes them), and Q8_0 and Q6_K of embeddings and heads, which the reader expands
- * (reader/gguf_dense.c). */
+ * describes them, and expands those of embeddings), and Q8_0 and Q6_K of embeddings and heads,
+ * which the reader expands (reader/gguf_dense.c). */
 enum rsr_blocks {
     RSR_BLOCKS_NONE,
     RSR_BLOCKS_TQ1_0,
     RSR_BLOCKS_TQ2_0,
     RSR_BLOCKS_Q2_0,
-    RSR_BLOCKS_Q2_0_G128, /* Q2_0 with blocks of 128 */
+    RSR_BLOCKS_Q2_0_G128, /* PQ2_0: Q2_0 with blocks of 128 */
+    RSR_BLOCKS_PTQ1_0,
+    RSR_BLOCKS_STQ1_0,
     RSR_BLOCKS_Q1_0,
     RSR_BLOCKS_I2_S_X86,
     RSR_BLOCKS_I2_S_ARM,
