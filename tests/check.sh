@@ -66,7 +66,8 @@ step() {
     fi
 }
 
-# The README's first command ends with the README's sample: the same bits on every machine.
+# The README's first command must end with the README's sample, which has equal bits on every
+# machine.
 quickstart() {
     examples/quickstart.sh --no-install >build/quickstart.out || return 1
     cat build/quickstart.out
@@ -162,8 +163,8 @@ find_cuda() {
     return 1
 }
 
-# find_python NAME WHAT PACKAGE...: a Python with packages of PyPI, in build/NAME. Sets python, empty where it is not
-# there.
+# find_python NAME WHAT PACKAGE...: makes a Python with packages of PyPI in build/NAME. Sets python; it stays empty
+# if there is none.
 find_python() {
     name=$1 what=$2
     shift 2

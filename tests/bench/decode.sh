@@ -70,7 +70,7 @@ can_run() {
     [ "$1" != avx2 ] || grep -q -w avx2 /proc/cpuinfo
 }
 
-# Adds one line to the results: the request, and the output of rsr-bench.
+# Adds a line to the results: the request, and the output of rsr-bench.
 record() {
     what=$1 label=$2 shape=$3
     shift 3
@@ -116,7 +116,7 @@ stamp_of() {
 prepare() {
     margin=6
     mkdir -p "$work"
-    rm -rf "${work:?}/$1" # of a run that was ended
+    rm -rf "${work:?}/$1" # left by a run that was interrupted
     for target in $targets; do
         can_run "$target" || continue
         made=$work/$1-$target

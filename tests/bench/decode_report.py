@@ -1,8 +1,8 @@
-"""usage: decode_report.py RESULTS [PEER ...]: Markdown tables of what decode.sh measured.
+"""usage: decode_report.py RESULTS [PEER ...]: prints Markdown tables of the results of decode.sh.
 
-RESULTS has one JSON object a line: what, label, and what rsr-bench said. A PEER is a JSON array of
-results of other engines: kernels as decode.sh --help describes them, and tests of llama-bench. Of
-the latter, tests that generate tokens are shown.
+RESULTS has one JSON object a line: what, label, and the output of rsr-bench. A PEER is a JSON array
+of results of other engines: kernels as decode.sh --help describes them, and tests of llama-bench.
+Of the latter, tests that generate tokens are shown.
 """
 import json
 import math

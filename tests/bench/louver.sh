@@ -57,7 +57,7 @@ needed_mib() {
     echo $((kv * layers * 23 / 10 + 256))
 }
 
-# measure CONTEXT OPTION...: adds a result. centroids-unsafe misses keys, and says so.
+# measure CONTEXT OPTION...: adds a result. centroids-unsafe misses keys, and its result says so.
 measure() {
     context=$1; shift
     needed=$(needed_mib "$context")

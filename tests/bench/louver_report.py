@@ -1,4 +1,5 @@
-"""usage: louver_report.py RESULTS SVG: Markdown tables and a drawing of what rsr-bench attention measured.
+"""usage: louver_report.py RESULTS SVG: makes Markdown tables and a drawing of results of rsr-bench
+attention.
 
 RESULTS has one JSON object a line. The drawing has time over the context above, the scanned fractions below.
 """

@@ -5,9 +5,9 @@
  *
  * TOKENS has one token a line in hexadecimal digits (write_tokens.py). For each constraint, texts
  * are generated at random from allowed tokens. It prints the median, the 99th percentile and the
- * largest time of rsr_constrained_allow, and of rsr_constrained_advance. With a model, steps are
- * timed between the masks, so that both are measured under equal load, and masks find the caches as
- * steps leave them.
+ * largest time of rsr_constrained_allow, and of rsr_constrained_advance. With a model, steps run
+ * between the masks, so that both are measured under equal load, and caches hold what steps leave
+ * in them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +114,7 @@ static void open_model(const char *path, struct stepper *s) {
         fail(err.message);
 }
 
-/* Us of one decode step, 0 without a model. */
+/* Microseconds of one decode step; 0 without a model. */
 static double step(struct stepper *s) {
     if (!s->engine)
         return 0;

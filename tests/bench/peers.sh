@@ -196,14 +196,13 @@ measure_ours() {
     [ -n "$dry_run" ] || record ours "\"result\": $(cat "$output/out")"
 }
 
-# Of the table that it prints: prompts' and decoding's tokens a second.
+# Reads tokens per second of prompts and of decoding from the table that a program prints.
 measure_peer() {
     file=$(cd "$work" 2> /dev/null && pwd || echo "$work")/bitnet-2b-4t-$layers-$1.gguf
     program=$bitnet options=''
     case $1 in iq2*) program=$ik options='-fa on -thp' ;; esac
-    # Two of OpenMP's threads on one core wait milliseconds for each other at every barrier. The programs write
-    # llama.log into their folder.
-    # shellcheck disable=SC2086 # a prefix and its options
+    # If two OpenMP threads share a core, they wait milliseconds for each other at every barrier. The programs
+    # write llama.log into their folder. shellcheck disable=SC2086 # a prefix and its options
     run $prefix env -C "$output" OMP_PROC_BIND="${OMP_PROC_BIND-true}" "$program" -m "$file" \
         -c $((((prompt + gen_tokens) * batch + 255) / 256 * 256)) -npp "$prompt" \
         -ntg "$gen_tokens" -npl "$batch" -t "$count" $options || return 1
@@ -215,7 +214,7 @@ measure_peer() {
     record "$1" "\"result\": {$speeds, \"file_bytes\": $(wc -c < "$file")}"
 }
 
-# Turns of a file that is added to have other numbers than those that it has: ratios are of runs of one turn.
+# If results are added to a file, new turns get new numbers, because ratios compare runs of one turn.
 kept=$([ ! -f "$results" ] || sed -n 's/^{"engine".*"repeat": \([0-9]*\), "result".*/\1/p' "$results" | sort -n | tail -n 1)
 repeat=${kept:-0}
 repeats=$((repeat + repeats))

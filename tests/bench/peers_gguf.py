@@ -14,12 +14,13 @@ def two_bits(rows, cols):
 
 
 def five_bits_for_three(rows, cols):
-    """But four for each two of 256 columns."""
+    """Bytes of codes: five bits for three weights, but four bits for two weights in 256 of the
+    columns."""
     return -(-((cols - 256) * rows // 3 * 5 // 8 + 256 * rows // 2 * 4 // 8) // ALIGNED) * ALIGNED
 
 
 # The type's number in a file, the bytes of a matrix's codes, and how many rows have their scales before their codes:
-# 0: one scale for all stands behind them, in so many bytes as things are aligned to.
+# with 0, one scale for all rows follows the codes, padded to ALIGNED bytes.
 TYPES = {"iq2_bn": (135, two_bits, 1), "iq2_bn_r4": (335, two_bits, 4), "i2_s": (36, two_bits, 0),
          "tl2": (39, five_bits_for_three, 0)}
 F32, Q6_K, Q6_K_WEIGHTS, Q6_K_BYTES = 0, 14, 256, 210
@@ -31,7 +32,7 @@ NORMS = (("attn_norm", HIDDEN), ("attn_sub_norm", HIDDEN), ("ffn_norm", HIDDEN),
 
 
 def tensors(kind, layers):
-    """Name, shape, type's number, bytes, and what makes these."""
+    """Name, shape, number of the type, bytes, and the function that makes the bytes."""
     def norm(np, _, size):
         return np.ones(size // 4, np.float32)
 
@@ -64,7 +65,7 @@ def tensors(kind, layers):
 
 
 def kv_bytes(layers, positions):
-    """Of keys and values in 16 bits."""
+    """Bytes of keys and values in 16 bits."""
     return 2 * 2 * layers * KV_DIM * positions
 
 

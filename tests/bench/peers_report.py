@@ -1,7 +1,8 @@
-"""usage: peers_report.py RESULTS: Markdown tables of what peers.sh measured.
+"""usage: peers_report.py RESULTS: prints Markdown tables of the results of peers.sh.
 
-RESULTS has one JSON object a line: engine, layers, prompt, batch, threads, repeat, and result: what rsr-bench said, or
-of another engine prefill_tps, decode_tps and file_bytes. A ratio is that of two runs of one repeat.
+RESULTS has one JSON object a line: engine, layers, prompt, batch, threads, repeat, and result. The result is the
+output of rsr-bench or, for another engine, prefill_tps, decode_tps and file_bytes. A ratio compares two runs of one
+repeat.
 """
 import json
 import statistics
@@ -19,7 +20,8 @@ def spread(values, digits):
 
 
 def token_bytes(row):
-    """What decoding a token reads: all weights once a step, and its sequence's keys and values."""
+    """Bytes that decoding reads: all weights once for each step, and the keys and values of each
+    sequence."""
     result = row["result"]
     if row["engine"] == "ours":
         return result["bytes_per_token"]

@@ -1,6 +1,6 @@
-"""write_tokens.py OUT: 128,256 tokens of real vocabularies for mask_cost, as lines of hexadecimal digits: those of
-cl100k_base, as Llama 3's vocabulary begins, and then the first of o200k_base that it lacks, which are mostly of other
-languages, as Llama 3's are. Needs bpe-openai from PyPI."""
+"""write_tokens.py OUT: writes 128,256 tokens of real vocabularies for mask_cost, as lines of hexadecimal digits. The
+tokens of cl100k_base come first, as in Llama 3's vocabulary, then the first ones of o200k_base that cl100k_base
+lacks. These are mostly of other languages, as in Llama 3. Needs bpe-openai from PyPI."""
 import sys
 
 import bpe_openai

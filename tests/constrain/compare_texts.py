@@ -1,7 +1,8 @@
-"""compare_texts.py ACCEPTED_TEXTS schemas|grammars: all texts of some pieces against independent recognisers: Python's json
-and jsonschema for schemas, its regular expressions and a few lines of Python for grammars. The automaton must accept
-exactly those that are right, and of JSON those in the form that rsr_constraint.h describes: properties in their order and
-once, no white space but a space behind a comma or colon, numbers in the digits that it writes."""
+"""compare_texts.py ACCEPTED_TEXTS schemas|grammars: compares constraints with independent recognisers, over all texts
+of some pieces. Recognisers of schemas are Python's json and jsonschema, those of grammars regular expressions and a few
+lines of Python. The automaton must accept exactly the right texts. JSON must also have the form that rsr_constraint.h
+describes: properties in order and only once, no white space except one space after a comma or colon, and numbers in the
+form that it states."""
 import itertools
 import json
 import re
@@ -22,7 +23,7 @@ def accepted(kind, source, n, pieces):
 
 
 def compare(kind, source, n, pieces, is_right, least):
-    """`least`: so many texts must be right, or the comparison is of nothing."""
+    """`least`: at least this many texts must be right, otherwise the comparison shows nothing."""
     got, want = accepted(kind, source, n, pieces), set()
     for k in range(n + 1):
         for parts in itertools.product(pieces, repeat=k):
@@ -36,7 +37,7 @@ def compare(kind, source, n, pieces, is_right, least):
 
 
 def spaces_are_ours(text):
-    """No space outside strings but behind a comma or a colon, and no other white space."""
+    """White space outside strings is one space after a comma or a colon, and nothing else."""
     outside = re.sub(r'"(\\.|[^"\\])*"', '""', text)
     return re.fullmatch(r"([^\s]|(?<=[,:]) (?! ))*", outside) is not None
 

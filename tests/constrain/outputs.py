@@ -1,6 +1,6 @@
-"""outputs.py RSR_RUN MODEL.so N: N texts that rsr-run generates with --json-schema at temperature 1.5, from all tokens, are
-JSON that Python's jsonschema finds valid. Those that do not end by themselves within 480 tokens, where a map or tree
-goes on, do not count."""
+"""outputs.py RSR_RUN MODEL.so N: checks that N texts that rsr-run generates with --json-schema, at temperature 1.5 and
+from all tokens, are JSON that Python's jsonschema finds valid. Texts that do not end within 480 tokens, because a map
+or tree continues, do not count."""
 import json
 import os
 import subprocess
@@ -49,7 +49,7 @@ with tempfile.TemporaryDirectory() as folder:
         with open(path, "w") as file:
             json.dump(schema, file)
         result = generate(path, seed)
-        if result["stop_reason"] == "length" and n_cut < 0.15 * n_texts:  # maps and trees may go on: such a text is only begun
+        if result["stop_reason"] == "length" and n_cut < 0.15 * n_texts:  # maps and trees may continue: such a text has no end
             n_cut += 1
             continue
         if result["stop_reason"] != "stop_token":

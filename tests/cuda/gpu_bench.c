@@ -1,5 +1,5 @@
-/* gpu_bench.c - times replays of a graph, by events; the graph has a launch for every copy of the
- * weights. */
+/* gpu_bench.c - measures replays of a graph with events. The graph has a launch for every copy of
+ * the weights. */
 #include "gpu_bench.h"
 
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static int compare_floats(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The timed work: a graph if there is one, else a copy of one half of the codes to the other
+/* The timed work: a graph if there is one, otherwise a copy of one half of the codes to the other
  * half. */
 static void start(const struct bench *b, void *graph) {
     const size_t half = b->n_copies / 2 * b->problem.plan.weight_bytes;

@@ -53,7 +53,7 @@ static bool fill_activations(struct gpu_problem *p, enum gpu_values values, uint
         if (t == 1) /* halves, to be rounded to even */
             for (uint32_t i = 0; i < cols; i++)
                 x[i] = i == 0 ? 127.0f : (float)(i % 250) - 124.5f;
-        else if (values == GPU_RANDOM) /* the largest is the first that a block's load brings */
+        else if (values == GPU_RANDOM) /* the largest number is the first one that a block loads */
             x[(uint64_t)(t == 0 ? 1 : t) * 128 * p->plan.row_warps * p->plan.col_warps % cols] =
                 3.5f;
         const bool finite = !(values == GPU_NOT_FINITE && t == 0);

@@ -1,8 +1,8 @@
 /* nvptx_on_host.c - takes the IR of a GPU kernel, before optimisation, and compiles it for this
  * host.
  *
- * The IR is edited as text: address spaces go, intrinsics and the dp4a instruction become calls of
- * functions that the emulation has.
+ * The IR is edited as text: address spaces are removed, and intrinsics and the dp4a instruction
+ * become calls of the emulation's functions.
  */
 #include "nvptx_on_host.h"
 

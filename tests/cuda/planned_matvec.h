@@ -1,4 +1,4 @@
-/* planned_matvec.h - the constants of a layer's kernel on a GPU, as the planner has it. */
+/* planned_matvec.h - the constants of a layer's GPU kernel, as the planner chooses them. */
 #ifndef TESTS_CUDA_PLANNED_MATVEC_H
 #define TESTS_CUDA_PLANNED_MATVEC_H
 

@@ -1,6 +1,6 @@
-/* ptx_driver.c - a stand-in for libcuda that runs PTX in the interpreter (ptx/ptx.h): programs that
- * need a GPU are tested where there is none. An image is PTX text; a cubin is refused. Launches end
- * before they return; the order of warps and blocks is another one in each. */
+/* ptx_driver.c - a stand-in for libcuda that runs PTX in the interpreter (ptx/ptx.h): so programs
+ * that need a GPU are tested on machines without one. An image is PTX text; a cubin is refused.
+ * Launches end before they return. Each launch has another order of warps and blocks. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static struct {
     char text[400];
 } driver;
 
-/* What cuda_driver.h declares as members, as functions. */
+/* The functions that cuda_driver.h declares as members. */
 #define X(member, name, parameters) EXPORT int member parameters __asm__(name);
 CUDA_DRIVER_FUNCTIONS(X)
 #undef X

@@ -3,7 +3,7 @@
 #
 # Compiles models to PTX and for the CPU, and runs the kernels of both with 1 to 9 tokens: the bits must
 # be equal. CUDA is a toolkit, or "none" for LLVM; LAYERS a regular expression as --layers takes it. A
-# model whose activations are floats has no kernels of a GPU: that refusal is printed. Goes on after a
+# model whose activations are floats has no GPU kernels; its refusal is printed. Goes on after a
 # failure. FOLDER is emptied.
 set -eu
 . "$(dirname "$0")/../help.sh"

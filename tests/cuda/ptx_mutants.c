@@ -2,12 +2,13 @@
  * interpreter (ptx/ptx.h): each must be noticed, by an error or by wrong results.
  *
  * usage: ptx_mutants FOLDER KERNEL...
- *   FOLDER  what write_gpu_kernels left; its PTX is used
+ *   FOLDER  the output of write_gpu_kernels; its PTX is used
  *   KERNEL  its number
  *
- * Broken are, on lines that 5 tokens execute: every barrier (left out), every mask and lane of a
- * shuffle or reduction, every offset of an access of memory; and the number of blocks and of
- * threads. Prints how many and the survivors; exits 1 if there is one, or nothing to break.
+ * The program breaks lines that 5 tokens execute: it omits each barrier, changes each mask and lane
+ * of a shuffle or reduction, and each offset of a memory access. It also changes the number of
+ * blocks and of threads. It prints the number of mutants and those that nothing noticed, and exits
+ * 1 if there is such a mutant, or nothing to break.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static uint64_t copy_of(struct ptx_memory *memory, const void *bytes, size_t siz
     return address;
 }
 
-/* Whether the kernel does to this problem what it must. */
+/* Whether the kernel solves this problem correctly. */
 static bool is_right(const struct ptx_kernel *kernel, struct gpu_problem *p, enum gpu_values values,
                      uint32_t n_blocks, uint32_t n_threads, struct ptx_counts *counts) {
     const uint32_t zero = 0;
@@ -72,8 +73,8 @@ static bool is_right(const struct ptx_kernel *kernel, struct gpu_problem *p, enu
     return right;
 }
 
-/* Whether a text's kernel is right in both problems; more_blocks and threads change the launch.
- * Notes the lines that were executed. */
+/* Whether a text's kernel solves both problems; more_blocks and threads change the launch. Records
+ * the executed lines. */
 static bool is_text_right(struct mutants *m, const struct rsrc_buffer *text, int more_blocks,
                           uint32_t threads_factor, uint32_t threads_divisor, bool *executed) {
     static const enum gpu_values VALUES[] = {GPU_RANDOM, GPU_NOT_FINITE};
@@ -122,7 +123,7 @@ static bool is_exchange(const char *line, size_t n) {
     return memmem(line, n, "shfl.sync", 9) != NULL || memmem(line, n, "redux.sync", 10) != NULL;
 }
 
-/* Puts another value for an operand, counted from the last. */
+/* Replaces the value of an operand, counted from the last one. */
 static void put_operand(const char *line, size_t n, uint32_t from_last, const char *value,
                         struct rsrc_buffer *out) {
     size_t end = n;
@@ -165,7 +166,7 @@ static uint32_t access_bytes(const char *line, size_t n) {
     return vector * (is_wide ? 8 : 4);
 }
 
-/* What lies beside it. */
+/* Appends the line with its access moved to the neighbouring element. */
 static bool shift_access(const char *line, size_t n, struct rsrc_buffer *out) {
     const char *close = memchr(line, ']', n);
     const bool is_access = memmem(line, n, "ld.", 3) != NULL || memmem(line, n, "st.", 3) != NULL;
@@ -180,7 +181,7 @@ static bool shift_access(const char *line, size_t n, struct rsrc_buffer *out) {
     return true;
 }
 
-/* True: the line can be broken so; appends what takes its place. */
+/* Appends the changed line. False: the line cannot be broken in this way. */
 static const struct {
     const char *what;
     bool (*change)(const char *line, size_t n, struct rsrc_buffer *out);

@@ -3,12 +3,12 @@
  * module of the same model.
  *
  * usage: ptx_run [--seed=N] [--tokens=N] [--opcodes] FOLDER MODULE.so
- *   --seed     another order of warps and blocks, other activations
- *   --tokens   that many alone
- *   --opcodes  besides, how often each instruction was executed
+ *   --seed     chooses the order of warps and blocks, and the activations
+ *   --tokens   runs only this number of tokens
+ *   --opcodes  also prints how often each instruction was executed
  *
- * Prints the instructions of warps a layer and token count, and their sum. Exits 1 where anything
- * is wrong.
+ * Prints the instructions of warps for each layer and number of tokens, and their sum. Exits 1 if
+ * anything is wrong.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -91,7 +91,7 @@ static bool load_weights(struct run *r, struct layer *layer) {
     return true;
 }
 
-/* The CPU kernel whose name begins alike: rsr_l0_q_. */
+/* The CPU kernel whose name has this beginning: rsr_l0_q_. */
 static bool find_cpu_kernel(const struct run *r, struct layer *layer) {
     size_t n = 0;
     for (uint32_t parts = 0; parts < 3 && layer->symbol[n] != '\0'; n++)

@@ -1,4 +1,4 @@
-"""Holds what a program says of its options to its table of options:
+"""Compares a program's help and documentation with its table of options:
 
     check_docs.py PROGRAM TABLE SHARE
 
@@ -25,7 +25,7 @@ def compare(what, found):
 
 
 def bash_options(*words):
-    """What bash completes a - to, after these words."""
+    """The completions that bash offers for "-" after these words."""
     line = " ".join(f"'{word}'" for word in (name, *words, "-"))
     script = f"""source '{share}/bash-completion/completions/{name}'
 COMP_WORDS=({line}) COMP_CWORD={len(words) + 1}
@@ -36,7 +36,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}" """
 
 
 def plain(roff):
-    """The words that a page of our own few requests shows."""
+    """The words of a manual page, which uses few requests."""
     text = re.sub(r"^\.(?:SH|SS|TH|TP|PP|RS|RE|nf|fi|br).*\n", "", roff, flags=re.M)
     text = re.sub(r"^\.BR? ", "", text, flags=re.M)
     return re.sub(r"\\f[BR]|\\&", "", text).replace("\\-", "-").replace("\\e", "\\").split()
@@ -59,7 +59,7 @@ items = " ".join(line for tag, line in zip(lines, lines[1:]) if tag == ".TP").re
 compare("manual page", set(re.findall(r"\\fB(-[^\\]+)\\fR", items)))
 told = iter(plain(page))
 for word in re.sub(r"^[a-z]+:", "", help_text, flags=re.M).split():
-    if word not in told:  # looks on from where the last one was
+    if word not in told:  # continues after the last found word
         errors.append(f"manual page: '{word}' of --help is missing, or not where it was")
         break
 

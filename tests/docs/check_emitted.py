@@ -1,9 +1,9 @@
-"""Holds the excerpts of generated files in a page to the files:
+"""Compares the excerpts of generated files in a page with the files:
 
     check_emitted.py PAGE DIR
 
-An excerpt is a fenced block "```c FILE". Its parts, between lines of "...", are found in DIR/FILE, each
-after the one before, line by line; lines may be indented less than there, all by the same.
+An excerpt is a fenced block "```c FILE". Its parts, between lines of "...", must occur in DIR/FILE in
+this order, line by line. All lines of a part may be indented less than in the file, by one amount.
 """
 import pathlib
 import re
@@ -15,7 +15,7 @@ errors = [] if len(excerpts) >= 3 else [f"{page.name}: {len(excerpts)} excerpts"
 
 
 def find(part, lines, first):
-    """The line after the part, at or after line `first`; None: it is not there."""
+    """Finds the part at or after line `first`. Returns the line after it, or None."""
     for at in range(first, len(lines) - len(part) + 1):
         indent = len(lines[at]) - len(part[0])
         if indent >= 0 and all(line == (" " * indent + want if want else "")

@@ -1,5 +1,5 @@
-"""usage: check_format.py CLANG_FORMAT FOLDER: sources are as clang-format leaves them, and no line has more than 100
-columns. Prints each file that is not, and how to mend it."""
+"""usage: check_format.py CLANG_FORMAT FOLDER: checks that clang-format would not change the sources, and that no
+line has more than 100 columns. Prints each wrong file, and how to correct it."""
 import pathlib
 import subprocess
 import sys

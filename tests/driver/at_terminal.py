@@ -1,4 +1,5 @@
-"""Runs a command at its own terminal and prints what it showed, each line in its final state.
+"""Runs a command at its own terminal and prints the terminal's contents, each line in its final
+state.
 
     at_terminal.py COMMAND [ARGUMENT...]
 """
@@ -11,7 +12,7 @@ shown = []
 
 def keep(descriptor):
     shown.append(os.read(descriptor, 4096))
-    return b"."  # pty.spawn writes what it is given, and takes nothing for the end
+    return b"."  # pty.spawn writes the returned bytes, and takes an empty result for the end
 
 
 sys.stdin = open(os.devnull)

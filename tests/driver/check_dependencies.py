@@ -1,9 +1,8 @@
-"""Checks who may include whom: base <- diag <- ir.h <- kernel <- kernels/* <- stages <- measure <- driver; a
-kernel's folder includes no other kernel's folder. A stage includes no other stage and no kernel's
-folder. Nothing below the driver includes the driver; a file of the driver includes and calls only
-files before it in DRIVER; runtime includes nothing of the compiler, its rooms only what ROOMS lets
-them; the compiler includes four headers of the runtime's sources; LLVM headers stay under
-emit/llvm."""
+"""Checks which files may include which: base <- diag <- ir.h <- kernel <- kernels/* <- stages <- measure <-
+driver; a kernel's folder includes no other kernel's folder. A stage includes no other stage and no kernel's
+folder. Nothing below the driver includes the driver; a file of the driver includes and calls only files
+before it in DRIVER; the runtime includes nothing of the compiler, and its rooms include only what ROOMS
+allows; the compiler includes four headers of the runtime's sources; LLVM headers stay under emit/llvm."""
 import pathlib
 import re
 import sys
@@ -51,7 +50,7 @@ TABLE = re.compile(r"^const struct \w+ (rsrc_\w+)\[", re.M)
 
 
 def check_driver(folder):
-    """What each file defines must be used by later ones alone."""
+    """Only later files may use what a file defines."""
     texts = {path.name: re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S) for path in folder.glob("*.[ch]")}
     errors = [f"{folder}/{name}: in the folder or in DRIVER alone" for name in set(texts) ^ set(DRIVER)]
     place = {name: i for i, name in enumerate(DRIVER)}
@@ -75,7 +74,8 @@ n_includes = 0
 
 
 def check_room(relative, include):
-    """A file of runtime/src: of a room of ROOMS, and what it includes of others."""
+    """Checks a file of runtime/src: it is in a room of ROOMS, and includes only what the room may
+    include."""
     own = relative.parts[2] if len(relative.parts) > 3 else ""
     other = include.split("/")[0] if (root / "runtime/src" / include).exists() and "/" in include else ""
     if own not in ROOMS and str(relative) != "runtime/src/runtime.h":

@@ -4,8 +4,9 @@ itself:
     check_info.py INFO.json FOLDER
     check_info.py INFO.json --module MODULE.so PER_CENT [RUN.json]
 
-The first counts the weights of every linear layer of a folder of safetensors, packed or float masters. The second
-compares the estimated size with a module's, and what a token reads with what rsr-run --info --json says.
+The first form counts the weights of every linear layer of a folder of safetensors, packed or float masters. The
+second compares the estimated size with the module's size, and the bytes that a token reads with those of rsr-run
+--info --json.
 """
 import collections
 import json
@@ -54,7 +55,8 @@ def packed_zeros(data):
 
 
 def master_zeros(dtype, data):
-    """Online: round(w / mean |w|) is zero up to a half; all in float32, as model/ternary.c says."""
+    """Float masters: round(w / mean |w|) is zero up to a half. All in float32, as in
+    model/ternary.c."""
     if dtype == "BF16":
         values = [struct.unpack("<f", b"\0\0" + data[i:i + 2])[0] for i in range(0, len(data), 2)]
     else:

@@ -22,7 +22,7 @@ static void say(const char *what, const char *path) {
     fclose(log);
 }
 
-/* The path of what is open, and whether its name contains that variable. */
+/* Finds the path of an open file. Returns whether its name contains the variable's text. */
 static int fails(int fd, const char *variable, char path[PATH_MAX]) {
     char link[64];
     const char *part = getenv(variable);

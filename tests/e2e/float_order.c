@@ -4,8 +4,8 @@
  *
  * usage: float_order [--once] [--target NAME] MODULE.so
  *
- * With --once the tokens are evaluated in one way only, which is enough to compare modules and a
- * tenth of the time.
+ * With --once the tokens are evaluated in one way only, which is enough to compare modules and
+ * takes a tenth of the time.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,8 +75,8 @@ static void feed(rsr_engine *engine, rsr_sequence *sequence, uint32_t begin, uin
     }
 }
 
-/* `count` sequences advance together, one token each a call: decoding with a batch of `count`. All
- * of them must give the reference. */
+/* `count` sequences advance together, one token each in every call: decoding with a batch of
+ * `count`. All of them must give the reference. */
 static void feed_together(rsr_engine *engine, uint32_t count, uint32_t n_tokens, float *logits,
                           const float *reference, uint32_t *n_different) {
     rsr_sequence *sequences[128];

@@ -1,6 +1,6 @@
-"""Compares rsr.py in DIR with what compilers make of the headers in INCLUDE: a C program prints the layout of every
-struct, every constant and every initialiser; a C++ one the types of fields and functions. LIBRARY has no other
-functions.
+"""Compares rsr.py in DIR with the headers in INCLUDE, as compilers read them: a C program prints the layout of
+every struct, every constant and every initialiser, and a C++ program the types of fields and functions. LIBRARY
+must have no other functions.
 
 usage: check_bindings.py DIR INCLUDE LIBRARY CC
 """
@@ -34,7 +34,7 @@ constants = {name: value for name, value in vars(rsr).items() if name.startswith
 
 
 def printed(name, flags, text):
-    """What a program prints whose main() ends `text`."""
+    """The output of a program whose source ends with `text`, the body of main()."""
     source, program = pathlib.Path(work, name), pathlib.Path(work, name + ".exe")
     source.write_text(text + "    return 0;\n}\n")
     subprocess.run([cc, *flags, "-Wall", "-Werror", "-I", include, source, "-o", program], check=True)

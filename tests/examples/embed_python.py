@@ -1,5 +1,5 @@
-"""What embed.py in DIR shows besides text: log-probabilities, which are those of rsr-run's perplexity, and calls that
-another thread cancels.
+"""Checks what embed.py in DIR shows besides text: log-probabilities, which must equal those of rsr-run's perplexity,
+and calls that another thread cancels.
 
 usage: embed_python.py DIR LIBRSR.so MODEL.so
 """
@@ -51,7 +51,7 @@ def log_probabilities():
 
 
 def lines_of_tokens():
-    """Those of --logprobs, together the text that is written without it."""
+    """Pieces of --logprobs, which together must be the text printed without it."""
     plain = subprocess.check_output([*COMMAND, TEXT, "-n", "20"]).decode()
     first, *lines = subprocess.check_output([*COMMAND, TEXT, "-n", "20", "--logprobs"]).decode().splitlines()
     pieces = [line.split("\t", 1) for line in lines]
@@ -87,7 +87,8 @@ def stopped_by_thread():
 
 
 def stopped_by_user(seconds):
-    """By Ctrl-C, or where `seconds` are over; meanwhile lines of 450 tokens do not fit into the pipe."""
+    """Ends the program by Ctrl-C, or after `seconds`. The pipe is too small for lines of 450 tokens, so
+    the program is still running."""
     limit = [] if seconds is None else ["--seconds", str(seconds)]
     whole = subprocess.check_output([*COMMAND, "-n", "450", "--logprobs"])
     assert len(whole) > 5000, len(whole)

@@ -1,4 +1,4 @@
-"""Headers that make_rsr.py does not understand: each is refused by file and line."""
+"""Checks that make_rsr.py refuses headers that it does not understand, with file and line."""
 import subprocess
 import sys
 import tempfile

@@ -1,5 +1,5 @@
-"""Runs the loop three times; every text must be what rsr-run makes of its prompt alone, and that of the request
-which is cancelled the beginning of it."""
+"""Runs the loop three times. Every text must equal rsr-run's text for its prompt alone; the text of the
+cancelled request must be a beginning of that."""
 import pathlib
 import re
 import subprocess

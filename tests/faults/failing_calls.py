@@ -60,7 +60,7 @@ class Bench:
                               cwd=self.folder, env=environment, capture_output=True, text=True, timeout=SECONDS)
 
     def reset(self):
-        """Outputs of before, and a cache that is empty."""
+        """Makes outputs of an earlier run, and an empty cache."""
         for name in ("out", "cache", "tmp"):
             shutil.rmtree(self.folder / name)
             (self.folder / name).mkdir()
@@ -77,7 +77,7 @@ class Bench:
         return [str(path.relative_to(self.folder)) for path in found]
 
     def list_calls(self):
-        """name -> numbers of its calls from where the program reads its input on."""
+        """name -> numbers of its calls, from the point where the program reads its input."""
         counts, numbers, started = collections.Counter(), collections.defaultdict(list), False
         for line in (self.folder / "trace").read_text().splitlines():
             match = re.match(r"(\w+)\(", line)

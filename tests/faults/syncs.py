@@ -22,7 +22,8 @@ def absolute(folder, name):
 
 
 def events(folder, arguments):
-    """(kind, path ...) in order: sync, and rename from to. Of openat and writes what makes data."""
+    """Yields (kind, path ...) in order: write, sync, rename from to; opening a file to truncate it
+    is a write."""
     trace = folder / "trace"
     subprocess.run(["strace", "-f", "-y", "-s", "4096", "-e", CALLS, "-o", trace, "rsrc", *arguments],
                    cwd=folder, check=True)

@@ -6,8 +6,8 @@
 # 1 if valgrind reports an error: a use of uninitialised memory, a write of such memory to a file,
 # an access out of bounds.
 #
-#   --long  besides, by the LLVM back end, every convention that rsr-mkmodel writes, every type of keys and
-#           values, bare matrices, --info, the GGUF files of the fuzzers' corpus, an embedding model
+#   --long  also, with the LLVM back end: every convention that rsr-mkmodel writes, every type of keys and
+#           values, bare matrices, --info, the GGUF files of the fuzzers' corpus, and an embedding model
 set -eu
 . "$(dirname "$0")/../help.sh"
 long=no

@@ -1,9 +1,9 @@
 /* ptx.h - an interpreter of the PTX that rsrc emits, for machines without a GPU.
  *
- * It executes warp by warp in random order, lanes apart where they diverge, and reports what a GPU
- * would answer with garbage: bytes that are out of bounds, misaligned or never written, registers
- * that were never set, accesses of threads that no barrier orders, warps that do not meet at a
- * barrier or a shuffle. An instruction that it does not know is refused by name and line.
+ * It executes warp by warp in random order, and lanes separately where they diverge. It reports
+ * errors that give garbage on a GPU: bytes that are out of bounds, misaligned or never written,
+ * registers that were never set, accesses of threads that no barrier orders, and warps that do not
+ * meet at a barrier or a shuffle. An instruction that it does not know is refused by name and line.
  *
  *   ptx_parse.c       declarations, operands, labels; no text is looked at afterwards
  *   ptx_decode.c      opcodes to instructions
@@ -29,9 +29,9 @@
 #define PTX_BLOCK_THREADS 1024u /* at most */
 #define PTX_MAX_WARPS (PTX_BLOCK_THREADS / PTX_LANES)
 
-/* The first thing that went wrong; "" if nothing did. */
+/* The first error; "" if there was none. */
 struct ptx_error {
-    uint32_t line; /* of the text; 0: none */
+    uint32_t line; /* line of the text; 0: none */
     char text[320];
 };
 
@@ -61,13 +61,13 @@ enum ptx_type {
 #undef X
 };
 
-/* Bits of a register that has it; 1 for predicates. */
+/* Bits of a register of this type; 1 for predicates. */
 uint32_t ptx_type_bits(enum ptx_type type);
 
-/* A value in every lane of a warp: integers by their bits, the rest 0; predicates 0 or 1. */
+/* A value in every lane of a warp: the bits of an integer, upper bits 0; predicates 0 or 1. */
 typedef uint64_t ptx_row[PTX_LANES];
 
-/* d = f(a, b, c, e) in all lanes; sources that it has not point anywhere. */
+/* d = f(a, b, c, e) in all lanes. Pointers of unused sources are undefined. */
 typedef void ptx_function(uint64_t *d, const uint64_t *a, const uint64_t *b, const uint64_t *c,
                           const uint64_t *e);
 
@@ -90,7 +90,7 @@ enum ptx_kind {
     PTX_ATOMIC, /* operand: address, result or PTX_NO_OPERAND, one or two sources */
     PTX_BRANCH,
     PTX_EXIT,
-    PTX_FENCE,     /* all accesses here are in order anyway */
+    PTX_FENCE,     /* the interpreter keeps accesses in order anyway */
     PTX_BARRIER,   /* of the block; operand: none */
     PTX_WARP_SYNC, /* operand: mask */
     PTX_SHUFFLE,   /* operand: result, predicate or none, source, lane, clamp, mask */
@@ -101,7 +101,7 @@ enum ptx_kind {
 
 enum ptx_space { PTX_GENERIC, PTX_GLOBAL, PTX_SHARED, PTX_PARAM };
 
-/* What an atomic, a reduction or a vote does. */
+/* The action of an atomic, a reduction or a vote. */
 enum ptx_action {
     PTX_ADD,
     PTX_MIN,
@@ -131,14 +131,14 @@ struct ptx_instruction {
     bool a_signed, b_signed; /* PTX_MMA */
     uint32_t mma_k;          /* PTX_MMA: 16 or 32 */
     uint32_t n_operands;
-    int32_t operand[PTX_MAX_OPERANDS]; /* a register from 0 on, else ~ of a constant */
+    int32_t operand[PTX_MAX_OPERANDS]; /* number of a register, or ~ of a constant's number */
     uint64_t offset;                   /* added to an address */
     uint32_t target;                   /* PTX_BRANCH */
     uint32_t line;
     uint32_t name; /* of the opcode, in ptx_module.opcodes */
 };
 
-/* Registers that every thread has: they are set when it starts. */
+/* Registers that every thread has; they are set when the thread starts. */
 #define PTX_SPECIALS(X)                                                                            \
     X(TID_X, "%tid.x")                                                                             \
     X(TID_Y, "%tid.y")                                                                             \
@@ -199,7 +199,8 @@ const struct ptx_kernel *ptx_find_kernel(const struct ptx_module *module, const 
 #define PTX_SHARED_WINDOW UINT64_C(0x7e0000000000) /* added to them: generic addresses */
 #define PTX_GLOBAL_BASE UINT64_C(0x7f0000000000)
 
-/* Who touched a byte last. Time is the memory's; it passes where threads are ordered. */
+/* The last accesses of a byte. Time is a counter of the memory, which advances where threads are
+ * ordered. */
 struct ptx_trace {
     uint32_t writer, write_time; /* a thread of the grid plus 1; 0: nobody */
     uint32_t reader, read_time;  /* a thread, a warp or a block: see ptx_memory.c */
@@ -223,15 +224,16 @@ struct ptx_memory {
 
 void ptx_memory_init(struct ptx_memory *memory);
 void ptx_memory_free(struct ptx_memory *memory);
-/* Global memory that is not initialised, aligned to 256 bytes and with nothing beside it. */
+/* Allocates global memory, not initialised, aligned to 256 bytes, and with unmapped addresses
+ * around it. */
 uint64_t ptx_allocate(struct ptx_memory *memory, uint64_t size_bytes);
 /* False: there is none at the address. */
 bool ptx_release(struct ptx_memory *memory, uint64_t address);
-/* The bytes from address on, all in one region; NULL: they are not. */
+/* The bytes from `address` on. NULL: they are not all in one region. */
 uint8_t *ptx_bytes(struct ptx_memory *memory, uint64_t address, uint64_t size_bytes);
 /* Writes from outside any kernel. False: out of bounds. */
 bool ptx_upload(struct ptx_memory *memory, uint64_t address, const void *from, uint64_t size_bytes);
-/* Copies what kernels have left. False: out of bounds, or never written. */
+/* Copies results of kernels. False: out of bounds, or never written. */
 bool ptx_download(struct ptx_memory *memory, void *to, uint64_t address, uint64_t size_bytes);
 
 /* An access of one thread. */
@@ -246,7 +248,8 @@ struct ptx_access {
 };
 
 struct ptx_region *ptx_find_region(struct ptx_memory *memory, uint64_t address);
-/* The bytes that may be read or, with `value`, are written; NULL: text says why not. */
+/* Checks an access: the bytes may be read or, with `value`, are written. NULL: the access is an
+ * error, and `text` says which. */
 const uint8_t *ptx_read(const struct ptx_memory *memory, struct ptx_region *region,
                         const struct ptx_access *access, char text[256]);
 bool ptx_write(const struct ptx_memory *memory, struct ptx_region *region,
@@ -258,18 +261,18 @@ struct ptx_launch {
     const struct ptx_kernel *kernel;
     uint32_t grid[3], block[3];
     const void *parameters; /* kernel->parameter_bytes, as the kernel lays them out */
-    uint64_t seed;          /* of the order of lanes, warps and blocks */
+    uint64_t seed;          /* seed for the order of lanes, warps and blocks */
     uint64_t max_steps;     /* instructions of warps, for endless loops; 0: plenty */
 };
 
-/* Adds what was executed to these, if they are not NULL. */
+/* Counts of executed instructions are added to these, if they are not NULL. */
 struct ptx_counts {
     uint64_t warp_instructions;   /* a warp's instruction with at least one lane */
     uint64_t thread_instructions; /* its lanes */
     uint64_t *by_instruction;     /* [kernel->n_instructions] of warps, or NULL */
 };
 
-/* Runs the kernel to its end. False: *error says what it did wrong. */
+/* Runs the kernel to its end. False: *error says what the kernel did wrong. */
 bool ptx_run(struct ptx_memory *memory, const struct ptx_launch *launch, struct ptx_counts *counts,
              struct ptx_error *error);
 
@@ -278,13 +281,13 @@ bool ptx_run(struct ptx_memory *memory, const struct ptx_launch *launch, struct 
 struct ptx_warp {
     uint32_t number;
     uint32_t lanes;   /* that there are */
-    uint32_t live;    /* that have not ended */
+    uint32_t live;    /* lanes that have not ended */
     uint32_t waiting; /* lanes at an instruction of the warp, for the others */
     bool at_barrier;
     uint32_t sync_time;
-    uint32_t group;              /* lanes that go on together from pc; 0: to be chosen */
-    uint32_t pc, meeting;        /* meeting: where others wait for their turn, after pc */
-    uint32_t lane_pc[PTX_LANES]; /* of those that are not in the group */
+    uint32_t group;              /* lanes that continue together from pc; 0: to be chosen */
+    uint32_t pc, meeting;        /* meeting: the next place after pc where other lanes wait */
+    uint32_t lane_pc[PTX_LANES]; /* of lanes that are not in the group */
     ptx_row *registers;
     uint32_t *known; /* of every register, the lanes in which it was set */
 };
@@ -301,10 +304,11 @@ struct ptx_block {
     struct ptx_warp warps[PTX_MAX_WARPS];
 };
 
-/* Executes one instruction in these lanes of a warp. False: block->error says why not. */
+/* Executes one instruction in these lanes of a warp. False: it failed, and block->error says
+ * why. */
 bool ptx_do(struct ptx_block *block, struct ptx_warp *warp, const struct ptx_instruction *in,
             uint32_t lanes);
-/* The value of an operand; NULL: it was not set in one of these lanes, and that is reported. */
+/* The value of an operand. NULL, after an error: it was not set in one of these lanes. */
 const uint64_t *ptx_value(struct ptx_block *block, const struct ptx_warp *warp,
                           const struct ptx_instruction *in, uint32_t operand, uint32_t lanes);
 

@@ -1,4 +1,4 @@
-/* ptx_decode.c - what an opcode needs, its operands checked against it. */
+/* ptx_decode.c - makes instructions of opcodes, and checks that the operands fit the opcode. */
 #include "ptx_parse.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ static bool bad_operand(struct ptx_parser *p, uint32_t w, const char *what) {
     return ptx_refuse(p, "%s: operand %u is no %s", p->opcode, w + 1, what);
 }
 
-/* The words' groups: "0123" of four single operands, "00001" of {a, b, c, d}, e. */
+/* The groups of the words: "0123" for four single operands, "00001" for {a, b, c, d}, e. */
 static bool have_shape(struct ptx_parser *p, const char *groups, const char *addresses) {
     bool right = strlen(groups) == p->n_words;
     for (uint32_t i = 0; right && i < p->n_words; i++)
@@ -30,7 +30,8 @@ static void append(struct ptx_instruction *in, int32_t operand) {
     in->operand[in->n_operands++] = operand;
 }
 
-/* A register of so many bits; `wider`: or more, but no predicate. */
+/* Whether the word is a register of this many bits; with `wider`, also of more bits. Predicates are
+ * not. */
 static bool take_register(struct ptx_parser *p, struct ptx_instruction *in, uint32_t w,
                           uint32_t bits, bool wider) {
     const uint32_t found = register_bits(p, w);
@@ -169,7 +170,8 @@ static const struct {
     {"L2::128B", 0, 0},
 };
 
-/* The words of an opcode after its first; each kind at most once, those of `allowed` alone. */
+/* Reads the words of an opcode after the first one: only words of `allowed`, each kind at most
+ * once. */
 static bool read_modifiers(struct ptx_parser *p, struct ptx_instruction *in, uint32_t allowed,
                            uint32_t *n_vector) {
     uint32_t seen = 0;
@@ -246,7 +248,7 @@ static bool decode_access(struct ptx_parser *p, struct ptx_instruction *in, bool
     return true;
 }
 
-/* Sums of floats depend on the order of blocks: they are not understood. */
+/* Atomic sums of floats depend on the order of blocks, so they are refused. */
 static bool decode_atomic(struct ptx_parser *p, struct ptx_instruction *in, bool has_result) {
     uint32_t n = 1;
     in->kind = PTX_ATOMIC;
@@ -288,7 +290,7 @@ static bool decode_fence(struct ptx_parser *p, struct ptx_instruction *in, uint3
     return have_shape(p, "", "");
 }
 
-/* Barrier 0, of all threads: no kernel has another. */
+/* Only barrier 0 of all threads: no kernel has another one. */
 static bool decode_barrier(struct ptx_parser *p, struct ptx_instruction *in, uint32_t unused) {
     (void)unused;
     in->kind = PTX_BARRIER;
@@ -337,7 +339,7 @@ static bool decode_vote(struct ptx_parser *p, struct ptx_instruction *in, uint32
            take_source(p, in, 1, PTX_PRED) && take_source(p, in, 2, PTX_U32);
 }
 
-/* Bytes times bytes: k, and whose are signed. */
+/* Products of bytes: k, and which operand is signed. */
 #define MMA(k, a_signed, b_signed) ((k) << 2 | (a_signed) << 1 | (b_signed))
 
 static bool decode_mma(struct ptx_parser *p, struct ptx_instruction *in, uint32_t what) {

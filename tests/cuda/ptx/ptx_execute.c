@@ -1,16 +1,17 @@
-/* ptx_execute.c - who runs when: lanes of a warp together as long as they agree, warps and blocks
- * in random order.
+/* ptx_execute.c - the order of execution: lanes of a warp run together as long as they agree, warps
+ * and blocks in random order.
  *
- * Lanes that have diverged go on in groups, mostly the one that is furthest behind, so that they
- * meet again; sometimes another. What belongs to a warp (shuffles, matrix products, barriers)
- * waits for all lanes that it names: if they cannot come, the kernel is wrong. */
+ * Lanes that have diverged continue in groups. Mostly the group that is furthest back runs, so
+ * that groups meet again; sometimes another one runs. Instructions of a whole warp (shuffles,
+ * matrix products, barriers) wait for all lanes that they name: if these cannot come, the kernel
+ * is wrong. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "ptx.h"
 
 #define PLENTY_OF_STEPS (UINT64_C(1) << 36)
-#define MAX_BLOCKS (1u << 19) /* what a trace can name */
+#define MAX_BLOCKS (1u << 19) /* threads that a trace can name */
 #define TURN 128u             /* a warp's instructions in a row, at most */
 
 struct execution {
@@ -27,7 +28,7 @@ static uint32_t random_below(struct execution *x, uint32_t n) {
 
 /* ---- a warp ---------------------------------------------------------------------------------- */
 
-/* Puts the lanes that go on together at warp->pc. */
+/* Sets the lanes that continue together to warp->pc. */
 static void end_group(struct ptx_warp *warp) {
     for (uint32_t i = 0; i < PTX_LANES; i++)
         if ((warp->group >> i & 1) != 0)
@@ -35,7 +36,7 @@ static void end_group(struct ptx_warp *warp) {
     warp->group = 0;
 }
 
-/* The lanes that go on together, and the place where others may join them. */
+/* Chooses the lanes that continue together, and finds the place where others may join them. */
 static void choose_group(struct execution *x, struct ptx_warp *warp) {
     const uint32_t runnable = warp->live & ~warp->waiting;
     uint32_t chosen = PTX_LANES;
@@ -59,7 +60,7 @@ static void choose_group(struct execution *x, struct ptx_warp *warp) {
     }
 }
 
-/* Those in which the predicate holds; false: it was never set. */
+/* Finds the lanes in which the predicate holds. False: the predicate was never set. */
 static bool apply_predicate(struct execution *x, const struct ptx_warp *warp,
                             const struct ptx_instruction *in, uint32_t lanes, uint32_t *active) {
     *active = lanes;
@@ -82,7 +83,8 @@ static bool is_collective(enum ptx_kind kind) {
            kind == PTX_REDUCE || kind == PTX_VOTE || kind == PTX_MMA;
 }
 
-/* The lanes that an instruction of the warp waits for, which all that are there must agree on. */
+/* The lanes that an instruction of the warp waits for. All lanes that have arrived must agree on
+ * them. */
 static bool named_lanes(struct execution *x, struct ptx_warp *warp,
                         const struct ptx_instruction *in, uint32_t present, uint32_t *out) {
     if (in->kind == PTX_BARRIER || in->kind == PTX_MMA) {
@@ -102,7 +104,8 @@ static bool named_lanes(struct execution *x, struct ptx_warp *warp,
     return true;
 }
 
-/* Executes an instruction of the warp if all its lanes are there; else these wait at it. */
+/* Executes an instruction of the warp if all its lanes have arrived; otherwise the arrived lanes
+ * wait at it. */
 static bool do_together(struct execution *x, struct ptx_warp *warp,
                         const struct ptx_instruction *in, uint32_t active) {
     const uint32_t pc = warp->pc++;
@@ -148,7 +151,7 @@ static bool branch(struct execution *x, struct ptx_warp *warp, const struct ptx_
     end_group(warp);
     warp->group = active;
     warp->pc = in->target;
-    if (active != warp->live) /* others may be where it goes */
+    if (active != warp->live) /* other lanes may be at the branch's target */
         end_group(warp);
     return true;
 }
@@ -207,7 +210,7 @@ static bool step(struct execution *x, struct ptx_warp *warp) {
 
 /* ---- a block --------------------------------------------------------------------------------- */
 
-/* A random warp that can go on, or NULL. */
+/* A random warp that can run, or NULL. */
 static struct ptx_warp *choose_warp(struct execution *x) {
     struct ptx_block *block = &x->block;
     const uint32_t first = random_below(x, block->n_warps);
@@ -219,14 +222,14 @@ static struct ptx_warp *choose_warp(struct execution *x) {
     return NULL;
 }
 
-/* The instruction before the one that a waiting warp goes on with. */
+/* The instruction at which a warp waits: the one before its next. */
 static const struct ptx_instruction *barrier_of(const struct ptx_block *block,
                                                 const struct ptx_warp *warp) {
     return &block->launch->kernel->code[warp->lane_pc[0] - 1];
 }
 
-/* All warps that have not ended wait: lets them go on. (A GPU forgives threads that ended; a
- * kernel in which some do has lost a branch.) */
+/* All warps that have not ended wait: releases them. It is an error if some threads have ended. (A
+ * GPU ignores ended threads, but a kernel with such threads has lost a branch.) */
 static bool release_barrier(struct execution *x) {
     struct ptx_block *block = &x->block;
     const struct ptx_instruction *barrier = NULL;
@@ -270,7 +273,7 @@ static bool run_turn(struct execution *x, struct ptx_warp *warp) {
     return true;
 }
 
-/* What a thread knows of itself. */
+/* The special registers of a thread: its numbers and sizes. */
 static void set_specials(struct ptx_block *block, struct ptx_warp *warp) {
     const struct ptx_launch *launch = block->launch;
     for (uint32_t lane = 0; lane < PTX_LANES; lane++) {

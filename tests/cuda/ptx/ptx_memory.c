@@ -2,17 +2,17 @@
  * touched it last at what time.
  *
  * Two accesses of one byte, a write among them, are ordered if one thread made both, if a barrier
- * of their warp or block lies between them, or if they belong to different launches. Atomics
- * agree with each other, and stores of equal bytes do: "every block writes the same". All else is
- * a race, blocks of a launch among each other included: no emitted kernel passes data from block
- * to block. */
+ * of their warp or block lies between them, or if they belong to different launches. Atomics do not
+ * conflict with each other, and neither do stores of equal bytes ("every block writes the same").
+ * Everything else is a race, also between blocks of a launch: no emitted kernel passes data from
+ * block to block. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ptx.h"
 
-#define GAP 4096u               /* between regions of global memory, nothing */
+#define GAP 4096u               /* unmapped bytes between regions of global memory */
 #define TRACED_READS (1u << 20) /* bytes of a region beyond which reads are not traced: weights */
 
 /* Readers: a thread plus 1, or several of a warp, of a block, or of blocks. */
@@ -62,7 +62,7 @@ uint64_t ptx_allocate(struct ptx_memory *memory, uint64_t size_bytes) {
     return base;
 }
 
-/* The last region that begins at the address or before it. */
+/* The last region that begins at or before the address. */
 static struct ptx_region *last_before(struct ptx_memory *memory, uint64_t address) {
     uint32_t low = 0, high = memory->n_regions;
     while (low < high) {
@@ -125,8 +125,9 @@ bool ptx_download(struct ptx_memory *memory, void *to, uint64_t address, uint64_
 
 /* ---- who touched a byte ---------------------------------------------------------------------- */
 
-/* Is what thread `other` of the grid did at `time` ordered before the access? `several`: it stands
- * for more threads, of its warp, of its block or of other blocks, too. */
+/* Whether the access of thread `other` of the grid at `time` is ordered before this access. With
+ * `several`, `other` stands for more threads: of its warp, of its block, or also of other
+ * blocks. */
 static bool is_ordered(const struct ptx_access *access, uint32_t other, uint32_t time,
                        uint32_t several) {
     if (time < access->start)

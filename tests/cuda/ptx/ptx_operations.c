@@ -4,7 +4,7 @@
 
 #include "ptx.h"
 
-/* What is written once for all types converts, and compares unsigned values with 0. */
+/* Expressions written once for all types convert implicitly, and compare unsigned values with 0. */
 #pragma GCC diagnostic ignored "-Wtype-limits"
 #pragma GCC diagnostic ignored "-Wconversion"
 #pragma GCC diagnostic ignored "-Wsign-conversion"
@@ -51,7 +51,8 @@ INTEGER_LANE(s64)
 INTEGER_LANE(pred)
 INTEGER_LANE(nil)
 
-/* What the expression gives becomes bits by its own type: integers are cut, floats are not. */
+/* Turns the result of an expression into bits, by the type of the expression: integers are
+ * truncated, floats are not. */
 #define PUT_INTEGER(T, U)                                                                          \
     static inline uint64_t put_##T(uint64_t value) {                                               \
         return (U)value;                                                                           \
@@ -79,7 +80,7 @@ static inline f64 get_f64(uint64_t lane) {
     return value;
 }
 
-/* A GPU's NaN of 32 bits has but one form. */
+/* A GPU has only one NaN of 32 bits. */
 static inline uint64_t put_f32(f32 value) {
     u32 bits;
     memcpy(&bits, &value, sizeof bits);
@@ -160,14 +161,14 @@ static inline uint64_t dot_bytes(u32 a, u32 b, bool a_signed, bool b_signed) {
     return (uint64_t)(int64_t)sum;
 }
 
-/* A NaN is 0; what is too large is the largest. */
+/* NaN becomes 0; numbers that are too large become the largest integer. */
 static inline uint64_t to_integer(f64 value, f64 least, f64 beyond) {
     if (isnan(value))
         return 0;
     return (uint64_t)(int64_t)(value < least ? least : value >= beyond ? beyond - 1 : value);
 }
 
-/* The number where one of two is a NaN; -0 is less than 0. */
+/* If one of two operands is NaN, the result is the other one; -0 is less than 0. */
 #define LESSER_AND_GREATER(T)                                                                      \
     static inline T lesser_##T(T a, T b) {                                                         \
         return isnan(a) ? b : isnan(b) ? a : a < b || (a == b && signbit(a)) ? a : b;              \

@@ -45,7 +45,7 @@ static void skip_space(struct ptx_parser *p) {
     }
 }
 
-/* The next character that is no space, or NUL. */
+/* The next character that is not a space, or NUL. */
 static char peek(struct ptx_parser *p) {
     skip_space(p);
     return p->at < p->end ? *p->at : '\0';
@@ -70,7 +70,8 @@ static bool is_word(char c) {
            c == '$' || c == '%' || c == '.';
 }
 
-/* Letters, digits, _ $ % . and "::", in the arena; NULL: there is none, and that is reported. */
+/* Reads a word of letters, digits, _ $ % . and "::" into the arena. NULL, after an error: there is
+ * no word. */
 static const char *take_word(struct ptx_parser *p) {
     skip_space(p);
     const char *begin = p->at;
@@ -84,7 +85,7 @@ static const char *take_word(struct ptx_parser *p) {
     return rsrc_arena_strndup(p->arena, begin, (size_t)(p->at - begin));
 }
 
-/* A number up to the end of the word; false: it is none. */
+/* Reads a number up to the end of the word. False: it is not a number. */
 static bool read_integer(const char *word, uint64_t *value) {
     if (word[0] < '0' || word[0] > '9')
         return false;
@@ -178,7 +179,7 @@ static bool parse_variable(struct ptx_parser *p, const char **name, uint32_t *al
     return true;
 }
 
-#define SHARED_LIMIT (48u << 10) /* of a block, where a kernel does not ask for more */
+#define SHARED_LIMIT (48u << 10) /* bytes for a block whose kernel does not ask for more */
 
 static bool parse_shared(struct ptx_parser *p, uint32_t *used) {
     struct ptx_declared *variable = &p->shared[p->n_shared];
@@ -336,7 +337,7 @@ static bool parse_operands(struct ptx_parser *p) {
 }
 
 int32_t ptx_constant(struct ptx_parser *p, uint64_t value) {
-    /* Those of one statement after the other are alike. */
+    /* Reads the modules' next statement. */
     for (uint32_t i = p->n_constants; i > 0 && i + 64 > p->n_constants; i--)
         if (p->constants[i - 1][0] == value)
             return ~(int32_t)(i - 1);
@@ -472,7 +473,7 @@ static bool parse_body(struct ptx_parser *p) {
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-/* .maxntid 64, 1, 1 and the like, up to the body. */
+/* Directives such as .maxntid 64, 1, 1, up to the body. */
 static bool parse_tuning(struct ptx_parser *p) {
     while (peek(p) == '.') {
         const char *word = take_word(p);

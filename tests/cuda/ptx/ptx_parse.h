@@ -1,5 +1,5 @@
-/* ptx_parse.h - between ptx_parse.c, which reads statements, and ptx_decode.c, which knows
- * opcodes. */
+/* ptx_parse.h - the interface between ptx_parse.c, which reads statements, and ptx_decode.c, which
+ * knows opcodes. */
 #ifndef TESTS_CUDA_PTX_PARSE_H
 #define TESTS_CUDA_PTX_PARSE_H
 

@@ -1,4 +1,5 @@
-/* ptx_warp.c - one instruction in lanes of a warp: registers, memory, shuffles, matrix products. */
+/* ptx_warp.c - executes one instruction in lanes of a warp: registers, memory, shuffles, matrix
+ * products. */
 #include <stdio.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ static void put(struct ptx_warp *warp, int32_t number, const uint64_t *values, u
     warp->known[number] |= lanes;
 }
 
-/* Sources from an operand on; false: one was never set. */
+/* Reads the sources, from an operand on. False: one was never set. */
 static bool values_of(struct ptx_block *block, const struct ptx_warp *warp,
                       const struct ptx_instruction *in, uint32_t first, uint32_t n, uint32_t lanes,
                       const uint64_t **out) {
@@ -106,7 +107,7 @@ static struct ptx_region *locate(struct ptx_block *block, const struct ptx_warp 
     return is_shared ? &block->shared : ptx_find_region(block->memory, address);
 }
 
-/* An element in memory as a lane holds it: signed ones fill a wider register. */
+/* An element in memory as a lane holds it. Signed elements are extended to a wider register. */
 static inline uint64_t load_element(const uint8_t *from, enum ptx_type type, uint32_t bytes) {
     const bool is_signed = type == PTX_S8 || type == PTX_S16 || type == PTX_S32;
     uint64_t value = 0;
@@ -176,7 +177,7 @@ static bool store(struct ptx_block *block, struct ptx_warp *warp, const struct p
     return true;
 }
 
-/* a and b of 32 or 64 bits, signed where the type is. */
+/* The result for a and b of 32 or 64 bits, signed if the type is. */
 static uint64_t combine(enum ptx_action action, enum ptx_type type, uint64_t a, uint64_t b) {
     const bool is_32 = ptx_type_bits(type) == 32;
     const int64_t sa = is_32 ? (int32_t)a : (int64_t)a, sb = is_32 ? (int32_t)b : (int64_t)b;
@@ -237,7 +238,7 @@ static bool change(struct ptx_block *block, struct ptx_warp *warp, const struct 
 
 /* ---- lanes together -------------------------------------------------------------------------- */
 
-/* The lane whose value a lane gets, and whether that is one of its segment's. */
+/* The lane whose value a lane gets, and whether it is in the lane's segment. */
 static uint32_t source_lane(enum ptx_shuffle shuffle, uint32_t lane, uint32_t by, uint32_t c,
                             bool *within) {
     const uint32_t segment = c >> 8 & 31, clamp = c & 31;
@@ -316,9 +317,9 @@ static int32_t byte_of(uint64_t word, uint32_t i, bool is_signed) {
     return is_signed ? (int8_t)byte : byte;
 }
 
-/* d = a b + c, a of 16 x k bytes, b of k x 8. Lane 4 g + t holds of a the rows g and g + 8, of b
- * column g, of both the columns or rows 4 t .. 4 t + 3 of every 16; of c and d rows g and g + 8,
- * columns 2 t and 2 t + 1. */
+/* d = a b + c, where a has 16 x k bytes, b has k x 8. Lane 4 g + t holds these elements: of a, rows
+ * g and g + 8 and columns 4 t .. 4 t + 3 of every 16; of b, column g and rows 4 t .. 4 t + 3 of
+ * every 16; of c and d, rows g and g + 8 and columns 2 t and 2 t + 1. */
 static bool multiply_matrices(struct ptx_block *block, struct ptx_warp *warp,
                               const struct ptx_instruction *in, uint32_t lanes) {
     const uint32_t halves = in->mma_k / 16, n_a = 2 * halves;
