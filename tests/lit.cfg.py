@@ -24,21 +24,21 @@ config.test_source_root = os.path.join(config.source_dir, "tests")
 config.test_exec_root = os.path.join(config.build_dir, "tests", "lit")
 config.suffixes = [".test"]
 config.excludes = ["fuzz", "bench", "CMakeLists.txt"]
-# What FileCheck says of a program that died is only that its input is empty: a failed test ends
-# with the exit statuses of all programs of its last pipeline.
+# If a program died, FileCheck only says that its input is empty. So a failed test ends with the
+# exit statuses of all programs of its last pipeline.
 config.test_format = lit.formats.ShTest(
     execute_external=True,
     preamble_commands=["trap 'echo \"exit statuses: ${PIPESTATUS[*]}\" >&2' EXIT"])
 
 tools = [os.path.join(config.build_dir, "bin"), config.llvm_tools_dir]
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")])
-# Tests behave the same whatever the caller's environment says.
+# Tests do not depend on the caller's environment.
 for name in ("RSRC_CC", "RSRC_LD", "RSRC_TEST_LONG", "NO_COLOR", "CUDA_HOME"):
     config.environment.pop(name, None)
 # Unit tests run in their long forms (tests/check.sh --long).
 if lit_config.params.get("long"):
     config.environment["RSRC_TEST_LONG"] = "1"
-# Tests share CPUs: a thread that waits for OpenMP's next region leaves its own to another test.
+# Tests share CPUs: a thread that waits for OpenMP's next region yields its CPU to another test.
 config.environment["OMP_WAIT_POLICY"] = "passive"
 
 config.substitutions.append(("%source", config.source_dir))
@@ -62,7 +62,7 @@ if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= flags:
 if {"avx512_vnni", "avx512_vbmi", "gfni"} <= flags:
     config.available_features.add("avx512")
 config.available_features.add(platform.machine())
-# A CPU feature that this machine lacks, as specs spell it: what a module must refuse to run on.
+# A CPU feature that this machine lacks, as specs spell it: modules that need it must refuse to run.
 lacking = [spec for spec, flag in (("amx-int8", "amx_int8"), ("avxvnni", "avx_vnni"),
                                    ("gfni", "gfni"), ("avx512f", "avx512f"))
            if flag not in flags]
@@ -76,7 +76,7 @@ if platform.machine() == "x86_64" and shutil.which("qemu-x86_64"):
 aarch64 = lit_config.params.get("aarch64")
 if aarch64:
     config.available_features.add("qemu-aarch64")
-    # Programs of that build, under the emulator: %aarch64/bin/rsr-run ...
+    # Programs of the AArch64 build, under the emulator: %aarch64/bin/rsr-run ...
     config.substitutions.append(("%aarch64", "qemu-aarch64 -L /usr/aarch64-linux-gnu " + aarch64))
 if shutil.which("strace") and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0:
     config.available_features.add("strace")
@@ -129,12 +129,12 @@ gguf_python = lit_config.params.get("gguf_python")
 if gguf_python:
     config.available_features.add("gguf-library")
     config.substitutions.append(("%gguf_python", gguf_python))
-# One with jsonschema, which judges constrained texts.
+# A Python with jsonschema, which judges constrained texts.
 schema_python = lit_config.params.get("schema_python")
 if schema_python:
     config.available_features.add("jsonschema")
     config.substitutions.append(("%schema_python", schema_python))
-# One with openai, jsonschema and prometheus-client: clients of rsr-serve.
+# A Python with openai, jsonschema and prometheus-client: clients of rsr-serve.
 openai_python = lit_config.params.get("openai_python")
 if openai_python:
     config.available_features.add("openai")

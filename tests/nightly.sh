@@ -1,17 +1,16 @@
 #!/bin/sh
 # usage: tests/nightly.sh [--no-install]
 #
-# Runs tests/check.sh --long and tests/packages.sh, which get the option; then, with what check.sh
-# has built, the long forms of tests of which it runs short ones. Takes some hours; goes on where
-# something fails, and lists it at the end. A test that has a short form in check.sh and a long one adds the
-# latter as a line below.
+# Runs tests/check.sh --long and tests/packages.sh with the given option, then long forms of tests that
+# check.sh runs in short forms, in check.sh's builds. Takes some hours. Continues after a failure, and lists
+# all failures at the end. The long form of a test is a line below.
 set -u
 . "$(dirname "$0")/help.sh"
 cd "$(dirname "$0")/.."
 export PATH="$PWD/build/release/bin:$PATH"
 work=$PWD/build/nightly
 failed=
-# run COMMAND...: goes on where one fails, and remembers it.
+# run COMMAND...: continues if the command fails, and records the failure.
 run() {
     echo "== $*"
     "$@" || failed="$failed

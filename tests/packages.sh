@@ -123,7 +123,7 @@ documents() {
     done
 }
 
-# No file of any package is left, nor the loader's memory of the library.
+# No file of any package is left, and the loader's cache has no entry for the library.
 removed() {
     packages=
     for deb in build/package/*.deb; do

@@ -1,8 +1,8 @@
 """Lists the refusals of the compiler that no test has reached: refusals.py SOURCE BUILD.
 
 BUILD was configured with the preset coverage, and tests have run in it. A refusal is a call of rsrc_error,
-rsrc_refuse or of a function that passes one on, which its name tells; gcov counts how often its lines ran.
-It prints a list to be read: whether a test is missing or the refusal is superfluous, a person decides.
+of rsrc_refuse, or of a function whose name shows that it passes a refusal on; gcov counts how often its
+lines ran. A person reads the list and decides whether a test is missing or the refusal is superfluous.
 """
 import collections
 import json
@@ -16,7 +16,7 @@ COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|/\*.*?\*/', re.S)
 
 
 def line_counts(source, build):
-    """(file below source, line) -> how often it ran; with None in the line's place: the file was compiled."""
+    """(file below source, line) -> how often the line ran; (file, None): the file was compiled."""
     counts = collections.Counter()
     notes = sorted(str(path) for path in build.rglob("*.gcno") if "rsrc_static" in str(path))
     for begin in range(0, len(notes), 40):
@@ -48,7 +48,7 @@ def blank(match):
 
 
 def refusals(path):
-    """(line, last line, text) of every one in a file."""
+    """(line, last line, text) of every refusal in a file."""
     text = COMMENT.sub(blank, path.read_text())
     for match in CALL.finditer(text):
         end = end_of_call(text, match.end())

@@ -11,6 +11,6 @@ find_lit
 cmake --preset coverage -DCMAKE_C_COMPILER=gcc >build/coverage.log &&
     cmake --build --preset coverage >>build/coverage.log || { tail -n 30 build/coverage.log; exit 1; }
 find build/coverage -name '*.gcda' -delete
-# What fails here fails in check.sh, too: this run only counts.
+# Failures are check.sh's business: this run only counts.
 python3 "$LIT" -j "$(nproc)" -q "$@" build/coverage/tests >build/coverage.log || tail -n 20 build/coverage.log
 python3 tests/refusals.py . build/coverage

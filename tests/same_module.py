@@ -1,4 +1,4 @@
-"""Exits 0 if two modules are the same to the byte but for their notes, which have the options of the compilations."""
+"""Exits 0 if two modules have equal bytes except in their notes, which hold the options of the compilations."""
 import pathlib
 import struct
 import sys
@@ -8,7 +8,7 @@ OWNER = b"rsrc-module\0"
 
 def without_note(path):
     data = pathlib.Path(path).read_bytes()
-    at = data.index(OWNER)  # behind three words: bytes of the owner, bytes of the note, type
+    at = data.index(OWNER)  # after three words: bytes of the owner, bytes of the note, type
     note_bytes = struct.unpack_from("<I", data, at - 8)[0]
     return data[:at] + data[at + len(OWNER) + note_bytes:]
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # usage: tests/faults/kernels_of_c.sh [TEST...]
 #
-# Runs unit tests of kernels (all by default) in build/asan, with what the C back end emits compiled by clang
+# Runs unit tests of kernels (all by default) in build/asan, with the C back end's code compiled by clang
 # with AddressSanitizer and UndefinedBehaviorSanitizer: every shape, alphabet and machine that this CPU runs,
 # compared with the reference. Takes some minutes of one core a test. Exit status 1 if one failed.
 set -eu

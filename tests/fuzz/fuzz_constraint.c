@@ -34,7 +34,7 @@ static rsr_vocabulary *make_vocabulary(void) {
     return v;
 }
 
-/* Whether the bytes of a token are read one at a time. */
+/* Whether the automaton reads the bytes of a token, one at a time. */
 static bool reads(const rsr_constrained *text, const rsr_vocabulary *v, uint32_t token) {
     rsr_constrained *clone = NULL;
     if (rsr_constrained_clone(text, &clone, NULL) != RSR_OK)

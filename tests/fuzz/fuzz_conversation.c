@@ -1,5 +1,5 @@
-/* fuzz_conversation.c - any bytes as a conversation: refused with a sentence, or JSON to jansson,
- * too, and rendered as valid UTF-8 with marks that fit. */
+/* fuzz_conversation.c - any bytes as a conversation: refused with a sentence, or accepted; then
+ * jansson accepts it as JSON, too, and it is rendered as valid UTF-8 with marks that fit. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* fuzz_ptx.c - PTX text in the interpreter of the tests (tests/cuda/ptx/ptx.h): it is refused, or
- * its kernels run for a while; both end, and a refusal is a sentence. */
+/* fuzz_ptx.c - PTX text in the interpreter of the tests (tests/cuda/ptx/ptx.h): it is refused with
+ * a sentence, or its kernels run for a limited time. */
 #include <stdlib.h>
 #include <string.h>
 

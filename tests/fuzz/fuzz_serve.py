@@ -64,7 +64,7 @@ HEADER_VALUES = ["", "localhost", "evil", "[::1", "0", "-1", "5", "9999999999999
 
 
 def changed(draw, value, depth=0):
-    """The value with a part of it exchanged, taken away, doubled or put deeper."""
+    """The value with one part exchanged, removed, doubled or nested deeper."""
     if depth > 0 and draw.random() < 0.15:
         return draw.choice(VALUES)
     if isinstance(value, dict) and value:
@@ -119,12 +119,12 @@ def make_body(draw, path):
 
 
 def make_request(draw):
-    """The bytes of a request, of which some are even right."""
+    """The bytes of a request. Some requests are right."""
     path = draw.choice(list(BODIES)) if draw.random() < 0.8 else draw.choice(GETS)
     body = make_body(draw, path) if path in BODIES else b""
     method = "POST" if path in BODIES else "GET"
     headers = [("Host", "localhost")]
-    if draw.random() < 0.9:  # else a client waits for more than there is
+    if draw.random() < 0.9:  # otherwise a client waits for bytes that never come
         headers.append(("Connection", "close"))
     if body:
         headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
@@ -160,7 +160,7 @@ class Client(threading.Thread):
     def exchange(self, data):
         draw = self.draw
         with self.server.raw() as raw:
-            for _ in range(draw.choice([1, 1, 1, 2])):  # perhaps two at once
+            for _ in range(draw.choice([1, 1, 1, 2])):  # sometimes two requests at once
                 raw.sendall(data[:draw.randrange(len(data) + 1)] if draw.random() < 0.1 else data)
             what = draw.random()
             if what < 0.1:
@@ -187,7 +187,7 @@ class Client(threading.Thread):
 
 
 def ask(server):
-    """What a right request gives, always."""
+    """The answer to a right request, which must never change."""
     request = {"model": "m", "prompt": "In the beginning", "max_tokens": 20, "temperature": 1, "seed": 3, "logprobs": 2}
     status, answer = server.post("/v1/completions", request)
     assert status == 200, (status, answer)

@@ -62,7 +62,7 @@ static void open_model(struct serve_model *model) {
 /* ---- A scheduler ----------------------------------------------------------------------------- */
 
 static struct serve_job *taken; /* the one that a request submitted */
-static uint8_t mood;            /* what comes of it */
+static uint8_t mood;            /* its reply */
 
 uint32_t serve_scheduler_max_tokens(const struct serve_model *model) {
     return model->info.context;
@@ -132,7 +132,7 @@ static void begin_choice(struct serve_job *job, struct serve_choice *choice, siz
         fill_logprobs(job, choice->prompt_logprobs + t * row, job->prompts[prompt].tokens[t]);
 }
 
-/* A token more, or the end. */
+/* One more token, or the end. */
 static void advance(struct serve_job *job, struct serve_choice *choice, uint64_t *random) {
     static const char *const texts[] = {"",   "word ",       "\xc3\xa9",
                                         "{",  "<tool_call>", "{\"name\": \"f\", \"arguments\": {}}",

@@ -1,5 +1,6 @@
-/* fuzz_threshold.c - libFuzzer: any bytes as a threshold, and as what --attention says. What parses
- * has numbers that queries take, what does not has a sentence and leaves the result alone. */
+/* fuzz_threshold.c - libFuzzer: any bytes as a threshold, and as a value of --attention. An
+ * accepted threshold has numbers that queries accept; a refusal is a sentence and does not change
+ * the result. */
 #include <string.h>
 
 #include "walk/crew.h"

@@ -13,7 +13,7 @@
 
 #define PATCH_BYTES 6
 
-/* The section that is made of a file; it stays allocated. */
+/* The section made of a file; it stays allocated. */
 static const struct rsr_tokenizer_header *make_section(const char *name) {
     static struct rsrc_arena arena;
     static uint8_t bytes[1 << 16];
@@ -32,7 +32,7 @@ static const struct rsr_tokenizer_header *make_section(const char *name) {
     return tokenizer.section;
 }
 
-/* A copy of exactly that size, so that the sanitizer sees every read past its end. */
+/* A copy of exactly the section's size, so that the sanitizer sees every read past its end. */
 static struct rsr_tokenizer_header *damage(const struct rsr_tokenizer_header *good,
                                            const uint8_t *patches, size_t size_bytes) {
     uint8_t *section = malloc(good->size_bytes);

@@ -1,4 +1,4 @@
-/* fuzz_trace.c - a trace that rsr-bench attention is to replay. The input's first two bytes are
+/* fuzz_trace.c - any bytes as a trace for rsr-bench attention. The input's first two bytes are
  * --context, the rest is the file. An accepted trace must be complete and finite. */
 #include <math.h>
 #include <stdio.h>

@@ -1,9 +1,10 @@
 """Writes the seeds of the fuzz targets whole_folder and whole_file: make_whole_seeds.py BIN.
 
-BIN has rsr-mkmodel. Folders are small models of every convention that it knows, one in two files, and
-the configurations of the golden fixtures, whose families it does not write; of weights they have the
-header alone (see fuzz_whole_folder.c). Files are bare matrices and the small GGUF files of the reader's
-own corpus. The first byte of a seed is the way in which it is compiled (see fuzz_pipeline.h).
+BIN has rsr-mkmodel. Folders are small models of every convention that rsr-mkmodel knows, one of them in
+two files, and the configurations of the golden fixtures, whose families rsr-mkmodel does not write.
+Weights are only headers (see fuzz_whole_folder.c). Files are bare matrices and the small GGUF files of
+the reader's own corpus. The first byte of a seed chooses the options of the compilation (see
+fuzz_pipeline.h).
 """
 import json
 import pathlib
@@ -27,7 +28,7 @@ def header_of(path):
 
 
 def archive(folder, leave_out=()):
-    """The parts of a folder, JSON without what makes it pretty."""
+    """The parts of a folder; JSON without indentation."""
     parts = b""
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

@@ -3,12 +3,12 @@
 #        tests/fuzz/run.sh [-b BUILD] --keep TARGET...
 #
 # Runs the fuzz targets of a build and prints one line about each. BUILD (build/asan) was configured
-# with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by default. What a target learns is kept
-# in BUILD/fuzz/TARGET, where the next run goes on; what makes it fail, and its log, are in
-# BUILD/fuzz. Exit status 1 if a target failed.
+# with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by default. Inputs that a target learns
+# are kept in BUILD/fuzz/TARGET, and the next run continues with them. Failing inputs and logs are
+# in BUILD/fuzz. Exit status 1 if a target failed.
 #
-# --keep adds to the corpus of the sources what a target has learnt: of inputs below 2 KiB, those that
-# reach code which no other does.
+# --keep adds learnt inputs to the corpus in the sources: those below 2 KiB that reach code which no
+# other input reaches.
 set -eu
 . "$(dirname "$0")/../help.sh"
 source=$(cd "$(dirname "$0")" && pwd)
@@ -26,13 +26,14 @@ case ${1:-} in
 esac
 [ $# -ne 0 ] || set -- $(ls "$source" | sed -n 's/^fuzz_\(.*\)\.c$/\1/p')
 
-# Targets of the whole compiler write files: where memory is one.
+# Targets of the whole compiler write files: in memory, if there is a file system in memory.
 [ ! -d /dev/shm ] || export TMPDIR=/dev/shm
 TMPDIR=$(mktemp -d)
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 
-# words_of TARGET: its dictionary; what reads several kinds of files has the words of all.
+# words_of TARGET: its dictionary. A target that reads several kinds of files has the words of all
+# kinds.
 words_of() {
     case $1 in
     whole_folder) set -- "$1" config safetensors tokenizer chat_template ;;

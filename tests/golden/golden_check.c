@@ -1,12 +1,11 @@
-/* golden_check.c - compares a compiled model with what transformers computed for its checkpoint.
+/* golden_check.c - compares a compiled model with a record of transformers for its checkpoint.
  *
  *     golden_check [--corrupt=TENSOR] MODEL.so GOLDEN.safetensors
  *
  * Evaluates the recorded tokens four times: teacher-forced and free-running, the whole prompt in
- * one batch and token by token. Where the record holds a text, its tokens and perplexity are
- * compared too, and where it holds embeddings, those of their tokens. Prints one line a pass and
- * exits 0 if all agree. --corrupt changes one element of the record first, to show that the check
- * can fail.
+ * one batch and token by token. If the record holds a text, its tokens and perplexity are compared,
+ * too; if it holds embeddings, the embeddings of their tokens. Prints one line a pass and exits 0
+ * if all agree. --corrupt changes one element of the record first, to show that the check can fail.
  */
 #include <dlfcn.h>
 #include <fenv.h>
@@ -19,7 +18,7 @@
 #include "golden_pass.h"
 #include "rsr.h"
 
-/* The module is opened by hand, so that what is in its tables can be read. */
+/* The module is opened by hand, so that its tables can be read. */
 struct opened {
     void *library;
     rsr_model *model;
@@ -203,7 +202,7 @@ static rsr_status embed(rsr_engine *engine, const struct golden_tensor *tokens, 
     return rsr_embed(engine, &text, &n_tokens, 1, NULL, out, capacity, err);
 }
 
-/* No code of these texts is near a rounding tie: free-running, they have to come out close. */
+/* No code of these texts is near a rounding tie, so free-running results must be close. */
 static uint32_t check_embeddings(const struct opened *opened, const struct golden *golden) {
     if (opened->info.pooling == NULL) {
         return 0;
@@ -258,7 +257,8 @@ int main(int argc, char **argv) {
         fputs("usage: golden_check [--corrupt=TENSOR] MODEL.so GOLDEN.safetensors\n", stderr);
         return 2;
     }
-    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* what was found is seen even if a later pass crashes */
+    setvbuf(stdout, NULL, _IOLBF,
+            BUFSIZ); /* so that failures are seen even if a later pass crashes */
     struct golden golden;
     struct opened opened;
     golden_open(&golden, argv[argc - 1]);

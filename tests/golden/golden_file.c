@@ -47,7 +47,7 @@ static void copy_tensor(struct golden *golden, const struct rsr_tensor *from,
     }
 }
 
-/* tokens and rows: which positions the record is about. */
+/* Reads tokens and rows: the recorded positions. */
 static void read_positions(struct golden *golden) {
     const struct golden_tensor *tokens = golden_find(golden, RSR_DTYPE_I32, "tokens");
     const struct golden_tensor *rows = golden_find(golden, RSR_DTYPE_I32, "rows");

@@ -33,10 +33,10 @@ struct golden {
 void golden_open(struct golden *golden, const char *path);
 void golden_close(struct golden *golden);
 
-/* The tensor of that name and type; NULL if there is none. Another type ends the program. */
+/* The tensor with this name and type; NULL if there is none. Another type ends the program. */
 struct golden_tensor *golden_find(const struct golden *golden, enum rsr_dtype dtype,
                                   const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* The tensor of that name and type; it must exist with this shape. */
+/* The tensor with this name and type; it must exist with this shape. */
 struct golden_tensor *golden_need(const struct golden *golden, enum rsr_dtype dtype, uint32_t rows,
                                   uint32_t cols, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
@@ -47,8 +47,9 @@ void golden_corrupt(const struct golden *golden, const char *name);
 /* Rows of recorded inputs of linear layers. */
 uint64_t golden_count_inputs(const struct golden *golden);
 
-/* The first recorded tensor of which some row was not compared since the last call, or NULL. Scales
- * are read along with what they scale and do not count; embeddings are compared by themselves. */
+/* The first recorded tensor with a row that was not compared since the last call, or NULL. Scales
+ * do not count, because they are read with the tensors that they scale; embeddings are compared
+ * separately. */
 const char *golden_unseen(struct golden *golden);
 
 _Noreturn void golden_die(const char *format, ...) __attribute__((format(printf, 1, 2)));

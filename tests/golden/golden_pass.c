@@ -6,9 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FLOAT_TOLERANCE 1e-5f        /* of the layer's largest */
-#define TIE_TOLERANCE 1e-4f          /* distance of x * s from k + 1/2 */
-#define CLEAR_MARGIN 0.05f           /* of the logit range, between the reference's best two */
+#define FLOAT_TOLERANCE 1e-5f /* relative to the layer's largest value */
+#define TIE_TOLERANCE 1e-4f   /* distance of x * s from k + 1/2 */
+#define CLEAR_MARGIN                                                                               \
+    0.05f /* gap between the reference's best two logits, relative to the logit range */
 #define SCALE_TOLERANCE 1e-5f        /* relative: an activation scale computed from equal inputs */
 #define SCALE_MOVED 1e-6f            /* relative: beyond this, linears see another input */
 #define WEIGHT_SCALE_TOLERANCE 1e-6f /* a mean of weights may be summed in another order */
@@ -17,7 +18,7 @@
 static const struct {
     const char *name;
     enum rsr_role role;
-    enum golden_linear first; /* of the linears that may read the same as this one */
+    enum golden_linear first; /* first linear that may share this one's input */
 } linears[LINEAR_COUNT] = {
     [LINEAR_Q] = {"q", RSR_ROLE_Q, LINEAR_Q},
     [LINEAR_K] = {"k", RSR_ROLE_K, LINEAR_Q},
@@ -100,7 +101,7 @@ static struct golden_difference *difference_at(const struct golden_pass *pass, u
     return &pass->differences[row * pass->golden->n_tokens + position];
 }
 
-/* Record row of the probe's token i, or -1 where floats are not recorded. */
+/* The record's row for the probe's token i, or -1 where floats are not recorded. */
 static int32_t record_row(const struct golden_pass *pass, const rsr_probe_point *point,
                           uint32_t i) {
     uint32_t position = point->positions[i];
@@ -110,7 +111,7 @@ static int32_t record_row(const struct golden_pass *pass, const rsr_probe_point 
     return pass->golden->row_of[position];
 }
 
-/* The largest difference, and where; NaN if there is one. */
+/* The largest difference and its place; NaN if any difference is NaN. */
 static float largest_error(const float *ours, const float *theirs, uint32_t n, uint32_t *at) {
     float largest = 0.0f;
     *at = 0;
@@ -188,8 +189,8 @@ static bool is_tie(const struct golden_pass *pass, const int32_t place[4], int8_
     return false;
 }
 
-/* Checks an input if everything upstream is the reference's: it must have the reference's scale,
- * and its codes except at ties. */
+/* Checks an input whose own inputs are the reference's: it must have the reference's scale, and the
+ * reference's codes except at ties. */
 static void judge_input(struct golden_pass *pass, uint32_t block, enum golden_linear input,
                         uint32_t position) {
     const struct golden_difference *difference = difference_at(pass, block, input, position);
@@ -250,7 +251,8 @@ static void on_codes(struct golden_pass *pass, const rsr_probe_point *point,
         struct rsr_act_row header;
         memcpy(&header, row, sizeof(header));
         float scale = 1.0f / scales[position]; /* transformers divides by what we multiply with */
-        if (!codes->seen[position]) { /* the next reader of this input may see what we injected */
+        if (!codes
+                 ->seen[position]) { /* the next reader of this input may read the injected input */
             compare_codes(pass, point->block, input, position, &header, ours, theirs, point->cols,
                           scale);
             codes->seen[position] = true;
@@ -499,8 +501,8 @@ void golden_pass_hidden(struct golden_pass *pass, const float *hidden, uint32_t 
 
 /* ---- explanation of differing codes ------------------------------------------------------- */
 
-/* Counts one token's differing codes as downstream of a difference, or judges them by themselves.
- * Returns whether the linear sees something else than in the reference. */
+/* Counts one token's differing codes as caused by an earlier difference, or judges them alone.
+ * Returns whether the linear's input differs from the reference's. */
 static bool explain_input(struct golden_pass *pass, uint32_t block, enum golden_linear linear,
                           uint32_t position, bool downstream) {
     if (!is_quantised(pass, block, linear)) {
@@ -518,7 +520,7 @@ static bool explain_input(struct golden_pass *pass, uint32_t block, enum golden_
     return difference->n_codes > 0 || !(difference->scale <= SCALE_MOVED);
 }
 
-/* The same for all linears from `first` to `last`. */
+/* Explains differing codes of all linears from `first` to `last`. */
 static bool explain_inputs(struct golden_pass *pass, uint32_t block, enum golden_linear first,
                            enum golden_linear last, uint32_t position, bool downstream) {
     bool differs = false;

@@ -29,7 +29,7 @@ enum golden_linear {
 /* How one token's quantised input differs from the reference's. */
 struct golden_difference {
     uint32_t n_codes; /* codes that differ */
-    uint32_t n_far;   /* of those, codes that no rounding tie explains */
+    uint32_t n_far;   /* differing codes that no rounding tie explains */
     float scale;      /* relative difference of the scales */
 };
 
@@ -62,12 +62,12 @@ uint32_t golden_pass_logits(struct golden_pass *pass, const float *logits, uint3
  * to the recorded ones; free-running, only their codes are judged. */
 void golden_pass_hidden(struct golden_pass *pass, const float *hidden, uint32_t cols);
 
-/* After a free-running pass: every differing code is a tie or downstream of one. Fills n_ties and
- * n_downstream. */
+/* After a free-running pass: checks that every differing code is at a tie or follows from one. Sets
+ * n_ties and n_downstream. */
 void golden_pass_explain(struct golden_pass *pass);
 
-/* Whether floats are within the contract's bound of recorded ones, of the layer's largest. *worst,
- * if it is less, becomes the error over the largest. */
+/* Whether floats are within the contract's bound of the recorded ones, relative to the layer's
+ * largest. *worst becomes this relative error if it is larger than *worst. */
 bool golden_floats_close(const struct golden_tensor *tensor, uint32_t row, const float *ours,
                          float *worst);
 

@@ -87,7 +87,7 @@ FIXTURES = {
                         is_bitnet_config=True,
                         modules_to_not_convert=["lm_head", "model.layers.1.self_attn.k_proj",
                                                 "model.layers.1.mlp.down_proj"]))),
-    # Transformers' BitNet with another activation; the sub-norms have other names.
+    # BitNet of transformers with another activation; the sub-norms have other names.
     "bitnet_1bitllm": dict(
         seed=6, scale="online", dtype=torch.float16, prompt=33, rows=range(2, 33, 5),
         config=dict(BITNET, hidden_act="silu", hidden_size=200, intermediate_size=108,
@@ -99,7 +99,7 @@ FIXTURES = {
             config=dict(architectures=["BitnetForCausalLM"], model_type="llama", weight_bits=1,
                         input_bits=8, attention_bias=False, pretraining_tp=1, rope_scaling=None),
             names={"attn_sub_norm": "inner_attn_ln", "ffn_sub_norm": "ffn_layernorm"})),
-    # What multiplies is float: weights are float16 products of -1, 0, 1 and a scale.
+    # Float products: weights are float16 products of -1, 0, 1 and a scale.
     "trilm": dict(
         seed=7, scale=("tensor", "shards"), dtype=torch.float16, prompt=30, rows=range(3, 30, 5),
         config=dict(LLAMA, hidden_size=72, intermediate_size=116, num_hidden_layers=2,
@@ -145,7 +145,7 @@ FIXTURES = {
 
 
 def publish(tensors, config, published):
-    """The same checkpoint as its publisher writes it."""
+    """The checkpoint in its publisher's form."""
     config = {key: value for key, value in config.items() if key != "quantization_config"}
     renamed = {}
     for name, tensor in tensors.items():
@@ -156,7 +156,7 @@ def publish(tensors, config, published):
 
 
 def random_checkpoint(folder, fixture):
-    """(model, random tokens) of a checkpoint that is written to the folder."""
+    """Writes a checkpoint to the folder. Returns (model, random tokens)."""
     rng = torch.Generator().manual_seed(fixture["seed"])
     config, dtype = fixture["config"], fixture.get("dtype", torch.bfloat16)
     embeds = "pooling" in fixture

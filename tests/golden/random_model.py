@@ -14,7 +14,8 @@ LINEARS = dict(q="self_attn.q_proj", k="self_attn.k_proj", v="self_attn.v_proj",
 
 NORMS = dict(input_norm="input_layernorm", attn_sub_norm="self_attn.attn_sub_norm",
              post_norm="post_attention_layernorm", ffn_sub_norm="mlp.ffn_sub_norm")
-# Gemma normalises what a layer adds, too; there post_attention_layernorm is not the FFN's norm.
+# Gemma also normalises the outputs that layers add; its post_attention_layernorm is not the FFN's
+# norm.
 GEMMA_NORMS = dict(input_norm="input_layernorm", attn_out_norm="post_attention_layernorm",
                    post_norm="pre_feedforward_layernorm", ffn_out_norm="post_feedforward_layernorm")
 
@@ -35,7 +36,7 @@ def scales_of(rng, role, rows, cols, scale, mean):
     """float16 scales that broadcast over a [rows, cols] matrix."""
     if scale == "tensor":
         scales = torch.tensor(mean)
-    elif scale == "shards":     # of two devices: they split the inputs of o and down, else outputs
+    elif scale == "shards":     # two devices' scales: they split the inputs of o and down, other layers' outputs
         shards = mean * (0.75 + 0.5 * torch.rand(2, generator=rng))
         if role in ("o", "down"):
             scales = shards.repeat_interleave(cols // 2).view(1, cols)
@@ -98,7 +99,8 @@ def random_tensors(rng, fixture):
             return values["weight"]
         return torch.randn(vocab, hidden, generator=rng) * size
 
-    # A tied head multiplies by it again: kept small there, or every token predicts itself.
+    # A tied head multiplies by it again. It is small there, because otherwise every token predicts
+    # itself.
     embedding = matrix(0.1 if tied else 0.5, fixture["scale"] if tied else "dense")
     embedding[7] = 0    # the quantiser's lower bound of absmax: a token that is all zeros
     final = norm_weight(hidden, offset)
@@ -139,7 +141,7 @@ def write_checkpoint(folder, tensors, config, dtype):
 
 
 def write_pooling(folder, pooling, hidden):
-    """What sentence-transformers keeps beside a model."""
+    """The files that sentence-transformers keeps beside a model."""
     kinds = ("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")
     modules = [dict(idx=i, name=str(i), path=path, type=f"sentence_transformers.models.{kind}")
                for i, (path, kind) in enumerate(kinds)]

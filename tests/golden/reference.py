@@ -1,4 +1,5 @@
-"""What transformers computes for a checkpoint, stage by stage: the tensors of golden.safetensors.
+"""Records what transformers computes for a checkpoint, stage by stage: the tensors of
+golden.safetensors.
 
 The record is taken by hooks that change nothing, and every derived quantity in it (codes, ternary
 weights, integer sums) is first shown to reproduce the tensors that transformers really computed; a
@@ -14,11 +15,10 @@ import torch.nn.functional as F  # noqa: E402
 from random_model import LINEARS, norms_of  # noqa: E402
 
 TIE_RECORDED = 1e-3     # codes this near to a rounding tie are recorded; golden_check decides
-TIE_CLEAR = 1e-4        # beyond this from every tie, no code may differ
-TOLERANCE = 1e-5        # of a layer's largest: our account of a linear against transformers' own
+TIE_CLEAR = 1e-4        # if codes are further than this from every tie, none may differ
+TOLERANCE = 1e-5        # relative to a layer's largest: our sums against transformers' output
 
-# Linears that share their input where they read the same; it is recorded under the first one's
-# name.
+# Linears that may share an input, which is recorded under the first one's name.
 INPUTS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
 
 
@@ -94,7 +94,7 @@ def exact_sums(linear, codes, s, output):
 
 
 def tie_distance(codes, product):
-    """How far products are from k + 1/2; product - codes is exact."""
+    """The distance of products from k + 1/2; product - codes is exact."""
     return 0.5 - (product - codes).abs()
 
 
@@ -123,7 +123,7 @@ class Recorder:
         return keep
 
     def input_of(self, linear):
-        """What a linear multiplies with, before it is quantised."""
+        """The weights of a linear before quantisation."""
         return self.outputs.get(linear + ".proj_norm", self.inputs[linear])
 
     def close(self):
@@ -141,7 +141,7 @@ def run(model, tokens):
 
 
 def record_codes(name, number, codes, s, product, out, ties):
-    """A quantised input: its codes, scales, and codes that nearly were others."""
+    """A quantised input: its codes, scales, and the codes that are close to a tie."""
     out[name + ".codes"] = codes.to(torch.int8)
     out[name + ".scale"] = s.flatten()
     block, linear = number
@@ -205,7 +205,7 @@ def record(model, tokens, rows, blocks):
         norms += [f"block.{block}.{role}.proj_norm" for role in LINEARS]
         out.update({name: recorder.outputs[name][rows] for name in norms
                     if name in recorder.outputs})
-        # Attention ends where its output enters the sub-norm, or o where there is none.
+        # Attention ends where its output enters the sub-norm or, without one, o.
         after = f"block.{block}.attn_sub_norm"
         after = after if after in recorder.inputs else f"block.{block}.o"
         out[f"block.{block}.attention"] = recorder.inputs[after][rows]

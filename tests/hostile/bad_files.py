@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness  # noqa: E402
 
-# What the program takes when nothing is wrong.
+# The memory of a run without errors.
 VALID = {"rsrc": ["rsrc", "--print-targets"], "rsr-run": ["rsr-run", "--version"]}
 
 

@@ -1,4 +1,4 @@
-"""Bad folders, indexes of shards and kinds of files: what is looked for before any file is read."""
+"""Bad folders, indexes of shards and kinds of files, which are checked before any file is read."""
 import json
 import os
 import shutil
@@ -24,7 +24,7 @@ def shard_name(name, text):
 
 
 def replace_shard(name, slug, spoil, place="file"):
-    """The second shard becomes what spoil(path) makes of it; the path does not exist."""
+    """spoil(path) makes the second shard; the path does not exist before."""
     def make(folder):
         shards = sorted(name for name in original(folder, *SHARDED) if name.endswith(".safetensors"))
         model = link_model(folder, *SHARDED, leave_out=shards[1:2])
@@ -47,7 +47,8 @@ def one_shard_alone(folder):
     return [f"model/{shard}", *ARGUMENTS[1:]]
 
 
-# ---- what stands where a file should -------------------------------------------------------------
+# ---- other things where a file should be
+# -------------------------------------------------------------
 
 def link_to_itself(path):
     os.symlink(path.name, path)

@@ -8,7 +8,7 @@ CONFIG, GENERATION = "config.json", "generation_config.json"
 SIZES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
          "max_position_embeddings"]
 
-# What is no size, whichever is asked for.
+# Values that no size may have.
 NO_SIZES = [("text", "64"), ("a-list", [64]), ("an-object", {"value": 64}), ("true", True), ("a-fraction", 64.0),
             ("0", 0), ("negative", -1), ("2-to-the-31", 1 << 31), ("2-to-the-32", 1 << 32), ("largest", (1 << 63) - 1),
             ("most-negative", -(1 << 63)), ("2-to-the-63", 1 << 63), ("2-to-the-64", 1 << 64), ("10-to-the-30", 10**30)]

@@ -31,7 +31,7 @@ def more(name, slug, *entries, place="offset"):
 
 
 def instead(name, slug, key, entry, place="offset"):
-    """The model with one entry replaced; None: left out."""
+    """The model with one entry replaced, or omitted if None."""
     values = [value for value in MODEL if not value.startswith(gguf_string(key))]
     return case(name, slug, gguf(values + ([entry] if entry else []), [EMBEDDING], bytes(N_DATA)), place)
 
@@ -163,7 +163,7 @@ CASES = [
     case("bytes-behind", "gguf-trailing", WHOLE + bytes(1)),
     case("another-file-behind", "gguf-trailing", WHOLE + WHOLE),
 
-    # what the metadata say of a model
+    # the metadata of a model
     instead("no-architecture", "gguf-missing", "general.architecture", None, "file"),
     instead("architecture-is-a-number", "gguf-architecture", "general.architecture",
             gguf_number("general.architecture", 1)),

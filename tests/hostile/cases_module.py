@@ -14,7 +14,7 @@ _made = {}
 
 
 def offsets(struct_name):
-    """Of the numbers that a struct of rsr_abi.h begins with: name -> (offset, bytes)."""
+    """The numbers at the beginning of a struct of rsr_abi.h: name -> (offset, bytes)."""
     body = re.search(r"struct %s \{(.*?)\n\};" % struct_name, ABI, re.S).group(1)
     found, at = {}, 0
     for bits, name in re.findall(r"^    (?:uint(\d+)_t (\w+)|\S.*?);", body, re.M):
@@ -102,7 +102,7 @@ def segment(name, offset, value, words):
 
 
 def template(name, words, text, **limits):
-    """The chat template replaced by another, which is no longer."""
+    """The chat template replaced by another one, which is at most as long."""
     def make(folder):
         module = valid(folder)["m"]
         begin = module.index(TEMPLATE)
@@ -114,7 +114,7 @@ def template(name, words, text, **limits):
 
 
 def user(name, words, *arguments, **files):
-    """A right model, and arguments or files that are not."""
+    """A right model, and wrong arguments or files."""
     def make(folder):
         (folder / "m.so").write_bytes(valid(folder)["m"])
         for stem, content in files.items():
@@ -192,7 +192,7 @@ CASES = [
                          ("raises", "{{ raise_exception('no') }}"),
                          ("index-past-the-end", "{{ messages[99]['content'] }}")]],
 
-    # templates are programs: what they may take is fixed
+    # templates are programs: their time and memory are limited
     template("loops-in-loops", "chat template", LOOPS, free_bytes=288 << 20),
 
     user("no-such-target", "no target", "--target", "none", *PROMPT),

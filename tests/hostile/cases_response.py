@@ -1,4 +1,4 @@
-"""Bad response files, and files of which a command line names too much."""
+"""Bad response files, and command lines that name too many files."""
 import os
 
 from harness import Case
@@ -19,7 +19,7 @@ def in_place(name, slug, spoil, place="file"):
 
 
 def nested(n):
-    """n files, each naming the next."""
+    """n files; each names the next."""
     def make(folder):
         (folder / "args").write_text("@a1")
         for i in range(1, n):

@@ -18,7 +18,7 @@ def case(name, slug, content, place="offset"):
 
 
 def entry(name, slug, **changes):
-    """A member of the only entry replaced; None: left out."""
+    """A member of the only entry replaced, or omitted if None."""
     changed = {**GOOD["w"], **changes}
     header = {"w": {key: value for key, value in changed.items() if value is not None}}
     return case(name, slug, safetensors(header, DATA))
@@ -39,7 +39,7 @@ def two(first, second, n_data):
 
 
 CASES = [
-    # cut at each boundary, and inside of what lies between
+    # cut at each boundary, and between boundaries
     *[case(f"cut-at-{at}", "safetensors-truncated", WHOLE[:at])
       for at in (0, 1, 7, 8, 9, HEADER_END - 1, HEADER_END, len(WHOLE) - 1)],
     case("length-0", "safetensors-syntax", u64(0)),
@@ -49,7 +49,7 @@ CASES = [
     case("length-past-the-end", "safetensors-truncated", u64(len(WHOLE) - 7) + WHOLE[8:]),
     *[case(f"length-{n:x}", "safetensors-header-size", u64(n) + WHOLE[8:])
       for n in (100000001, 1 << 32, 1 << 63, (1 << 63) - 1, (1 << 64) - 1, (1 << 64) - 8)],
-    # what is no header
+    # texts that are not headers
     *[raw(f"header-is-{name}", "safetensors-entry", text)
       for name, text in [("a-list", "[]"), ("a-list-of-entries", json.dumps([GOOD]))]],
     *[raw(f"header-{name}", "safetensors-syntax", text)

@@ -24,7 +24,7 @@ def case(name, slug, content, place="line"):
 
 
 def field(name, slug, key, value, place="line"):
-    """A whole description with one value replaced; None: left out."""
+    """A whole description with one value replaced, or omitted if None."""
     pairs = {**GENERIC, key: value}
     return case(name, slug, "".join(f"{k}: {v}\n" for k, v in pairs.items() if v is not None), place)
 
@@ -92,7 +92,7 @@ CASES = [
     in_place("file-is-a-device", "file-unreadable", lambda path: os.symlink("/dev/zero", path)),
     in_place("file-links-to-itself", "file-unreadable", lambda path: os.symlink("x.yaml", path)),
 
-    # what is YAML and no description
+    # YAML that is not a description
     line("key-unknown", "spec-unknown-key", "colour: red\n"),
     line("key-empty", "spec-unknown-key", '"": 1\n'),
     line("key-long", "spec-syntax", "k" * 2000 + ": 1\n"),

@@ -72,7 +72,8 @@ end kernel
 
 
 def many_kernels(folder):
-    """The last is called like the first; to compare each with all others would take minutes."""
+    """The last kernel has the first one's name. Comparing each name with all others would take
+    minutes."""
     names = [f"rsr_{i:08d}" for i in range(50000)] + ["rsr_00000000"]
     (folder / "t.kernel").write_text("kernels 1\n" + "".join(KERNEL % name for name in names))
     return ["t.kernel", "--from=kernel", "--target=" + TARGET, "--emit=c", "-o", "made"]
@@ -82,7 +83,7 @@ HUGE = ("4294967295", "4294967296", "18446744073709551615", "1844674407370955161
 
 
 def damage(kind):
-    """What no text form is."""
+    """Texts that are no text form."""
     return [
         content("empty", kind, ""), content("of-zeros", kind, bytes(64)),
         content("of-bytes", kind, bytes(range(128, 256))),

@@ -11,7 +11,7 @@ METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "al
 REPLACE = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
 ADDED = {"id": 509, "content": "<|begin_of_text|>", "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False, "special": True}
-LETTERS = {f"a{i}": i for i in range(1, 509)}  # as many as are in front of the added tokens
+LETTERS = {f"a{i}": i for i in range(1, 509)}  # the number of tokens before the added tokens
 TYPES = [("text", "x"), ("a-number", 7), ("a-list", [1]), ("an-object", {"a": 1}), ("true", True), ("null", None)]
 
 
@@ -20,7 +20,7 @@ def field(name, slug, path, value):
 
 
 def types(path, slug, *accepted, start=None):
-    """Values of every type but those that may stand there."""
+    """Values of every type except the allowed ones."""
     key = start or path.replace("/", "-")
     return [field(f"{key}-is-{name}", slug, path, value) for name, value in TYPES if name not in accepted]
 

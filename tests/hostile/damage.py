@@ -1,4 +1,5 @@
-"""Damages valid files at random and checks that each is refused or read, whole: damage.py WORK SEEDS.
+"""Damages valid files at random and checks that each is refused or read completely: damage.py WORK
+SEEDS.
 
 It makes SEEDS damaged files of every kind, equal ones in every run. rsrc must end with exit status
 1, a diagnostic and no output, or with 0, no error and a complete output: JSON that parses, a text
@@ -19,7 +20,7 @@ import cases_texts  # noqa: E402
 import harness  # noqa: E402
 import model_folder  # noqa: E402
 
-# What stands in the place of a number.
+# Texts that replace a number.
 NUMBERS = [b"0", b"-1", b"1", b"255", b"65536", b"4294967295", b"4294967296", b"9223372036854775807",
            b"18446744073709551616", b"1e999", b"0.5", b"null", b'""', b"[]", b"{}"]
 REPORT = ["--target=generic", "--to=report", "--report=json:made"]
@@ -75,10 +76,12 @@ CHANGES = [flip_bits, set_bytes, cut, leave_out, repeat, replace_number]
 CHANGES += [near_the_beginning(change) for change in CHANGES]
 
 
-# ---- what is damaged -----------------------------------------------------------------------------
+# ---- the damaged files
+# -----------------------------------------------------------------------------
 
 class Subject:
-    """A valid file, and what rsrc makes of it: `make` writes a content and returns the arguments."""
+    """A valid file, and the output that rsrc makes of it. `make` writes the content and returns the
+    arguments."""
 
     def __init__(self, name, content, make, is_complete):
         self.name, self.content, self.make, self.is_complete = name, content, make, is_complete
@@ -113,7 +116,7 @@ def reads_back(kind):
 
 
 def subjects(folder):
-    """`folder` is one that a case may have: what is valid is made beside it."""
+    """`folder` is free for a case; the valid files are made beside it."""
     for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
                  "model.safetensors"):
         yield Subject(name, model_folder.original(folder)[name].read_bytes(), of_model(name), is_json)

@@ -1,5 +1,5 @@
-/* fake_nvrtc.c - an NVRTC that does not do what it should: one that FAILS to compile, or one that
- * succeeds and makes TEXT. Built and given as --cuda-path by nvrtc.test. */
+/* fake_nvrtc.c - an NVRTC that misbehaves: with FAILS it fails to compile, otherwise it succeeds
+ * and makes TEXT. nvrtc.test builds it and passes it as --cuda-path. */
 #include <stddef.h>
 #include <string.h>
 

@@ -19,7 +19,7 @@ from typing import Callable, Optional
 # Beyond what a run of the same program on a small valid input takes.
 FREE_BYTES = 16 << 20
 BYTES_PER_INPUT_BYTE = 40
-# Address space for data, touched or not: what allocators reserve, and the same multiple.
+# Address space for data, touched or not: the reserve of allocators, and the multiple above.
 FREE_DATA_BYTES = 192 << 20
 CPU_SECONDS = 10
 WALL_SECONDS = 60
@@ -27,13 +27,13 @@ WALL_SECONDS = 60
 
 @dataclasses.dataclass
 class Case:
-    """One bad input. `make` writes it into the folder that it is given and returns the arguments."""
+    """One bad input. `make` writes it into a given folder and returns the arguments."""
     name: str
-    slug: str  # of a diagnostic, or for rsr-run words of its sentence
+    slug: str  # the slug of a diagnostic, or words of rsr-run's sentence
     make: Callable[[pathlib.Path], list]
-    place: str = "file"  # what the diagnostic must have: file, line, offset, or nothing of these
+    place: str = "file"  # the place that the diagnostic must have: file, line, offset, or none
     program: str = "rsrc"
-    stdin: bytes = b""  # at most what a pipe holds
+    stdin: bytes = b""  # fits into a pipe
     free_bytes: int = FREE_BYTES
 
 
@@ -46,7 +46,7 @@ class Result:
 
 
 def limit_child(data_bytes):
-    """What the child does before it becomes the program; the alarm stays set."""
+    """Called in the child before it becomes the program. The alarm stays set."""
     def set_limits():
         signal.alarm(WALL_SECONDS)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
@@ -79,7 +79,7 @@ def run(arguments, cwd, data_bytes=0, stdin=b""):
 
 
 def input_bytes(folder):
-    """Of the files that were written for the case; the common ones are links."""
+    """The bytes of the files written for the case. Common files are links."""
     total = 0
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():

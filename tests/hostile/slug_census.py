@@ -12,8 +12,8 @@ sys.path.insert(0, str(source / "tests" / "hostile"))
 
 READERS = sorted(path.stem[len("cases_"):] for path in (source / "tests" / "hostile").glob("cases_*.py"))
 MACROS = {"rsrc_error": 1, "rsrc_refuse": 1, "rsrc_warning": 1, "rsrc_note": 1}
-# What no input provokes: LLVM failing at what rsrc has checked before, a machine that does not load
-# what it has linked, a back end without any instruction.
+# Slugs that no input can provoke: LLVM fails on code that rsrc has checked, a machine cannot load a
+# module that it linked, a back end has no instruction at all.
 UNPROVOKED = {"emit-failed", "nvptx-failed", "measure-load", "measure-probe"}
 JSON_SLUGS = {"rsrc_json_parse": ["syntax", "depth", "duplicate", "too-large"],
               "rsrc_json_parse_embedded": ["syntax", "depth", "duplicate", "too-large"]}
@@ -58,7 +58,7 @@ def functions_with_slug(text):
 
 
 def literals(expression, text):
-    """The texts that an argument can be: of literals, of what a macro or a constant stands for."""
+    """The texts that an argument can have: literals, and the values of macros and constants."""
     found = re.findall(r'"([^"]*)"', expression)
     for name in re.findall(r"\b[A-Za-z_]\w*\b", re.sub(r'"[^"]*"', "", expression)):
         found += re.findall(r'#define %s "([^"]*)"' % name, text)
@@ -99,7 +99,7 @@ def list_slugs():
 
 
 def tested_text():
-    """Everything in which a test may name a slug, the generated files' expectations among it."""
+    """All texts in which a test may name a slug, also the expectations of generated files."""
     texts = [(source / "compiler" / "tools" / "mkmodel" / "rsr_mkmodel_break.c").read_text()]
     for path in sorted((source / "tests").rglob("*")):
         if path.suffix in (".test", ".c", ".h", ".py", ".sh") and path.is_file():

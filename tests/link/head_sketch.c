@@ -1,5 +1,4 @@
-/* head_sketch.c - makes the sketch of a module's head once more, from the head in the module, and
- * compares.
+/* head_sketch.c - rebuilds the sketch of a module's head from the head in the module, and compares.
  *
  * usage: head_sketch MODULE.so
  *

@@ -1,5 +1,5 @@
-"""peak_memory.py SMALL LARGE: compiles both checkpoints with one job and two. What the peak of rsrc and of all that it
-runs grows by must be less than a sixteenth of what the file grows by: what is mapped is given back."""
+"""peak_memory.py SMALL LARGE: compiles both checkpoints with one job and with two. The peak memory of rsrc and its
+children may grow by at most a sixteenth of the growth of the file, because mapped pages are given back."""
 import os
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Writes files that rsrc refuses: a value out of the alphabet, one dimension, no tensor."""
+"""Writes files that rsrc refuses: a value outside the alphabet, a tensor of one dimension, no
+tensor."""
 import json
 import struct
 import sys

@@ -84,7 +84,7 @@ static struct functions find_functions(void *library, const char *name, const ch
     return f;
 }
 
-/* Vectors of a batch, ld elements apart. */
+/* The vectors of a batch, ld elements apart. */
 struct vectors {
     uint8_t *memory, *x, *y;
     size_t ldx, ldy, y_bytes;
@@ -109,7 +109,7 @@ static int64_t integer_at(const struct vectors *v, size_t x_bytes, uint32_t t, u
     return (int64_t)x;
 }
 
-/* Everything is written between the vectors too: 0xff is -1, and NaN. */
+/* Bytes between the vectors are set, too: 0xff is -1, and NaN. */
 static void fill_integers(const struct matrix *m, struct vectors *v, size_t x_bytes) {
     memset(v->x, 0xff, MAX_VECTORS * v->ldx * x_bytes);
     for (uint32_t t = 0; t < MAX_VECTORS; t++)
@@ -188,7 +188,7 @@ static float y_at(const struct vectors *v, uint32_t t, uint32_t r) {
     return y;
 }
 
-/* |error| <= n u sum |w x| */
+/* Checks |error| <= n u sum |w x|. */
 static void check_bound(const struct matrix *m, const struct vectors *v) {
     for (uint32_t t = 0; t < MAX_VECTORS; t++)
         for (uint32_t r = 0; r < m->rows; r++) {

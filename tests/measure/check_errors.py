@@ -1,5 +1,6 @@
-"""check_errors.py RESULTS: what rsr-bench attention printed, a JSON object a line, has no miss, and errors that
-are within the certified ones but for float32 rounding; some keys were left out, or nothing is shown."""
+"""check_errors.py RESULTS: checks output of rsr-bench attention, one JSON object a line: no key is missed,
+errors are within the certified ones (up to float32 rounding), and some keys were left out, because otherwise
+the test shows nothing."""
 import json
 import sys
 

@@ -1,5 +1,5 @@
-"""usage: check_profile.py FILE: the rows of the profiles add up: to a step and its floor, and to the reading of a
-prompt, whose time the first token has to wait for."""
+"""usage: check_profile.py FILE: checks that the rows of profiles add up to a step and its floor, and to the
+reading of a prompt, which ends before the first token."""
 import json
 import sys
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# A rsr-bench model and a llama-batched-bench that measure nothing: each call with the same model, prompt and batch tells
-# of 10 tokens/s more in prompts and of 1 more in decoding than the one before. $FAKE_STATE keeps their counts, and the
-# process of a model named slow, which never ends.
+# Acts as rsr-bench model and as llama-batched-bench, but measures nothing. Each call with one model, prompt and batch
+# reports 10 tokens/s more for prompts and 1 more for decoding than the call before it. $FAKE_STATE keeps the counts,
+# and the process of a model named slow, which never ends.
 set -eu
 model=$2 prompt='' batch='' first_prompt=100 first_decode=20
 echo "$*" >> "$FAKE_STATE/calls"

@@ -1,5 +1,5 @@
-"""usage: interrupt.py SIGNAL FILE COMMAND...: sends SIGNAL to the command once FILE is there, and waits for its end. Fails
-if it ended by itself, or if a process whose id FILE has is left."""
+"""usage: interrupt.py SIGNAL FILE COMMAND...: sends SIGNAL to the command as soon as FILE exists, and waits for the
+command's end. Fails if the command ended by itself, or if the process whose id is in FILE still exists."""
 import os
 import pathlib
 import signal
@@ -9,7 +9,7 @@ import time
 
 name, path, command = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3:]
 path.unlink(missing_ok=True)
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs the tests may ignore it, and so would a shell
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests' runner may ignore it, and children would, too
 process = subprocess.Popen(command)
 while not path.exists() or not path.read_text().endswith("\n"):
     if process.poll() is not None:

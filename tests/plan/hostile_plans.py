@@ -1,5 +1,5 @@
-"""Applies damaged plans: cut at every line and in words, with bytes and numbers that no plan has. Each is refused
-with a place in the file, or its numbers are other ones that fit.
+"""Applies damaged plans: cut at every line and within words, with bytes and numbers that no plan has. Each is
+refused with a place in the file, or has other numbers that are valid.
 
 usage: hostile_plans.py MODEL PLAN
 """

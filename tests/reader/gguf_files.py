@@ -1,4 +1,5 @@
-"""Writes GGUF files that are refused, each called like the slug of its refusal: gguf_files.py FOLDER."""
+"""Writes GGUF files that are refused; each file is named after the slug of its refusal: gguf_files.py
+FOLDER."""
 import pathlib
 import struct
 import sys
@@ -41,7 +42,7 @@ def write(slug, extra=b"", values=MODEL, infos=(EMBEDDING,), data=bytes(96), mag
     (folder / (slug + ".gguf")).write_bytes(head[:len(head) - cut])
 
 
-# A model without layers' tensors: the container is right, the graph says what is missing.
+# A model without tensors of layers: the container is right, and the graph reports what is missing.
 write("graph-missing-tensor")
 
 write("gguf-magic", magic=b"GGUX")

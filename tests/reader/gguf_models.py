@@ -1,4 +1,4 @@
-"""Writes a checkpoint of rsr-mkmodel as GGUF, with the gguf library and in the way of llama.cpp's converter:
+"""Writes a checkpoint of rsr-mkmodel as GGUF, with the gguf library, as llama.cpp's converter does:
 
     gguf_models.py FOLDER OUT.gguf TYPE [--scale-tensors] [--float TYPE] [--expand] [--split N] [--break HOW]
 
@@ -93,13 +93,13 @@ def base_3(digits):
 
 
 def with_block_scales(ternary, scales, items, blocks):
-    """Blocks of so many weights with their float16 in front; scales: one for every weight."""
+    """Blocks of this many weights, each after its float16 scale. scales: one for every weight."""
     d = scales.reshape(-1, items)[:, :1].astype(np.float16)
     return np.hstack([d.view(np.uint8), blocks.reshape(len(d), -1)])
 
 
 def encode(ternary, scales):
-    """ternary: weights of -1, 0, 1; scales: theirs, of the same shape."""
+    """ternary: weights of -1, 0, 1; scales: one for each weight."""
     codes = (ternary + 1).astype(np.uint8)
     rows = len(codes)
     if args.type in ("TQ1_0", "TQ2_0"):
@@ -144,7 +144,7 @@ def add_linear(writer, module, packed, stored_scale):
         writer.add_tensor(name + ".weight", ternary.astype(np.float16))
         return
     data = encode(ternary, scales)
-    # The library's way in for types that it has no name for: their bytes beside the shape.
+    # Adds tensors of types that the library does not know: raw bytes with a shape.
     writer.add_tensor_info(name + ".weight", ternary.shape, np.dtype(np.float32), data.nbytes, TYPES[args.type])
     writer.tensors[-1][name + ".weight"].tensor = data
 

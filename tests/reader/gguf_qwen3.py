@@ -1,5 +1,5 @@
-"""Writes one random Qwen3 model with a scale for every 128 weights of a row, as Ternary-Bonsai has them: FOLDER/hf for
-safetensors of float16, and FOLDER/TYPE.gguf for the types of GGUF that hold them, with the gguf library:
+"""Writes a random Qwen3 model with a scale for every 128 weights of a row, like Ternary-Bonsai: FOLDER/hf has
+safetensors of float16, and FOLDER/TYPE.gguf each type of GGUF that can hold the model, with the gguf library:
 
     gguf_qwen3.py FOLDER [--ternary-head | --tied]
 

@@ -1,10 +1,11 @@
-"""Writes tokenizers of tests/tokenizer as a GGUF file says them, with the gguf library:
+"""Writes tokenizers of tests/tokenizer as GGUF files, with the gguf library:
 
     gguf_tokenizers.py NAME.tokenizer.json OUT [--model MODEL] [--pre PRE] [--space-prefix] [--add-eos]
 
-OUT.gguf is a model of no layers that has the tokenizer, OUT.tokenizer.json the same tokenizer without what GGUF has no
-words for: added tokens that strip spaces, are words of their own, or are matched in normalised text. With --model llama
-there are scores in place of the merges, and the merges of OUT.tokenizer.json are what transformers derives from them.
+OUT.gguf is a model without layers that has the tokenizer. OUT.tokenizer.json is the tokenizer without features that
+GGUF cannot express: added tokens that strip spaces, match only whole words, or are matched in normalised text. With
+--model llama the file has scores and no merges, and OUT.tokenizer.json has the merges that transformers derives from
+the scores.
 """
 import argparse
 import json
@@ -20,7 +21,8 @@ def is_byte(piece):
 
 
 def simplify(doc):
-    """Keeps the added tokens that a type says all of, numbered on from the vocabulary."""
+    """Keeps the added tokens that a GGUF type describes completely, with ids after the
+    vocabulary's."""
     vocab = doc["model"]["vocab"]
     kept = []
     for token in doc["added_tokens"]:
@@ -42,7 +44,7 @@ def simplify(doc):
 
 
 def sentencepiece_merges(scores):
-    """All ways to make a piece of two, best score first, as transformers' SentencePieceExtractor has them."""
+    """All pairs that make a piece, best score first, as in transformers' SentencePieceExtractor."""
     merges = []
     for piece, score in scores.items():
         for cut in range(1, len(piece)):
@@ -53,7 +55,7 @@ def sentencepiece_merges(scores):
 
 
 def add_tokenizer(writer, doc, model, pre=None):
-    """The keys of a tokenizer; of a simplified document. Returns the number of tokens."""
+    """Writes the keys of a simplified tokenizer. Returns the number of tokens."""
     vocab = doc["model"]["vocab"]
     tokens = dict(sorted((i, piece) for piece, i in vocab.items()))
     types = {i: BYTE if model == "llama" and is_byte(piece) else NORMAL for i, piece in tokens.items()}

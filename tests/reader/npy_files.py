@@ -1,4 +1,5 @@
-"""Writes NumPy files of the matrix {{-1,0,1},{0,1,1}} and of what is no matrix: npy_files.py FOLDER."""
+"""Writes NumPy files of the matrix {{-1,0,1},{0,1,1}}, and files that hold no matrix: npy_files.py
+FOLDER."""
 import pathlib
 import struct
 import sys
@@ -26,7 +27,7 @@ write("float16", "'<f2'", data=struct.pack("<6e", *VALUES), version=(3, 0))
 write("float32", "'<f4'", data=struct.pack("<6f", *VALUES))
 write("bool", "'|b1'", data=bytes(v != 0 for v in VALUES))
 
-# Each is refused with the slug that its name is.
+# Each is refused with the slug that is its name.
 write("npy-magic", magic=b"\x93NUMPX")
 write("npy-version", version=(4, 0))
 write("npy-header", header="{'descr': '|i1', 'shape': (2, 3)}")

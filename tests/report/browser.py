@@ -64,23 +64,23 @@ class Browser:
         return self.call("/execute/sync", {"script": script, "args": list(arguments)})
 
     def press(self, key):
-        """To what has the focus."""
+        """Sends keys to the focused element."""
         self.call("/actions", {"actions": [{"type": "key", "id": "keys", "actions": [
             {"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]}]})
 
     def command(self, name, **parameters):
-        """Of the protocol of Chromium's developer tools."""
+        """Sends a command of the protocol of Chromium's developer tools."""
         return self.call("/goog/cdp/execute", {"cmd": name, "params": parameters})
 
     def look(self, width, dark=False, media=""):
-        """As a window of that width, in the light or in the dark, on a screen or on paper."""
+        """Shows the page in a window of this width, light or dark, on a screen or on paper."""
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.command("Emulation.setEmulatedMedia", media=media, features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self.call("/execute/async", {"script": "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))", "args": []})
 
     def save_picture(self, path):
-        """Of the whole page."""
+        """A picture of the whole page."""
         shot = self.command("Page.captureScreenshot", captureBeyondViewport=True)
         with open(path, "wb") as file:
             file.write(base64.b64decode(shot["data"]))

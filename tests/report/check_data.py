@@ -1,4 +1,5 @@
-"""usage: check_data.py PAGE N: the JSON in a page of rsr-bench compare has N results, and nothing that it leaves out."""
+"""usage: check_data.py PAGE N: checks that the JSON in a page of rsr-bench compare has N results, and no keys that the
+page does not use."""
 import json
 import re
 import sys

@@ -1,8 +1,9 @@
-"""usage: check_page.py [--within=BYTES,MS] [--poor] PAGE[=NAME]...: opens reports in a headless Chromium and uses them as a reader does: sorts,
-filters, opens rows by mouse and keyboard, looks at them wide and narrow, in the dark and on paper. NAME: of the model,
-which stays text. Nothing is loaded, the console stays silent. REPORT_PICTURES=DIR keeps what it saw.
---poor: the pages compare files that lack nearly all: they show what is there and say what is not.
---within: no page is larger, and none takes longer until it can be used: the best of three times."""
+"""usage: check_page.py [--within=BYTES,MS] [--poor] PAGE[=NAME]...: opens reports in a headless Chromium and uses them
+as a reader does: sorts, filters, opens rows by mouse and keyboard, looks at them wide and narrow, in the dark and on
+paper. NAME is the model's, and must stay text. Nothing may be loaded, and the console must stay silent.
+REPORT_PICTURES=DIR keeps pictures. --poor: the pages compare files that lack nearly everything: they show what exists,
+and say what is missing. --within: checks that no page is larger, and that none takes longer until it can be used (best
+of three times)."""
 import json
 import os
 import sys
@@ -87,7 +88,7 @@ def check_numbers(browser):
 
 
 def check_comparison(browser):
-    """Every result has a bar and a row, with a ratio that is of the first file's."""
+    """Every result has a bar and a row, with a ratio to the first file."""
     results = browser.run("return data.compare.filter(e => e.kind !== 'report').length")
     bars = browser.run("return [...document.querySelectorAll('svg.chart g > title')].map(t => t.textContent)")
     check(len(bars) >= results and all("spread" in bar for bar in bars), "bars", bars)
@@ -121,7 +122,7 @@ def check_silence(browser):
 
 
 def open_page(browser):
-    """Milliseconds until it was there with all its drawings."""
+    """Milliseconds until the page was shown with all its drawings."""
     browser.open(page)
     return browser.run("return performance.getEntriesByType('navigation')[0].domComplete")
 

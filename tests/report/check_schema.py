@@ -1,11 +1,11 @@
-"""usage: check_schema.py SCHEMA REPORT...: the reports are as the schema says, which says nothing that none of them
-has; --not-seen=KEY,... lists keys that they need not have, with all that is in them. Every key of the schema has a description."""
+"""usage: check_schema.py SCHEMA REPORT...: checks the reports against the schema. Every key of the schema must have a
+description, and occur in some report; --not-seen=KEY,... lists keys that need not occur, with everything in them."""
 import json
 import sys
 
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "integer": int,
          "number": (int, float)}
-# What this reads of JSON Schema: the schema may use nothing else.
+# The keywords of JSON Schema that this script knows; the schema may use no others.
 WORDS = {"$schema", "$defs", "$ref", "title", "description", "type", "properties", "required", "additionalProperties",
          "items", "enum", "minimum"}
 
@@ -45,7 +45,7 @@ class Check:
                 self.check_value(value[key], schema["properties"][key], f"{place}.{key}")
 
     def check_schema(self, schema, place, not_seen):
-        """Of the schema itself."""
+        """Checks the schema itself."""
         self.errors += [f"{place}: {word} is not read" for word in schema.keys() - WORDS]
         if "$ref" not in schema and not schema.get("description"):
             self.errors.append(f"{place}: no description")

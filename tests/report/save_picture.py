@@ -1,4 +1,5 @@
-"""usage: save_picture.py PAGE TITLE WIDTH OUT.svg: a drawing of a report as a file, as its button SVG saves it. README's is
+"""usage: save_picture.py PAGE TITLE WIDTH OUT.svg: saves a drawing of a report, as the page's button SVG does. README's
+picture is made by
     rsrc examples/model/kjv --target=avx512 --emit=plan -o kjv.plan --report=html:kjv.html
     python3 tests/report/save_picture.py kjv.html 'Roofline of avx512' 820 examples/report.svg"""
 import sys

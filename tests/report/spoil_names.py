@@ -1,4 +1,5 @@
-"""usage: spoil_names.py MODEL: its chat template has what would end a script and begin another."""
+"""usage: spoil_names.py MODEL: gives the model a chat template with text that could end a script
+and begin another."""
 import json
 import pathlib
 import sys

@@ -1,5 +1,5 @@
-"""Prints emitted C or IR with functions called as layers are: what each alias stands for gets its name, and
-aliases are left out. For units in which no two layers share a kernel, whose texts read back to the same."""
+"""Prints emitted C or IR with functions named after layers: the function behind each alias gets the alias's
+name, and aliases are dropped. For units in which no two layers share a kernel."""
 import re
 import sys
 

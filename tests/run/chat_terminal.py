@@ -19,12 +19,12 @@ class Terminal:
         self.pid, self.leader = pty.fork()
         if self.pid == 0:
             settings = termios.tcgetattr(0)
-            settings[3] |= termios.NOFLSH  # Ctrl-C is not to take away what is shown just then
+            settings[3] |= termios.NOFLSH  # so that Ctrl-C does not discard output that is being shown
             termios.tcsetattr(0, termios.TCSANOW, settings)
             os.execvp(command[0], command)
 
     def read(self):
-        """What comes within a moment; False at the end."""
+        """Reads the output of the next moment. False at the end."""
         if select.select([self.leader], [], [], 0.1)[0]:
             try:
                 block = os.read(self.leader, 65536)
@@ -42,7 +42,7 @@ class Terminal:
                 sys.exit(f"no {text!r} in {self.shown!r}")
 
     def say(self, line):
-        """A line, once there is a prompt for it that was not used."""
+        """Sends a line, as soon as there is an unused prompt for it."""
         self.wait_for("> ")
         before, self.shown = self.shown, ""
         print(before, end="")
@@ -64,7 +64,7 @@ def answered(terminal):
 
 
 def interrupted(terminal):
-    """An answer longer than anybody waits for, ended once there is some of it."""
+    """Interrupts a very long answer, as soon as some of it is shown."""
     terminal.say(b"Tell me all\n")
     terminal.wait_for("Tell me all\n")
     while not terminal.shown.split("Tell me all\n")[1].strip():

@@ -1,8 +1,7 @@
 """Checks of louver.test: a dump of queries, keys and values, and the statistics of a generation.
 
-    louver.py FILE.qkv            the header, the size, and that keys are rotated: where a token repeats in the
-                                  first layer, its keys have one length
-    louver.py --stats FILE.json   what must hold among the counts
+    louver.py FILE.qkv the header, the size, and rotated keys: in the first layer, all keys of a repeated token have one
+    length louver.py --stats FILE.json relations between the counts
 """
 import array
 import json

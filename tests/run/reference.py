@@ -1,4 +1,4 @@
-"""Compares rsr-run with what transformers computed for the bundled model (reference.json).
+"""Compares rsr-run with transformers' results for the bundled model (reference.json).
 
 usage: reference.py REFERENCE.json text FILE    FILE is the greedy continuation of 48 tokens
        reference.py REFERENCE.json bits FILE    FILE is the JSON of --perplexity

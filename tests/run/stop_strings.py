@@ -1,5 +1,5 @@
-"""Generates with stop strings cut from what is generated without, and with some that never come: the text must
-end before the one that is complete first, and be whole where none is."""
+"""Generates with stop strings cut from the text without stop strings, and with some that never occur. The text
+must end before the stop string that is complete first, and must be whole if none occurs."""
 import json
 import random
 import subprocess
@@ -22,7 +22,8 @@ for i in range(24):
     for _ in range(rng.randint(1, 3)):
         begin = rng.randrange(len(text) - 12)
         stop = text[begin:begin + rng.randint(1, 12)]
-        # The middle ones begin as text does and go on otherwise: what is held back for them must come out.
+        # The middle stop strings begin like the text and continue differently: text held back for them
+        # must be printed in the end.
         stops.append(stop if rng.random() < 0.6 else stop + "\x01")
     found = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
     result = generate(stops)

@@ -1,4 +1,4 @@
-"""Runs rsr-run, interrupts it, and looks at what a terminal gets. Used by terminal.test."""
+"""Runs rsr-run, interrupts it, and checks the terminal's output. Used by terminal.test."""
 import os
 import pathlib
 import pty
@@ -19,8 +19,8 @@ print("exit", run.returncode)
 print("newline at the end:", (first + out).endswith(b"\n"))
 print("summary:", err.decode().strip())
 
-# While it waits for a text, or for somebody to write one, there is nothing to tell. Kernels that do not
-# say what a process waits for are given time.
+# While rsr-run waits for a text, it prints nothing. If the kernel does not tell what a process waits
+# for, the test waits for some time.
 fifo = chatting + ".fifo"
 pathlib.Path(fifo).unlink(missing_ok=True)
 os.mkfifo(fifo)
@@ -61,6 +61,6 @@ while True:
 run.wait(timeout=60)
 print("control characters on a terminal:", sum(map(is_control, shown)))
 
-# The same for names in messages, always.
+# Control characters of names in messages are always shown as text.
 run = subprocess.run([program, "no\x1b[31msuch.so", "-p", "x"], capture_output=True, timeout=60)
 print("control characters in a message:", sum(map(is_control, run.stderr)))

@@ -1,4 +1,4 @@
-/* Calls functions that a module of another age may have, may lack, or may have as NULL. It acts
+/* Calls functions that a module of another version may have, may lack, or may have as NULL. It acts
  *     like an application whose structs are longer than today's. call_module FILE
  * Prints the status of each call and its sentence. */
 #include <stdio.h>

@@ -64,9 +64,9 @@ static bool problem(const char *what) {
     return false;
 }
 
-/* True: it was done. Else there was no memory, and the message says so. */
+/* True: the call succeeded. False: there was no memory, and the message says so. */
 static bool done(const char *what, rsr_status status) {
-    if (status == RSR_OK) /* and leaves err alone */
+    if (status == RSR_OK) /* and does not change err */
         return err.message[0] == '\0' || problem(what);
     if (status != RSR_ERR_MEMORY || err.status != status || err.message[0] == '\0')
         problem(what);

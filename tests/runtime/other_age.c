@@ -1,6 +1,6 @@
-/* A module as the runtime of another age would make it, for ages.test: its table of functions has
- * TABLE_BYTES, its tables the version AGE, and after the prefix of struct rsr_module come bytes
- * that no librsr understands. */
+/* A module of another version of the runtime, for ages.test: its table of functions has
+ * TABLE_BYTES, its tables have the version AGE, and after the prefix of struct rsr_module there are
+ * bytes that no librsr understands. */
 #include <string.h>
 
 #include "rsr_api.h"

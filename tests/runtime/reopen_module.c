@@ -1,7 +1,6 @@
 /* Opens one module after another under the same name, like a server that loads a new model.
- *     reopen_module NAME FILE...
- * Renames each FILE to NAME, opens it, and prints its name and its vocabulary's size; the modules
- * before it stay open. */
+ * reopen_module NAME FILE... Renames each FILE to NAME, opens it, and prints its name and its
+ * vocabulary's size. Earlier modules stay open. */
 #include <inttypes.h>
 #include <stdio.h>
 

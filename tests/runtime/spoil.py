@@ -1,6 +1,6 @@
 """Spoils copies of a module and checks that rsr-run --verify names what has changed, in one sentence, with exit
-status 1 and no signal: spoil.py MODULE WORK. A bit of every section, in turn; then bytes anywhere, most of them in
-headers, tables and the note."""
+status 1 and no signal: spoil.py MODULE WORK. It changes one bit of every section in turn, then bytes anywhere,
+most of them in headers, tables and the note."""
 import json
 import pathlib
 import random
@@ -36,7 +36,7 @@ assert 0 < note_bytes < 5000 and all(not begin < at + note_bytes or not at < beg
 for section in sections:
     for byte in (section["begin"], section["begin"] + section["bytes"] - 1):
         text = verify(flip(byte, 0x10)).stderr
-        # What cannot be read as a file of ELF is said as such.
+        # A file that is not readable ELF is refused as such.
         if section["name"] != "headers" and f"section {section['name']} (" not in text:
             sys.exit(f"{section['name']}: {text}")
         assert section["name"] != "headers" or "m.so" in text or "spoilt.so" in text

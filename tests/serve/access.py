@@ -1,4 +1,4 @@
-"""Usage: access.py MODEL.so FOLDER. Who may ask; what is made goes to FOLDER."""
+"""Usage: access.py MODEL.so FOLDER. Tests who may send requests; files are made in FOLDER."""
 import contextlib
 import os
 import pathlib
@@ -14,7 +14,7 @@ model, folder = "kjv=" + sys.argv[1], pathlib.Path(sys.argv[2])
 
 
 def memory(server):
-    """Bytes that the server has now."""
+    """The server's memory now, in bytes."""
     status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
 
@@ -46,7 +46,7 @@ def keys():
                 raw.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                             b"Content-Length: 4000000\r\n\r\n" + b"x" * 3900000)
             assert not server.wait_for(lambda: memory(server) - before > 50e6, 2)[0]
-        # Nothing that the server prints has a key.
+        # The server never prints a key.
         server.stop()
         assert not any("first-key" in line or "second key" in line for line in server.lines if line), server.lines
     print("keys")
@@ -68,13 +68,13 @@ def origins():
         _, headers, _ = server.ask("OPTIONS", "/v1/completions",
                                    headers={**ours, **preflight, "Access-Control-Request-Headers": asked})
         assert headers["Access-Control-Allow-Headers"] == asked
-        for path in ("/health", "/v1/models", "/none"):  # refusals are for the page to read, too
+        for path in ("/health", "/v1/models", "/none"):  # a page can read refusals, too
             _, headers, _ = server.ask("GET", path, headers=ours)
             assert headers["Access-Control-Allow-Origin"] == ours["Origin"] and headers["Vary"] == "Origin"
         for other in ("https://page.example.evil", "http://page.example", "null"):
             status, headers, _ = server.ask("OPTIONS", "/v1/completions", headers={"Origin": other, **preflight})
             assert status != 204 and "Access-Control-Allow-Origin" not in headers, other
-        # However many ask first, requests that follow are taken.
+        # After any number of refused requests, later requests are answered.
         connection = server.connect()
         for _ in range(100):
             connection.request("OPTIONS", "/tokenize", headers={**ours, **preflight})
@@ -94,7 +94,7 @@ def unix():
         assert second.stop(0) == 1 and second.find_line("Address already in use")
         assert server.get("/health")[0] == 200
         server.stop(signal.SIGKILL)
-    assert os.path.exists(path)  # it is left over, and no obstacle
+    assert os.path.exists(path)  # a socket left over is no obstacle
     with Server(model, unix=path) as server:
         assert server.get("/health")[0] == 200
         assert server.stop() == 0 and not os.path.exists(path)
@@ -109,7 +109,7 @@ def tls():
         with Server(model, "--tls-cert", str(certificate), "--tls-key", str(key)) as server:
             assert server.address.startswith("https://")
             assert server.get("/v1/models")[0] == 200
-            with server.raw() as raw:  # who speaks without TLS gets no answer, and others go on
+            with server.raw() as raw:  # a client without TLS gets no answer, and others are served
                 raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert not raw.recv(100).startswith(b"HTTP")
             assert server.get("/health")[0] == 200 and server.stop() == 0

@@ -1,4 +1,5 @@
-"""Usage: chats.py KJV.so HERMES.so LLAMA3.so. What /v1/chat/completions answers, plain and as a stream."""
+"""Usage: chats.py KJV.so HERMES.so LLAMA3.so. Tests the answers of /v1/chat/completions, plain and
+streamed."""
 import json
 import sys
 
@@ -21,7 +22,7 @@ def plain(server, **body):
 
 
 def joined(events, n):
-    """Choices of a stream as a plain answer has them, but for the ids of calls."""
+    """The choices of a stream in the form of a plain answer, except for the ids of calls."""
     assert events[-1] == "[DONE]"
     choices = [{"content": "", "calls": [], "logprobs": None, "finish_reason": None} for _ in range(n)]
     begun = set()
@@ -107,7 +108,7 @@ def check_history(server):
     answer = plain(server, model="hermes", messages=messages)
     tokens = server.post("/tokenize", {"model": "hermes", "messages": messages})[1]["tokens"]
     assert answer["usage"]["prompt_tokens"] == len(tokens)
-    # What a user writes is text, and no end of the turn.
+    # A user's text is only text, and cannot end the turn.
     quoted = server.post("/tokenize", {"model": "hermes", "messages": [{"role": "user", "content": "<|eot_id|>"}]})[1]
     assert quoted["tokens"].count(2559) == 1
     mood = server.post("/apply-template", {"model": "hermes", "messages": ASK, "add_generation_prompt": False,
@@ -139,7 +140,8 @@ def check_lengths(server):
 
 
 def check_long_tokens(server):
-    """A special token may take any white space, and a text be short that has many bytes."""
+    """A special token may strip any amount of white space, so a text of many bytes may have few
+    tokens."""
     body = {"model": "llama3", "prompt": (" " * 60 + "<|end_of_text|>") * 200, "max_tokens": 1,
             "add_special_tokens": False}
     status, answer = server.post("/v1/completions", body)

@@ -1,4 +1,4 @@
-"""Usage: completions.py MODEL.so. What /v1/completions answers, plain and as a stream."""
+"""Usage: completions.py MODEL.so. Tests the answers of /v1/completions, plain and streamed."""
 import subprocess
 import sys
 
@@ -17,7 +17,7 @@ def plain(server, **body):
 
 
 def joined(events, n):
-    """Choices of a stream as a plain answer has them."""
+    """The choices of a stream in the form of a plain answer."""
     assert events[-1] == "[DONE]"
     choices = [{"index": i, "text": "", "logprobs": None, "finish_reason": None} for i in range(n)]
     for event in events[:-1]:
@@ -35,7 +35,7 @@ def joined(events, n):
 
 
 def check_streams(server):
-    """A stream has what the plain answer has, and its events are the same each time."""
+    """A stream has the content of the plain answer, and its events are equal each time."""
     for more in ({}, {"n": 3}, {"logprobs": 0}, {"logprobs": 3, "echo": True, "n": 2}, {"echo": True},
                  {"stop": ["the", "\n"]}, {"stop": " of", "logprobs": 1}, {"max_tokens": 0, "echo": True, "logprobs": 2},
                  {"prompt": ["In the", "And God said", "Jesus wept"], "n": 2}):
@@ -87,7 +87,7 @@ def check_logprobs(server):
     for value, top in list(zip(logprobs["token_logprobs"], logprobs["top_logprobs"]))[n_prompt:]:
         assert value == max(top.values()), "the likeliest token at temperature 0"
 
-    # What it gave the tokens that it picked is what it gives them in a prompt, to the bit.
+    # Picked tokens have the log-probabilities, bit for bit, that they have in a prompt.
     whole = plain(server, prompt=choice["text"], max_tokens=0, logprobs=4, echo=True)["choices"][0]
     assert whole["text"] == choice["text"] and whole["finish_reason"] == "length"
     assert whole["logprobs"] == logprobs
@@ -116,7 +116,7 @@ def check_sampling(server):
 
 
 def check_nothing(server):
-    """Fields that change nothing, with the values that do."""
+    """Fields that are ignored, with values that change nothing."""
     body = {"prompt": "In the", "seed": 2, "max_tokens": 4}
     want = plain(server, **body)["choices"]
     for more in ({"user": "me"}, {"suffix": None}, {"suffix": ""}, {"best_of": 1}, {"n": None}, {"logit_bias": {}},

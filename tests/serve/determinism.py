@@ -15,7 +15,7 @@ SETUPS = [["--threads", "1"], ["--threads", "2"], ["--threads", "2", "--no-prefi
 
 
 def answer(server):
-    """The bytes of all that the model has a part in."""
+    """The bytes of everything that depends on the model."""
     status, whole = server.post("/v1/completions", REQUEST)
     assert status == 200, whole
     return json.dumps([whole["choices"], whole["usage"]["completion_tokens"], whole["system_fingerprint"]])

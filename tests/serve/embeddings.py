@@ -1,4 +1,4 @@
-"""Usage: embeddings.py LANGUAGE.so EMBEDDER.so WIDE.so. What /v1/embeddings answers."""
+"""Usage: embeddings.py LANGUAGE.so EMBEDDER.so WIDE.so. Tests the answers of /v1/embeddings."""
 import base64
 import json
 import struct
@@ -57,7 +57,7 @@ with Server("--model", "kjv=" + LANGUAGE, "--model", "small=" + EMBEDDER, "--mod
     for path, body in (("/v1/completions", {"prompt": [1]}), ("/v1/chat/completions", chat)):
         got, answer = server.post(path, body | {"model": "small"})
         assert got == 400 and "gives embeddings, at /v1/embeddings" in answer["error"]["message"], answer
-    # A client that goes away has cancelled its request, and nothing has failed.
+    # A client that disconnects cancels its request, which does not count as failed.
     body = json.dumps({"model": "kjv", "input": [[40 + i % 60] * 500 for i in range(1500)]}).encode()
     with server.raw() as raw:
         raw.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

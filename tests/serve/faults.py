@@ -1,4 +1,4 @@
-"""Usage: faults.py MODEL.so. Clients and a machine that do not behave."""
+"""Usage: faults.py MODEL.so. Tests misbehaving clients, and a machine without resources."""
 import contextlib
 import resource
 import signal
@@ -16,13 +16,14 @@ def limit_files(n):
 
 
 def open_files():
-    """As many sockets as a test may have open itself."""
+    """Raises the limit of sockets that this test may open."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
 def slow():
-    """A thousand connections that send a little and then nothing, or a byte now and then, stop nobody."""
+    """A thousand connections that send a little and then nothing, or a byte now and then, block no other
+    client."""
     with Server(model) as server, contextlib.ExitStack() as stack:
         beginnings = [b"", b"P", HEAD, HEAD + b"Content-Length: 100\r\n\r\n{"]
         raws = [stack.enter_context(server.raw()) for _ in range(1000)]
@@ -39,7 +40,7 @@ def slow():
 
 
 def many():
-    """Where there are more than there may be, the slowest one goes, and those that ask are answered."""
+    """If there are too many connections, the slowest one is closed, and requests are answered."""
     with Server(model, preexec_fn=limit_files(64 + 64 + 100)) as server, contextlib.ExitStack() as stack:
         raws = [stack.enter_context(server.raw()) for _ in range(300)]
         for raw in raws[-50:]:
@@ -51,7 +52,7 @@ def many():
         raws[-1].settimeout(0.2)
         with contextlib.suppress(TimeoutError):
             assert raws[-1].recv(100) != b"", "the last one was dropped"
-    # Nor may they all bring long requests at once.
+    # Long requests on all connections at once must be refused, too.
     with Server(model, "--max-body", "64K") as server:
         long = HEAD + b"Content-Length: 60000\r\n\r\n" + b" " * 59999
         with contextlib.ExitStack() as stack:
@@ -65,7 +66,7 @@ def many():
 
 
 def killed():
-    """The port is free again at once."""
+    """After the server ends, the port is free at once."""
     with Server(model) as server:
         with server.raw() as raw:
             raw.sendall(HEAD)
@@ -79,7 +80,7 @@ def killed():
 
 
 def full_disk():
-    """What cannot be said is lost, and nothing else."""
+    """If messages cannot be printed, only they are lost."""
     with Server(model) as free:
         port = free.port
     with open("/dev/full", "w") as full:

@@ -3,7 +3,7 @@
  * If its name is "loading", the program has the routes of rsr-serve.
  *
  * POST /plain N answers after N ticks of the thread, POST /stream N sends an event at each of N
- * ticks, POST /never one event and then nothing; GET /counts tells what has become of them. Ends at
+ * ticks, POST /never one event and then nothing; GET /counts returns how they ended. Ends at
  * SIGTERM, with status 1 if some reply was not ended, or ended twice.
  */
 #include <pthread.h>
@@ -19,12 +19,12 @@
 #include "routes.h"
 #include "settings.h"
 
-/* What a client waits for. */
+/* The reply that a client waits for. */
 struct ticket {
     pthread_mutex_t lock;
     void (*wake)(void *waiter);
     void *waiter;
-    uint32_t n_wanted, n_ticks, n_sent; /* under the lock, but for n_sent */
+    uint32_t n_wanted, n_ticks, n_sent; /* under the lock, except n_sent */
     uint32_t n_until_silence;           /* ticks after which nothing comes */
     bool streams, is_over;
     struct ticket *next; /* under the lock of all tickets */
@@ -39,7 +39,7 @@ static atomic_uint n_begun, n_done, n_abandoned, n_ended;
 
 /* ---- The thread ------------------------------------------------------------------------------ */
 
-/* Call it with the lock of all tickets. No later wake makes up for a lost one. */
+/* The caller holds the lock of all tickets. If a wake is lost, no later wake replaces it. */
 static void tick(struct ticket *ticket) {
     pthread_mutex_lock(&ticket->lock);
     const bool is_new = ticket->n_ticks < ticket->n_until_silence;
@@ -49,7 +49,7 @@ static void tick(struct ticket *ticket) {
     pthread_mutex_unlock(&ticket->lock);
 }
 
-/* With the lock of all. */
+/* The caller holds the lock of all tickets. */
 static void drop_over(void) {
     for (struct ticket **link = &tickets.first; *link;) {
         struct ticket *ticket = *link;
@@ -95,7 +95,7 @@ static void wait(void *user, void (*wake)(void *waiter), void *waiter) {
 
 /* Sometimes it delays its report, so that a tick comes meanwhile. */
 static uint32_t ticks_of(struct ticket *ticket) {
-    static unsigned n_asked; /* on the HTTP thread alone */
+    static unsigned n_asked; /* only on the HTTP thread */
     const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
     pthread_mutex_lock(&ticket->lock);
     const uint32_t n = ticket->n_ticks;

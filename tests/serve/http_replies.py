@@ -1,4 +1,5 @@
-"""Usage: http_replies.py HTTP_REPLIES [ROUNDS]. Asks the server of http_replies.c from many threads; some go away."""
+"""Usage: http_replies.py HTTP_REPLIES [ROUNDS]. Sends requests to the server of http_replies.c from many threads;
+some disconnect early."""
 import concurrent.futures
 import contextlib
 import random
@@ -16,7 +17,7 @@ def counts(server):
 
 
 def ask(server, draw):
-    """Everything that is asked comes, in order; or the client goes away."""
+    """Receives the whole reply in order, or disconnects early."""
     n = draw.randrange(1, 60)
     kind = draw.choice(["plain", "stream", "stream", "leave", "leave before"])
     if kind == "plain":
@@ -48,7 +49,7 @@ def keep(server):
 
 
 def comments(server):
-    """A stream that is silent gets comments, and nothing that a client takes for an event."""
+    """A silent stream gets comments, and nothing that a client takes for an event."""
     with server.response("POST", "/never", 1) as response:
         begin = time.monotonic()
         assert [response.readline() for _ in range(2)] == [b"data: 1\n", b"\n"]
@@ -67,7 +68,7 @@ with Server("x.so", program=[program]) as server, concurrent.futures.ThreadPoolE
             draws = [random.Random(draw.random()) for _ in range(300)]
             left += sum(crowd.map(lambda d: ask(server, d), draws))
             list(crowd.map(keep, [server] * 8))
-    # The one that gets comments goes on; all others are noticed soon.
+    # The stream that gets comments continues; all other lost clients are noticed soon.
     is_over, seconds = server.wait_for(lambda: (c := counts(server))["begun"] == c["ended"] + (not silent.done()), 5)
     assert is_over and seconds < 1, counts(server)
     assert counts(server)["abandoned"] == left + silent.done(), (counts(server), left)
@@ -75,7 +76,7 @@ with Server("x.so", program=[program]) as server, concurrent.futures.ThreadPoolE
     silent.result()
     print("comments came")
 
-    # It ends at once, whoever waits.
+    # The server ends at once, even while clients wait.
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(contextlib.closing(server.stream("/never", 1))) for _ in range(100)]
         for stream in streams:
@@ -84,7 +85,7 @@ with Server("x.so", program=[program]) as server, concurrent.futures.ThreadPoolE
         assert server.stop(signal.SIGTERM) == 0 and time.monotonic() - begin < 5
     print("the end")
 
-# What rsr-serve says while it loads: everything but its state comes later.
+# The answers of rsr-serve while it loads: every route except those of its state is refused.
 with Server("loading=x.so", program=[program]) as server:
     assert server.get("/health")[1]["status"] == "loading" and server.get("/ready")[0] == 503
     for method, route in (("GET", "/v1/models"), ("GET", "/metrics"), ("GET", "/slots"), ("GET", "/report.json"),

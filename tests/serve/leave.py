@@ -1,6 +1,6 @@
-"""Usage: leave.py MODEL.so [SECONDS]. Clients that leave, what they had being free in SECONDS (4, for a machine that does
-other things, too); a server that ends with requests under way. The model has a context of 4,096 tokens and needs
-seconds for it."""
+"""Usage: leave.py MODEL.so [SECONDS]. Tests clients that disconnect: their slots and memory must be free within SECONDS
+(4, because the machine also does other work). Also tests a server that ends during requests. The model has a context of
+4,096 tokens, which takes it seconds."""
 import contextlib
 import http.client
 import json
@@ -22,7 +22,7 @@ def body(prompt, max_tokens=4000, stream=False, **more):
 
 
 def send(server, request):
-    """A connection with a request that is under way."""
+    """A connection with an unfinished request."""
     connection = server.connect()
     connection.request("POST", "/v1/completions", json.dumps(request), {"Content-Type": "application/json"})
     return connection
@@ -38,7 +38,8 @@ def is_free(server):
 
 
 def leave_20(server, what, prompt, arrive):
-    """20 clients leave, one after the other, plain ones and streams; what they had is free in time."""
+    """20 clients disconnect, one after the other, with plain requests and streams. Their slots and
+    memory are free in time."""
     n = 0
     for i in range(20):
         connection = send(server, body(prompt, stream=i % 2 == 0, seed=i))
@@ -55,7 +56,7 @@ def leave():
         leave_20(server, "decode", SHORT, lambda: any(slot["generated_tokens"] > 2 for slot in busy(server)))
         leave_20(server, "prefill", LONG,
                  lambda: any(0 < slot["evaluated_tokens"] < 3000 for slot in busy(server)))
-        # Those who wait leave; those before them go on.
+        # Waiting clients disconnect; running ones continue.
         first = [send(server, body(SHORT, stream=True, seed=i)) for i in range(2)]
         answers = [connection.getresponse() for connection in first]
         n = 0
@@ -77,7 +78,7 @@ def leave():
 
 
 def full():
-    """The queue has an end, and who finds it is told so at once."""
+    """The queue has a limit. A client that finds it full is told at once."""
     with Server(model, "--slots", "1", "--queue", "2") as server, contextlib.ExitStack() as stack:
         for n in range(3):
             stack.enter_context(contextlib.closing(send(server, body(SHORT))))
@@ -98,7 +99,7 @@ def late():
 
 
 def drain():
-    """What was taken is answered; nothing more is taken."""
+    """Accepted requests are answered; no more are accepted."""
     with Server(model) as server:
         kept = server.connect()
         kept.request("GET", "/health")

@@ -1,6 +1,6 @@
 """Usage: lm_eval_client.py LIBRSR.so KJV.so HELDOUT.txt FOLDER. lm-eval's local-completions over rsr-serve: bits a byte
 of the held-out text are those of rsr-run, and the sum of log-probabilities is the library's over the same windows, with
-token ids and the server's tokenizer; texts go on as without lm-eval. What is made goes to FOLDER."""
+token ids and the server's tokenizer; texts continue as without lm-eval. Files are made in FOLDER."""
 import ctypes
 import json
 import math
@@ -54,7 +54,7 @@ class Library:
         self.rsr, self.model = rsr, embed.Model(library, model)
 
     def tokens(self, text):
-        return self.model.tokens(text.encode())[1:]  # without the one that begins a text, as lm-eval asks
+        return self.model.tokens(text.encode())[1:]  # without the token that begins a text, as in lm-eval's requests
 
     def sum(self, context, continuation):
         rsr, m = self.rsr, self.model
@@ -93,7 +93,7 @@ def check_heldout(server, library, model, path, folder):
 
 
 def check_texts(server, folder):
-    """Prompts as ids and as texts: what goes on is what the route gives."""
+    """Prompts as ids and as texts: the continuation equals the answer of the route."""
     for tokenized in (True, False):
         _, samples = evaluate(server, folder, GOES_ON, STARTS, tokenized_requests=tokenized)
         for start, sample in zip(STARTS, samples):

@@ -1,6 +1,6 @@
-"""Usage: make_tool_models.py CHECKPOINT OUT. Copies of a checkpoint whose chat templates tell tools: OUT/hermes and
-OUT/llama3, each in the form of the models of that name. The latter has a special token that takes
-the white space in front of it."""
+"""Usage: make_tool_models.py CHECKPOINT OUT. Makes copies of a checkpoint whose chat templates list tools:
+OUT/hermes and OUT/llama3, in the forms of these models. OUT/llama3 has a special token that strips the white space
+before it."""
 import json
 import os
 import shutil

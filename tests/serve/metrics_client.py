@@ -1,4 +1,5 @@
-"""Usage: metrics_client.py MODEL.so. What Prometheus's own parser reads of /metrics, and that its numbers add up."""
+"""Usage: metrics_client.py MODEL.so. Reads /metrics with Prometheus's own parser, and checks that the numbers add
+up."""
 import sys
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -47,7 +48,7 @@ def is_idle(server):
 
 
 def leave(server, body):
-    """Goes away from a stream that has begun."""
+    """Disconnects from a stream that has begun."""
     stream = server.stream("/v1/completions", body | {"stream": True})
     next(stream)
     stream.close()
@@ -81,7 +82,7 @@ with Server("a=" + sys.argv[1], 'b"\\=' + sys.argv[1], "--embeddings", "mean", "
     models = [sample.labels["model"] for sample in full["rsr_kv_tokens"].samples]
     assert models == ["a", 'b"\\'], models
 
-    # Clients that go, requests that are refused, and those that find the queue full.
+    # Clients that disconnect, requests that are refused, and requests that find the queue full.
     for _ in range(3):
         leave(server, LONG | {"model": "a"})
     assert server.post("/v1/completions", {"model": "a", "bogus": 1})[0] == 400
@@ -103,7 +104,7 @@ with Server("a=" + sys.argv[1], 'b"\\=' + sys.argv[1], "--embeddings", "mean", "
     assert value(end, "rsr_requests") == sum(value(end, name) for name in LEAVES) == len(asked) + 6
     assert server.stop() == 0
 
-with Server("a=" + sys.argv[1], "--timeout", "1") as server:  # what takes too long has failed
+with Server("a=" + sys.argv[1], "--timeout", "1") as server:  # requests that take too long have failed
     assert server.post("/v1/completions", LONG)[0] == 504
     families = read(server)
     assert [value(families, name) for name in LEAVES] == [0, 0, 1] and value(families, "rsr_requests") == 1

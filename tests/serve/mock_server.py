@@ -1,6 +1,7 @@
-"""usage: mock_server.py PAGE.html POLICY.txt [--key KEY]: the routes that rsr-serve's page asks, answered from a table,
-with what a real server does seldom: it breaks off, says what is wrong in the middle of a stream, holds text back, wants
-a key. Prints its port. What a prompt ends with decides: "break", "error", "slow", "refuse", else it says PIECES."""
+"""usage: mock_server.py PAGE.html POLICY.txt [--key KEY]: answers the routes that rsr-serve's page uses from a table,
+also in ways that are rare on a real server: a stream breaks off, an error comes in its middle, text is held back, a key
+is required. Prints its port. The end of a prompt decides: "break", "error", "slow", "refuse"; otherwise the answer is
+PIECES."""
 import http.server
 import json
 import sys
@@ -9,7 +10,7 @@ import time
 
 HOSTILE = '<script>alert(1)</script>'
 MODELS = [("tiny", True), (HOSTILE, True), ("plain", False)]
-# A character of two tokens, a space that the text begins without, and a stop token without text.
+# A character of two tokens, a leading space that the text drops, and a stop token without text.
 PIECES = [b" one", b" two", b" thr\xc3", b"\xa9\xc3\xa9", b" <b>four</b>", b"\n", b" five"]
 state = {"generated": 0, "prompt": 0, "cached": 0, "busy": 0, "begun": 0, "looks": 0, "bodies": []}
 
@@ -142,7 +143,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def start(page, policy, key=None, port=0):
-    """Its port; it ends with the program."""
+    """Starts the server, which ends with the program. Returns its port."""
     global server
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True

@@ -1,6 +1,6 @@
-"""Usage: openai_client.py KJV.so HERMES.so LLAMA3.so FOLDER. rsr-serve as openai-python sees it: every field that the
-routes take, asked by the plain client and the asynchronous one, whole and as a stream. Answers are validated against
-the client's own types. FOLDER: for what is made."""
+"""Usage: openai_client.py KJV.so HERMES.so LLAMA3.so FOLDER. Tests rsr-serve with openai-python: every field that the
+routes take, with the plain and the asynchronous client, whole and streamed. Answers are validated against the
+client's own types. FOLDER receives files."""
 import asyncio
 import base64
 import json
@@ -50,7 +50,7 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
 
 
 def join_completion(events):
-    """A stream's choices as a plain answer has them, and its usage."""
+    """The choices of a stream in the form of a plain answer, and its usage."""
     choices, usage = {}, None
     for event in events:
         usage = event.usage or usage
@@ -97,7 +97,7 @@ def split_chat(answer):
 
 
 class Asker:
-    """Asks each request in four ways and checks that they have one answer."""
+    """Sends each request in four ways and checks that the answers are equal."""
 
     def __init__(self, address, key=KEY):
         self.address, self.loop = address, asyncio.new_event_loop()
@@ -114,7 +114,7 @@ class Asker:
     def __exit__(self, *_):
         self.await_(self.later.close())
         self.await_(self.lenient_later.close())
-        self.await_(self.loop.shutdown_asyncgens())  # streams that were left
+        self.await_(self.loop.shutdown_asyncgens())  # abandoned streams
         self.loop.close()
 
     def await_(self, awaitable):
@@ -155,7 +155,7 @@ class Asker:
                         {"model": "kjv", "messages": ASK, "max_completion_tokens": 12, "seed": 5} | fields)
 
     def refused(self, error, create, **fields):
-        """The exception, of both clients, whole and as a stream."""
+        """The exception that both clients raise, whole and streamed."""
         for more in ({}, {"stream": True}):
             try:
                 create(self.client)(**fields, **more)
@@ -191,7 +191,7 @@ def check_completions(asker):
     assert asker.complete(temperature=0, seed=1)[0] == asker.complete(temperature=0, seed=2)[0]
     for fields in ({"user": "me"}, {"suffix": ""}, {"best_of": 1}, {"stop": []}, {"echo": False}, {"logit_bias": {}}):
         assert asker.complete(**fields)[0] == choices, fields
-    for more in ({"top_k": 1}, {"min_p": 1}):  # what others than OpenAI have
+    for more in ({"top_k": 1}, {"min_p": 1}):  # fields of servers other than OpenAI's
         one, _ = asker.complete(seed=1, extra_body=more | {"repetition_penalty": 1})
         assert one == asker.complete(seed=2, extra_body=more | {"repetition_penalty": 1})[0], more
 
@@ -240,7 +240,7 @@ def check_chats(asker):
         assert len(row["top_logprobs"]) == 2 and row["top_logprobs"][0]["logprob"] == row["logprob"]
         assert bytes(row["bytes"]).decode() == row["token"]
 
-    # What the client gives back of an earlier answer is understood.
+    # Parts of an earlier answer that the client sends back are understood.
     first = asker.client.chat.completions.create(model="kjv", messages=ASK, max_completion_tokens=4)
     _, more = asker.chat(messages=[{"role": "developer", "content": [{"type": "text", "text": "Be brief."}]}, *ASK,
                                    first.choices[0].message, {"role": "user", "name": "Ruth", "content": "Why?"}])
@@ -256,11 +256,11 @@ def check_formats(asker):
         choice = asker.chat(response_format={"type": "json_object"}, seed=seed, max_completion_tokens=300)[0][0]
         assert choice["finish_reason"] == "length" or isinstance(json.loads(choice["content"]), dict)
 
-    # Schemas that the client makes of classes; an answer that was cut is said to be.
+    # Schemas that the client makes of classes; a truncated answer is reported as such.
     fields = {"model": "kjv", "messages": ASK, "seed": 3, "response_format": Ruler}
     message = asker.client.chat.completions.parse(**fields, max_completion_tokens=99).choices[0].message
     assert isinstance(message.parsed, Ruler)
-    asker.chat(messages=ASK + [message] + ASK)  # it goes back as it came
+    asker.chat(messages=ASK + [message] + ASK)  # the answer is sent back unchanged
     with asker.client.chat.completions.stream(**fields, max_completion_tokens=99) as events:
         kinds = {event.type for event in events}
         assert events.get_final_completion().choices[0].message.parsed == message.parsed
@@ -287,7 +287,8 @@ def check_tools(asker):
         none = asker.chat(model=model, tools=TOOLS, tool_choice="none")
         assert none[1].prompt_tokens == asker.chat(model=model)[1].prompt_tokens
 
-        # The client's own classes, the helper that joins deltas, and the tool's answer on its way back.
+        # The client's own classes, the helper that joins deltas, and the tool's answer in the next
+        # request.
         tool = openai.pydantic_function_tool(Weather)
         fields = {"model": model, "messages": ASK, "tools": [tool], "tool_choice": "required", "seed": 2,
                   "parallel_tool_calls": False, "max_completion_tokens": 99}
@@ -359,7 +360,7 @@ def check_refusals(asker):
 
 
 def check_leaving(asker, server):
-    """Whoever goes away holds no slot: streams that are closed, tasks that are cancelled, calls that take too long."""
+    """Clients that leave hold no slot: closed streams, cancelled tasks, calls that take too long."""
     def metric(name):
         lines = asker.client.get("../metrics", cast_to=str).splitlines()
         return sum(float(line.split()[1]) for line in lines if line.split(" ")[0].split("{")[0] == name)
@@ -406,7 +407,8 @@ def check_leaving(asker, server):
 
 
 def check_full(model):
-    """One at a time, one that waits: a third one is refused, and answered when the client tries again."""
+    """The server runs one request and lets one wait. A third one is refused, and answered when the client
+    tries again."""
     with Server("kjv=" + model, "--slots", "1", "--queue", "1") as server, Asker(server.address) as asker:
         streams = []
         for _ in range(2):
@@ -422,7 +424,7 @@ def check_full(model):
 
 
 def check_time(model):
-    """What takes too long ends with an error within the stream."""
+    """A request that takes too long ends with an error in the stream."""
     with Server("kjv=" + model, "--timeout", "1") as server, Asker(server.address) as asker, \
             asker.lenient.completions.create(**LONG, stream=True) as stream:
         try:

@@ -1,5 +1,5 @@
-"""Usage: quickstart.py [PYTHON]. `examples/quickstart.sh --serve` starts a server, which answers what the script says to
-ask: by curl, and by openai-python where PYTHON has it. A signal stops it."""
+"""Usage: quickstart.py [PYTHON]. `examples/quickstart.sh --serve` starts a server, which answers the requests that the
+script suggests: with curl, and with openai-python if PYTHON has it. A signal stops the server."""
 import pathlib
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""Usage: refused_requests.py KJV.so HERMES.so. Every sentence by which a request is refused."""
+"""Usage: refused_requests.py KJV.so HERMES.so. Tests every sentence that refuses a request."""
 import sys
 
 from server import Server
@@ -20,7 +20,7 @@ def schema(value):
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": value}}}
 
 
-# What is sent besides a prompt or messages, status, param, and a part of the sentence.
+# Fields sent in addition to a prompt or messages, the status, param, and a part of the sentence.
 COMPLETION_REFUSALS = [
     ({"bogus": 1}, 400, "bogus", "does not know the field 'bogus'"),
     ({"model": "nobody"}, 404, "model", 'no model "nobody" here'),
@@ -154,7 +154,7 @@ BODIES = [
     (b'{"prompt": ' + b"[" * 50 + b"]" * 50 + b"}", "more than 40 deep"),
     (b'{"user": "\\"", "prompt": ' + b"[" * 50 + b"]" * 50 + b"}", "more than 40 deep"),
 ]
-# Brackets in strings nest nothing, whatever quotes are in the string.
+# Brackets in strings do not nest, whatever quotes are in the string.
 TEXTS = ['"', '5" wide, [0, 1) ' + "[" * 50, '"' + "{" * 50 + '"', '\\" ' + "[" * 50, "\\\\"]
 
 
@@ -191,7 +191,7 @@ with Server("--model", "kjv=" + sys.argv[1], "--model", "hermes=" + sys.argv[2])
     assert status == 400 and "2 models" in answer["error"]["message"]
     assert server.stop() == 0
 
-# One at a time for some seconds, one that waits, and no more.
+# One request runs for some seconds, one may wait, and others are refused.
 with Server("kjv=" + sys.argv[1], "--slots", "1", "--queue", "1") as server:
     body = {"prompt": "In", "max_tokens": 500, "n": 16, "seed": 1, "stream": True,
             "logit_bias": {"2558": -100, "2559": -100}}

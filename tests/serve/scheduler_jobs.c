@@ -3,8 +3,8 @@
  *
  * Jobs of random prompts, sampling, choices, stop strings and constraints come to the scheduler at
  * random times, some are cancelled, with few slots and many, few KV pages and enough, with the
- * prefix cache and without it, and beside embeddings. Each text, and each log-probability, is the
- * one that the job has alone.
+ * prefix cache and without it, and beside embeddings. Each text, and each log-probability, must
+ * equal that of the job alone.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -49,7 +49,8 @@ static void must(rsr_status status, const rsr_error *err) {
     }
 }
 
-/* ---- What a job has alone -------------------------------------------------------------------- */
+/* ---- Results of a job alone
+ * -------------------------------------------------------------------- */
 
 struct alone {
     struct rsr_bytes text;
@@ -80,7 +81,7 @@ static enum serve_finish finish_of(const struct alone *a, rsr_stop_reason reason
     return reason == RSR_STOP_LENGTH && !a->closed ? SERVE_LENGTH : SERVE_STOP;
 }
 
-/* Choice `index` by an engine of its own. */
+/* Generates choice `index` with an engine of its own. */
 static void check_alone(rsr_engine *engine, const struct serve_job *job, size_t index) {
     const struct serve_choice *c = &job->choices[index];
     const struct serve_prompt *prompt = &job->prompts[index / job->n_choices];
@@ -130,7 +131,7 @@ static void check_alone(rsr_engine *engine, const struct serve_job *job, size_t 
 
 /* ---- Jobs ------------------------------------------------------------------------------------ */
 
-/* A token that has no whole character. */
+/* Whether the token has no complete character. */
 static uint32_t begun_character(struct serve_model *m) {
     static const char text[] = "\xe2\x98\x83"; /* a snowman, which is not in the Bible */
     rsr_error err = RSR_ERROR_INIT;
@@ -149,7 +150,7 @@ static void add_prompt(struct serve_model *m, struct serve_prompt *p, size_t lon
     must(rsr_tokenize(m->model, text, strlen(text), RSR_TOKENIZE_ADD_SPECIAL, p->tokens, MAX_PROMPT,
                       &p->n_tokens, &err),
          &err);
-    const size_t n = draw(3) == 0 ? longest : p->n_tokens; /* long ones by repetition */
+    const size_t n = draw(3) == 0 ? longest : p->n_tokens; /* repeated, to be long */
     for (size_t i = p->n_tokens; i < n; i++)
         p->tokens[i] = p->tokens[i % p->n_tokens];
     p->n_tokens = n > p->n_tokens ? n : p->n_tokens;

@@ -1,4 +1,4 @@
-/* serve_load.c - streams completions from rsr-serve over many connections at once, and says how
+/* serve_load.c - streams completions from rsr-serve over many connections at once, and reports how
  * long they took. Usage: serve_load HOST:PORT MODEL [NAME=NUMBER ...]
  *   connections=16   open at once, each with one request after the other
  *   requests=64      of all connections
@@ -46,7 +46,7 @@ struct client {
     size_t head_bytes;
     double begun_ms, last_ms;
     long n_tokens;
-    bool drops, is_done; /* [DONE] has come: what is left is the end of the reply */
+    bool drops, is_done; /* [DONE] has come, and only the end of the reply is missing */
 };
 
 static struct plan plan = {
@@ -109,7 +109,7 @@ static void watch(int epoll, struct client *c, int operation, uint32_t events) {
         fail("epoll");
 }
 
-/* Sends what is left of the request; the rest when there is room. */
+/* Sends more of the request, as much as there is room for. */
 static void send_more(int epoll, struct client *c) {
     while (c->sent < c->request_bytes) {
         const ssize_t n =
@@ -145,7 +145,7 @@ static void begin_request(int epoll, struct client *c) {
     send_more(epoll, c);
 }
 
-/* The next request, on a new connection if `closed`. */
+/* Begins the next request, on a new connection if `closed`. */
 static void go_on(int epoll, struct client *c, bool closed) {
     n_ended++;
     if (closed)

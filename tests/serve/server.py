@@ -1,4 +1,4 @@
-"""Starts rsr-serve for a test, and asks it over HTTP with the standard library alone.
+"""Starts rsr-serve for a test, and sends requests over HTTP with only the standard library.
 
     with Server("kjv=kjv.so", "--slots", "4") as server:
         status, answer = server.post("/v1/completions", {"model": "kjv", "prompt": "In the"})
@@ -54,7 +54,7 @@ class Server:
         return next((line for line in self.lines if line and text in line), None)
 
     def wait_line(self, text):
-        """The first line on stderr that has the text."""
+        """Waits for the first line on stderr that contains the text."""
         with self.changed:
             done = lambda: self.find_line(text) or None in self.lines
             assert self.changed.wait_for(done, self.timeout), f"no line with '{text}': {self.lines}"
@@ -76,7 +76,7 @@ class Server:
             self.process.stderr.close()
 
     def stop(self, number=signal.SIGTERM):
-        """Sends the signal, if it is not 0; the exit status."""
+        """Sends the signal, if it is not 0, and returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(self.timeout)
@@ -106,7 +106,8 @@ class Server:
 
     @contextlib.contextmanager
     def response(self, method, path, body=None, headers=None):
-        """An http.client.HTTPResponse whose body is not read yet; body: bytes, or what JSON is made of."""
+        """Sends a request. Returns an http.client.HTTPResponse whose body is not read yet. body: bytes, or
+        an object for JSON."""
         connection = self.connect()
         headers = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
@@ -135,7 +136,8 @@ class Server:
         return status, answer
 
     def stream(self, path, body, headers=None):
-        """The events of a stream, parsed; the last one, "[DONE]", as it is. A refusal raises."""
+        """The parsed events of a stream; the last one, "[DONE]", is not parsed. A refusal
+        raises."""
         with self.response("POST", path, body, headers) as response:
             assert response.status == 200, (response.status, response.read())
             for line in response:

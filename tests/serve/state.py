@@ -1,4 +1,4 @@
-"""Usage: state.py MODEL.so. Routes that tell of the server, and requests that are refused before a model sees them."""
+"""Usage: state.py MODEL.so. Tests routes about the server, and requests that are refused before a model sees them."""
 import json
 import socket
 import subprocess
@@ -49,8 +49,8 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
     status, answer = server.post("/v1/completions", {}, {"Content-Type": "application/json; charset=utf-8"})
     assert status != 415
 
-    # A slot is busy while it is written into, and free when the text has come to its end.
-    # On a busy machine the text may be complete before this script is asked again.
+    # A slot is busy while a text is generated, and free when the text has ended. On a busy machine
+    # the text may be complete before this script is asked again.
     for attempt in range(20):
         events = server.stream("/v1/completions", {"model": "kjv", "prompt": "In the", "max_tokens": 500, "stream": True})
         next(events)
@@ -68,18 +68,18 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
     # Longer than --max-body: with and without a length, and exactly as long.
     status, answer = server.post("/v1/completions", b" " * 4097)
     assert (status, error(answer)) == (413, "request_too_large")
-    for _ in range(5):  # whoever sends all of it before it listens is answered
+    for _ in range(5):  # a client that sends the whole body before it reads gets an answer
         assert server.post("/v1/completions", b" " * 5000000)[0] == 413
     connection = server.connect()
     connection.request("POST", "/v1/completions", iter([b" " * 4000, b" " * 97]), {"Content-Type": "application/json"},
                        encode_chunked=True)
     assert connection.getresponse().status == 413
     assert server.post("/v1/completions", b" " * 4096)[0] not in (413, 200)
-    with server.raw() as raw:  # it is not read to its end
+    with server.raw() as raw:  # the server does not read it to its end
         raw.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                     b"Content-Length: 1000000000000\r\n\r\n")
         assert raw.recv(4096).startswith(b"HTTP/1.1 413")
-    with server.raw() as raw:  # nor is what never ends
+    with server.raw() as raw:  # nor a body that never ends
         raw.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                     b"Transfer-Encoding: chunked\r\n\r\n")
         try:
@@ -92,7 +92,7 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
         raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40000 + b"\r\n\r\n")
         assert raw.recv(4096).startswith(b"HTTP/1.1 431")
 
-    # A name that somebody made to point here.
+    # A host name of somebody else that points to this server.
     for host in ("localhost", "127.0.0.1:1", "[::1]:80", "192.168.1.7", "LOCALHOST:8080"):
         assert server.get("/health", {"Host": host})[0] == 200, host
     for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]", "", ":80"):
@@ -100,7 +100,8 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
         assert (status, error(answer)) == (403, "unknown_host"), host
     assert server.stop() == 0
 
-# Room for keys and values: what all slots may need, or what was asked for, and no text is longer than that.
+# Memory for keys and values: enough for all slots, or the requested amount, which then limits the length of
+# a text.
 ROOM = [([], 16 * 512, 512), (["--slots", "2"], 2 * 512, 512), (["--slots", "3", "--context", "100"], 3 * 128, 100),
         (["--kv-tokens", "128"], 128, 128), (["--kv-tokens", "700"], 704, 512)]
 for options, tokens, context in ROOM:
@@ -111,7 +112,7 @@ for options, tokens, context in ROOM:
         assert server.find_line("target generic, 1 threads, "), server.lines
         assert server.get("/v1/models")[1]["data"][0]["max_model_len"] == context
         assert server.metric("rsr_kv_tokens") == tokens
-# Embeddings have at most half of the pages; /v1/models tells what is left for a text.
+# Embeddings get at most half of the pages; /v1/models tells how many tokens a text can have.
 for pages, most in ((1, 64), (3, 128), (11, 384)):
     with Server("kjv=" + sys.argv[1], "--embeddings", "mean", "--kv-tokens", str(64 * pages)) as server:
         assert server.get("/v1/models")[1]["data"][0]["max_model_len"] == most
@@ -122,7 +123,7 @@ for options, text in ((["--kv-tokens", "2000000000"], "kjv: "), (["--target", "a
     server = Server("kjv=" + sys.argv[1], *options, wait=False)
     assert server.stop(0) == 1 and server.find_line(text), server.lines
 
-# The report is rsr-run's.
+# The report equals rsr-run's.
 with Server("a=" + sys.argv[1], "b=" + sys.argv[1]) as server:
     report = json.loads(subprocess.run(["rsr-run", sys.argv[1], "--info", "--json"], check=True, capture_output=True).stdout)
     models = server.get("/report.json")[1]["models"]

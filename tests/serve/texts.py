@@ -1,4 +1,5 @@
-"""Usage: texts.py MODEL.so NFC.so. Texts to tokens and back, in the shapes of vLLM, llama.cpp and lm-eval."""
+"""Usage: texts.py MODEL.so NFC.so. Tests texts to tokens and back, in the formats of vLLM, llama.cpp and
+lm-eval."""
 import sys
 
 from server import Server
@@ -26,14 +27,14 @@ with Server("kjv=" + sys.argv[1]) as server:
     assert post("/tokenize", messages=messages, add_generation_prompt=False)["count"] < post(
         "/tokenize", messages=messages)["count"]
 
-    # As lm-eval's remote tokenizer does.
+    # Sends the requests of lm-eval's remote tokenizer.
     status, info = server.get("/tokenizer_info")
     assert status == 200 and info["bos_token"] == "<|begin_of_text|>" and info["eos_token"] == "<|end_of_text|>"
     assert post("/tokenize", prompt=info["eos_token"], add_special_tokens=False)["tokens"] == [2558]
     assert info["chat_template"].startswith("{% for message in messages %}")
     assert server.stop() == 0
 
-# A text whose normal form is longer, as is that of Devanagari's QA, has more tokens than bytes.
+# A text with a longer normal form, such as Devanagari QA, can have more tokens than bytes.
 with Server("nfc=" + sys.argv[2]) as server:
     status, answer = server.post("/v1/completions", {"prompt": "\u0958" * 20, "max_tokens": 2})
     assert status == 200 and answer["usage"]["prompt_tokens"] > 3 * 20 + 8, answer

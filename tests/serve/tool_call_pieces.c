@@ -8,7 +8,7 @@
 struct sample {
     enum serve_call_form form;
     const char *text, *content;
-    const char *calls; /* "name{arguments}" one behind another */
+    const char *calls; /* "name{arguments}" one after another */
 };
 
 #define HERMES SERVE_CALLS_HERMES

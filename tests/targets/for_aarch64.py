@@ -1,9 +1,9 @@
-"""Compiles for AArch64, to nothing, every source of a build that tells machines apart:
+"""Compiles for AArch64, without output, every source of a build with code for single machines:
 
     for_aarch64.py COMPILE_COMMANDS.json
 
-Warnings are errors, as they are in the build: a function that only code for x86-64 calls ends a
-build on AArch64.
+Warnings are errors, as in the build: a function that only code for x86-64 calls would break a build
+on AArch64.
 """
 import json
 import pathlib
@@ -17,7 +17,7 @@ n_failed = n_compiled = 0
 for entry in json.loads(pathlib.Path(sys.argv[1]).read_text()):
     source, words = pathlib.Path(entry["file"]), shlex.split(entry["command"])
     if any(word.startswith("-mavx") for word in words):
-        continue  # a second object of the same source, which no other machine has
+        continue  # a second object of one source, for x86-64 only
     if source.suffix != ".c" or not re.search("__x86_64__|__aarch64__", source.read_text()):
         continue
     options = [word for word in words if word.startswith("-") and word not in OUTPUTS]

@@ -1,7 +1,7 @@
 /* forked_indices.c - forks of a KV index (rsr_louver.h), each in a thread of its own, share its
  * pages, grow, and end in any order, while the index itself is cut and grows into the pages that
- * they leave: made to run under ThreadSanitizer. Each must get what an index that was never forked
- * gives.
+ * they free. Runs under ThreadSanitizer. Each fork must give the results of an index that was never
+ * forked.
  *
  * usage: forked_indices ROUNDS
  */

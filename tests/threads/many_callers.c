@@ -1,11 +1,10 @@
-/* many_callers.c - several threads call one engine at once, and open and close others beside it:
- * made to run under ThreadSanitizer. Every token that they evaluate must have the bits that one
- * thread gets.
+/* many_callers.c - several threads call one engine at once, and open and close other engines. Runs
+ * under ThreadSanitizer. Every token must have the bits that a single thread gets.
  *
  * usage: many_callers MODULE.so ATTENTION KV_TYPE ROUNDS
  *
- * A caller has a sequence of its own tokens, in which it does whatever rsr.h offers; engines and
- * the model are shared.
+ * A caller has a sequence of its own tokens, with which it makes all kinds of calls of rsr.h;
+ * engines and the model are shared.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -31,7 +30,7 @@ struct caller {
 static const char *path;
 static rsr_model *model;
 static rsr_engine *engine;
-static rsr_prefix_cache *cache; /* in a pool that is too small for it at times */
+static rsr_prefix_cache *cache; /* in a pool that is sometimes too small for it */
 static rsr_engine_options engine_options = RSR_ENGINE_OPTIONS_INIT;
 static uint32_t vocab, rounds;
 static struct caller callers[N_CALLERS];
@@ -61,7 +60,7 @@ static void eval(rsr_engine *with, const rsr_batch_entry *entries, size_t n, flo
     MUST(rsr_eval(with, &batch, &err), &err);
 }
 
-/* Tokens [begin, end) of a caller at once; with logits, they must be the expected ones. */
+/* Evaluates tokens [begin, end) of a caller at once. Wanted logits must be the expected ones. */
 static void feed(struct caller *caller, rsr_sequence *sequence, uint32_t begin, uint32_t end,
                  bool want_logits) {
     rsr_batch_entry entries[N_TOKENS] = {0};
@@ -128,7 +127,7 @@ static void resume(struct caller *caller) {
         MUST(rsr_prefix_cache_shrink(cache, info.bytes / 2, &err), &err);
 }
 
-/* A model and an engine that come and go while others run. */
+/* Opens and closes a model and an engine while others run. */
 static void open_another(void) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_model *another;
@@ -163,7 +162,7 @@ static void *call(void *of) {
     return NULL;
 }
 
-/* What one thread gets, token by token. */
+/* The results of one thread, token by token. */
 static void expect(struct caller *caller, uint64_t state) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine_options options = engine_options;

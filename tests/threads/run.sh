@@ -7,7 +7,7 @@
 # examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs, and its clients come,
 # wait and leave. ROUNDS (3) times each. Wants build/release. Exit status 1 if a race or a wrong bit was found.
 #
-#   --races  besides, takes a lock or an order out of a copy of the sources, one at a time, and expects
+# --races also removes a lock or an order from a copy of the sources, one at a time, and expects
 #            that a race is reported: half a minute each
 set -eu
 . "$(dirname "$0")/../help.sh"
@@ -23,7 +23,8 @@ work=$source/build/tsan/module
 release=$source/build/release/bin
 log=$source/build/tsan/threads.log
 cc=$(find_clang)
-# With an exit code of its own the sanitizer ends a process before the OpenMP library has tidied up.
+# With its own exit code, the sanitizer would end a process before the OpenMP library has cleaned
+# up.
 export OMP_TOOL_LIBRARIES=libarcher.so TSAN_OPTIONS="ignore_noninstrumented_modules=1 exitcode=0"
 LD_LIBRARY_PATH=$("$cc" -print-resource-dir)/../..${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
@@ -40,7 +41,7 @@ build() {
         -Wl,--version-script="$work/map" -lm -o "$1/build/tsan/model.so"
 }
 
-# look DIR ROUNDS: every program in every way; false where one reports something.
+# look DIR ROUNDS: runs every program in every way; false if one reports something.
 look() {
     programs=$1/build/tsan/tests/threads
     for way in "dense bf16" "dense int8" "louver:topk:8,min=1 bf16" \
@@ -63,7 +64,8 @@ served() {
 }
 
 limit=0 # seconds that a program may take; 0: any number
-# passes PROGRAM ARGUMENT...: shows what it said; false where it fails, or the sanitizer spoke, too.
+# passes PROGRAM ARGUMENT...: runs the program and shows its output; false if it fails, or the
+# sanitizer reports something.
 passes() {
     timeout "$limit" "$@" >"$log" 2>&1 || return 1
     cat "$log"
@@ -98,7 +100,7 @@ build "$source"
 look "$source" "$rounds" || { cat "$log"; exit 1; }
 
 [ "$races" = yes ] || exit 0
-limit=120 # what lacks a lock may wait forever, once the race is reported
+limit=120 # a program without a lock may wait forever after the race is reported
 copy=$source/build/tsan/races
 rm -rf "$copy"
 mkdir -p "$copy"

@@ -4,10 +4,10 @@
     pip install tokenizers
     python compare_random.py BUILD/tests/unit/test_tokenizer [--cases 20000] [--seed 1] [NAME...]
 
-For every tokenizer of make_fixtures.py, or the named ones: texts of a nasty alphabet and of pieces
-of the tokenizer's own vocabulary, encoded with special tokens and without, the ids decoded, and
-random ids decoded. test_tokenizer reads the folder that this writes and says where it differs; a
-text that it finds belongs into the corpus of make_fixtures.py.
+For every tokenizer of make_fixtures.py, or the named ones, it makes texts of difficult characters
+and of pieces of the tokenizer's vocabulary, encodes them with and without special tokens, decodes
+the ids, and decodes random ids. test_tokenizer reads the written folder and reports differences. A
+text that shows one belongs in the corpus of make_fixtures.py.
 """
 import argparse
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import make_fixtures
 
-# Each pool is drawn from as a whole; a text mixes a few of them.
+# Characters are drawn from pools; a text mixes a few pools.
 POOLS = [
     "abcdefghijklmnopqrstuvwxyz", "the lord said unto him", "ABCxyz", "0123456789", "\u0663\u0967\u00bd\u00b2\u2460\u2167\U0001d7d8",
     " ", "  ", "\t\n\r", "\n", "\r\n", "\x0b\x0c\x1c\x1d\x1e\x1f\x85", "\u00a0\u2003\u3000\u2028\u2029\u202f\u205f\u1680\u180e\u200b\ufeff",

@@ -610,7 +610,7 @@ PIECES = [
     "{% for m in messages %}{{ loop.cycle('odd', 'even') }}{{ loop.cycle(1) }}{{ loop.depth }}{{ loop.depth0 }}{% endfor %}", "{% for m in messages %}{{ loop.cycle() }}{% endfor %}", "{% for m in messages %}{{ loop.changed(m.role) }}{% endfor %}", "{% for m in messages %}{{ loop.cycle }}{% endfor %}",
 ]
 
-# Refused at once, whatever the messages.
+# Templates refused at once, for any messages.
 REFUSED = ["{% call f() %}{% endcall %}", "{% include 'x' %}", "{{ {'a': 1} }}", "{{ (1, 2) }}", "{% set x %}a{% endset %}", "{{ 1e400 }}", "{{ 1.5e }}", "{{ 0x10 }}", "{{ 1_000 }}",
            "{% macro f(x) %}", "{% macro f %}{% endmacro %}", "{% macro f(x, x) %}{% endmacro %}", "{% macro f(x=1, y) %}{% endmacro %}", "{% macro f(true) %}{% endmacro %}", "{% macro f() %}{{ varargs }}{% endmacro %}",
            "{% macro f() %}{{ caller() }}{% endmacro %}", "{% for m in messages %}{% macro f() %}{% endmacro %}{% endfor %}", "{% macro f() %}{% macro g() %}{% endmacro %}{% endmacro %}", "{% generation %}", "{% endgeneration %}",
@@ -637,7 +637,7 @@ TOOLS = [{"type": "function", "function": {
             "units": {"type": "string", "enum": ["C", "F"]}, "exact": {"type": "boolean", "default": False}}}}},
     {"type": "function", "function": {"name": "noon", "description": "", "parameters": {"type": "object", "properties": {}}}}]
 
-# What apply_chat_template is called with: messages with fields, tools, and other variables.
+# The arguments of apply_chat_template: messages with fields, tools, and other variables.
 CALLS = [
     {"messages": [{"role": "user", "content": "Hello"}], "tools": TOOLS},
     {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Rain?"}], "tools": TOOLS, "enable_thinking": False},
@@ -686,7 +686,7 @@ def main():
                 beyond = not name and any(b in template for b in BEYOND)
                 wanted.append(None if beyond else render(template, with_roles(conversation), generation))
         called = [render(template, call, True) for call in CALLS] if name else []
-        called = [None if text and "[{'type'" in text else text for text in called]  # Python's form of a list is beyond
+        called = [None if text and "[{'type'" in text else text for text in called]  # Python's form of a list is outside the subset
         rows.append({"template": template, "all": bool(name), "rendered": wanted, "called": called})
     value = {"library": f"transformers {transformers.__version__}", "conversations": CONVERSATIONS, "calls": CALLS,
              "templates": rows, "refused": REFUSED}

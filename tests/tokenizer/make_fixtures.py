@@ -44,8 +44,8 @@ DEEPSEEK_CODER = ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u
 DEEPSEEK_3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
               "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
               "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
-# Every interval that Ruby's syntax reads in its own way, both ends of a line, and what PCRE2 makes
-# possessive by mistake.
+# Every interval that Ruby's syntax reads differently, both ends of a line, and patterns that PCRE2
+# makes possessive by mistake.
 LINES = r"^[ \t]+|[er]+(?:xy)?+r|a{2}?b|\p{N}{2,3}+|[ab]{1,2}{2}|(?:th){1,2}++|\r?$|e{2}*d"
 
 # Text in many scripts, so that the small vocabularies hold merges across them.
@@ -320,7 +320,7 @@ TOKENIZERS = {
 }
 
 
-# Of the corpus, every so manyth text for tokenizers of this kind.
+# Tokenizers of this kind use every n-th text of the corpus.
 STEPS = {"split": 4, "neox": 3, "punctuation": 2, "gemma": 3, "metaspace": 2, "cl100k": 2, "o200k": 3,
          "deepseek": 3}
 

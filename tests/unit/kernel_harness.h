@@ -2,10 +2,9 @@
  * naive product in 64-bit sums, bit for bit.
  *
  * RAW results are compared exactly, scaled ones too (the float order is part of the ABI). Token 0
- * is all
- * -128 and token 1 all 127, row 0 all +1 and row 1 all -1, so the bounds of narrow accumulators are
- * reached. Every byte of y that a call must not touch is checked. Float activations hold the same
- * integers, so their sums are exact as well.
+ * is all -128 and token 1 all 127. Row 0 is all +1 and row 1 all -1. So the bounds of narrow
+ * accumulators are reached. Every byte of y that a call must not touch is checked. Float
+ * activations hold the same integers, so their sums are exact as well.
  *
  * Machine code for VBMI, GFNI, AMX and AVX-VNNI runs under isa_emulator.h where the host lacks
  * them; kernels for other foreign instructions are compiled and not run. test_interpret_kernel()
