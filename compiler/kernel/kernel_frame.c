@@ -206,7 +206,7 @@ static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
                          scale);
 }
 
-/* What the comments of results say. */
+/* Names of results in comments. */
 enum result_kind { IN_SUMS, OF_MAP, RAW, OF_MATRIX, OF_ROWS, FLOAT_OF_MATRIX, FLOAT_OF_ROWS };
 static const char *const result_comments[] = {
     [IN_SUMS] = "results: the sums, which have the scales of their groups of columns",

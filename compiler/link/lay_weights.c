@@ -1,9 +1,10 @@
-/* lay_weights.c - the weights into what a linker made of a section without bytes.
+/* lay_weights.c - puts the weights into a file that a linker made with an empty section for them.
  *
- * The linker gives the section addresses and, in a library, a segment that takes nothing of the
- * file. The bytes go where that segment begins; what follows there, which is not loaded (symbols,
- * headers of sections), moves behind them. So the file is what the linker would have made of the
- * weights themselves. A relocatable object has no segments and gets them at its end.
+ * The linker gives the section addresses and, in a library, a segment that takes no bytes of the
+ * file. The weights go where that segment begins; the parts after it, which are not loaded
+ * (symbols, headers of sections), move after the weights. So the file equals what the linker would
+ * have made of the weights themselves. A relocatable object has no segments and gets them at its
+ * end.
  */
 #include "link/lay_weights.h"
 

@@ -1,4 +1,5 @@
-/* lay_weights.h - the weights into what a linker made of a section without bytes. */
+/* lay_weights.h - puts the weights into a file that a linker made with an empty section for
+ * them. */
 #ifndef RSRC_LINK_LAY_WEIGHTS_H
 #define RSRC_LINK_LAY_WEIGHTS_H
 

@@ -9,7 +9,7 @@
  *   Q2_0    64, or 128 in files of a fork: bits 2 (n % 4).. of byte n / 4; d is float16 in front
  *   Q1_0    128: bit n % 8 of byte n / 8, 1 for +d and 0 for -d; d is float16 in front
  *   I2_S    128 on x86, 64 on ARM: with a quarter q of that, bits 6 - 2 (n / q).. of byte n % q;
- *           one float32 d behind the tensor's weights, then what pads it
+ * one float32 d after the tensor's weights, then padding
  *   IQ2_BN  64: bits 2 (n / 16).. of byte n % 16; one float32 d in front of the row
  *   IQ1_BN  64: base 3 as in TQ1_0, but weights go byte by byte: 15 in three bytes, the 16th is
  *           digit n / 16 of byte 12; one float16 d in front of the row

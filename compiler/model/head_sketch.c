@@ -2,10 +2,10 @@
  *
  * A token reads the first plane of every row, the second plane of rows that the first cannot
  * exclude, and the head's rows that are still not excluded. Their number depends on the margin by
- * which the likeliest token leads. Of Gaussian logits, a share tail(margin - gap) cannot be
- * excluded, where the gap is what the proof's bound adds to a logit. The gap is |q_s| |e_s| summed
- * over slices of 32 dimensions, while the standard deviation of a logit grows like a root. So in
- * these standard deviations the gap is about a constant times sqrt(hidden).
+ * which the likeliest token leads. If logits are Gaussian, a share tail(margin - gap) of the rows
+ * cannot be excluded, where the gap is the amount that the proof's bound adds to a logit. The gap
+ * is |q_s| |e_s| summed over slices of 32 dimensions, while the standard deviation of a logit grows
+ * like a root. So in these standard deviations the gap is about a constant times sqrt(hidden).
  */
 #include "model/head_sketch.h"
 
@@ -127,7 +127,7 @@ static void load_row(const struct rsr_graph *graph, uint32_t row, float *out) {
     rsrc_load_floats(head->dtype, head->data + row * n_bytes, graph->hyper.hidden, out);
 }
 
-/* Rows that will not be loaded soon, as far as the head has them. */
+/* Releases rows that will not be loaded soon; `first` and `n` may exceed the head. */
 static void release_rows(const struct rsr_graph *graph, uint64_t first, uint64_t n) {
     const uint64_t row_bytes = graph->head->size_bytes / graph->hyper.vocab;
     const uint64_t left = first < graph->hyper.vocab ? graph->hyper.vocab - first : 0;

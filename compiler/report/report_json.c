@@ -11,7 +11,7 @@ static const char *input_name(const struct rsr_report_layer *layer) {
     return layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8";
 }
 
-/* To the nanosecond, as plans have it. */
+/* Rounds to nanoseconds, as in plans. */
 static void put_us(struct rsrc_buffer *out, const char *key, double us) {
     rsrc_put_key(out, key);
     rsrc_buffer_printf(out, "%.3f", us);

@@ -100,8 +100,8 @@ static bool create_detokenizer(struct serve_generation *g, uint32_t flags,
            fail(error, &err);
 }
 
-/* A text goes on behind the prompt's. Of the prompt only the front matters: up to where it has
- * text, a space may be one that tokenizers put in front of every text. */
+/* The answer's text continues the prompt's text. The detokenizer needs only the front of the
+ * prompt: until the prompt has text, a space may be one that tokenizers put before every text. */
 static bool begin_text(struct serve_generation *g, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
     const char *text;
@@ -178,7 +178,7 @@ bool serve_generation_decodes(const struct serve_generation *g) {
     return g->n_evaluated >= g->prompt->n_tokens;
 }
 
-/* Token `position` of the prompt, and then what was generated. */
+/* Token `position` of the prompt, or the last generated one after the prompt's end. */
 static uint32_t token_at(const struct serve_generation *g, size_t position) {
     return position < g->prompt->n_tokens ? g->prompt->tokens[position] : g->next;
 }
@@ -213,7 +213,8 @@ static bool is_stop(const rsr_model_info *info, uint32_t token) {
     return false;
 }
 
-/* Text that is certain with this token, or all of it if it is the last one, to g->piece. */
+/* Puts the text that is certain after this token, or all held text if the token is the last one,
+ * into g->piece. */
 static bool take_text(struct serve_generation *g, uint32_t token, bool stop, bool last,
                       bool *found_stop, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
@@ -249,7 +250,7 @@ static bool grow(struct serve_choice *c, size_t row) {
     return true;
 }
 
-/* Tells those who wait for the job; the last word of a choice is serve_generation_end()'s. */
+/* Notifies waiters of the job. The end of a choice is reported by serve_generation_end(). */
 static bool publish(struct serve_generation *g, uint32_t token, enum serve_finish finish,
                     struct serve_error *error) {
     struct serve_choice *c = g->choice;
@@ -270,7 +271,7 @@ static bool publish(struct serve_generation *g, uint32_t token, enum serve_finis
     return ok || no_memory(error);
 }
 
-/* Whether the constrained text goes on after the token. */
+/* Whether the constrained text continues after the token. */
 static bool advance(struct serve_generation *g, uint32_t token, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
     if (rsr_constrained_advance(g->constrained, token, &err) != RSR_OK)

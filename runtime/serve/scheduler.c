@@ -270,8 +270,8 @@ static void end_unwanted(struct serve_scheduler *s, struct lane *lane) {
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
-/* Of the slots that still evaluate their prompt, the one that began first after `begun_ns`; NULL:
- * none. */
+/* Among slots that still evaluate their prompt, finds the one that began first after `begun_ns`;
+ * NULL: none. */
 static struct serve_generation *next_in_prompt(const struct serve_scheduler *s, struct lane *lane,
                                                int64_t begun_ns) {
     struct serve_generation *first = NULL;

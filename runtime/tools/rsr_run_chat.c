@@ -71,7 +71,7 @@ static void forget_messages(struct chat *c, size_t begin, size_t end) {
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
-/* NULL: no memory. What is not UTF-8 is repaired. */
+/* NULL: no memory. Bytes that are not UTF-8 are repaired. */
 static json_t *message_json(const rsr_message *message) {
     struct rsr_bytes content = {0};
     json_t *json = NULL;

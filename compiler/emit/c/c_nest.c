@@ -13,7 +13,7 @@
 #define MOST_NESTED 6u /* operations within a statement */
 #define FARTHEST 64u   /* operations from a value to its reader; bounds the time that this takes */
 
-/* What values of an operation may be nested into. */
+/* The kinds of operands that values of an operation may be nested into. */
 enum places {
     NOWHERE,
     IN_PLACE,  /* an operation that replaces the register */
@@ -34,7 +34,7 @@ static const bool takes_names[RSR_KOP_COUNT] = {
     [RSR_KOP_HALVES_ADD] = true, [RSR_KOP_EXTRACT] = true, [RSR_KOP_ADD_MEM] = true,
     [RSR_KOP_SUB_MEM] = true,    [RSR_KOP_CALL] = true,    [RSR_KOP_COPY] = true};
 
-/* What is known of the value that a register has at the operation at work. */
+/* Facts about the value of a register at the current operation. */
 struct value {
     uint32_t at; /* operation that made it; NONE: it is from another block */
     uint32_t n_reads, reader, operand;

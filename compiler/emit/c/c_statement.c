@@ -283,7 +283,7 @@ static const struct phrase {
     uint32_t n_ops;
     enum rsr_kop_kind ops[3];
     enum rsr_elem elem;
-    int64_t shift; /* of all shifts among them; 0: any, printed */
+    int64_t shift; /* amount of each shift; 0: any amount, which is printed */
 } phrases[] = {
     {"even_halves", 3, {RSR_KOP_SHR, RSR_KOP_BITCAST, RSR_KOP_SHL}, RSR_ELEM_I32, 16},
     {"odd_halves", 2, {RSR_KOP_SHR, RSR_KOP_BITCAST}, RSR_ELEM_I32, 16},

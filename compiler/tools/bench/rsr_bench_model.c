@@ -168,7 +168,7 @@ static bool profile_prompt(struct model_bench *b, uint64_t *seed, struct step_pr
            end_profile(b, n_prompts(b), ns, profile);
 }
 
-/* Behind the prompts of the last run: long ones are not read again. */
+/* Continues after the prompts of the last run, so that long prompts are not read again. */
 static bool profile_decode(struct model_bench *b, struct step_profile *profile) {
     double ns = 0;
     return truncate_all(b, b->options->prompt_tokens) && begin_profile(b) && decode(b, &ns) &&
@@ -202,7 +202,7 @@ static json_t *profile_rows(const struct step_profile *profile, double dram_gbps
     return rows;
 }
 
-/* The most that the model takes, where the options say 0. */
+/* Replaces 0 in the options by the most that the model takes. */
 static bool choose_length(const struct model_bench *b, struct bench_options *options) {
     const uint64_t most = b->info.context;
     if (options->prompt_tokens == 0 && most > options->gen_tokens)
@@ -240,7 +240,7 @@ static bool create_engine(struct model_bench *b) {
     return true;
 }
 
-/* What the first prompt waits for. */
+/* The time before the first prompt can be read. */
 struct start_times {
     double load_ms;
     double engine_ms;
@@ -276,7 +276,7 @@ static double to_first_token_ms(const struct model_bench *b, double prefill_tps)
     return b->options->prompt_tokens * 1e3 / prefill_tps;
 }
 
-/* By operation, where that is asked for: of decoding, and of one more reading of the prompts. */
+/* With --profile: the operations of decoding, and of reading the prompts once more. */
 static bool add_profiles(struct model_bench *b, uint64_t *seed, const struct step_profile *step,
                          double dram_gbps, json_t *result) {
     if (!b->options->profile)

@@ -72,7 +72,7 @@ class TokenText {
     }
 }
 
-/* null: the text ends within a character; `anyway` decodes it all the same. */
+/* null: the text ends within a character; With `anyway` it is decoded even then. */
 function decoded(list, anyway) {
     try {
         return new TextDecoder('utf-8', {fatal: !anyway, ignoreBOM: true}).decode(new Uint8Array(list));

@@ -35,7 +35,7 @@ struct rsr_constraint {
 struct rsr_spot {
     uint32_t leaf;
     uint32_t state; /* of the item; the leaf's first one between items */
-    uint32_t count; /* whole items, counted only as far as it decides what may follow */
+    uint32_t count; /* whole items, counted only while the count decides what may follow */
     uint32_t level;
 };
 

@@ -3,7 +3,8 @@
 
 #include "drafts.h"
 
-/* Tokens that are looked up, the longer first. One alone stands in too many places. */
+/* Numbers of tokens that are looked up, the larger one first. A single token occurs in too many
+ * places. */
 static const uint32_t gram_tokens[RSR_DRAFT_GRAMS] = {4, 2};
 
 rsr_status rsr_drafts_create(struct rsr_drafts *drafts, uint32_t most, rsr_error *err) {
@@ -24,7 +25,7 @@ void rsr_drafts_free(struct rsr_drafts *drafts) {
     *drafts = (struct rsr_drafts){0};
 }
 
-/* Where the text's last tokens of that length are looked up; there are so many. */
+/* The table entry for the text's last tokens of this length. The text must have that many. */
 static uint32_t *place_of(const struct rsr_drafts *drafts, uint32_t gram) {
     uint64_t hash = 0;
     for (uint32_t i = drafts->n - gram_tokens[gram]; i < drafts->n; i++)
@@ -32,7 +33,7 @@ static uint32_t *place_of(const struct rsr_drafts *drafts, uint32_t gram) {
     return &drafts->places[(size_t)gram << drafts->bits | hash >> (64 - drafts->bits)];
 }
 
-/* Tokens in front of `end` that the text ends with, up to `most`. */
+/* How many tokens before `end` equal the text's last tokens, up to `most`. */
 static uint32_t common_tokens(const struct rsr_drafts *drafts, uint32_t end, uint32_t most) {
     uint32_t n = 0;
     while (n < most && n < end && drafts->tokens[end - 1 - n] == drafts->tokens[drafts->n - 1 - n])
@@ -40,7 +41,8 @@ static uint32_t common_tokens(const struct rsr_drafts *drafts, uint32_t end, uin
     return n;
 }
 
-/* Hashes may be equal where tokens are not. */
+/* Finds the source of guesses. Tokens are compared, because hashes may be equal where tokens are
+ * not. */
 static void find_source(struct rsr_drafts *drafts) {
     drafts->source = drafts->match = 0;
     for (uint32_t g = 0; g < RSR_DRAFT_GRAMS && drafts->source == 0; g++) {
@@ -68,7 +70,7 @@ void rsr_drafts_push(struct rsr_drafts *drafts, uint32_t token) {
             *place_of(drafts, g) = drafts->n;
 }
 
-/* What comes after the text's end is the guess itself. */
+/* After the text's end, the guess continues with itself. */
 uint32_t rsr_drafts_at(const struct rsr_drafts *drafts, uint32_t i) {
     const uint32_t period = drafts->n - drafts->source;
     return drafts->tokens[drafts->source + i % period];

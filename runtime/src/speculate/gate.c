@@ -3,29 +3,29 @@
 
 #include "gate.h"
 
-/* What guesses are taken to have been, before there are some: two of each, so much right. */
+/* The assumed history of guesses at the start: two of each kind, with this share of right ones. */
 #define FIRST_GUESSES 2.0f
 static const float first_right[RSR_GATE_MATCHES] = {0.4f, 0.6f, 0.8f, 0.9f};
-/* Of what was counted so much is left with every guess: the last 24 or so count. */
+/* Every guess multiplies older counts by this factor, so about the last 24 guesses count. */
 #define KEPT 0.96f
 
-/* A token more is taken to cost half a step, before it is known. On a Zen 4 it costs 0.1 to 0.3 of
- * one with layers of bitnet-2b-4t, 0.5 to 0.8 with the bundled model (tests/bench/RESULTS.md). */
+/* The assumed cost of one more token, in steps, before it is measured. On a Zen 4 it is 0.1 to 0.3
+ * with layers of bitnet-2b-4t, 0.5 to 0.8 with the bundled model (tests/bench/RESULTS.md). */
 #define FIRST_COST 0.5
-/* Gains below are noise. */
+/* Smaller gains are noise. */
 #define LEAST_GAIN 1.05
-/* A draft that is reached less often is left out, and so is what follows it. */
+/* A draft that is used less often than this is omitted, and so are the drafts after it. */
 #define LEAST_PART 0.1
-/* Steps of one token in a row, for the time that others are compared with: at first, and again
- * after so many steps. */
+/* PLAIN_STEPS steps of one token in a row measure the time that other steps are compared with: at
+ * first, and again after MOST_STEPS_BETWEEN steps. */
 #define PLAIN_STEPS 4u
 #define MOST_STEPS_BETWEEN 64u
-/* Times of a number of tokens before they count: the first one is cold. */
+/* Measured times that a number of tokens needs before they count: the first one is cold. */
 #define FIRST_TIMES 2u
-/* So many steps after it was measured a time counts no more. */
+/* A time counts for this many steps after its measurement. */
 #define FRESH_STEPS 64u
-/* Drafts may cost so much of a text's steps: 1 of them, and 1 in 64 tokens. What they have saved
- * counts against it, up to 8 steps: a long gain pays for no long loss. */
+/* Drafts may cost the time of 1 step, and of 1 more step for every 64 tokens of the text. Time that
+ * they have saved is added, up to 8 steps, so that a long gain does not pay for a long loss. */
 #define TOKENS_A_LOSS 64u
 #define MOST_CREDIT 8
 
@@ -53,8 +53,9 @@ void rsr_gate_saw(struct rsr_gate *gate, uint32_t match, bool right) {
 
 /* ---- Times ---- */
 
-/* Of one token the least, so that no estimate of a gain is too high: after a prompt steps take
- * twice as long for a while. Else the median, the lower one of two. */
+/* The time of a step. For one token it is the least time, so that no gain is estimated too high:
+ * after a prompt, steps take twice as long for a while. For more tokens it is the median, or the
+ * lower one of two medians. */
 static double time_ns(const struct rsr_gate *gate, uint32_t n_drafts) {
     const struct rsr_gate_steps *steps = &gate->steps[n_drafts];
     const uint32_t n = steps->n < RSR_GATE_TIMES ? steps->n : RSR_GATE_TIMES;
@@ -73,13 +74,14 @@ static bool is_known(const struct rsr_gate *gate, uint32_t n_drafts) {
     return n_drafts == 0 || (steps->n >= FIRST_TIMES && gate->n_steps - steps->last <= FRESH_STEPS);
 }
 
-/* What a step takes by those that were measured: on the line through the two numbers of drafts
- * around it, or through the last two below, but no more than at first. */
+/* Predicts the time of a step from measured times: on the line through the nearest numbers of
+ * drafts on both sides or, if none is larger, through the nearest smaller one and one token; but no
+ * more than assumed at first. */
 static double predict_ns(const struct rsr_gate *gate, uint32_t n_drafts) {
     if (is_known(gate, n_drafts))
         return time_ns(gate, n_drafts);
     uint32_t below = n_drafts - 1, above = n_drafts + 1;
-    while (!is_known(gate, below)) /* of one token it is */
+    while (!is_known(gate, below)) /* the time of one token is known */
         below--;
     while (above <= RSR_MAX_DRAFTS && !is_known(gate, above))
         above++;
@@ -96,13 +98,13 @@ static double predict_ns(const struct rsr_gate *gate, uint32_t n_drafts) {
 
 /* ---- Decision ---- */
 
-/* Steps of 2, 4, 8 and 16 tokens, which kernels have tiles for, and of the most that there are: few
- * numbers, so that each is measured soon. */
+/* Only steps of 2, 4, 8 and 16 tokens, for which kernels have tiles, and the longest step are
+ * tried: few numbers, so that each is measured soon. */
 static bool is_tried(const struct rsr_gate *gate, uint32_t n_drafts) {
     return (n_drafts & (n_drafts + 1)) == 0 || n_drafts == gate->most;
 }
 
-/* Whether the loss stays within its bound where drafts cost so much and all are wrong. */
+/* Whether the loss stays within its bound if drafts cost this much and all are wrong. */
 static bool may_lose(const struct rsr_gate *gate, double one_ns, double cost_ns) {
     const double most_ns = one_ns * (1 + (double)gate->n_tokens / TOKENS_A_LOSS);
     return cost_ns + gate->lost_ns <= most_ns;
@@ -132,7 +134,7 @@ uint32_t rsr_gate_choose(const struct rsr_gate *gate, uint32_t match, uint32_t m
 static void take_time(struct rsr_gate *gate, uint32_t n_drafts, uint64_t ns) {
     struct rsr_gate_steps *steps = &gate->steps[n_drafts];
     if (gate->n_steps - steps->last > FRESH_STEPS)
-        steps->n = 0; /* what is old counts no more */
+        steps->n = 0; /* old times no longer count */
     steps->ns[steps->n++ % RSR_GATE_TIMES] = ns;
     steps->last = gate->n_steps;
 }
@@ -143,9 +145,9 @@ static void count_saved(struct rsr_gate *gate, double ns) {
     gate->lost_ns = lost_ns > least_ns ? lost_ns : least_ns;
 }
 
-/* A step of one token. Where it takes less than was thought, drafts before it saved less. One after
- * drafts finds less in the caches: it counts only where it takes less, and what it takes more is
- * theirs. */
+/* Takes the time of a step of one token. If it is shorter than known, earlier drafts saved less
+ * than counted. A step after drafts finds less in the caches: its time counts only if it is
+ * shorter, and additional time counts as a loss of the drafts. */
 static void take_plain(struct rsr_gate *gate, uint64_t ns) {
     const bool has_time = gate->steps[0].n > 0, is_first = gate->n_plain == 0 && has_time;
     const double one_ns = has_time ? time_ns(gate, 0) : (double)ns;
@@ -163,7 +165,8 @@ static void take_plain(struct rsr_gate *gate, uint64_t ns) {
     }
 }
 
-/* What takes much longer than its tokens one by one was interrupted. */
+/* Takes the time of a step with drafts. A step that takes much longer than its tokens one by one
+ * was interrupted. */
 static void take_drafts(struct rsr_gate *gate, uint32_t n_drafts, uint32_t n_tokens, uint64_t ns) {
     const double one_ns = time_ns(gate, 0), most_ns = 2 * (1 + n_drafts) * one_ns;
     take_time(gate, n_drafts, ns);

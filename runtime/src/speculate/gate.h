@@ -1,11 +1,11 @@
-/* gate.h - whether a step with drafts pays: how many tokens are worth it, if any.
+/* gate.h - decides how many drafts a step should have, if any.
  *
- * What is right of guesses is counted by how many tokens matched in front of them, whether a step
- * had them as drafts or not: that costs nothing. What steps of any number of tokens take is
- * measured. The gate takes the number with the most tokens expected a second, and no number where
- * one token a step gives more. Estimates may be wrong, so what drafts have cost, less what they
- * have saved lately, stays below a bound: a part of the time of the text. Times are told: nothing
- * here reads a clock.
+ * The gate counts right guesses by the number of matching tokens before them, also of guesses that
+ * no step used as drafts, which costs nothing. It measures steps of each number of tokens. It
+ * chooses the number with the most expected tokens per second, and none if one token per step gives
+ * more. Estimates may be wrong, so the time that drafts have cost, minus the time that they saved
+ * lately, stays below a bound: a share of the text's time. Callers give the times: nothing here
+ * reads a clock.
  */
 #ifndef RSR_GATE_H
 #define RSR_GATE_H
@@ -17,8 +17,8 @@
 
 struct rsr_gate_steps {
     uint64_t ns[RSR_GATE_TIMES];
-    uint32_t n;    /* that were measured */
-    uint32_t last; /* in which step of the text */
+    uint32_t n;    /* number of measured times */
+    uint32_t last; /* the text's step that was measured last */
 };
 
 struct rsr_gate {
@@ -28,17 +28,17 @@ struct rsr_gate {
     uint32_t n_steps, n_tokens;                               /* of the text */
     uint32_t n_plain, last_plain; /* steps without drafts in a row until now; when there were enough
                                      of them last */
-    bool wants_plain;             /* whatever is guessed */
+    bool wants_plain;             /* the next steps have no drafts */
     uint32_t n_unsure;            /* tokens of steps with drafts since the last plain one */
-    double saved_ns, lost_ns;     /* in all; against the bound */
+    double saved_ns, lost_ns;     /* in total; compared with the bound */
 };
 
 void rsr_gate_begin(struct rsr_gate *gate, uint32_t most);
-/* A guess with so many matching tokens before it was right, or not. */
+/* Counts a guess with this many matching tokens before it as right or wrong. */
 void rsr_gate_saw(struct rsr_gate *gate, uint32_t match, bool right);
-/* How many drafts the next step is to have, of at most `most`; 0: none. */
+/* Returns how many drafts the next step should have, at most `most`; 0: none. */
 uint32_t rsr_gate_choose(const struct rsr_gate *gate, uint32_t match, uint32_t most);
-/* A step with so many drafts gave so many tokens. */
+/* Takes the time of a step with n_drafts drafts that gave n_tokens tokens. */
 void rsr_gate_took(struct rsr_gate *gate, uint32_t n_drafts, uint32_t n_tokens, uint64_t ns);
 
 #endif

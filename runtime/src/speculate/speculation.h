@@ -1,4 +1,4 @@
-/* speculation.h - the drafts of a text that is being generated, and whether they pay. */
+/* speculation.h - the drafts of a text that is being generated, and their gate. */
 #ifndef RSR_SPECULATION_H
 #define RSR_SPECULATION_H
 
@@ -10,18 +10,18 @@ struct rsr_speculation {
     struct rsr_gate gate;
 };
 
-/* At most so many drafts a step, in a text of at most `most_tokens` that begins with these. */
+/* Begins a text with these tokens: at most `most` drafts per step, at most `most_tokens` tokens. */
 RSR_NODISCARD rsr_status rsr_speculation_begin(struct rsr_speculation *speculation, uint32_t most,
                                                const uint32_t *tokens, uint32_t n_tokens,
                                                uint32_t most_tokens, rsr_error *err);
 void rsr_speculation_end(struct rsr_speculation *speculation); /* zeros are fine */
 
-/* The text has another token. */
+/* Appends a token to the text. */
 void rsr_speculation_push(struct rsr_speculation *speculation, uint32_t token);
-/* Drafts for the next step, which can have `most` of those; how many they are. */
+/* Makes drafts for the next step, at most `most`. Returns their number. */
 uint32_t rsr_speculation_draft(const struct rsr_speculation *speculation, uint32_t most,
                                uint32_t drafts[RSR_MAX_DRAFTS]);
-/* A step with so many drafts gave so many tokens. */
+/* Takes the time of a step with n_drafts drafts that gave n_tokens tokens. */
 void rsr_speculation_took(struct rsr_speculation *speculation, uint32_t n_drafts, uint32_t n_tokens,
                           uint64_t ns);
 

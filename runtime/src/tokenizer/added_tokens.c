@@ -136,8 +136,7 @@ static size_t skip_spaces(const char *text, size_t at, size_t n) {
     return at;
 }
 
-/* Whether a match is accepted; the text of a rejected one is skipped all the same, as in the
- * library. */
+/* Whether a match is accepted; the text of a rejected one is still skipped, as in the library. */
 static bool is_wanted(const struct rsr_added_token *token, const char *text, size_t begin,
                       size_t end, size_t n, bool parse_special) {
     if (!parse_special && (token->flags & RSR_TOKEN_SPECIAL))

@@ -82,7 +82,7 @@ union float_bits {
 #define float_of_bits(a) (((union float_bits){.bits = (a)}).value)
 
 #define smaller(a, b) ((a) < (b) ? (a) : (b))
-/* A scalar in every lane of a vector. Of floats a difference: -0 + 0 would be 0. */
+/* A scalar in every lane of a vector. Floats use a difference, because -0 + 0 would be 0. */
 #define splat(type, a) ((type){0} + (a))
 #define splat_float(type, a) ((a) - (type){0})
 /* The int16 in even and in odd lanes as int32; of every byte the bits from `shift` on that a mask
