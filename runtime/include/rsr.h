@@ -894,8 +894,9 @@ typedef struct rsr_generate_result {
     uint32_t reserved;          /* an older runtime writes so far */
     uint32_t drafted, accepted; /* with `speculate`: tokens that were evaluated as drafts, and how
                                    many of them were right */
-    int64_t saved_ns;           /* steps of one token would have taken so much more than decode_ns,
-                                   by the time that such steps took; below 0: less */
+    /* additional time, beyond decode_ns, that steps of one token would have taken, estimated from
+     * measured steps; below 0: they would have taken less */
+    int64_t saved_ns;
 } rsr_generate_result;
 #define RSR_GENERATE_RESULT_INIT RSR_SIZED(rsr_generate_result)
 

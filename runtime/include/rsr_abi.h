@@ -151,7 +151,7 @@ static inline struct rsr_list_layout rsr_list_layout(uint32_t cols, uint32_t n) 
 
 /* ---- Kernels -------------------------------------------------------------------------------- */
 
-/* What an emitted kernel reads besides activations. Unused pointers are NULL. */
+/* Data that an emitted kernel reads, other than activations. Unused pointers are NULL. */
 struct rsr_weights {
     const void *codes;  /* packed codes or segment members; layout is the variant's own */
     const void *index;  /* segment table of `scatter`, else NULL */
@@ -390,7 +390,7 @@ enum rsr_activation {
 enum rsr_pooling {
     RSR_POOLING_NONE,  /* a language model: the logits of a token */
     RSR_POOLING_LAST,  /* an embedding model: the hidden state of the last token */
-    RSR_POOLING_FIRST, /* that of the first token */
+    RSR_POOLING_FIRST, /* the first token's state */
     RSR_POOLING_MEAN,  /* the mean of all tokens */
     RSR_POOLING_COUNT
 };
