@@ -24,13 +24,14 @@ struct option {
 
 static const struct option options_table[] = {
     {"--model", "NAME=FILE.so", VALUE_MODEL, 0, 0, 0, NULL,
-     "serve this model under this name; may be given several times; FILE.so alone is its own name"},
+     "serve this model under this name; may be given several times; without NAME=, FILE.so names "
+     "it"},
     {"--host", "ADDRESS", VALUE_TEXT, FIELD(host), 0, 0, NULL,
      "listen here (127.0.0.1); other machines are served only with --api-key-file or --no-auth"},
     {"--port", "N", VALUE_COUNT, FIELD(port), 0, 65535, NULL,
-     "listen on this port (8080); 0: any free one, which is printed"},
+     "listen on this port (8080); 0: choose a free port, and print it"},
     {"--unix", "PATH", VALUE_TEXT, FIELD(unix_path), 0, 0, NULL,
-     "listen on this socket in place of a port"},
+     "listen on this Unix socket, not on a port"},
     {"--api-key-file", "FILE", VALUE_TEXT, FIELD(key_file), 0, 0, NULL,
      "require one of the keys in this file, one per line"},
     {"--no-auth", NULL, VALUE_FLAG, FIELD(no_auth), 0, 0, NULL,
@@ -41,7 +42,8 @@ static const struct option options_table[] = {
      "let pages of this origin, such as https://example.org, send requests (none)"},
     {"--tls-cert", "FILE", VALUE_TEXT, FIELD(tls_cert), 0, 0, NULL,
      "speak TLS with this certificate, PEM"},
-    {"--tls-key", "FILE", VALUE_TEXT, FIELD(tls_key), 0, 0, NULL, "and its key, PEM"},
+    {"--tls-key", "FILE", VALUE_TEXT, FIELD(tls_key), 0, 0, NULL,
+     "the private key of --tls-cert, PEM"},
     {"--slots", "N", VALUE_COUNT, FIELD(slots), 1, 1024, NULL,
      "generate at most N texts of a model at once (16)"},
     {"--queue", "N", VALUE_COUNT, FIELD(queue), 1, 1e6, NULL,

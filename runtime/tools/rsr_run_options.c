@@ -95,17 +95,17 @@ static const struct option options_table[] = {
     {"--frequency-penalty", "X", VALUE_NUMBER, SAMPLING(frequency_penalty), TEXT_MODES, RUN_NONE,
      -1e6, 1e6, "take X from the logit of a token for each time that it was generated before (0)"},
     {"--logit-bias", "ID+X", VALUE_BIAS, 0, TEXT_MODES, RUN_NONE, 0, 1e6,
-     "add X to a token's logit: 15+2.5, 15-1, or 15-inf to rule it out; several times, at most "
-     "16"},
+     "add X to a token's logit: 15+2.5, 15-1, or 15-inf to rule out token 15; may be given up to "
+     "16 times"},
     {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
      "seed of the sampling noise; -1: a new one every time (0)"},
     {"--speculate", "N", VALUE_COUNT, FIELD(speculate), TEXT_MODES, RUN_NONE, 0, RSR_MAX_DRAFTS,
-     "guess up to N tokens a step from what the text says already, where that is faster; the text "
-     "stays as it is (0)"},
+     "guess up to N tokens per step from the text so far, where that is faster; the answer does "
+     "not change (0)"},
     {"--save-kv", "FILE", VALUE_TEXT, FIELD(save_kv), TEXT_MODES, RUN_NONE, 0, 0,
      "write the keys and values of all tokens at the end, for --load-kv"},
     {"--load-kv", "FILE", VALUE_TEXT, FIELD(load_kv), TEXT_MODES, RUN_NONE, 0, 0,
-     "evaluate only the part of the prompt after the text of this file; the answer is the same"},
+     "take the beginning of the prompt from this file of --save-kv; the answer does not change"},
     {"--dump-qkv", "FILE", VALUE_TEXT, FIELD(qkv_file), RUN_PROMPT, RUN_NONE, 0, 0,
      "write the queries, keys and values of all tokens, for benchmarks of attention"},
     {"--logprobs", "N", VALUE_MORE, FIELD(logprobs), RUN_PROMPT, RUN_NONE, 0, RSR_MAX_TOP_LOGPROBS,
