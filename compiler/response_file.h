@@ -13,7 +13,7 @@
 struct rsrc_arguments {
     const char **args;
     uint32_t n, capacity;
-    const char **files; /* that words came from */
+    const char **files; /* files of the words */
     uint32_t n_files;
 };
 

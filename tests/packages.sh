@@ -82,7 +82,7 @@ needs_little() {
     ! grep -v -x 'lib[cm]\.so\.6\|ld-linux-aarch64\.so\.1' build/needed
 }
 
-# The service's file is one that systemd understands, and the server answers from it.
+# systemd accepts the service's file, and a server started from it answers.
 serve() {
     apt_inside install curl systemd &&
         inside 'systemd-analyze verify --man=no rsr-serve.service

@@ -97,7 +97,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const
  * links. */
 enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
-/* The temporary path of what the linker made of a kind. */
+/* The temporary path of the linker's output for a kind. */
 const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind);
 
 /* compare_module.c */

@@ -1,5 +1,5 @@
-/* module_link.c - the rest of a module besides kernels: its tables and tensors, compiling,
- * linking. */
+/* module_link.c - makes the parts of a module other than kernels: its tables and tensors,
+ * compiling, linking. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

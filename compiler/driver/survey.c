@@ -18,7 +18,7 @@
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-/* What the kernel of a layer, for one regime and target, adds to a module. */
+/* The bytes that the kernel of a layer, for one regime and target, adds to a module. */
 struct survey_kernel {
     uint8_t key[16]; /* equal keys: the same code */
     uint64_t code_bytes;

@@ -155,7 +155,7 @@ struct rsrc_lower_input {
 };
 
 /* Fills the kernel's operations, tiles and scratch, the bytes of out->codes (and out->index), and
- * *detail: all that the kernel's code depends on besides shape, alphabet, epilogue, tile and
+ * *detail: everything that the kernel's code depends on, except shape, alphabet, epilogue, tile and
  * target. The plan has passed rsrc_fit_plan(). */
 typedef enum rsrc_status rsrc_lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                        const struct rsrc_lower_input *input,

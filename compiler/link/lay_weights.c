@@ -84,7 +84,7 @@ static bool find_segment(struct laying *l) {
     return false;
 }
 
-/* Headers of what follows the place in the file: false if any of it is loaded. */
+/* Moves the headers of parts after the place in the file. False: some such part is loaded. */
 static bool move_tail(struct laying *l) {
     const uint64_t begin = l->section->sh_offset;
     if (l->file_bytes <= begin)
@@ -126,7 +126,7 @@ static bool find_place(struct laying *l, const struct rsrc_elf_writer *weights) 
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-/* Within the kernel: they do not become memory of this process. */
+/* The kernel copies the bytes, so they do not become memory of this process. */
 static enum rsrc_status copy_weights(const struct laying *l, const char *from) {
     const int in = open(from, O_RDONLY | O_CLOEXEC);
     off_t at = RSRC_ELF_DATA_OFFSET;

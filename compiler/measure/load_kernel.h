@@ -18,9 +18,9 @@ struct rsrc_loaded_kernel {
     void *library;
 };
 
-/* Emits, assembles the bodies, links and loads. It declines what the back end cannot express:
- * false, no diagnostic, a sentence in *why. Any other failure is a diagnostic, with *why NULL. Sets
- * kernel->extern_bodies. *emit_ms is the time of the back end. */
+/* Emits, assembles the bodies, links and loads. It declines kernels that the back end cannot
+ * express: false, no diagnostic, a sentence in *why. Any other failure is a diagnostic, with *why
+ * NULL. Sets kernel->extern_bodies. *emit_ms is the time of the back end. */
 bool rsrc_load_kernel(struct rsrc_diag *diag, struct rsrc_arena *arena,
                       const struct rsrc_load_input *input, struct rsr_kernel *kernel,
                       struct rsrc_loaded_kernel *out, double *emit_ms, const char **why);

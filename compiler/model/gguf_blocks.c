@@ -1,18 +1,19 @@
 /* gguf_blocks.c - the ternary and binary types of GGUF as int8 values and multipliers.
  *
  * Weights are d * (-1, 0, 1). A block has this many weights of a row, and weight n of it is at:
- *   TQ2_0   256: bits 2i..2i+1 of byte 32 (n / 128) + n % 32, i = n % 128 / 32; d is float16 behind
+ *   TQ2_0   256: bits 2i..2i+1 of byte 32 (n / 128) + n % 32, i = n % 128 / 32; d is float16 after
+ *           them
  *   TQ1_0   256: bytes of base-3 digits, the first digit the most significant: a byte b holds them
  *           as a fraction b / 256, and digit i is the integer part of 3 frac(3^i b / 256). Bytes
  *           0-31 have 5 digits each, then 32-47, then 48-51 with 4; weights go digit by digit over
- *           each group; d is float16 behind
- *   Q2_0    64, or 128 in files of a fork: bits 2 (n % 4).. of byte n / 4; d is float16 in front
- *   Q1_0    128: bit n % 8 of byte n / 8, 1 for +d and 0 for -d; d is float16 in front
+ *           each group; d is float16 after them
+ *   Q2_0    64, or 128 in files of a fork: bits 2 (n % 4).. of byte n / 4; d is float16 before them
+ *   Q1_0    128: bit n % 8 of byte n / 8, 1 for +d and 0 for -d; d is float16 before them
  *   I2_S    128 on x86, 64 on ARM: with a quarter q of that, bits 6 - 2 (n / q).. of byte n % q;
- * one float32 d after the tensor's weights, then padding
- *   IQ2_BN  64: bits 2 (n / 16).. of byte n % 16; one float32 d in front of the row
+ *           one float32 d after the tensor's weights, then padding
+ *   IQ2_BN  64: bits 2 (n / 16).. of byte n % 16; one float32 d before the row
  *   IQ1_BN  64: base 3 as in TQ1_0, but weights go byte by byte: 15 in three bytes, the 16th is
- *           digit n / 16 of byte 12; one float16 d in front of the row
+ *           digit n / 16 of byte 12; one float16 d before the row
  * Two bits are the weight plus one; code 3 is illegal. Sources: ggml's ggml-common.h and
  * ggml-quants.c (TQ, Q), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as
  * all published files were), ik_llama.cpp's iqk_quantize.cpp (BN).

@@ -1,4 +1,5 @@
-/* gguf_activations.h - what the linear layers of a GGUF model multiply with. */
+/* gguf_activations.h - the type of activations that the linear layers of a GGUF model multiply
+ * with. */
 #ifndef RSRC_READER_GGUF_ACTIVATIONS_H
 #define RSRC_READER_GGUF_ACTIVATIONS_H
 

@@ -40,7 +40,7 @@ static const char *const KEYS[] = {
     "split.count",
     "split.no",
     "split.tensors.count",
-    /* which gguf_tokenizer.c reads, or gguf_model.c */
+    /* keys that gguf_tokenizer.c or gguf_model.c reads */
     "tokenizer.chat_template",
     "tokenizer.ggml.add_bos_token",
     "tokenizer.ggml.add_eos_token",

@@ -23,7 +23,7 @@
 static const struct kind {
     const char *name;
     enum rsr_rope_kind kind;
-    const char *fields[KIND_FIELDS]; /* besides those of every kind */
+    const char *fields[KIND_FIELDS]; /* keys allowed in addition to those of every kind */
 } KINDS[] = {
     {"default", RSR_ROPE_PLAIN, {NULL}},
     {"linear", RSR_ROPE_LINEAR, {"factor"}},

@@ -35,7 +35,7 @@ struct search {
     struct file_list *files; /* read so far */
 };
 
-/* A growing list, at most of all descriptions of a directory and their parents. */
+/* A list that grows; it holds at most all descriptions of a directory and their parents. */
 struct file_list {
     const char **paths;
     uint32_t n, capacity;

@@ -399,8 +399,8 @@ static const struct architecture {
     const char *prefix;      /* of the triple */
     const char *const *cpus; /* that LLVM knows */
     uint32_t n_cpus;
-    uint64_t features;         /* that it can have */
-    uint64_t for_256, for_512; /* features that vectors of these bits need */
+    uint64_t features;         /* features that the CPU can have */
+    uint64_t for_256, for_512; /* features needed for vectors of these bits */
     uint32_t max_vector_bits;
 } ARCHITECTURES[] = {
     {"x86_64-", X86_CPUS, sizeof X86_CPUS / sizeof *X86_CPUS, RSR_CPU_X86_64, NEEDS_AVX2,

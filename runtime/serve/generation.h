@@ -39,9 +39,9 @@ bool serve_batch_create(struct serve_batch *batch, size_t capacity);
 void serve_batch_free(struct serve_batch *batch);
 void serve_batch_clear(struct serve_batch *batch);
 
-/* Begins choice `index` of the job, which gets one more reference. `sequence` holds a beginning of
- * the prompt, but not all of it. The generation owns the sequence from now on, even if this fails.
- * Returns false after setting the error. */
+/* Begins choice `index` of the job, which gets one more reference. `sequence` holds some of the
+ * prompt's first tokens, but not all tokens. The generation owns the sequence from now on, even if
+ * this fails. Returns false after setting the error. */
 bool serve_generation_begin(struct serve_generation *g, struct serve_job *job, size_t index,
                             rsr_sequence *sequence, struct serve_error *error);
 

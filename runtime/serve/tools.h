@@ -19,7 +19,7 @@ enum serve_call_form {
 struct serve_tool_use {
     json_t *told; /* tools for the template; borrowed, NULL: none */
     enum serve_call_form calls;
-    json_t *schema; /* that the text must follow; new, NULL: none */
+    json_t *schema; /* schema that the text must follow; new; NULL: none */
 };
 
 /* Refuses values that are no list of functions, and tools for a model whose template has none. */

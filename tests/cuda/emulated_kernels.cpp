@@ -1,5 +1,5 @@
-// emulated_kernels.cpp - the CUDA kernels at the shapes of emulated_kernels.h, behind a table for
-// C.
+// emulated_kernels.cpp - the CUDA kernels at the shapes of emulated_kernels.h, in a table that C
+// can use.
 #include "cuda_emulation.h"
 
 #include "emulated_kernels.h"

@@ -46,8 +46,9 @@ def bitnet_quantization(**fields):
     return dict(quant_method="bitnet", **{"modules_to_not_convert": ["lm_head"], **fields})
 
 
-# One fixture a convention. Shapes are odd on purpose: head sizes that are no power of two, 2, 3 and
-# 1 query heads a KV head, FFNs that are no multiple of 64, attention wider than the stream.
+# One fixture for each convention. Shapes are odd on purpose: head sizes that are no power of two,
+# 2, 3 and 1 query heads a KV head, FFNs that are no multiple of 64, attention wider than the
+# stream.
 #   scale      how linear layers are stored (random_model.py); a tuple: by layer, in turn
 #   rows       positions at which floats are recorded (inputs of linears are recorded at all of them)
 #   published  a publisher's configuration and names of tensors, where these are not transformers'

@@ -71,12 +71,12 @@ def gguf_name(module):
 
 
 def permute(weights, heads):
-    """From rotation by halves to rotation by neighbours, head by head."""
+    """Reorders rows from rotation by halves to rotation by neighbours, head by head."""
     return weights.reshape(heads, 2, weights.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(weights.shape)
 
 
 def fields(codes, n_bytes, shifts):
-    """Two bits a weight: field i of n_bytes bytes at a time holds their n_bytes next weights."""
+    """Two bits for each weight: in every n_bytes bytes, field i holds the i-th n_bytes weights."""
     return np.bitwise_or.reduce(codes.reshape(-1, 4, n_bytes) << np.array(shifts, np.uint8)[None, :, None], axis=1)
 
 

@@ -1,6 +1,7 @@
 /* Opens one module after another under the same name, like a server that loads a new model.
- * reopen_module NAME FILE... Renames each FILE to NAME, opens it, and prints its name and its
- * vocabulary's size. Earlier modules stay open. */
+ *     reopen_module NAME FILE...
+ * Renames each FILE to NAME, opens it, and prints its name and its vocabulary's size. Earlier
+ * modules stay open. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -1,6 +1,8 @@
 /* Repeatedly opens a module, computes and closes it: afterwards its file must not be mapped, and
- * memory must not have grown. unload_module FILE ROUNDS [THREADS...] FILE includes its folder.
- * Prints "mapped" or "not mapped" where this is checked. Exits 1 if memory has grown. */
+ * memory must not have grown.
+ *     unload_module FILE ROUNDS [THREADS...]
+ * FILE includes its folder. Prints "mapped" or "not mapped" where this is checked. Exits 1 if
+ * memory has grown. */
 #include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-"""Usage: client_examples.py README.md MODEL.so [PYTHON]. The README's commands for clients, curl's and, where PYTHON
-has it, openai-python's, do what it says."""
+"""Usage: client_examples.py README.md MODEL.so [PYTHON]. Checks the README's commands for clients: curl's and, if
+PYTHON has it, openai-python's."""
 import re
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from server import Server
 
 
 def run_examples(text, python=None):
-    """Runs what a text shows, with its indents; a Python is for examples of it."""
+    """Runs the commands that a text shows by indentation; PYTHON runs the examples in Python."""
     commands = [["sh", "-c", example] for example in find_examples(text, "curl ")]
     assert commands, text
     for example in find_examples(text, "from openai") if python else ():

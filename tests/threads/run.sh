@@ -7,7 +7,7 @@
 # examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs, and its clients come,
 # wait and leave. ROUNDS (3) times each. Wants build/release. Exit status 1 if a race or a wrong bit was found.
 #
-# --races also removes a lock or an order from a copy of the sources, one at a time, and expects
+#   --races  also removes a lock or an order from a copy of the sources, one at a time, and expects
 #            that a race is reported: half a minute each
 set -eu
 . "$(dirname "$0")/../help.sh"

@@ -53,7 +53,8 @@ static size_t n_special(const struct fixture *f, const struct tokens *t) {
     return n;
 }
 
-/* Parts between bars are plain and special in turn: "plain|<|special|>"; here bars are \1. */
+/* Parts between bars are plain and special alternately: "plain|<|special|>", where \1 stands for a
+ * bar. */
 static void check_parts(const struct fixture *f, const struct tokens *have, const char *parts) {
     static struct tokens want;
     rsr_error err = RSR_ERROR_INIT;

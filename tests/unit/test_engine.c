@@ -75,8 +75,8 @@ static float *new_logits(const struct fixture *f, uint32_t n) {
 
 /* ---- The reference: double precision, plain loops ----
  *
- * Rounding to int8 is discontinuous, so the reference checks that the engine's integers are right
- * to within a rounding error of its own values, and goes on with them. */
+ * Rounding to int8 is discontinuous. So the reference checks that the engine's integers are within
+ * a rounding error of its own values, and continues with the engine's integers. */
 
 struct recorded { /* what probes saw of one prompt in one chunk */
     const struct fake_shape *shape;

@@ -367,7 +367,7 @@ static void test_memory_of_sequences(rsr_model *model, bool commits) {
     CHECK_INT(fake_feed(engine, b, tokens, 1, 0, NULL), RSR_OK); /* the warm one */
     CHECK_INT(pages_with_memory(engine), commits ? 8 : 2);
     CHECK_INT(fake_feed(engine, b, tokens, 500, 0, NULL),
-              RSR_ERR_FULL); /* and nothing is written */
+              RSR_ERR_FULL); /* and reading writes nothing */
     CHECK_INT(pages_with_memory(engine), commits ? 8 : 2);
     CHECK_INT(fake_feed(engine, b, tokens, 400, 0, NULL), RSR_OK);
     CHECK_INT(pages_with_memory(engine), 8);

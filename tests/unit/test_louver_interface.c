@@ -664,7 +664,7 @@ static const char *const every_rule[] = {
     "sample_max:1",    "sample_max:0",     "sample_topk:3",
     "sample_mean_max", "sample_gap:0.5,1", "value:inf,window=1"};
 
-/* Whether the error is certified by every rule if all keys are alike; -1 if rules differ. */
+/* Whether every rule certifies the error if all keys are equal; -1 if rules differ. */
 static int is_certified(rsr_louver *index, const float *q) {
     const int n_rules = (int)(sizeof(every_rule) / sizeof(every_rule[0]));
     int n_certified = 0;

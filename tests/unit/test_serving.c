@@ -258,8 +258,9 @@ enum { N_SEQUENCES = 4, N_EACH = 20 };
 struct failing {
     rsr_engine *engine;
     rsr_sequence *sequences[N_SEQUENCES];
-    rsr_batch_entry entries[N_SEQUENCES * N_EACH]; /* in turns; all want logits */
-    rsr_pick picks[N_SEQUENCES];                   /* after the last entry of each sequence */
+    rsr_batch_entry
+        entries[N_SEQUENCES * N_EACH]; /* the sequences alternate; all entries want logits */
+    rsr_pick picks[N_SEQUENCES];       /* after the last entry of each sequence */
     float logits[N_SEQUENCES * N_EACH * VOCAB];
     uint32_t picked[N_SEQUENCES];
     rsr_status statuses[N_SEQUENCES * N_EACH];

@@ -26,7 +26,7 @@ static void test_one_share(void) {
     CHECK_INT(end, 16);
     CHECK(!rsr_share_take(&share, 1, 1, true, &begin, &end));
     rsr_share_begin(&share, 3, 0, RSR_SHARE_MAX_TILES);
-    rsr_share_begin(&share, 2, 5, 6); /* a worker that is a call behind */
+    rsr_share_begin(&share, 2, 5, 6); /* a worker that is still at an earlier call */
     CHECK(!rsr_share_take(&share, 2, 1, true, &begin, &end));
     CHECK(rsr_share_take(&share, 3, 1, false, &begin, &end));
     CHECK_INT(end, RSR_SHARE_MAX_TILES);

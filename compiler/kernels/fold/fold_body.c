@@ -9,7 +9,7 @@
  * another and needs one register per level:
  *
  *   - a sum that is needed once (digit 0, or no parent) is added up where it is needed;
- *   - the first child of a node is added up in the node's own register, which then goes on;
+ * - the first child of a node is added up in the node's own register;
  *   - any other child uses the register of its level, which is then free again;
  *   - a segment of one member needs no sum: the member is added to both.
  *

@@ -251,7 +251,7 @@ function costDrawing(analysis, width) {
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 const SHADES = 9;
 
-/* One path a shade; cells of one shade that touch in a row are one rectangle. */
+/* One path for each shade; cells of one shade that touch in a row are one rectangle. */
 function shadePaths(analysis) {
     const paths = Array.from({length: SHADES}, () => []);
     for (let row = 0; row < analysis.map_rows; row++) {

@@ -1,7 +1,8 @@
-/* why.js - the table of what was chosen for every layer, among what, and why. */
+/* why.js - the table of choices: the chosen kernel of every layer, its alternatives, and the
+ * reason. */
 'use strict';
 
-/* A row a layer and regime. */
+/* One row for each layer and regime. */
 function whyRows(target) {
     return target.layers.flatMap(layer => REGIMES.map(regime => {
         const plan = layer[regime];

@@ -11,7 +11,7 @@
 #include "diag.h"
 #include "measure/measure.h"
 
-/* Numbers that are measured in turn. */
+/* Numbers that are measured one after another. */
 #define BENCH_LIST_MAX 16u
 struct bench_list {
     uint32_t n;

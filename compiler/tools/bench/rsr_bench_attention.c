@@ -141,7 +141,7 @@ static bool set_up(struct attention_bench *b) {
         return refuse("this --index has a --kv-type of f32 alone");
     if (!attention_data_make(b->options, &b->d))
         return false;
-    if (!b->options->quick) /* as many bytes as of float32 */
+    if (!b->options->quick) /* as many bytes as with float32 */
         b->d.n_layers *= (uint32_t)sizeof(float) / rsr_kv_element_bytes(type);
     const size_t n_heads = (size_t)b->d.kv_heads * b->d.group;
     b->ops = rsr_ops_best(features);

@@ -76,7 +76,7 @@ rsr_louver_query attention_query(const struct attention_bench *b, uint32_t layer
 void attention_step_dense(struct attention_bench *b, uint32_t layer, uint32_t step);
 void attention_step_index(struct attention_bench *b, uint32_t layer, uint32_t step,
                           enum attention_ask ask);
-/* What gates let through of a KV head: [group][pages]. */
+/* The pages of a KV head that gates let through: [group][pages]. */
 uint32_t attention_pages(const struct attention_bench *b);
 uint64_t *attention_masks(const struct attention_bench *b, uint32_t head);
 

@@ -149,7 +149,7 @@ static struct chat_value split_words(const struct chat_call *c) {
     return list;
 }
 
-/* split(), split(separator), split(separator, at most so many times) */
+/* split(), split(separator), split(separator, most splits) */
 static struct chat_value split(const struct chat_call *c) {
     struct chat_string s = c->value->string, separator;
     const struct chat_value *given = chat_argument(c, 1);

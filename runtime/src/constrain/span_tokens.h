@@ -20,7 +20,7 @@ struct rsr_span_exit {
 struct rsr_span_tokens {
     uint32_t first;   /* byte state that items begin with */
     uint32_t *tokens; /* by the items that they take, one that is begun included */
-    uint32_t ends[RSR_TRIE_MAX_DEPTH + 1]; /* where tokens of so many items end; ends[0] is 0 */
+    uint32_t ends[RSR_TRIE_MAX_DEPTH + 1]; /* ends of tokens with this many items; ends[0] is 0 */
     uint32_t *sets[RSR_SPAN_SETS];
     struct rsr_span_exit *exits;
     uint32_t n_exits;

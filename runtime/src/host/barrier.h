@@ -16,7 +16,7 @@ void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns);
 /* Sets the value and wakes whoever sleeps on it. */
 void rsr_signal_set(struct rsr_signal *signal, uint32_t value);
 
-/* Memory that a thread will read soon: the same part of n_streams streams. */
+/* Memory that a thread will read soon: one part of each of n_streams streams. */
 struct rsr_fetch {
     const char *at, *end; /* of the first stream */
     uint32_t n_streams;

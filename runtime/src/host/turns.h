@@ -10,7 +10,7 @@ struct rsr_turn; /* one for each waiting thread, on its stack */
 struct rsr_turns {
     pthread_mutex_t lock; /* guards the others; never held for long */
     bool taken;
-    struct rsr_turn *first, *last; /* who waits, in the order of asking */
+    struct rsr_turn *first, *last; /* waiting callers, in the order of their calls */
 };
 
 void rsr_turns_create(struct rsr_turns *turns);

@@ -102,7 +102,7 @@ struct rsr_attend_page {
     bool far; /* prefetch only to the L2 cache: rsr_detect_far_fetches() */
 };
 
-/* Queries of a run are transposed, so many together. */
+/* Queries of a run are transposed, this many together. */
 #define RSR_RUN_LANES 32u
 
 /* Query heads of several tokens. Queries are zero in lanes from n_heads on. */

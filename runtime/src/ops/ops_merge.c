@@ -1,7 +1,7 @@
 /* ops_merge.c - merges the results of one more page into those of query heads. Order: ops.h. */
 #include "ops_functions.h"
 
-#define BLOCK_HEADS 8u /* whose factors are one vector */
+#define BLOCK_HEADS 8u /* the factors of these heads fill one vector */
 
 /* O'[d] = O[d] a + o[d] b */
 static void merge_outputs(float *out, const float *page, float a, float b, uint32_t row_floats) {

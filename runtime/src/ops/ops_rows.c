@@ -163,7 +163,7 @@ RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint
     return largest;
 }
 
-/* The order of sum16, in double. */
+/* Adds in the order of sum16, in double. */
 static double sum_lanes(const double *p) {
     double h[8], q[4];
     for (int l = 0; l < 8; l++)

@@ -174,7 +174,7 @@ bool bench_gate_attend(const struct bench_gate *gate, const struct bench_gate_qu
     return true;
 }
 
-/* ---- Pages: what a block of a sketch begins with, before its codes ---- */
+/* ---- Pages: the parts of a sketch's block before its codes ---- */
 
 static struct rsr_sketch_shape shape_of(const struct bench_gate *gate) {
     return rsr_sketch_shape_of(gate->head_dim, 1);
