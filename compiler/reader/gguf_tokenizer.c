@@ -4,7 +4,7 @@
  *   converter recognised model "llama"  SentencePiece's BPE: scores instead of a list of merges,
  *   tokens of single bytes
  *
- * A name stands for what the tokenizers library does for the model of that name. llama.cpp
+ * A name stands for the behaviour of the tokenizers library for the model of that name. llama.cpp
  * sometimes differs: Qwen 2 normalises its text, and Llama puts a space before the text after each
  * special token. Absent keys have llama.cpp's defaults.
  */

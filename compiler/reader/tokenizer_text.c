@@ -210,7 +210,7 @@ static enum rsrc_status read_metaspace(const struct rsrc_tokenizer_draft *draft,
                                  "always, first and never are supported");
 }
 
-/* Metaspace marks the spaces; that it splits in front of each mark is a Split like any other. */
+/* Metaspace marks the spaces. Its split before each mark becomes a Split like any other. */
 static enum rsrc_status read_metaspace_split(struct rsrc_tokenizer_draft *draft,
                                              const json_t *component,
                                              struct rsrc_token_split *out) {

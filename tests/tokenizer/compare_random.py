@@ -38,7 +38,8 @@ def added_contents(tok):
 
 
 def random_text(rng, added, vocabulary):
-    """A few pools, added tokens whole and damaged, pieces of the vocabulary, and runs of one character."""
+    """A text of a few pools, of added tokens, whole and damaged, of pieces of the vocabulary, and of runs
+    of one character."""
     kind = rng.randrange(10)
     parts = []
     pools = rng.sample(POOLS, rng.randint(1, 5))

@@ -355,8 +355,8 @@ static void test_names(void) {
     CHECK_INT(type, RSR_KV_F16);
 }
 
-/* Bytes of a key and its value at 128 dimensions; 8 of them are norms of the rounding errors. And
- * the bytes that the index adds, which do not depend on the type. */
+/* Checks the bytes of a key and its value at 128 dimensions, of which norms of rounding errors take
+ * 8, and the bytes that the index adds, which do not depend on the type. */
 static void test_memory(void) {
     const uint32_t expected[] = {1024, 512 + 8, 512 + 8, 256 + 8 + 8};
     float row[128] = {1.0f};

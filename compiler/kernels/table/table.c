@@ -147,8 +147,8 @@ struct rsrc_table_shape rsrc_make_table_dot_shape(const struct rsr_spec *spec,
     return shape;
 }
 
-/* A chunk is a group with scales, whose passes may have steps beyond it, or, without scales, a
- * pass. */
+/* With scales, a chunk is a group, and its passes may have steps beyond it. Without scales, a chunk
+ * is a pass. */
 struct rsrc_table_shape rsrc_make_table_f32_shape(const struct rsr_spec *spec,
                                                   const struct rsrc_lut_f32_layout *layout,
                                                   const struct rsrc_machine *machine) {

@@ -19,8 +19,8 @@ function median(values) {
     return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/* Results of one question: rows are what was measured, columns the files. of: the number that is compared, which is
-   better when larger; spreadOf: what one result says of its own spread. */
+/* Results of one comparison: a row for each measured item, a column for each file. of() gives the compared number, where
+   larger is better; spreadOf() gives the spread that a result states. */
 function comparedRows(entries, files, keyOf, of, spreadOf) {
     return [...groupBy(entries, entry => keyOf(entry.data))].map(([name, group]) => ({name, cells: files.map(file => {
         const own = group.filter(entry => entry.file === file && Number.isFinite(of(entry.data)));

@@ -38,7 +38,7 @@ static bool has_failed(const struct evaluation *e, size_t index) {
     return e->batch->entries[index].sequence->failed != RSR_OK;
 }
 
-/* Floats of an entry that wants them. */
+/* The number of floats of an entry that wants outputs. */
 static uint32_t output_size(const rsr_engine *engine, const rsr_batch *batch) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
     return batch->want_states ? hyper->hidden : rsr_output_size(hyper);
