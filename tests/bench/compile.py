@@ -16,7 +16,7 @@ import time
 
 
 def anonymous_bytes(root):
-    """RssAnon of a process and all that descend from it, in bytes."""
+    """RssAnon of a process and all its descendants, in bytes."""
     parents, anonymous = {}, {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints tables of prompts, decoding and batches: this engine beside others, which run in turn with it.
+# Prints tables of prompts, decoding and batches of this engine and others, which run
+# alternately.
 set -eu
 
 usage() {
@@ -183,7 +184,7 @@ fi
 
 # ---- Runs ----
 
-# One line of the results: what was measured, and what the program said.
+# Adds a line to the results: the measured case, and the program's output.
 record() {
     printf '{"engine": "%s", "layers": %s, "prompt": %s, "batch": %s, "threads": %s, "repeat": %s, %s}\n' \
         "$1" "$layers" "$prompt" "$batch" "$count" "$repeat" "$2" >> "$results"

@@ -18,8 +18,8 @@ struct host_run {
     unsigned not_finite;
 };
 
-/* Runs the kernel; *error is what the emulation found. Returns whether all results are right, and
- * nothing else was written. */
+/* Runs the kernel; *error receives the emulation's error. Returns whether all results are right,
+ * and nothing else was written. */
 static bool run(struct host_run *r, uint32_t n_tokens, const struct emulated_call *how,
                 const char **error) {
     struct gpu_problem *p = &r->problem;
@@ -135,7 +135,7 @@ static void test_broken_kernels_are_noticed(void) {
 int main(void) {
     test_results();
     test_llvm_results();
-    if (!TEST_SANITIZED) /* it tests the emulation */
+    if (!TEST_SANITIZED) /* a kernel that tests the emulation */
         test_broken_kernels_are_noticed();
     return CHECK_EXIT();
 }

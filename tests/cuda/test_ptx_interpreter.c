@@ -1,5 +1,6 @@
-/* test_ptx_interpreter.c - the interpreter of PTX: what instructions give, and that every mistake
- * of a kernel is reported. Each case is a kernel of one parameter, WORDS of memory. */
+/* test_ptx_interpreter.c - the interpreter of PTX: the results of instructions, and reports of
+ * every mistake of a kernel. Each case is a kernel with one parameter, the address of WORDS
+ * words. */
 #include "check.h"
 #include "ptx/ptx.h"
 
@@ -15,12 +16,12 @@ static const char HEADER[] =
     "add.s64 %d2, %d0, %d1; mov.u32 %r1, s; shl.b32 %r2, %r0, 2; add.s32 %r3, %r1, %r2;\n"
     "setp.eq.s32 %p0, %r0, 0;\n";
 
-/* Memory before a kernel: the first words are their numbers, the others bytes of all kinds. */
+/* Memory before a kernel: the first words hold their numbers, the others hold varied bytes. */
 static uint32_t first_word(uint32_t i) {
     return i < 64 ? i : i * 2654435761u;
 }
 
-/* Returns "", or the error; words: what the body leaves. */
+/* Returns "" or the error. words receives the memory after the body. */
 static const char *run_with(const char *body, uint32_t n_blocks, uint32_t n_threads, uint64_t seed,
                             uint32_t words[WORDS]) {
     static struct ptx_error error;
@@ -114,7 +115,7 @@ static void test_results(void) {
         expect_word(RESULTS[i].body, RESULTS[i].lane, RESULTS[i].expected);
 }
 
-/* Byte i of what a lane has of a, or from register 4 on of b. */
+/* Byte i of a lane's registers of a; from register 4 on, of b. */
 static int32_t lane_byte(uint32_t lane, uint32_t i) {
     return (int8_t)(first_word(64 + 6 * lane + i / 4) >> i % 4 * 8);
 }
@@ -218,7 +219,7 @@ static void test_mistakes(void) {
                        MISTAKES[i].n_threads);
 }
 
-/* What is ordered is no race. */
+/* Ordered accesses are no race. */
 static void test_order(void) {
     static const char *const RIGHT[] = {
         STORE "bar.warp.sync -1; xor.b32 %r4, %r3, 4; ld.shared.u32 %r9, [%r4];",
@@ -236,7 +237,7 @@ static void test_order(void) {
     CHECK_INT(words[0], 64);
 }
 
-/* Text that is refused, by name. */
+/* Text that is refused; the message names the cause. */
 static void test_refusals(void) {
     static const char *const REFUSED[][2] = {
         {"add.f32 %f0, %f1, %f2;", "add.f32 is not understood"},

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The report of a model of 8 billion weights: at most 3 MB, and usable within a second of being opened.
+# Checks that the report of a model of 8 billion weights has at most 3 MB, and is usable within
+# a second.
 set -eu
 
 case ${1:-} in

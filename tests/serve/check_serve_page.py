@@ -35,7 +35,7 @@ def wait(is_so, what, seconds=20):
 
 
 class Reader:
-    """Somebody who uses the page."""
+    """A user of the page."""
 
     def __init__(self, browser, port):
         self.browser, self.run, self.url = browser, browser.run, f"http://127.0.0.1:{port}/"
@@ -60,7 +60,7 @@ class Reader:
         self.browser.press(ENTER)
 
     def answers(self, n, ending=None):
-        """Waits until n texts are there and nothing more comes."""
+        """Waits until there are n texts and none of them grows."""
         wait(lambda: len(self.text(".words")) == n and self.run("return document.querySelector('[aria-busy=true]') === null"),
              f"{n} texts, not {self.text('.words')}")
         if ending is not None:
@@ -151,7 +151,8 @@ def check_settings(reader):
 
 
 def check_probabilities(reader):
-    """By pointer and by keys, of a chat and of a text; tokens that share a character are one place."""
+    """Probabilities by pointer and by keys, in a chat and in a text. Tokens that share a character are
+    one place."""
     reader.run("document.getElementById('probabilities').click()")
     for model, mode, words in (("tiny", "Send", "90.5 %"), ("plain", "Continue", "8.21 %")):
         reader.write("#model", model)
@@ -225,7 +226,7 @@ def check_live(reader):
     check(reader.run("return document.querySelector('[aria-busy=true]') !== null"), "the answer does not go on beside other views")
     reader.click("Stop")
     reader.answers(2)
-    time.sleep(1.2) # for a look that was under way
+    time.sleep(1.2) # for a request that was under way
     looks = mock_server.state["looks"]
     time.sleep(1.5)
     check(mock_server.state["looks"] == looks, "the server is asked though nobody looks")
@@ -306,7 +307,7 @@ def check_looks(reader, name):
 
 
 def check_policy(reader):
-    """The header is there and holds: no script that is added runs, no text becomes markup, nothing is asked elsewhere."""
+    """The policy's header works: no added script runs, no text becomes markup, and nothing is requested elsewhere."""
     with urllib.request.urlopen(reader.url) as reply:
         policy, size = reply.headers["Content-Security-Policy"], len(reply.read())
     check(size <= 150_000, "is too large", size)
@@ -340,7 +341,7 @@ def check_silence(reader):
 
 
 def check_key(reader, n_models):
-    """The page itself needs no key; it asks for one, keeps it as long as the tab is open, and says what is wrong."""
+    """The page itself needs no key. It asks for the key, keeps it until the tab closes, and shows errors."""
     models = lambda: len(reader.text("#model option")) == n_models
     reader.open()
     for key, is_known in (("wrong", False), ("s3cret", True)):
@@ -375,7 +376,8 @@ def check_idle(reader):
 
 
 def check_server(reader, server, name):
-    """What a real model says, token by token; the same text again by its seed; a slot that is free when nobody wants more."""
+    """A real model's text, token by token; an equal text again with its seed; a slot that is free when the reader
+    leaves."""
     reader.open()
     wait(lambda: reader.text("#model option") == [name], "the one model that generates")
     reader.run("document.getElementById('probabilities').click()")

@@ -1,12 +1,12 @@
 /* compare.js - the page of rsr-bench compare: results of several files side by side, ratios to the first file. */
 'use strict';
 
-/* Colours of files, again from the beginning where there are more. */
+/* Colours of files; further files begin with the first colour again. */
 const RUN_CLASSES = ['decode', 'prefill', 'bytes', 'third', 'fourth'];
 
 const only = (list, kind) => list.filter(entry => entry.kind === kind);
 
-/* Names of files, without folders where they differ anyway. */
+/* Names of files, without folders if the names still differ. */
 function runNames(entries) {
     const paths = [...new Set(entries.map(entry => entry.file))];
     const base = path => path.replace(/^.*\//, '').replace(/\.json$/, '');
@@ -61,7 +61,7 @@ function comparedDrawing(rows, names, width, label) {
     return chart(width, y + 18, label, gridBelow(x, ticks(longest, width < 500 ? 2 : 5), 0, y, tick), parts);
 }
 
-/* A table of all that a question asks: a row a result, a column a number. */
+/* A table of one comparison: one row for each result, one column for each number. */
 function comparedTable(rows, names, columns) {
     return h('div', {class: 'scrolled', tabindex: 0}, h('table', {},
         h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, 'What'), h('th', {scope: 'col'}, 'File'),
@@ -118,7 +118,7 @@ function attentionSections(entries, files, names) {
 
 /* ---- models that were compiled --------------------------------------------------------------- */
 
-/* "3", or "3–5" where layers differ; nothing of none. */
+/* "3", or "3–5" where layers differ; "" without layers. */
 function range(values) {
     const known = values.filter(value => value !== undefined);
     const least = Math.min(...known), most = Math.max(...known);
@@ -168,7 +168,8 @@ function compiledSection(entries, names) {
 
 /* ---- the page -------------------------------------------------------------------------------- */
 
-/* A section, or why there is none: files may be of other versions, and lack what it needs. */
+/* A section, or the reason why there is none: files may be of other versions, and lack the numbers
+ * that it needs. */
 function attempt(make) {
     try {
         return make();

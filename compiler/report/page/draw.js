@@ -1,4 +1,4 @@
-/* draw.js - elements, numbers and axes: what every drawing is made of.
+/* draw.js - elements, numbers and axes, the parts of every drawing.
  *
  * Text from files becomes text nodes and attributes of ours alone, never markup. Nothing is fetched. */
 'use strict';
@@ -23,12 +23,12 @@ function h(tag, attributes, ...children) {
     return fill(document.createElement(tag), attributes, children);
 }
 
-/* The same of SVG. */
+/* An element of SVG, with attributes, listeners and children as above. */
 function s(tag, attributes, ...children) {
     return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/* A drawing that says what it shows to who cannot see it. */
+/* A drawing with a text for readers who cannot see it. */
 function chart(width, height, label, ...children) {
     return s('svg', {class: 'chart', width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label},
         ...children);
@@ -53,7 +53,7 @@ function round(x) {
     return Math.round(x * 100) / 100;
 }
 
-/* Three digits that count: 0.012, 1.59, 12.3, 4,160. */
+/* Three significant digits: 0.012, 1.59, 12.3, 4,160. */
 function number(x) {
     if (x === null || x === undefined || !isFinite(x))
         return '–';
@@ -68,7 +68,7 @@ function count(n) {
     return n.toLocaleString('en');
 }
 
-/* Of an axis: no digits that are zero anyway. */
+/* A number on an axis, without zeros at its end. */
 function short(x) {
     return x.toLocaleString('en', {maximumSignificantDigits: 3});
 }
@@ -85,7 +85,7 @@ function inUnits(x, units, step, format = number) {
 const bytes = (x, format) => inUnits(x, ['bytes', 'KB', 'MB', 'GB', 'TB'], 1000, format);
 const micros = (us, format) => us > 0 && us < 1 ? `${(format || number)(us * 1000)} ns` : inUnits(us, ['µs', 'ms', 's'], 1000, format);
 const thousands = (x, format) => inUnits(x, ['', 'K', 'M', 'G'], 1000, format);
-/* The same for axes. */
+/* Bytes, microseconds and numbers on an axis, without zeros at their ends. */
 const bytesTick = x => x === 0 ? '0' : bytes(x, short);
 const microsTick = x => x === 0 ? '0' : micros(x, short);
 const tick = x => thousands(x, short);
@@ -128,7 +128,7 @@ function ticks(most, n) {
     return Array.from({length: Math.floor(most / step + 1e-9) + 1}, (_, i) => i * step);
 }
 
-/* Powers of ten from least to most; twice and five times those, too, where there are few. */
+/* Powers of ten from least to most; if these are few, also twice and five times each. */
 function logTicks(least, most) {
     const first = Math.floor(Math.log10(least)), last = Math.ceil(Math.log10(most));
     const all = multiples => Array.from({length: last - first + 1}, (_, i) => multiples.map(m => m * 10 ** (first + i)))
@@ -152,7 +152,7 @@ function gridLeft(scale, values, left, right, format) {
 
 /* ---- figures --------------------------------------------------------------------------------- */
 
-/* A drawing with its title; draw(width) makes it anew when the page gets another width. */
+/* A drawing with its title. draw(width) draws it again when the page gets another width. */
 function figure(title, draw, className) {
     const place = h('div', {class: `drawing ${className || ''}`, tabindex: className === 'scrolled' ? 0 : null});
     let drawnWidth = 0;
@@ -172,7 +172,7 @@ function figure(title, draw, className) {
     return element;
 }
 
-/* A drawing as a file: with the rules of its colours, light or dark as the reader has it. */
+/* A drawing as a file, with the rules of its colours, light or dark as on the reader's screen. */
 function standalone(drawing) {
     const copy = drawing.cloneNode(true);
     copy.setAttribute('xmlns', SVG);
@@ -191,12 +191,12 @@ function section(title, note, ...children) {
     return h('section', {}, h('h2', {}, title), note ? h('p', {}, note) : null, ...children);
 }
 
-/* A number in large, and what it is. */
+/* A large number with its name. */
 function tile(value, words) {
     return h('div', {class: 'tile'}, h('b', {}, value), h('span', {}, words));
 }
 
-/* Buttons of which one is pressed. */
+/* Buttons; one of them is pressed. */
 function choice(label, options, chosen, change) {
     const buttons = options.map(option => h('button', {type: 'button', 'aria-pressed': String(option === chosen),
         click: () => {
@@ -210,7 +210,7 @@ function legend(entries) {
     return h('div', {class: 'legend'}, entries.map(([className, words]) => h('span', {class: className}, words)));
 }
 
-/* Horizontal bars, a row each: {name, value, className, title, text}; and a line at `mark`. */
+/* Horizontal bars, one in each row: {name, value, className, title, text}; and a line at `mark`. */
 function bars(width, rows, most, label, format, mark) {
     const left = Math.min(150, width * 0.32), right = width - 70, top = mark ? 20 : 4, step = 26;
     const bottom = top + rows.length * step;

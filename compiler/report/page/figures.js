@@ -4,7 +4,7 @@
 const REGIMES = ['decode', 'prefill'];
 
 const weightsOf = layer => layer.rows * layer.cols;
-/* On what times are predicted. */
+/* The basis of predicted times. */
 const placeOf = target => target.machine.sm ? 'on the GPU' : 'on one core';
 const labelOf = layer => layer.role || layer.name;
 
@@ -20,7 +20,8 @@ function measuredOf(report, target, regime, role) {
     return row ? row.us / (regime === 'decode' ? 1 : Math.max(measured.prompt_tokens, 1)) : null;
 }
 
-/* Rows of the drawing: a role's layers together, or each by itself with its share of what was measured. */
+/* Rows of the drawing: a role's layers together, or each layer with its share of the measured
+ * time. */
 function timeRows(report, target, regime, byRole) {
     const groups = groupBy(target.layers, labelOf);
     if (byRole)
@@ -37,7 +38,7 @@ function timeRows(report, target, regime, byRole) {
     });
 }
 
-/* What --tune measured of all of them; null: not of all. */
+/* The times of --tune for all of them; null: some have none. */
 function tuned(layers, regime) {
     return layers.every(l => l[regime].measured_us > 0) ? sum(layers, l => l[regime].measured_us) : null;
 }
@@ -46,7 +47,7 @@ function shortName(layer) {
     return layer.block !== null && layer.role ? `${layer.block} ${layer.role}` : layer.name;
 }
 
-/* Its block and role on a phone. */
+/* On a phone only the block and role. */
 function layerName(layer) {
     const short = shortName(layer);
     return short === layer.name ? layer.name : [h('span', {class: 'wide'}, layer.name), h('span', {class: 'narrow'}, short)];
@@ -134,7 +135,7 @@ function rooflineDrawing(report, target, width) {
         points.map(p => rooflinePoint(p, x, y)), pointLabels(points, x, y, width, lines));
 }
 
-/* What the slope is, written along it. */
+/* The words along the slope. */
 function alongSlope(x, y, gbps, from, to) {
     const at = from * (to / from) ** 0.12;
     const angle = Math.atan2(y(to * gbps) - y(from * gbps), x(to) - x(from)) * 180 / Math.PI;
@@ -162,7 +163,7 @@ function rolesOf(point) {
 
 const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-/* What the slope and the words above it cover. */
+/* The areas that the slope and the words above it cover. */
 function slopeBoxes(x, y, gbps, from, to) {
     return Array.from({length: 40}, (_, i) => {
         const at = from * (to / from) ** (i / 39);
@@ -184,7 +185,7 @@ function labelsOf(points, x, y) {
     return labels;
 }
 
-/* Roles beside their points, where there is room for the words: not on points, lines and other words. */
+/* Writes roles beside their points, where the words cover no points, lines or other words. */
 function pointLabels(points, x, y, width, lines) {
     const taken = [...points.map(p => ({x: x(p.intensity) - 7, y: y(p.speed) - 7, width: 14, height: 14})), ...lines];
     return labelsOf(points, x, y).map(({roles, cx, cy}) => {

@@ -137,7 +137,7 @@ function launchSection(target) {
             h('tbody', {}, layers.map(l => h('tr', {}, columns.map(([, of], i) => h('td', {class: i ? 'number' : 'name'}, of(l)))))))));
 }
 
-/* Words for what --info=json tells. */
+/* Words for the values of --info=json. */
 function modelFacts(c) {
     const yes = value => value ? 'yes' : 'no';
     const sizes = c.hyper ? Object.entries(c.hyper).filter(([, value]) => value !== null)

@@ -5,13 +5,13 @@ function compareKeys(a, b) {
     return typeof a === 'string' ? a.localeCompare(b, 'en', {numeric: true}) : a - b;
 }
 
-/* In a place of its own where it is larger than that. */
+/* Scrolls in an area of its own if the table is larger than the page. */
 function scrolledTable(label, heads, body, className) {
     return h('div', {class: 'scrolled', tabindex: 0, role: 'region', 'aria-label': label},
         h('table', {class: className}, h('thead', {}, h('tr', {}, heads)), body));
 }
 
-/* A row and the one that it opens, by click, Enter and space; arrows go from row to row. */
+/* A row, and the row that it opens by click, Enter or space. Arrows move from row to row. */
 function openingRow(cells, details) {
     const more = h('tr', {class: 'more', hidden: true});
     const toggle = () => {

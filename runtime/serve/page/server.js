@@ -25,7 +25,7 @@ function kept(storage, name) {
     }
 }
 
-/* JSON of others, perhaps of another version of this page: null where it is none. */
+/* Parses JSON that may be of another version of this page; null if it is not JSON. */
 function parsed(text) {
     try {
         return JSON.parse(text);
@@ -68,7 +68,7 @@ function askForKey() {
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
-/* What the server says is wrong: a sentence for the reader. */
+/* The server's error message, as a sentence for the reader. */
 class Refusal extends Error {
     constructor(status, error) {
         super(error && typeof error.message === 'string' ? error.message : `The server answers with status ${status}.`);

@@ -24,7 +24,7 @@ function tokensOf(logprobs) {
             .map(([other, logprob]) => ({words: other, logprob})).sort((a, b) => b.logprob - a.logprob)}));
 }
 
-/* Tokens of less than `share` are marked, the darker the less. */
+/* Tokens with a probability below `share` are marked; the smaller, the darker. */
 const SHADES_OF_DOUBT = [0.05, 0.2, 0.5];
 
 /* Text and tokens arrive separately: a character may need several tokens, stop and special tokens have no text, and
@@ -72,7 +72,7 @@ class TokenText {
     }
 }
 
-/* null: the text ends within a character; With `anyway` it is decoded even then. */
+/* null: the text ends within a character; with `anyway` it is decoded even then. */
 function decoded(list, anyway) {
     try {
         return new TextDecoder('utf-8', {fatal: !anyway, ignoreBOM: true}).decode(new Uint8Array(list));
