@@ -59,7 +59,7 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
     case RSRC_ACTION_COMPILE:
         if (rsrc_refuse_repository_id(diag, arena, line->options.input))
             return RSRC_EXIT_ERROR;
-        line->options.progress =
+        line->options.progress |=
             isatty(STDERR_FILENO) && !line->options.json_diagnostics && !line->options.verbose;
         return rsrc_compile(&line->options, stderr);
     case RSRC_ACTION_HELP:
