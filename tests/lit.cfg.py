@@ -7,7 +7,7 @@
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON),
-# openai (--param openai_python=PYTHON), curl. A test
+# openai (--param openai_python=PYTHON), numpy (--param numpy_python=PYTHON), curl. A test
 # skipped for a missing feature is listed at the end of a run by check.sh.
 import glob
 import os
@@ -139,6 +139,11 @@ openai_python = lit_config.params.get("openai_python")
 if openai_python:
     config.available_features.add("openai")
     config.substitutions.append(("%openai_python", openai_python))
+# One with numpy and scipy, for the Python package.
+numpy_python = lit_config.params.get("numpy_python")
+if numpy_python:
+    config.available_features.add("numpy")
+    config.substitutions.append(("%numpy_python", numpy_python))
 if shutil.which("curl"):
     config.available_features.add("curl")
 if shutil.disk_usage(config.build_dir).free > 8 << 30:

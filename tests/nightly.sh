@@ -43,7 +43,10 @@ run build/jsonschema/bin/python3 tests/constrain/outputs.py rsr-run "$work/kjv.s
 [ -e build/lm_eval/complete ] || { python3 -m venv build/lm_eval &&
     build/lm_eval/bin/pip install -q 'lm-eval[api]==0.4.13' && touch build/lm_eval/complete; }
 rsrc examples/model/kjv -o "$work/kjv.so"
-run build/lm_eval/bin/python3 tests/serve/lm_eval_client.py build/release/lib/librsr.so "$work/kjv.so" \
-    examples/model/heldout.txt "$work/lm_eval"
+export PYTHONPATH="$PWD/build/release/share/rsrc/python"
+run build/lm_eval/bin/python3 tests/serve/lm_eval_client.py "$work/kjv.so" examples/model/heldout.txt "$work/lm_eval"
+run rsr-mkmodel --preset tiny -o "$work/tiny"
+run rsrc "$work/tiny" --target=generic -o "$work/tiny.so"
+run build/numpy/bin/python3 tests/python/use_model.py "$work/kjv.so" "$work/tiny.so" "$work" 10000
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"
