@@ -90,6 +90,7 @@ and rsr-mkmodel, which writes synthetic models.")
 # The programs that rsrc runs: a C compiler, with headers, and LLVM's linker. The libraries, LLVM's
 # among them, are found by dpkg-shlibdeps.
 set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "gcc | clang, libc6-dev, lld-19")
+set(CPACK_DEBIAN_RSRC_PACKAGE_SUGGESTS "clang-19")
 
 describe(librsr ${librsr} libs "runs models that rsrc compiled - shared library"
   "Opens and evaluates the libraries that the compiler rsrc makes of ternary and

@@ -142,7 +142,7 @@ build_aarch64() {
 }
 
 # Finds the compiler and assembler of the PTX tests: a CUDA toolkit, else NVIDIA's Python packages
-# in build/cuda. Without them, only the tests of LLVM's PTX run. Sets cuda.
+# in build/cuda. Without them, only the tests of clang's PTX run. Sets cuda.
 find_cuda() {
     cuda=${CUDA_PATH:-/usr/local/cuda}
     [ ! -x "$cuda/bin/ptxas" ] || return 0

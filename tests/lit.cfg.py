@@ -5,7 +5,7 @@
 # says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind, clang-format, static-libc,
 # asan, serve (rsr-serve was built), model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
-# --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
+# --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), clang (one that makes PTX, as rsrc finds it), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON),
 # openai (--param openai_python=PYTHON), numpy (--param numpy_python=PYTHON), curl. A test
 # skipped for a missing feature is listed at the end of a run by check.sh.
@@ -33,7 +33,7 @@ config.test_format = lit.formats.ShTest(
 tools = [os.path.join(config.build_dir, "bin"), config.llvm_tools_dir]
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")])
 # Tests do not depend on the caller's environment.
-for name in ("RSRC_CC", "RSRC_LD", "RSRC_TEST_LONG", "NO_COLOR", "CUDA_HOME"):
+for name in ("RSRC_CC", "RSRC_LD", "RSRC_TEST_LONG", "RSRC_CUDA_CC", "NO_COLOR", "CUDA_HOME"):
     config.environment.pop(name, None)
 # Unit tests run in their long forms (tests/check.sh --long).
 if lit_config.params.get("long"):
@@ -101,7 +101,10 @@ if os.path.exists(os.path.join(config.build_dir, "bin", "rsr-serve")):
     config.available_features.add("serve")
 if os.path.exists(os.path.join(config.source_dir, "examples", "model", "kjv", "model.safetensors")):
     config.available_features.add("model")
-# A CUDA toolkit, or NVIDIA's Python packages; LLVM's PTX is tested without.
+clang = shutil.which("clang-19") or shutil.which("clang")
+if clang and int(subprocess.run([clang, "-dumpversion"], capture_output=True, text=True).stdout.split(".")[0]) >= 19:
+    config.available_features.add("clang")
+# A CUDA toolkit, or NVIDIA's Python packages; clang's PTX is tested without.
 for cuda in (lit_config.params.get("cuda"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
     libraries = [os.path.dirname(path) for folder in ("lib64", "lib") if cuda
                  for path in glob.glob(os.path.join(cuda, folder, "libnvrtc.so*"))]

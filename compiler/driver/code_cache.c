@@ -3,10 +3,11 @@
  *   assembled bodies    the assembly text, the target
  *   objects of LLVM     the text of every kernel in the unit, names, level, target
  *   objects of C        the C text, the C compiler, level
+ *   PTX                 the CUDA C++ text, its compiler, the GPU
  *
  *   measured times      what was run (shape, variant, regime), back end, level, target, CPU
  *
- * A module is linked from the first three and its weights. They also depend on this program itself,
+ * A module is linked from the first three and its weights. All also depend on this program itself,
  * so every key begins with its identity.
  */
 #include <string.h>
@@ -143,4 +144,34 @@ enum rsrc_status rsrc_compile_cached(struct rsrc_run *run, const char *dir,
                            run->options->opt_level) != RSRC_OK)
         return RSRC_FAILED;
     return store_objects(run, dir, missing, keys, n_missing);
+}
+
+/* ---- what NVRTC and clang make --------------------------------------------------------------- */
+
+static struct rsrc_cache_key key_of_ptx(const struct rsrc_input_set *in, const char *compiler,
+                                        const char *source) {
+    struct rsr_hash hash;
+    rsrc_cache_key_begin(&in->run->cache, "ptx", &hash);
+    rsrc_cache_key_program(&hash, compiler);
+    key_spec(&hash, &in->specs[0]);
+    key_string(&hash, source);
+    return rsrc_cache_key_end(&hash);
+}
+
+static bool get_ptx(void *context, const char *compiler, const char *source,
+                    struct rsrc_buffer *out) {
+    struct rsrc_input_set *in = context;
+    const struct rsrc_cache_key key = key_of_ptx(in, compiler, source);
+    return rsrc_cache_get(&in->run->cache, in->run->diag, &key, out);
+}
+
+static void put_ptx(void *context, const char *compiler, const char *source,
+                    const struct rsrc_buffer *text) {
+    struct rsrc_input_set *in = context;
+    const struct rsrc_cache_key key = key_of_ptx(in, compiler, source);
+    rsrc_cache_put(&in->run->cache, in->run->diag, &key, text->data, text->size_bytes);
+}
+
+struct rsrc_ptx_store rsrc_ptx_store(struct rsrc_input_set *in) {
+    return (struct rsrc_ptx_store){in, get_ptx, put_ptx};
 }

@@ -5,7 +5,6 @@
  */
 #include "driver/layer.h"
 #include "emit/ptx/cubin.h"
-#include "emit/ptx/emit_ptx.h"
 
 /* ---- a layer --------------------------------------------------------------------------------- */
 
@@ -72,16 +71,21 @@ static enum rsrc_status emit_unit(struct rsrc_compilation *c, const struct rsrc_
 }
 
 static enum rsrc_status emit_kind(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
+    const struct rsrc_ptx_store store = rsrc_ptx_store(&c->inputs);
     const struct rsrc_ptx_options options = {.title = rsrc_model_name(&c->inputs),
                                              .spec = &c->inputs.specs[0],
                                              .kind = kind->unit,
-                                             .cuda_path = c->run.options->cuda_path};
+                                             .cuda_path = c->run.options->cuda_path,
+                                             .cuda_cc = c->run.options->cuda_cc,
+                                             .spawn = &c->run.toolchain.compiling,
+                                             .store = &store};
+    const uint32_t n_items = c->inputs.n_items, n = c->outputs.dir != NULL ? 1 : n_items;
     struct rsrc_ptx *ptx = NULL;
-    if (rsrc_ptx_open(c->run.diag, &c->run.arena, &options, &ptx) != RSRC_OK)
+    if (rsrc_ptx_open(c->run.diag, &c->run.arena, &options, c->made.gpu_kernels, n_items, &ptx) !=
+        RSRC_OK)
         return RSRC_FAILED;
-    const uint32_t n = c->outputs.dir != NULL ? 1 : c->inputs.n_items;
     enum rsrc_status status = RSRC_OK;
-    for (uint32_t i = 0; i < c->inputs.n_items && status == RSRC_OK; i += n)
+    for (uint32_t i = 0; i < n_items && status == RSRC_OK; i += n)
         status = emit_unit(c, kind, ptx, i, n);
     rsrc_ptx_close(ptx);
     return status;

@@ -302,7 +302,7 @@ static enum rsrc_status check_machine(struct rsrc_input_set *in) {
         return RSRC_OK;
     const struct given others[] = {
         {options->from != NULL, "--from", "give a checkpoint"},
-        {options->backend != NULL, "--backend", "--cuda-path=none asks for LLVM's PTX"},
+        {options->backend != NULL, "--backend", "--cuda-path=none asks for clang's PTX"},
         {options->rsr_k != 0, "--rsr-k", "a GPU's kernels have no segments"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
          "a GPU's kernels are of layers alone: leave it out"},

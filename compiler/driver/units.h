@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "driver/outputs.h"
+#include "emit/ptx/emit_ptx.h"
 
 /* Back ends that may make one kind of unit, the preferred one first. */
 #define RSRC_MAX_MAKERS 4u
@@ -74,6 +75,8 @@ struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_run *run, const str
 struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_run *run, const struct rsr_spec *spec,
                                        const char *cpu, const uint64_t *numbers,
                                        uint32_t n_numbers);
+/* PTX in the cache. Borrows the inputs. */
+struct rsrc_ptx_store rsrc_ptx_store(struct rsrc_input_set *in);
 /* Adds a kernel to the key of its unit; does nothing without a cache. */
 void rsrc_begin_unit_key(const struct rsrc_run *run, const struct rsrc_maker *maker,
                          const struct rsr_unit *unit, const struct rsr_spec *spec,

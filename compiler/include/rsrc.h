@@ -125,7 +125,8 @@ struct rsrc_options {
     uint32_t info;               /* enum rsrc_info: only describe the input, on stdout */
     const char *spec_dir;        /* NULL: the installed one */
     const char *cc, *ld;         /* NULL: search */
-    const char *cuda_path;       /* a CUDA installation; NULL: search; "none": LLVM makes PTX */
+    const char *cuda_path;       /* a CUDA installation; NULL: search; "none": clang makes PTX */
+    const char *cuda_cc;         /* clang, which makes PTX without NVRTC; NULL: search */
     const char *verify;          /* write nothing; compile, and compare with this module; of
                                     `output` only the file name is used. NULL: no */
 };

@@ -285,33 +285,26 @@ class block {
     static inline block *current_ = nullptr;
 };
 
-// Runs a grid of one dimension; all blocks use the memory `shared` in turn. Returns what went
-// wrong, or an empty text.
-inline std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen,
-                          void *shared, size_t shared_bytes, const std::function<void()> &kernel) {
+// Runs a grid of one dimension, whose `kernel` gets the block's shared memory: one Memory, which
+// all blocks use in turn. Returns what went wrong, or an empty text.
+template <class Memory, class Kernel>
+std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
+    const std::unique_ptr<Memory> shared(new Memory);
     std::vector<std::unique_ptr<char[]>> stacks;
     for (unsigned i = 0; i < n_threads; i++)
         stacks.emplace_back(new char[STACK_BYTES]);
     blockDim = {n_threads, 1, 1};
     gridDim = {n_blocks, 1, 1};
     for (unsigned b = 0; b < n_blocks; b++) {
-        memset(shared, GARBAGE, shared_bytes);
+        memset(static_cast<void *>(shared.get()), GARBAGE, sizeof(Memory));
         blockIdx = {b, 0, 0};
         options mine = chosen;
         mine.seed = chosen.seed + b;
-        const std::string error = block(n_threads, mine, stacks, kernel).run();
+        const std::string error = block(n_threads, mine, stacks, [&] { kernel(*shared); }).run();
         if (!error.empty())
             return error;
     }
     return "";
-}
-
-// Runs a grid whose `kernel` gets the block's shared memory, a Memory.
-template <class Memory, class Kernel>
-std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
-    const std::unique_ptr<Memory> shared(new Memory);
-    return launch(n_blocks, n_threads, chosen, shared.get(), sizeof(Memory),
-                  [&] { kernel(*shared); });
 }
 
 template <class T> uint32_t bits_of(T value) {

@@ -61,47 +61,6 @@ const char *run_emulated_kernel(unsigned number, const emulated_call *call) {
     return text_or_null(runners[number](*call));
 }
 
-const char *run_host_kernel(host_kernel *kernel, unsigned n_blocks, unsigned n_threads,
-                            void *shared, size_t shared_bytes, const emulated_call *call) {
-    const emulation::options options = {call->seed, call->skip_barrier, call->lane_error};
-    return text_or_null(emulation::launch(n_blocks, n_threads, options, shared, shared_bytes, [&] {
-        kernel(call->x, call->ldx, call->codes, call->scale, call->y, call->ldy, call->n_tokens,
-               call->not_finite);
-    }));
-}
-
-// Functions with plain C types, which LLVM's machine code calls.
-static unsigned get_thread() {
-    return threadIdx.x;
-}
-static unsigned get_block() {
-    return blockIdx.x;
-}
-static unsigned max_of_warp(unsigned value, unsigned mask) {
-    return __reduce_max_sync(mask, value);
-}
-static int add_over_warp(int value, unsigned mask) {
-    return __reduce_add_sync(mask, value);
-}
-static int exchange_lanes(unsigned mask, int value, unsigned distance, unsigned) {
-    return __shfl_xor_sync(mask, value, distance);
-}
-
-#define INTRINSIC(name, function)                                                                  \
-    { name, reinterpret_cast<void (*)()>(function) }
-const emulated_intrinsic emulated_intrinsics[] = {
-    INTRINSIC("read.ptx.sreg.tid.x", get_thread),
-    INTRINSIC("read.ptx.sreg.ctaid.x", get_block),
-    INTRINSIC("barrier0", __syncthreads),
-    INTRINSIC("redux.sync.umax", max_of_warp),
-    INTRINSIC("redux.sync.add", add_over_warp),
-    INTRINSIC("shfl.sync.bfly.i32", exchange_lanes),
-    INTRINSIC("prmt", __byte_perm),
-    INTRINSIC("f2i.rn", __float2int_rn),
-    INTRINSIC("dp4a", __dp4a),
-};
-const unsigned n_emulated_intrinsics = sizeof emulated_intrinsics / sizeof emulated_intrinsics[0];
-
 struct nothing {};
 
 const char *run_divergent_kernel(void) {

@@ -56,19 +56,6 @@ extern const unsigned n_emulated_kernels;
 /* Returns NULL, or what went wrong; the text lives until the next call. */
 const char *run_emulated_kernel(unsigned number, const struct emulated_call *call);
 
-/* A kernel in machine code of this host, with the parameters of the emitted ones. */
-typedef void host_kernel(const void *x, uint64_t ldx, const void *codes, const float *scale,
-                         void *y, uint64_t ldy, uint32_t n_tokens, unsigned *not_finite);
-const char *run_host_kernel(host_kernel *kernel, unsigned n_blocks, unsigned n_threads,
-                            void *shared, size_t shared_bytes, const struct emulated_call *call);
-/* Functions that stand for the GPU's instructions in such a kernel, by LLVM's names. */
-struct emulated_intrinsic {
-    const char *name; /* "barrier0": after "llvm.nvvm." */
-    void (*function)(void);
-};
-extern const struct emulated_intrinsic emulated_intrinsics[];
-extern const unsigned n_emulated_intrinsics;
-
 /* A kernel whose lanes of one warp disagree, and one that some threads leave early. */
 const char *run_divergent_kernel(void);
 const char *run_deadlocked_kernel(void);

@@ -56,6 +56,8 @@ static bool fill_activations(struct gpu_problem *p, enum gpu_values values, uint
         else if (values == GPU_RANDOM) /* the largest number is the first one that a block loads */
             x[(uint64_t)(t == 0 ? 1 : t) * 128 * p->plan.row_warps * p->plan.col_warps % cols] =
                 3.5f;
+        else if (values == GPU_NOT_FINITE) /* and here the first that a warp's load brings */
+            x[(uint64_t)(t == 0 ? 0 : t - 1) * 128 % cols] = 3.5f;
         const bool finite = !(values == GPU_NOT_FINITE && t == 0);
         if (!finite)
             x[cols - 1] = cols % 2 != 0 ? NAN : -INFINITY;

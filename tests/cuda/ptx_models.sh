@@ -2,7 +2,7 @@
 # usage: tests/cuda/ptx_models.sh BUILD CUDA FOLDER LAYERS MODEL...
 #
 # Compiles models to PTX and for the CPU, and runs the kernels of both with 1 to 9 tokens: the bits must
-# be equal. CUDA is a toolkit, or "none" for LLVM; LAYERS a regular expression as --layers takes it. A
+# be equal. CUDA is a toolkit, or "none" for clang; LAYERS a regular expression as --layers takes it. A
 # model whose activations are floats has no GPU kernels; its refusal is printed. Goes on after a
 # failure. FOLDER is emptied.
 set -eu

@@ -5,7 +5,7 @@
  *   FOLDER  the output of write_gpu_kernels; its PTX is used
  *   KERNEL  its number
  *
- * The program breaks lines that 5 tokens execute: it omits each barrier, changes each mask and lane
+ * The program breaks lines that 9 tokens execute: it omits each barrier, changes each mask and lane
  * of a shuffle or reduction, and each offset of a memory access. It also changes the number of
  * blocks and of threads. It prints the number of mutants and those that nothing noticed, and exits
  * 1 if there is such a mutant, or nothing to break.
@@ -18,7 +18,9 @@
 #include "gpu_problem.h"
 #include "ptx/ptx.h"
 
-#define N_TOKENS 5u /* a whole turn of every token tile, and one that is not full */
+/* Whole turns of every token tile, and one that is not full; the largest value of some token is in
+ * each of 8 warps. */
+#define N_TOKENS GPU_TOKENS
 
 struct mutants {
     struct gpu_problem problems[2]; /* GPU_RANDOM, GPU_NOT_FINITE */

@@ -1,5 +1,4 @@
-/* test_cuda_kernels.c - runs the GPU kernels on the host and compares with the scalar reference:
- * the CUDA C++, and the IR for LLVM's back end.
+/* test_cuda_kernels.c - runs the GPU kernels on the host and compares with the scalar reference.
  *
  * Sums are compared as integers (RAW) or bit for bit as floats (SCALE). Kernels that were broken on
  * purpose must fail: with each barrier omitted, and with a shuffle from the wrong lane.
@@ -8,13 +7,11 @@
 #include "emulated_kernels.h"
 #include "emulated_plan.h"
 #include "gpu_problem.h"
-#include "nvptx_on_host.h"
 
 /* A problem, and the kernel that is run on it. */
 struct host_run {
     struct gpu_problem problem;
-    unsigned kernel;              /* of emulated_kernels */
-    const struct host_code *llvm; /* run this instead of the CUDA C++ */
+    unsigned kernel; /* of emulated_kernels */
     unsigned not_finite;
 };
 
@@ -34,21 +31,16 @@ static bool run(struct host_run *r, uint32_t n_tokens, const struct emulated_cal
     call.not_finite = &r->not_finite;
     memset(p->y, GPU_POISON, gpu_problem_y_bytes(p));
     r->not_finite = 0;
-    *error = r->llvm == NULL ? run_emulated_kernel(r->kernel, &call)
-                             : run_host_kernel(r->llvm->kernel, p->plan.blocks,
-                                               p->plan.row_warps * p->plan.col_warps * 32,
-                                               r->llvm->shared, r->llvm->shared_bytes, &call);
+    *error = run_emulated_kernel(r->kernel, &call);
     return gpu_problem_is_right(p, n_tokens);
 }
 
-/* Runs all batches and values, and checks the results; llvm: NULL for the CUDA C++. (LLVM's code
- * has no sanitizers, so under sanitizers one kind of values is enough.) */
-static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *state) {
+/* Runs all batches and values, and checks the results. */
+static void test_kernel(unsigned k, uint64_t *state) {
     const struct rsr_matvec plan = emulated_plan(k);
     const bool large = (uint64_t)plan.rows * plan.cols > 100000;
-    const int n_values = TEST_SANITIZED && llvm != NULL ? GPU_RANDOM + 1 : GPU_VALUES_COUNT;
-    for (int values = GPU_RANDOM; values < n_values; values++) {
-        struct host_run r = {.kernel = k, .llvm = llvm};
+    for (int values = GPU_RANDOM; values < GPU_VALUES_COUNT; values++) {
+        struct host_run r = {.kernel = k};
         CHECK(gpu_problem_make(&r.problem, &plan, (enum gpu_values)values, state));
         for (uint32_t b = 0; b < n_gpu_batches; b += large ? 3 : 1) {
             const struct emulated_call how = {.seed = *state + b};
@@ -57,8 +49,7 @@ static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *stat
             check_count++;
             if (error != NULL || !right) {
                 check_failures++;
-                fprintf(stderr, "%s kernel %u, values %d, batch %u: %s\n",
-                        llvm != NULL ? "LLVM" : "CUDA", k, values, gpu_batches[b],
+                fprintf(stderr, "kernel %u, values %d, batch %u: %s\n", k, values, gpu_batches[b],
                         error != NULL ? error : "wrong");
             }
             CHECK_INT(r.not_finite,
@@ -71,23 +62,7 @@ static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *stat
 static void test_results(void) {
     uint64_t state = 7;
     for (unsigned k = 0; k < n_emulated_kernels; k++)
-        test_kernel(k, NULL, &state);
-}
-
-static void test_llvm_results(void) {
-    uint64_t state = 9;
-    for (unsigned k = 0; k < n_emulated_kernels; k++) {
-        const struct rsr_matvec plan = emulated_plan(k);
-        const struct rsr_kernel kernel = {
-            .symbol = "kernel", .title = "a kernel", .reason = "r", .matvec = &plan};
-        struct host_code code;
-        const bool compiled = compile_for_host(&kernel, &code);
-        CHECK(compiled);
-        if (!compiled)
-            continue;
-        test_kernel(k, &code, &state);
-        free_host_code(&code);
-    }
+        test_kernel(k, &state);
 }
 
 /* The number of barriers that a thread of the kernel passes for n_tokens tokens. */
@@ -134,7 +109,6 @@ static void test_broken_kernels_are_noticed(void) {
 
 int main(void) {
     test_results();
-    test_llvm_results();
     if (!TEST_SANITIZED) /* a kernel that tests the emulation */
         test_broken_kernels_are_noticed();
     return CHECK_EXIT();

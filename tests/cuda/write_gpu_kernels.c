@@ -3,7 +3,7 @@
  *
  * usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only]
  *   TARGET  a description, specs/sm_90.yaml
- *   CUDA    a toolkit, for NVRTC's PTX and cubin; "none": LLVM's PTX alone
+ *   CUDA    a toolkit, for NVRTC's PTX and cubin; "none": clang's PTX alone
  *   FOLDER  exists
  */
 #include <stdlib.h>
@@ -74,10 +74,11 @@ static enum rsrc_status add_module(struct writer *w, const char *name, const cha
                                          .title = "test",
                                          .reason = "a shape of a test",
                                          .matvec = &w->list.plans[i]};
+    const struct rsrc_spawn_options spawn = {.n_jobs = 2};
     const struct rsrc_ptx_options options = {
-        .title = name, .spec = &w->spec, .kind = kind, .cuda_path = cuda};
+        .title = name, .spec = &w->spec, .kind = kind, .cuda_path = cuda, .spawn = &spawn};
     struct rsrc_ptx *ptx = NULL;
-    if (rsrc_ptx_open(w->diag, &w->arena, &options, &ptx) != RSRC_OK)
+    if (rsrc_ptx_open(w->diag, &w->arena, &options, kernels, w->list.n_kernels, &ptx) != RSRC_OK)
         return RSRC_FAILED;
     struct rsrc_buffer out = {0};
     enum rsrc_status status = rsrc_ptx_emit(ptx, kernels, w->list.n_kernels, &out);
@@ -105,7 +106,7 @@ static enum rsrc_status write_all(struct writer *w, const char *target, const ch
         (add_module(w, "nvrtc.cubin", cuda, RSR_UNIT_CUBIN) != RSRC_OK ||
          add_module(w, "nvrtc.ptx", cuda, RSR_UNIT_PTX) != RSRC_OK))
         return RSRC_FAILED;
-    if (add_module(w, "llvm.ptx", "none", RSR_UNIT_PTX) != RSRC_OK)
+    if (add_module(w, "clang.ptx", "none", RSR_UNIT_PTX) != RSRC_OK)
         return RSRC_FAILED;
     FILE *file = create(w, GPU_LIST_NAME);
     if (file == NULL)

@@ -14,7 +14,7 @@ READERS = sorted(path.stem[len("cases_"):] for path in (source / "tests" / "host
 MACROS = {"rsrc_error": 1, "rsrc_refuse": 1, "rsrc_warning": 1, "rsrc_note": 1}
 # Slugs that no input can provoke: LLVM fails on code that rsrc has checked, a machine cannot load a
 # module that it linked, a back end has no instruction at all.
-UNPROVOKED = {"emit-failed", "nvptx-failed", "measure-load", "measure-probe"}
+UNPROVOKED = {"emit-failed", "measure-load", "measure-probe"}
 JSON_SLUGS = {"rsrc_json_parse": ["syntax", "depth", "duplicate", "too-large"],
               "rsrc_json_parse_embedded": ["syntax", "depth", "duplicate", "too-large"]}
 TOKEN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|//[^\n]*|/\*.*?\*/', re.S)

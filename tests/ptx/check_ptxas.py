@@ -1,5 +1,5 @@
-"""Compiles checkpoints for every GPU, by NVRTC and by LLVM, in both codes, and assembles the PTX: ptxas must
-accept all entries, without a spill and without a stack.
+"""Compiles checkpoints for every GPU, by NVRTC and by clang, in both codes, and assembles the PTX: ptxas must
+accept all entries, without a spill and without a stack, and no lower version of PTX.
 
 usage: check_ptxas.py CUDA STEM CHECKPOINT ... | check_ptxas.py --ptx FILE CUDA"""
 import pathlib
@@ -7,8 +7,8 @@ import re
 import subprocess
 import sys
 
-GPUS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100"]
-LLVM_LACKS = {"sm_100"}
+GPUS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
+VERSIONS = "6.5 7.0 7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 8.0 8.1 8.2 8.3 8.4 8.5 8.6 8.7 8.8 9.0".split()
 CLEAN = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
 
 
@@ -28,18 +28,28 @@ def assemble(cuda, path):
     return n_entries
 
 
+def check_version(cuda, path):
+    """The version that the file states is the lowest."""
+    text = pathlib.Path(path).read_text()
+    target, version = (re.search(rf"^\.{word} (\S+)", text, re.M).group(1) for word in ("target", "version"))
+    lower = VERSIONS[VERSIONS.index(version) - 1]
+    pathlib.Path(path).write_text(text.replace(f".version {version}\n", f".version {lower}\n"))
+    run = subprocess.run([f"{cuda}/bin/ptxas", f"-arch={target}", path, "-o", f"{path}.cubin"], capture_output=True)
+    if run.returncode == 0:
+        sys.exit(f"{path}: states PTX {version}, and {lower} is accepted")
+
+
 def main(cuda, stem, *checkpoints):
     total = 0
     for checkpoint in checkpoints:
         for gpu in GPUS:
             for codes in ("bits2", "base3"):
                 for compiler in (cuda, "none"):
-                    if compiler == "none" and gpu in LLVM_LACKS:
-                        continue
                     path = f"{stem}.{gpu}.ptx"
                     subprocess.run(["rsrc", checkpoint, f"--target={gpu}", "--emit=ptx", "-o", path,
                                     f"--variant=*={codes}", f"--cuda-path={compiler}"], check=True)
                     total += assemble(cuda, path)
+                    check_version(cuda, path)
     print(f"{total} kernels, none spills")
 
 

@@ -1,13 +1,15 @@
 /* test_ptx.c - plans of GPU layers, the CUDA C++ printed for them, packed codes, and refusals. */
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "../cuda/planned_matvec.h"
+#include "base/mapped_file.h"
 #include "check.h"
 #include "diag_fixture.h"
-#include "emit/llvm/nvptx.h"
 #include "emit/ptx/cuda_unit.h"
 #include "emit/ptx/emit_ptx.h"
 #include "emit/ptx/nvrtc.h"
+#include "emit/ptx/ptx_version.h"
 #include "lower/lower.h"
 
 static const struct rsr_spec H100 = {.name = "sm_90",
@@ -152,26 +154,98 @@ static void test_cuda_text(struct fixture *f) {
     rsrc_buffer_free(&text);
 }
 
-/* Names that contain one another are not confused, and equal plans share compiled code. */
-static void test_llvm_unit(struct fixture *f) {
+/* A store that has one entry for every source. */
+static bool get_entry(void *context, const char *compiler, const char *source,
+                      struct rsrc_buffer *out) {
+    const char *symbol = strstr(source, "\nrsr_");
+    (void)compiler;
+    if (symbol == NULL)
+        return false;
+    rsrc_buffer_printf(out, "//\n\n.version 8.5\n.target sm_80\n.address_size 64\n%s%.*s(\n",
+                       (const char *)context, (int)strcspn(symbol + 1, "("), symbol + 1);
+    return true;
+}
+
+/* A program that says that it is clang; it compiles nothing. */
+static const char *fake_clang(struct fixture *f) {
+    static const char SCRIPT[] = "#!/bin/sh\necho 19 1 7 >version.txt\n";
+    const char *dir = NULL;
+    CHECK(rsrc_scratch_dir(f->diag, &f->arena, "test-ptx", &dir) == RSRC_OK);
+    CHECK(rsrc_write_file(f->diag, dir, "clang", SCRIPT, sizeof SCRIPT - 1) == RSRC_OK);
+    const char *path = rsrc_arena_printf(&f->arena, "%s/clang", dir);
+    CHECK_INT(chmod(path, 0755), 0);
+    return path;
+}
+
+static void print_unit(struct fixture *f, const char *entry, struct rsrc_buffer *text) {
     struct rsr_regime_plan plan;
     const struct rsr_matvec matvec = plan_of(f, &H100, 7, 65, -1, &plan);
     const struct rsr_kernel kernels[] = {
         {.symbol = "rsr_l1_q_bits2_sm_90", .title = "m: a", .reason = "r", .matvec = &matvec},
         {.symbol = "rsr_l11_q_bits2_sm_90", .title = "m: b", .reason = "r", .matvec = &matvec}};
-    const struct rsrc_ptx_options options = {"m", &H100, RSR_UNIT_PTX, "none"};
+    const struct rsrc_spawn_options spawn = {.n_jobs = 1};
+    const struct rsrc_ptx_store store = {(void *)(uintptr_t)entry, get_entry, NULL};
+    const struct rsrc_ptx_options options = {.title = "m",
+                                             .spec = &H100,
+                                             .kind = RSR_UNIT_PTX,
+                                             .cuda_path = "none",
+                                             .cuda_cc = fake_clang(f),
+                                             .spawn = &spawn,
+                                             .store = &store};
     struct rsrc_ptx *ptx = NULL;
-    struct rsrc_buffer text = {0};
-    CHECK(rsrc_ptx_open(f->diag, &f->arena, &options, &ptx) == RSRC_OK);
-    CHECK(rsrc_ptx_emit(ptx, kernels, 2, &text) == RSRC_OK);
+    CHECK(rsrc_ptx_open(f->diag, &f->arena, &options, kernels, 2, &ptx) == RSRC_OK);
+    CHECK(rsrc_ptx_emit(ptx, kernels, 2, text) == RSRC_OK);
     rsrc_ptx_close(ptx);
-    const char *first = strstr(text.data, ".visible .entry rsr_l1_q_bits2_sm_90(");
-    const char *second = strstr(text.data, ".visible .entry rsr_l11_q_bits2_sm_90(");
-    CHECK(first != NULL && second != NULL && first < second);
-    CHECK(second != NULL && strstr(second, "rsr_l1_q") == NULL);
-    CHECK(strstr(text.data, ".version") == strstr(text.data, ".version 7.8"));
-    rsrc_buffer_free(&text);
-    CHECK(rsrc_nvptx_knows("sm_80") && !rsrc_nvptx_knows("sm_100") && !rsrc_nvptx_knows("x"));
+}
+
+/* Names that contain one another are not confused, equal plans share compiled code, and the text
+ * states the version that it needs. */
+static void test_joined_unit(struct fixture *f) {
+    static const struct {
+        const char *entry, *version;
+    } CASES[] = {{".visible .entry ", ".version 7.8\n.target sm_90\n"},
+                 {"used.new.word; .visible .entry ", ".version 8.5\n.target sm_90\n"}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct rsrc_buffer text = {0};
+        print_unit(f, CASES[i].entry, &text);
+        const char *first = strstr(text.data, ".visible .entry rsr_l1_q_bits2_sm_90(");
+        const char *second = strstr(text.data, ".visible .entry rsr_l11_q_bits2_sm_90(");
+        CHECK(first != NULL && second != NULL && first < second);
+        CHECK(second != NULL && strstr(second, "rsr_l1_q") == NULL);
+        CHECK(strstr(text.data, ".version") == strstr(text.data, CASES[i].version));
+        rsrc_buffer_free(&text);
+    }
+}
+
+/* The newest word decides; a word that the tables lack is no guess. */
+static void test_versions(void) {
+    static const struct {
+        const char *text;
+        uint32_t version;
+    } CASES[] = {
+        {"", 0},
+        {"// wgmma\n.reg .b32 %r<3>;\n", 70},
+        {"add.s32 %r1, %r2, 3;\n$L__BB0_2:\n@%p1 bra $L__BB0_2;", 70},
+        {"{ // begin inline asm\ndp4a.s32.s32 %r1, %r2, %r3, %r4;\n}", 70},
+        {"st.global.v4.u32 [%rd1], {%r1, %r2, %r3, %r4}; ret;", 70},
+        {"ld.param.v2.u32 {%r1, %r2}, [wgmma];", 70},
+        {".shared .align 16 .b8 _ZZ3fooE6shared[99];", 70},
+        {".pragma \"nounroll\";", 70},
+        {".pragma \"used_bytes_mask 15\";", 83},
+        {"ld.global.L1::no_allocate.u32 %r1, [%rd1];", 74},
+        {"@%p1 ld.global.nc.L2::256B.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1+16];", 74},
+        {"add.s32 %r1, %r2, 3; griddepcontrol.wait;", 78},
+        {"griddepcontrol.wait;\nadd.f16x2 %r1, %r2, %r3;", 0},
+        {"add.s32 %r1, %r2, %r3; wgmma.fence.sync.aligned;", 0},
+        {"{wgmma.fence;}", 0},
+        {"{ add.u32 %r1, %r1, 1; } wgmma.fence;", 0},
+        {"a_word_that_is_longer_than_any_of_the_tables_has;", 0},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
+        CHECK_INT(rsrc_ptx_version_of_text(CASES[i].text), CASES[i].version);
+    CHECK_INT(rsrc_ptx_version_of_target(80), 70);
+    CHECK_INT(rsrc_ptx_version_of_target(120), 87);
+    CHECK_INT(rsrc_ptx_version_of_target(129), 0);
 }
 
 static void test_every_place_is_named(struct fixture *f) {
@@ -195,8 +269,10 @@ int main(void) {
     test_tiles(&f);
     test_packing(&f);
     test_cuda_text(&f);
-    test_llvm_unit(&f);
+    test_joined_unit(&f);
+    test_versions();
     test_every_place_is_named(&f);
     teardown(&f);
+    rsrc_remove_temporaries();
     return CHECK_EXIT();
 }

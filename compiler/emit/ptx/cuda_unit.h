@@ -11,6 +11,12 @@
  * more blocks and spills (64 registers: 8 bytes); with 2, LLVM's base-3 kernels spill 56 bytes. */
 #define RSRC_GPU_MIN_BLOCKS 1u
 
+/* A kernel as two compilers see it. */
+struct rsrc_cuda_text {
+    struct rsrc_buffer source; /* CUDA C++ */
+    struct rsrc_buffer ptx;
+};
+
 /* One __global__ function per kernel, each with its title and reason in a comment. */
 void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out);

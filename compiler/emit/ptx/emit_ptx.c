@@ -1,4 +1,4 @@
-/* emit_ptx.c - compiles every distinct kernel of a unit once and joins the entries to one text.
+/* emit_ptx.c - compiles every distinct kernel once and joins the entries to one text.
  *
  * Layers with equal plans differ only in their weights, which are parameters. Their entries are
  * equal texts with different names, because PTX has no aliases for entries. A cubin is compiled as
@@ -6,55 +6,85 @@
  */
 #include "emit/ptx/emit_ptx.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#include "emit/llvm/nvptx.h"
+#include "emit/ptx/clang.h"
 #include "emit/ptx/cuda_unit.h"
 #include "emit/ptx/nvrtc.h"
+#include "emit/ptx/ptx_version.h"
 
-/* One compiled entry, as text. */
+/* One compiled entry. */
 struct entry {
-    struct rsr_matvec matvec;
-    const char *symbol;
-    const char *header; /* .version, .target, .address_size */
-    const char *body;   /* what follows */
-    struct entry *next;
+    const struct rsr_kernel *kernel; /* the first with this code */
+    struct rsrc_cuda_text text;
+    const char *body; /* of the PTX, after the directives of the whole text */
+    uint32_t version; /* the lowest that has the body, 10 * major + minor */
 };
 
 struct rsrc_ptx {
     struct rsrc_diag *diag;
     struct rsrc_arena *arena;
     const struct rsrc_ptx_options *options;
-    struct rsrc_nvrtc *nvrtc; /* NULL: LLVM */
-    const char *compiler;
-    struct entry *entries; /* newest first */
+    struct rsrc_nvrtc *nvrtc; /* NULL: clang */
+    struct rsrc_clang clang;
+    const char *compiler; /* its name and version */
+    const char *file;     /* where it is */
+    struct entry *entries;
+    uint32_t n_entries;
 };
+
+/* Commands are shown and not run. */
+static bool is_dry(const struct rsrc_ptx *e) {
+    return e->nvrtc == NULL && e->options->spawn->dry_run;
+}
 
 /* ---- who compiles ---------------------------------------------------------------------------- */
 
+static const char HELP[] = "install Debian's clang-19, CUDA, or NVIDIA's package "
+                           "nvidia-cuda-nvrtc; --cuda-cc=PATH names clang, --cuda-path=DIR the "
+                           "directory of NVRTC";
+
+static enum rsrc_status choose_clang(struct rsrc_ptx *e, const char *nowhere) {
+    const struct rsrc_ptx_options *options = e->options;
+    if (rsrc_clang_find(e->diag, e->arena, options->cuda_cc, options->spawn, &e->clang) != RSRC_OK)
+        return RSRC_FAILED;
+    if (e->clang.path == NULL)
+        return rsrc_refuse(e->diag, "cuda-missing", NULL, HELP,
+                           "nothing compiles kernels of GPUs: NVRTC (libnvrtc.so) was not found, "
+                           "%s; PATH has none of %s",
+                           nowhere, rsrc_clang_names);
+    if (rsrc_ptx_version_of_target(options->spec->gpu.sm) == 0)
+        return rsrc_refuse(e->diag, "ptx-target", NULL, "a newer NVRTC may know it",
+                           "rsrc does not know which version of PTX has sm_%u",
+                           options->spec->gpu.sm);
+    e->compiler = rsrc_arena_printf(e->arena, "clang %s", e->clang.version);
+    e->file = e->clang.path;
+    return RSRC_OK;
+}
+
 static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
     const struct rsrc_ptx_options *options = e->options;
+    const bool none = options->cuda_path != NULL && strcmp(options->cuda_path, "none") == 0;
+    const bool by_clang = none || (options->cuda_path == NULL && options->cuda_cc != NULL);
     const char *places = NULL;
-    const bool avoid = options->cuda_path != NULL && strcmp(options->cuda_path, "none") == 0;
-    if (!avoid)
+    if (!by_clang)
         e->nvrtc = rsrc_nvrtc_open(e->arena, options->cuda_path, &places);
     if (e->nvrtc != NULL) {
         e->compiler = rsrc_nvrtc_name(e->arena, e->nvrtc);
+        e->file = rsrc_nvrtc_file(e->arena, e->nvrtc);
         return RSRC_OK;
     }
-    const char *nowhere = avoid ? "--cuda-path=none leaves it out"
-                                : rsrc_arena_printf(e->arena, "looked in %s", places);
-    const char *const help = "install CUDA or NVIDIA's package nvidia-cuda-nvrtc, or name its "
-                             "directory with --cuda-path";
-    if (options->kind == RSR_UNIT_CUBIN || (!avoid && options->cuda_path != NULL))
-        return rsrc_refuse(e->diag, "cuda-missing", NULL, help, "%s needs NVRTC (libnvrtc.so): %s",
-                           options->kind == RSR_UNIT_CUBIN ? "a cubin" : "--cuda-path", nowhere);
-    if (!rsrc_nvptx_knows(options->spec->cpu))
-        return rsrc_refuse(e->diag, "cuda-missing", NULL, help,
-                           "LLVM does not know %s, and NVRTC (libnvrtc.so) was not found: %s",
-                           options->spec->cpu, nowhere);
-    e->compiler = rsrc_nvptx_name(e->arena);
-    return RSRC_OK;
+    const char *nowhere = by_clang ? none ? "--cuda-path=none leaves it out" : "--cuda-cc is given"
+                                   : rsrc_arena_printf(e->arena, "looked in %s", places);
+    const bool cubin = options->kind == RSR_UNIT_CUBIN;
+    if (cubin || (!by_clang && options->cuda_path != NULL))
+        return rsrc_refuse(e->diag, "cuda-missing", NULL,
+                           "install CUDA or NVIDIA's package nvidia-cuda-nvrtc, or name its "
+                           "directory with --cuda-path",
+                           "%s needs NVRTC (libnvrtc.so): %s", cubin ? "a cubin" : "--cuda-path",
+                           nowhere);
+    return choose_clang(e, nowhere);
 }
 
 /* ---- entries --------------------------------------------------------------------------------- */
@@ -66,62 +96,76 @@ static bool same_code(const struct rsr_matvec *a, const struct rsr_matvec *b) {
            a->epilogue == b->epilogue;
 }
 
-/* PTX of one kernel; `out` is empty before. */
-static enum rsrc_status compile_text(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
-                                     struct rsrc_buffer *out) {
-    if (e->nvrtc == NULL)
-        return rsrc_nvptx_compile(e->diag, kernel, e->options->spec, out);
-    struct rsrc_buffer source = {0};
-    rsrc_print_cuda_unit(kernel, 1, &source);
-    const struct rsrc_nvrtc_job job = {source.data, e->options->spec->gpu.sm, RSR_UNIT_PTX};
-    const enum rsrc_status status = rsrc_nvrtc_compile(e->diag, e->arena, e->nvrtc, &job, out);
-    rsrc_buffer_free(&source);
-    return status;
+/* NULL: no kernel with this code is listed. */
+static const struct entry *find_entry(const struct rsrc_ptx *e, const struct rsr_kernel *kernel) {
+    for (uint32_t i = 0; i < e->n_entries; i++)
+        if (same_code(e->entries[i].kernel->matvec, kernel->matvec))
+            return &e->entries[i];
+    return NULL;
 }
 
-/* The lines of directives, without the compiler's own comments; *body is the text after them. NULL:
- * the text is not PTX. */
-static const char *header_of(struct rsrc_arena *arena, const char *text, const char **body) {
-    const char *version = strstr(text, "\n.version");
-    const char *size = version == NULL ? NULL : strstr(version, "\n.address_size");
-    const char *end = size == NULL ? NULL : strchr(size + 1, '\n');
-    if (end == NULL)
-        return NULL;
-    *body = rsrc_arena_strdup(arena, end + 1);
-    return rsrc_arena_strndup(arena, version + 1, (size_t)(end + 1 - (version + 1)));
-}
-
-static enum rsrc_status compile_entry(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
-                                      struct entry **out) {
-    struct rsrc_buffer text = {0};
-    enum rsrc_status status = compile_text(e, kernel, &text);
-    if (status == RSRC_OK) {
-        struct entry *entry = RSRC_NEW(e->arena, struct entry);
-        *entry = (struct entry){.matvec = *kernel->matvec,
-                                .symbol = rsrc_arena_strdup(e->arena, kernel->symbol),
-                                .next = e->entries};
-        entry->header = header_of(e->arena, text.data, &entry->body);
-        if (entry->header == NULL) {
-            rsrc_error(e->diag, "ptx-text", NULL, NULL, "%s made text that is no PTX", e->compiler);
-            status = RSRC_FAILED;
-        }
-        e->entries = entry;
-        *out = entry;
+/* Lists the distinct kernels. */
+static void list_entries(struct rsrc_ptx *e, const struct rsr_kernel *kernels, uint32_t n_kernels) {
+    e->entries = RSRC_NEW_ARRAY(e->arena, n_kernels, struct entry);
+    for (uint32_t i = 0; i < n_kernels; i++) {
+        if (find_entry(e, &kernels[i]) != NULL)
+            continue;
+        struct entry *entry = &e->entries[e->n_entries++];
+        *entry = (struct entry){.kernel = &kernels[i]};
+        rsrc_print_cuda_unit(&kernels[i], 1, &entry->text.source);
     }
-    rsrc_buffer_free(&text);
+}
+
+/* Finds the body after the directives of the whole text, which the joined text gets once. */
+static enum rsrc_status read_entry(struct rsrc_ptx *e, struct entry *entry) {
+    unsigned major = 0, minor = 0;
+    const char *version = strstr(entry->text.ptx.data, "\n.version ");
+    const char *size = version == NULL ? NULL : strstr(version, "\n.address_size 64\n");
+    if (size == NULL || sscanf(version, " .version %2u.%1u", &major, &minor) != 2) {
+        rsrc_error(e->diag, "ptx-text", NULL, NULL, "%s made text that is no PTX", e->compiler);
+        return RSRC_FAILED;
+    }
+    entry->body = strchr(size + 1, '\n') + 1;
+    const uint32_t lowest = rsrc_ptx_version_of_text(entry->body);
+    entry->version = lowest != 0 ? lowest : 10 * major + minor;
+    return RSRC_OK;
+}
+
+static enum rsrc_status compile_texts(struct rsrc_ptx *e, struct rsrc_cuda_text *const *texts,
+                                      uint32_t n) {
+    if (e->nvrtc == NULL)
+        return rsrc_clang_compile(e->diag, e->arena, &e->clang, texts, n);
+    enum rsrc_status status = RSRC_OK;
+    for (uint32_t i = 0; i < n && status == RSRC_OK; i++) {
+        const struct rsrc_nvrtc_job job = {texts[i]->source.data, e->options->spec->gpu.sm,
+                                           RSR_UNIT_PTX};
+        status = rsrc_nvrtc_compile(e->diag, e->arena, e->nvrtc, &job, &texts[i]->ptx);
+    }
     return status;
 }
 
-/* The entry of an equal plan; compiles it if there is none yet. */
-static enum rsrc_status find_entry(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
-                                   struct entry **out) {
-    for (struct entry *entry = e->entries; entry != NULL; entry = entry->next)
-        if (same_code(&entry->matvec, kernel->matvec)) {
-            *out = entry;
-            return RSRC_OK;
-        }
-    return compile_entry(e, kernel, out);
+/* Compiles what the store does not have, and stores it. */
+static enum rsrc_status compile_entries(struct rsrc_ptx *e) {
+    const struct rsrc_ptx_store *store = e->options->store;
+    struct rsrc_cuda_text **missing =
+        RSRC_NEW_ARRAY(e->arena, e->n_entries, struct rsrc_cuda_text *);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->n_entries; i++) {
+        struct rsrc_cuda_text *text = &e->entries[i].text;
+        if (store == NULL || !store->get(store->context, e->file, text->source.data, &text->ptx))
+            missing[n++] = text;
+    }
+    if (n != 0 && compile_texts(e, missing, n) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t i = 0; i < e->n_entries && !is_dry(e); i++)
+        if (read_entry(e, &e->entries[i]) != RSRC_OK)
+            return RSRC_FAILED;
+    for (uint32_t i = 0; i < n && store != NULL && !is_dry(e); i++)
+        store->put(store->context, e->file, missing[i]->source.data, &missing[i]->ptx);
+    return RSRC_OK;
 }
+
+/* ---- units ----------------------------------------------------------------------------------- */
 
 /* Appends the body, with one symbol replaced by another. */
 static void put_renamed(struct rsrc_buffer *out, const char *body, const char *from,
@@ -141,20 +185,29 @@ static void put_title(const struct rsrc_ptx *e, struct rsrc_buffer *out) {
                        e->options->spec->name, e->compiler);
 }
 
-static enum rsrc_status emit_text(struct rsrc_ptx *e, const struct rsr_kernel *kernels,
-                                  uint32_t n_kernels, struct rsrc_buffer *out) {
-    put_title(e, out);
+/* The lowest version that has the target and every entry. */
+static void put_directives(const struct rsrc_ptx *e, const struct rsr_kernel *kernels,
+                           uint32_t n_kernels, struct rsrc_buffer *out) {
+    const uint32_t sm = e->options->spec->gpu.sm;
+    uint32_t version = rsrc_ptx_version_of_target(sm);
     for (uint32_t i = 0; i < n_kernels; i++) {
-        struct entry *entry = NULL;
-        if (find_entry(e, &kernels[i], &entry) != RSRC_OK)
-            return RSRC_FAILED;
-        if (i == 0)
-            rsrc_buffer_puts(out, entry->header);
+        const uint32_t needed = find_entry(e, &kernels[i])->version;
+        version = needed > version ? needed : version;
+    }
+    rsrc_buffer_printf(out, ".version %u.%u\n.target sm_%u\n.address_size 64\n", version / 10,
+                       version % 10, sm);
+}
+
+static void emit_text(struct rsrc_ptx *e, const struct rsr_kernel *kernels, uint32_t n_kernels,
+                      struct rsrc_buffer *out) {
+    put_title(e, out);
+    put_directives(e, kernels, n_kernels, out);
+    for (uint32_t i = 0; i < n_kernels; i++) {
+        const struct entry *entry = find_entry(e, &kernels[i]);
         rsrc_buffer_puts(out, "\n");
         rsrc_print_gpu_comment(&kernels[i], out);
-        put_renamed(out, entry->body, entry->symbol, kernels[i].symbol);
+        put_renamed(out, entry->body, entry->kernel->symbol, kernels[i].symbol);
     }
-    return RSRC_OK;
 }
 
 static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_kernel *kernels,
@@ -170,23 +223,39 @@ static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_kernel *
 
 enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx, const struct rsr_kernel *kernels,
                                uint32_t n_kernels, struct rsrc_buffer *out) {
-    return ptx->options->kind == RSR_UNIT_PTX ? emit_text(ptx, kernels, n_kernels, out)
-                                              : emit_cubin(ptx, kernels, n_kernels, out);
+    if (ptx->options->kind == RSR_UNIT_CUBIN)
+        return emit_cubin(ptx, kernels, n_kernels, out);
+    if (!is_dry(ptx))
+        emit_text(ptx, kernels, n_kernels, out);
+    return RSRC_OK;
 }
 
 enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                               const struct rsrc_ptx_options *options, struct rsrc_ptx **out) {
+                               const struct rsrc_ptx_options *options,
+                               const struct rsr_kernel *kernels, uint32_t n_kernels,
+                               struct rsrc_ptx **out) {
     struct rsrc_ptx *ptx = RSRC_NEW(arena, struct rsrc_ptx);
     *ptx = (struct rsrc_ptx){.diag = diag, .arena = arena, .options = options};
     if (choose_compiler(ptx) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_diag_emit(diag, RSRC_REMARK, "ptx", NULL, NULL, "%s compiles the kernels for %s",
                    ptx->compiler, options->spec->name);
+    if (options->kind == RSR_UNIT_PTX) {
+        list_entries(ptx, kernels, n_kernels);
+        if (compile_entries(ptx) != RSRC_OK) {
+            rsrc_ptx_close(ptx);
+            return RSRC_FAILED;
+        }
+    }
     *out = ptx;
     return RSRC_OK;
 }
 
 void rsrc_ptx_close(struct rsrc_ptx *ptx) {
+    for (uint32_t i = 0; i < ptx->n_entries; i++) {
+        rsrc_buffer_free(&ptx->entries[i].text.source);
+        rsrc_buffer_free(&ptx->entries[i].text.ptx);
+    }
     if (ptx->nvrtc != NULL)
         rsrc_nvrtc_close(ptx->nvrtc);
 }

@@ -128,6 +128,13 @@ const char *rsrc_nvrtc_name(struct rsrc_arena *arena, const struct rsrc_nvrtc *n
     return rsrc_arena_printf(arena, "NVRTC %d.%d", major, minor);
 }
 
+const char *rsrc_nvrtc_file(struct rsrc_arena *arena, const struct rsrc_nvrtc *nvrtc) {
+    Dl_info info;
+    void *address;
+    memcpy(&address, &nvrtc->version, sizeof(address));
+    return dladdr(address, &info) != 0 ? rsrc_arena_strdup(arena, info.dli_fname) : "";
+}
+
 /* ---- compiling ------------------------------------------------------------------------------- */
 
 static enum rsrc_status check_arch(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -145,7 +152,7 @@ static enum rsrc_status check_arch(struct rsrc_diag *diag, struct rsrc_arena *ar
         list = rsrc_arena_printf(arena, "%s sm_%d", list, archs[i]);
     }
     return rsrc_refuse(
-        diag, "nvrtc-arch", NULL, "choose another --cuda-path, or --cuda-path=none for LLVM",
+        diag, "nvrtc-arch", NULL, "choose another --cuda-path, or --cuda-path=none for clang",
         "%s does not know sm_%u; it knows%s", rsrc_nvrtc_name(arena, nvrtc), sm, list);
 }
 

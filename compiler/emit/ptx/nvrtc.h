@@ -15,6 +15,8 @@ void rsrc_nvrtc_close(struct rsrc_nvrtc *nvrtc);
 
 /* "NVRTC 13.0". */
 const char *rsrc_nvrtc_name(struct rsrc_arena *arena, const struct rsrc_nvrtc *nvrtc);
+/* The library's path. */
+const char *rsrc_nvrtc_file(struct rsrc_arena *arena, const struct rsrc_nvrtc *nvrtc);
 
 struct rsrc_nvrtc_job {
     const char *source; /* CUDA C++; includes the headers of cuda_unit.h */
