@@ -64,9 +64,12 @@ struct rsr_tensor {
     const char *file; /* path, for diagnostics */
     uint64_t offset;  /* of the data in that file */
     uint64_t size_bytes;
-    const uint8_t *data; /* borrows the mapping, unaligned */
-    bool is_mapped;      /* the data is in a mapping, and not in an arena */
-    bool consumed;       /* set by graph; what stays false is refused */
+    const uint8_t *data;                 /* borrows the mapping, unaligned */
+    bool is_mapped;                      /* the data is in a mapping, and not in an arena */
+    bool consumed;                       /* set by graph; what stays false is refused */
+    const struct rsr_rotation *rotation; /* one of rsr_config.rotations: the weights multiply an
+                                            input that is rotated; of an embedding: its rows are
+                                            rotated; NULL: neither */
 };
 
 /* Scale convention of packed or latent ternary weights (model/ternary.c describes it). */
@@ -108,6 +111,8 @@ struct rsr_config {
     uint32_t window;                 /* keys that a token sees in blocks with a window; 0: no block
                                         has one */
     const uint8_t *has_window;       /* [hyper.n_layers] flags; NULL: window is 0 */
+    const uint8_t *has_delta;        /* [hyper.n_layers] flags: a gated delta rule is in the place
+                                        of attention; NULL: in no block */
     enum rsr_scale_rule scale_rule;
     const char *scale_reason;         /* which fields decided the rule, for the report */
     enum rsr_input input;             /* what linear layers multiply with */
@@ -120,6 +125,8 @@ struct rsr_config {
     uint32_t bos_token;     /* RSR_NO_TOKEN: none */
     uint32_t eos_tokens[8]; /* config.json and generation_config.json, without repeats */
     uint32_t n_eos_tokens;
+    const struct rsr_rotation *rotations; /* one for each width */
+    uint32_t n_rotations;
     bool has_sampling; /* generation_config.json has sampling settings: */
     struct rsr_sampling_advice sampling;
 };
@@ -198,6 +205,15 @@ struct rsr_norm_layer {
     float offset; /* added to every weight: 1 where the checkpoint stores w - 1 */
 };
 
+/* The weights of a gated delta rule besides its linear layers (struct rsr_delta of rsr_abi.h). */
+struct rsr_delta_layer {
+    const char *name;               /* "model.layers.0.linear_attn" */
+    const struct rsr_tensor *taps;  /* [channels, 1, RSR_DELTA_TAPS] */
+    const struct rsr_tensor *decay; /* A_log [value heads] */
+    const struct rsr_tensor *shift; /* dt_bias [value heads] */
+    const struct rsr_tensor *norm;  /* [delta_value_dim] */
+};
+
 #define RSR_NO_LAYER UINT32_MAX
 
 /* A linear layer of a block. */
@@ -209,11 +225,14 @@ struct rsr_linear_slot {
 
 struct rsr_block_layers {
     struct rsr_linear_slot q, k, v, o, gate, up, down;
+    struct rsr_linear_slot qkv, z, beta, decay; /* of a gated delta rule, in the place of q, k, v */
     /* Indexes into norms; RSR_NO_NORM: absent. k_norm follows q_norm. */
     uint32_t input_norm, q_norm, k_norm, attn_sub_norm, attn_out_norm;
     uint32_t post_norm, ffn_sub_norm, ffn_out_norm;
     uint32_t rope;   /* index into ropes */
     uint32_t window; /* keys that a token sees; 0: all */
+    uint32_t delta;  /* index into deltas; RSR_NO_LAYER: the block has attention */
+    uint32_t number; /* of the block among those with attention, or those with a delta rule */
 };
 
 struct rsr_graph {
@@ -225,8 +244,13 @@ struct rsr_graph {
     enum rsr_input input;     /* of all of them */
     struct rsr_dense_layer *dense;
     uint32_t n_dense;
-    struct rsr_rope *ropes; /* inv_freq [hyper.head_dim / 2] */
+    struct rsr_delta_layer *deltas;
+    uint32_t n_deltas;
+    bool gated_attention;   /* q gives each head's gate, too */
+    struct rsr_rope *ropes; /* inv_freq [hyper.rotary_dim / 2] */
     uint32_t n_ropes;
+    const struct rsr_rotation *rotations; /* of rsr_config; rsr_tensor.rotation says whose */
+    uint32_t n_rotations;
     struct rsr_norm_layer *norms;
     uint32_t n_norms;
     struct rsr_block_layers *blocks; /* [hyper.n_layers] */
