@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 9u
+#define RSR_ABI_VERSION 10u
 #define RSR_ABI_OLDEST 9u /* older versions lay out the fixed parts otherwise: refused */
 
 /* ---- The note -----------------------------------------------------------------------------
@@ -247,7 +247,11 @@ struct rsr_kernel_desc {
     X(K_NORM, "k_norm")                                                                            \
     X(ATTN_OUT_NORM, "attn_out_norm") /* of what attention adds to the residual stream */          \
     X(FFN_OUT_NORM, "ffn_out_norm")                                                                \
-    X(PROJ_NORM, "proj_norm") /* of one linear layer's input */
+    X(PROJ_NORM, "proj_norm") /* of one linear layer's input */                                    \
+    X(QKV, "qkv")             /* queries, keys and values of a gated delta rule */                 \
+    X(Z, "z")                 /* the gate of its results */                                        \
+    X(BETA, "beta")                                                                                \
+    X(DECAY, "decay")
 
 enum rsr_role {
 #define RSR_ROLE_ROW(id, name) RSR_ROLE_##id,
@@ -269,15 +273,18 @@ enum rsr_role {
  * another one, and the operations after it write no buffer that those before it read or write.
  *
  *   EMBED        T  dst f32 <- embedding row of the token
- *   ROPE_TABLE   T  dst f32[head_dim] <- cos, sin of the token's position, half each, by ropes[arg]
+ *   ROPE_TABLE   T  dst f32[rotary_dim] <- cos, sin of the token's position, half each, by
+ *                ropes[arg]
  *   ADD          T  dst f32 += src0 f32
  *   NORM         T  dst f32 <- RMS norm of src0 f32, weights norms[arg]
  *   QUANT        T  dst act rows <- int8 quantisation of src0 f32
  *   ACT_MUL      T  dst f32 <- act(src0) * src1
  *   LINEAR       tiles: dst f32 <- kernels[arg] over src0, act rows or f32 as its input is
  *   ROPE_APPEND  (token, head): q = src0 in place and k = src1 are normalised head by head with
- *                norms[arg] and norms[arg + 1], unless arg is RSR_NO_NORM, and rotated; k and
- *                v = src2 go to the KV pages of `block`; src3 = the rope table
+ *                norms[arg] and norms[arg + 1], unless arg is RSR_NO_NORM, and their first
+ *                rotary_dim elements rotated; k and v = src2 go to the KV pages of `block`; src3 =
+ *                the rope table. With a dst, q is dst <- the first half of every head of src0,
+ *                whose second half is the head's gate (GATE)
  *   ATTENTION    (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages; a token
  *                sees the last arg keys, its own included; 0: all
  *   HEAD         rows x wanted tokens: logits <- head . src0 f32; arg RSR_NO_KERNEL: the target's
@@ -287,6 +294,13 @@ enum rsr_role {
  *   OUTPUT       T  outputs of the wanted tokens <- src0 f32
  *   LIST_ROWS    T  dst, act rows <- after each row, the list of src0 f32's elements above 0
  *   LIST_COLS    T  dst, act rows <- after each row, the list of its elements that are not 0
+ *   GATE         T  dst f32 <- src0 f32, each head times the sigmoid of the second half of its head
+ *                in src1
+ *   DELTA        (sequence, value head): dst f32 <- gated delta rule of `block` with the weights
+ *                deltas[arg] over qkv = src0, z = src1, beta = src2, decay = src3; reads and writes
+ *                the sequence's state
+ *   ROTATE       T  dst f32 <- rotations[arg] of src0 f32, then 0 to the end of the row
+ *   UNROTATE     T  dst f32 <- the inverse of rotations[arg] of dst
  *
  * Enum suffix and the name that people see. The order is ABI; append only.
  */
@@ -305,7 +319,11 @@ enum rsr_role {
     X(PAD, "pad")                                                                                  \
     X(OUTPUT, "output")                                                                            \
     X(LIST_ROWS, "list_rows")                                                                      \
-    X(LIST_COLS, "list_cols")
+    X(LIST_COLS, "list_cols")                                                                      \
+    X(GATE, "gate")                                                                                \
+    X(DELTA, "delta")                                                                              \
+    X(ROTATE, "rotate")                                                                            \
+    X(UNROTATE, "unrotate")
 
 enum rsr_op_kind {
 #define RSR_OP_KIND_ROW(id, name) RSR_OP_##id,
@@ -319,7 +337,8 @@ enum rsr_op_kind {
     (UINT32_C(1) << RSR_OP_EMBED | UINT32_C(1) << RSR_OP_ROPE_TABLE | UINT32_C(1) << RSR_OP_ADD |  \
      UINT32_C(1) << RSR_OP_NORM | UINT32_C(1) << RSR_OP_QUANT | UINT32_C(1) << RSR_OP_ACT_MUL |    \
      UINT32_C(1) << RSR_OP_PAD | UINT32_C(1) << RSR_OP_OUTPUT | UINT32_C(1) << RSR_OP_LIST_ROWS |  \
-     UINT32_C(1) << RSR_OP_LIST_COLS)
+     UINT32_C(1) << RSR_OP_LIST_COLS | UINT32_C(1) << RSR_OP_GATE | UINT32_C(1) << RSR_OP_ROTATE | \
+     UINT32_C(1) << RSR_OP_UNROTATE)
 
 #define RSR_OP_BARRIER 1u
 #define RSR_OP_TOKEN_BARRIER 2u
@@ -333,8 +352,9 @@ struct rsr_step_op {
     uint32_t block;
     uint16_t dst; /* buffer numbers, or RSR_NO_BUFFER */
     uint16_t src[4];
-    uint16_t reserved;
-    uint32_t arg; /* index in a table of the target or module, or as the kind says */
+    uint16_t layer; /* ROPE_APPEND, ATTENTION: number of the block among those with keys and values;
+                       DELTA: among those with a state */
+    uint32_t arg;   /* index in a table of the target or module, or as the kind says */
 };
 
 /* One buffer: n_tokens rows of row_bytes. It starts at offset * max_tokens in the engine's arena.
@@ -351,6 +371,19 @@ struct rsr_norm {
     const float *weight; /* [cols] */
     uint32_t cols;
     float eps;
+};
+
+/* The weights of a gated delta rule besides its linear layers (runtime/src/ops/ops.h has the
+ * arithmetic). Channels are the columns of its qkv: key heads' queries, their keys, value heads'
+ * values. */
+#define RSR_DELTA_TAPS 4u
+struct rsr_delta {
+    const float *taps;  /* [RSR_DELTA_TAPS][channels]: of the causal convolution, oldest first */
+    const float *rate;  /* [value heads]: exp(A_log) */
+    const float *shift; /* [value heads]: dt_bias */
+    const float *norm;  /* [delta_value_dim] */
+    float norm_eps;
+    uint32_t reserved;
 };
 
 /* A step serves batches of min_tokens..max_tokens tokens. The steps of a target together cover
@@ -412,12 +445,29 @@ struct rsr_hyper {
     float rope_theta;
     float attention_scale; /* factor of q . k */
     float embedding_scale; /* factor of a row of the embedding */
+    uint32_t rotary_dim;   /* elements of a head that are rotated, its first ones */
+    uint32_t delta_layers; /* number of blocks with a gated delta rule; the others have attention */
+    /* Sizes of these blocks; 0: there are none. A key head serves delta_value_heads /
+     * delta_key_heads value heads that follow each other. */
+    uint32_t delta_key_heads;
+    uint32_t delta_value_heads;
+    uint32_t delta_key_dim;
+    uint32_t delta_value_dim;
 };
 
 /* One way of rotating queries and keys. */
 struct rsr_rope {
-    const float *inv_freq; /* [head_dim / 2] */
+    const float *inv_freq; /* [rotary_dim / 2] */
     float scale;           /* factor of cosines and sines (YaRN's attention factor), or 1 */
+};
+
+/* One way of rotating the input of linear layers whose weights are stored rotated: H (signs * x),
+ * block by block, where H is the normalised Walsh-Hadamard matrix in natural order. H is its own
+ * inverse, so the inverse is signs * (H x). */
+struct rsr_rotation {
+    const float *signs; /* [cols] 1 or -1; NULL: all are 1 */
+    uint32_t cols;
+    uint32_t block; /* a power of two, at most 65536, that divides cols */
 };
 
 struct rsr_matrix_data { /* a dense matrix at its stored width: embedding, head, linear layer */
@@ -450,6 +500,8 @@ struct rsr_target {
     const struct rsr_norm *norms;
     const struct rsr_matrix_data *dense; /* linear layers that are not ternary */
     uint32_t n_dense;
+    uint32_t n_deltas;
+    const struct rsr_delta *deltas;
     struct rsr_matrix_data embedding;
     struct rsr_matrix_data head;        /* data NULL: the head is a kernel, or an embedding model
                                            has none */
@@ -605,6 +657,8 @@ struct rsr_module {
     struct rsr_hyper hyper;
     const struct rsr_rope *ropes;
     uint32_t n_ropes;
+    uint32_t n_rotations;
+    const struct rsr_rotation *rotations;
     const struct rsr_target *targets; /* of one architecture; the loader takes the best */
     uint32_t n_targets;
     uint32_t n_stop_tokens;
