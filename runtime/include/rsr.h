@@ -444,6 +444,10 @@ typedef struct rsr_engine_info {
                                 small or other programs use the CPUs. Now and then the engine tries
                                 another number for some 20 ms. Steps of 16 tokens and more use all
                                 threads. Results do not depend on it */
+    uint32_t n_states;    /* recurrent states of a model that has some; 0: it has none. A sequence
+                                has up to two, and takes another one while a batch extends it */
+    uint64_t state_bytes; /* of one state, whatever the sequence's length */
+    uint32_t n_states_free;
 } rsr_engine_info;
 #define RSR_ENGINE_INFO_INIT RSR_SIZED(rsr_engine_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
@@ -530,17 +534,21 @@ RSR_EXPORT uint32_t rsr_sequence_length(const rsr_sequence *sequence);
  * sequence is NULL. */
 RSR_EXPORT const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence);
 
-/* Forgets every token from position `length` on. */
+/* Forgets every token from position `length` on. If the model has recurrent layers, the next batch
+ * of the sequence evaluates tokens before `length` again: those of its last batch, or all. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length,
                                                           rsr_error *err);
-/* A new sequence with the same content; full pages are shared, the open one is copied. */
+/* A new sequence with the same content; full pages are shared, the open one is copied. A batch with
+ * several sequences that share pages reads these once for up to 16 tokens (dense attention); logits
+ * have the bits that they have apart. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork,
                                                       rsr_error *err);
 
 /* Writes tokens, keys and values to a file, so that another process can continue the sequence. The
  * file gets its name only when all of it is on the disk: after a failure an older file of this name
  * is unchanged, and no other file is left. Only its owner can read it, because it holds the text.
- * RSR_ERR_FILE: the file cannot be written. */
+ * RSR_ERR_FILE: the file cannot be written. A model with recurrent layers is refused
+ * (RSR_ERR_ARGUMENT), here, in rsr_sequence_load() and in rsr_prefix_cache_create(). */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_save(rsr_sequence *sequence, const char *path,
                                                       rsr_error *err);
 /* A new sequence with the content of such a file. Later results have the bits that they would have
@@ -554,7 +562,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_load(rsr_engine *engine, const 
                                                       rsr_sequence **sequence, rsr_error *err);
 
 /* The stored key and value of the token at `position` in a layer, for traces:
- * [n_kv_heads][head_dim] floats each, as attention reads them. */
+ * [n_kv_heads][head_dim] floats each, as attention reads them. A recurrent layer has none. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position,
                                                          uint32_t layer, float *keys, float *values,
                                                          rsr_error *err);
