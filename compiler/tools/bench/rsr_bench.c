@@ -58,6 +58,7 @@ static const char HELP[] =
     "attention: one layer over a long context, dense and through the KV index, rotating over at "
     "least\n"
     "1.5 GiB of distinct keys and values. Keys left out and outputs are checked in float64.\n"
+    "dense_share is the part of the same run's read bandwidth (dram_gbps) that dense reaches.\n"
     "  --context N                 keys\n"
     "  --head-dim D                1 to 256 [128]\n"
     "  --heads H, --kv-heads G     number of query heads, of KV heads [32, 8]\n"

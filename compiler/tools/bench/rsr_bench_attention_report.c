@@ -117,6 +117,7 @@ json_t *attention_report(const struct attention_bench *b, const struct attention
         {"index_bytes_per_token", json_real(index_bytes / (double)b->d.n_keys)},
         {"dense_read_gbps", json_real(dense_gbps)},
         {"dram_gbps", json_real(t->dram_gbps)},
+        {"dense_share", json_real(dense_gbps / t->dram_gbps)},
         {"spread", json_real(t->spread)},
     };
     json_t *result = json_object();

@@ -3,20 +3,23 @@
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
  * query heads of the group finish a page before the next page is touched. Where these queries are
- * many, they are lanes of vectors (ops/ops_attend_run.c). The pages of all units, in order, are
- * divided into equal spans, one for each worker; another worker takes over the span of a worker
- * that is late. A span may end inside the unit of a single token, so that few KV heads keep many
- * workers busy. The span with the unit's first pages merges their results one after another, like a
- * whole unit's. Later spans keep the result of each page, and the worker that finishes last merges
- * these in ascending order. So a unit's result depends neither on who computes it nor on what else
- * is in the run.
+ * many, they may be lanes of vectors (ops/ops_attend_run.c). Runs of sequences that share pages are
+ * one unit: they attend to the shared pages together, then each to its own (attention_shared.h).
+ *
+ * The pages of all units, in order, are divided into equal spans, one for each worker; another
+ * worker takes over the span of a worker that is late. A span may end inside the unit of a single
+ * token, so that few KV heads keep many workers busy. The span with the unit's first pages merges
+ * their results one after another, like a whole unit's. Later spans keep the result of each page,
+ * and the worker that finishes last merges these in ascending order. So a unit's result depends
+ * neither on who computes it nor on what else is in the chunk.
  */
 #include <string.h>
 
+#include "attention_shared.h"
 #include "walk/crew.h"
 #include "walk/pieces.h"
 
-/* A worker's scratch. A run has a row for each query head of one group, at each of its tokens. */
+/* A worker's scratch. A unit has a row for each query head of one group, at each of its tokens. */
 struct attend_scratch {
     float *q;                        /* [rows][row_floats], zero from head_dim on */
     float *out;                      /* [rows][row_floats] */
@@ -24,6 +27,7 @@ struct attend_scratch {
     struct rsr_attend_head *merged;  /* [group] */
     struct rsr_attend_state *states; /* [rows] */
     uint32_t *n_keys;                /* [rows] */
+    uint32_t *tokens;                /* [RSR_SHARED_TOKENS]: of the chunk */
     float *lanes;                    /* [rows / RSR_RUN_LANES, rounded up][row_floats][lane]: q */
     float *page_rows;                /* [rsr_run_scratch_floats()] */
     /* Results of pages that are merged later; a worker keeps at most all pages of a sequence: */
@@ -41,31 +45,29 @@ static size_t kept_rows(const struct rsr_crew *crew) {
     return crew->n_workers > 1 ? group * rsr_pages_of(crew->engine->info.context) : 0;
 }
 
-/* Lanes of the longest run; a multiple of RSR_RUN_LANES. */
-static size_t lanes_of(const struct rsr_crew *crew) {
-    const size_t rows = RSR_RUN_TOKENS * (size_t)group_heads(&crew->model->module->hyper);
+static size_t in_lanes(size_t rows) {
     return (rows + RSR_RUN_LANES - 1) / RSR_RUN_LANES * RSR_RUN_LANES;
 }
 
 static uint64_t dense_scratch_bytes(const struct rsr_crew *crew) {
     const uint64_t group = group_heads(&crew->model->module->hyper);
-    const uint64_t rows = RSR_RUN_TOKENS * group;
+    const uint64_t rows = RSR_SHARED_TOKENS * group;
     const uint64_t kept = kept_rows(crew);
     const uint64_t row_bytes = crew->kv.format.row_floats * sizeof(float);
     uint64_t bytes;
-    if (__builtin_mul_overflow(2 * rows + kept + lanes_of(crew), row_bytes, &bytes) ||
+    if (__builtin_mul_overflow(2 * rows + kept + in_lanes(rows), row_bytes, &bytes) ||
         __builtin_add_overflow(bytes,
                                rsr_run_scratch_floats(crew->kv.format.row_floats) * sizeof(float) +
                                    (rows + group) * sizeof(struct rsr_attend_head) +
                                    (rows + kept) * sizeof(struct rsr_attend_state) +
-                                   rows * sizeof(uint32_t),
+                                   (rows + RSR_SHARED_TOKENS) * sizeof(uint32_t),
                                &bytes))
         return 0;
     return bytes;
 }
 
 static struct attend_scratch cut_scratch(const struct rsr_crew *crew, uint32_t share) {
-    const size_t group = group_heads(&crew->model->module->hyper), rows = RSR_RUN_TOKENS * group;
+    const size_t group = group_heads(&crew->model->module->hyper), rows = RSR_SHARED_TOKENS * group;
     const size_t row_floats = crew->kv.format.row_floats;
     struct attend_scratch s;
     s.q = (float *)(void *)crew->workers[share].scratch;
@@ -73,22 +75,29 @@ static struct attend_scratch cut_scratch(const struct rsr_crew *crew, uint32_t s
     s.page_out = s.out + rows * row_floats;
     const size_t kept = kept_rows(crew);
     s.lanes = s.page_out + kept * row_floats;
-    s.page_rows = s.lanes + lanes_of(crew) * row_floats;
+    s.page_rows = s.lanes + in_lanes(rows) * row_floats;
     s.heads = (struct rsr_attend_head *)(void *)(s.page_rows +
                                                  rsr_run_scratch_floats((uint32_t)row_floats));
     s.merged = s.heads + rows;
     s.states = (struct rsr_attend_state *)(void *)(s.merged + group);
     s.page_states = s.states + rows;
     s.n_keys = (uint32_t *)(void *)(s.page_states + kept);
+    s.tokens = s.n_keys + rows;
     return s;
 }
 
 struct unit {
-    struct rsr_run run;
-    uint32_t block;
+    const struct rsr_run *runs; /* one, or several that share pages */
+    uint32_t n_runs, n_tokens;
+    uint32_t layer;
     uint32_t window;
     uint32_t kv_head;
     const void *next_keys; /* first keys after the unit's last page, or NULL */
+};
+
+/* Tokens of a unit, one after another. */
+struct part {
+    uint32_t first, n;
 };
 
 /* What a token sees of a page. */
@@ -105,33 +114,30 @@ static struct view view_page(uint32_t position, uint32_t window, uint32_t page_b
     return (struct view){skipped, (seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS) - skipped};
 }
 
-static const void *keys_of(const struct rsr_crew *crew, const struct unit *unit, uint32_t kv_head,
-                           uint64_t number) {
-    const uint32_t *pages = crew->chunk->entries[unit->run.first_token].sequence->pages;
-    return rsr_kv_memory_rows(&crew->kv, pages[number], unit->block, kv_head).keys;
+/* Page `number` of a token's sequence. */
+static struct rsr_kv_rows rows_of(const struct rsr_crew *crew, const struct unit *unit,
+                                  uint32_t kv_head, uint32_t token, uint64_t number) {
+    const uint32_t *pages = crew->chunk->entries[token].sequence->pages;
+    return rsr_kv_memory_rows(&crew->kv, pages[number], unit->layer, kv_head);
 }
 
-/* Fewer queries than this leave too many lanes of 8 or 16 empty: with AVX-512, 8 queries take 1.6
- * times as long as with attend_page(). */
-#define LEAST_LANES 16u
-
-static bool takes_lanes(const struct rsr_crew *crew, const struct unit *unit) {
-    const uint32_t n_tokens = unit->run.n_tokens;
-    return n_tokens > 1 && n_tokens * group_heads(&crew->model->module->hyper) >= LEAST_LANES;
+static bool takes_lanes(const struct rsr_crew *crew, struct part part) {
+    return part.n > 1 &&
+           part.n * group_heads(&crew->model->module->hyper) >= crew->kv.format.ops->least_lanes;
 }
 
-/* Attends to a page with all tokens of the run at once. False: nothing was done, because a token
+/* Attends to a page with all tokens of the part at once. False: nothing was done, because a token
  * does not see the page's first key. */
 static bool attend_lanes(const struct rsr_crew *crew, const struct unit *unit,
-                         const struct attend_scratch *s, struct rsr_attend_page *page,
-                         uint32_t begin) {
-    const uint32_t *positions = crew->chunk->positions + unit->run.first_token;
+                         const struct attend_scratch *s, struct part part,
+                         struct rsr_attend_page *page, uint32_t begin) {
     const uint32_t group = group_heads(&crew->model->module->hyper);
-    const struct rsr_attend_run run = {s->heads, unit->run.n_tokens * group, s->lanes, s->n_keys,
-                                       s->page_rows};
+    const struct rsr_attend_run run = {s->heads + (size_t)part.first * group, part.n * group,
+                                       s->lanes, s->n_keys, s->page_rows};
     page->n_keys = 0;
-    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
-        const struct view view = view_page(positions[t], unit->window, begin);
+    for (uint32_t t = 0; t < part.n; t++) {
+        const struct view view =
+            view_page(crew->chunk->positions[s->tokens[part.first + t]], unit->window, begin);
         if (view.skipped != 0)
             return false;
         for (uint32_t h = 0; h < group; h++)
@@ -142,38 +148,39 @@ static bool attend_lanes(const struct rsr_crew *crew, const struct unit *unit,
     return true;
 }
 
-/* Attends to a page with all query heads of the unit's group, at every token of the run that sees
+/* Attends to a page with all query heads of the unit's group, at every token of the part that sees
  * the page. Consecutive tokens that see equal keys of the page go together. */
-static void attend_unit_page(const struct rsr_crew *crew, const struct unit *unit,
-                             const struct attend_scratch *s, uint32_t number, bool is_last) {
+static void attend_part_page(const struct rsr_crew *crew, const struct unit *unit,
+                             const struct attend_scratch *s, struct part part, uint32_t number,
+                             const void *next_keys) {
     const struct rsr_hyper *hyper = &crew->model->module->hyper;
-    const struct rsr_kv_memory *kv = &crew->kv;
-    const uint32_t *positions = crew->chunk->positions + unit->run.first_token;
-    const uint32_t *pages = crew->chunk->entries[unit->run.first_token].sequence->pages;
+    const struct rsr_kv_format *format = &crew->kv.format;
     const struct rsr_kv_rows rows =
-        rsr_kv_memory_rows(kv, pages[number], unit->block, unit->kv_head);
+        rows_of(crew, unit, unit->kv_head, s->tokens[part.first], number);
     const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
-    struct rsr_attend_page page = {.row_floats = kv->format.row_floats, .far = kv->format.far};
-    page.next_keys = is_last ? unit->next_keys : keys_of(crew, unit, unit->kv_head, number + 1);
-    page.keys = rows.keys;
-    page.values = rows.values;
-    if (takes_lanes(crew, unit) && attend_lanes(crew, unit, s, &page, begin))
+    struct rsr_attend_page page = {.keys = rows.keys,
+                                   .values = rows.values,
+                                   .next_keys = next_keys,
+                                   .row_floats = format->row_floats,
+                                   .far = format->far};
+    if (takes_lanes(crew, part) && attend_lanes(crew, unit, s, part, &page, begin))
         return;
-    for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
-        const struct view view = view_page(positions[t], unit->window, begin);
-        for (end = t + 1; end < unit->run.n_tokens; end++) {
-            const struct view other = view_page(positions[end], unit->window, begin);
+    const uint32_t *positions = crew->chunk->positions, *tokens = s->tokens + part.first;
+    for (uint32_t t = 0, end; t < part.n; t = end) {
+        const struct view view = view_page(positions[tokens[t]], unit->window, begin);
+        for (end = t + 1; end < part.n; end++) {
+            const struct view other = view_page(positions[tokens[end]], unit->window, begin);
             if (other.skipped != view.skipped || other.n_keys != view.n_keys)
                 break;
         }
         if (view.n_keys == 0)
             continue;
-        const struct rsr_kv_rows seen = rsr_kv_rows_from(&kv->format, rows, view.skipped);
+        const struct rsr_kv_rows seen = rsr_kv_rows_from(format, rows, view.skipped);
         page.keys = seen.keys;
         page.values = seen.values;
         page.n_keys = view.n_keys;
-        kv->format.ops->attend_page(s->heads + (size_t)t * group, (end - t) * group, &page,
-                                    hyper->attention_scale);
+        format->ops->attend_page(s->heads + (size_t)(part.first + t) * group, (end - t) * group,
+                                 &page, hyper->attention_scale);
     }
 }
 
@@ -194,10 +201,14 @@ static void start_unit(const struct rsr_crew *crew, const struct unit *unit,
     const struct rsr_hyper *hyper = &crew->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
     const uint32_t row_floats = crew->kv.format.row_floats;
-    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
-        const float *from = (const float *)(const void *)(call->q + (unit->run.first_token + t) *
-                                                                        call->q_row_bytes) +
-                            head_offset(hyper, unit);
+    uint32_t n = 0;
+    for (const struct rsr_run *run = unit->runs; run < unit->runs + unit->n_runs; run++)
+        for (uint32_t t = 0; t < run->n_tokens; t++)
+            s->tokens[n++] = run->first_token + t;
+    for (uint32_t t = 0; t < n; t++) {
+        const float *from =
+            (const float *)(const void *)(call->q + s->tokens[t] * call->q_row_bytes) +
+            head_offset(hyper, unit);
         for (uint32_t h = 0; h < group; h++) {
             float *row = s->q + ((size_t)t * group + h) * row_floats;
             memcpy(row, from + (size_t)h * head_dim, head_dim * sizeof(float));
@@ -207,17 +218,18 @@ static void start_unit(const struct rsr_crew *crew, const struct unit *unit,
     }
 }
 
-/* Copies the queries into their lanes. */
-static void fill_lanes(const struct rsr_crew *crew, const struct unit *unit,
-                       const struct attend_scratch *s) {
-    const uint32_t n_rows = unit->run.n_tokens * group_heads(&crew->model->module->hyper);
+/* Copies the queries of the part into their lanes. */
+static void fill_lanes(const struct rsr_crew *crew, const struct attend_scratch *s,
+                       struct part part) {
+    const uint32_t group = group_heads(&crew->model->module->hyper), n_rows = part.n * group;
     const size_t row_floats = crew->kv.format.row_floats;
-    memset(s->lanes, 0, lanes_of(crew) * row_floats * sizeof(float));
+    const float *q = s->q + part.first * group * row_floats;
+    memset(s->lanes, 0, in_lanes(n_rows) * row_floats * sizeof(float));
     for (uint32_t row = 0; row < n_rows; row++) {
         float *lane =
             s->lanes + row / RSR_RUN_LANES * RSR_RUN_LANES * row_floats + row % RSR_RUN_LANES;
         for (size_t d = 0; d < row_floats; d++)
-            lane[d * RSR_RUN_LANES] = s->q[row * row_floats + d];
+            lane[d * RSR_RUN_LANES] = q[row * row_floats + d];
     }
 }
 
@@ -225,10 +237,9 @@ static void finish_unit(const struct rsr_crew *crew, const struct unit *unit,
                         const struct attend_scratch *s, const struct rsr_attention_call *call) {
     const struct rsr_hyper *hyper = &crew->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
-    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
-        float *to =
-            (float *)(void *)(call->out + (unit->run.first_token + t) * call->out_row_bytes) +
-            head_offset(hyper, unit);
+    for (uint32_t t = 0; t < unit->n_tokens; t++) {
+        float *to = (float *)(void *)(call->out + s->tokens[t] * call->out_row_bytes) +
+                    head_offset(hyper, unit);
         for (uint32_t h = 0; h < group; h++) {
             const size_t row = (size_t)t * group + h;
             crew->model->ops->attend_finish(to + (size_t)h * head_dim,
@@ -240,51 +251,107 @@ static void finish_unit(const struct rsr_crew *crew, const struct unit *unit,
 
 /* ---- Units and their pages ---- */
 
-/* Pages [begin, end) of a sequence, or of all units numbered through. */
+/* Pages [begin, end) of a sequence, or of all units numbered through; or such keys. */
 struct pages {
     uint64_t begin, end;
 };
 
-/* The pages that the run sees. */
-static struct pages pages_of_run(const struct rsr_crew *crew, struct rsr_run run, uint32_t window) {
-    const uint32_t *positions = crew->chunk->positions + run.first_token;
-    return (struct pages){rsr_first_seen(positions[0], window) / RSR_PAGE_TOKENS,
-                          positions[run.n_tokens - 1] / RSR_PAGE_TOKENS + 1};
+/* Keys [begin, end) that a token of the runs sees. */
+static struct pages keys_of(const struct rsr_crew *crew, const struct rsr_run *runs,
+                            uint32_t n_runs, uint32_t window) {
+    struct pages keys = {UINT64_MAX, 0};
+    for (const struct rsr_run *run = runs; run < runs + n_runs; run++) {
+        const uint32_t *positions = crew->chunk->positions + run->first_token;
+        const uint64_t first = rsr_first_seen(positions[0], window);
+        const uint64_t end = positions[run->n_tokens - 1] + UINT64_C(1);
+        keys.begin = first < keys.begin ? first : keys.begin;
+        keys.end = end > keys.end ? end : keys.end;
+    }
+    return keys;
 }
 
-static void count_bytes(const struct rsr_crew *crew, const struct unit *unit, uint32_t worker,
+/* The part of a that b covers. */
+static struct pages cut_pages(struct pages a, struct pages b) {
+    const uint64_t begin = a.begin > b.begin ? a.begin : b.begin;
+    const uint64_t end = a.end < b.end ? a.end : b.end;
+    return (struct pages){begin, end > begin ? end : begin};
+}
+
+/* The pages that the runs see. */
+static struct pages pages_of(const struct rsr_crew *crew, const struct rsr_run *runs,
+                             uint32_t n_runs, uint32_t window) {
+    const struct pages keys = keys_of(crew, runs, n_runs, window);
+    return (struct pages){keys.begin / RSR_PAGE_TOKENS, (keys.end - 1) / RSR_PAGE_TOKENS + 1};
+}
+
+static void count_bytes(const struct rsr_crew *crew, const struct unit *unit,
+                        const struct rsr_run *runs, uint32_t n_runs, uint32_t worker,
                         struct pages pages) {
-    const uint32_t *positions = crew->chunk->positions + unit->run.first_token;
-    const uint64_t first = rsr_first_seen(positions[0], unit->window);
-    const uint64_t end = positions[unit->run.n_tokens - 1] + UINT64_C(1);
-    const uint64_t begin = pages.begin * RSR_PAGE_TOKENS, stop = pages.end * RSR_PAGE_TOKENS;
-    crew->workers[worker].bytes += ((stop < end ? stop : end) - (begin > first ? begin : first)) *
-                                   2 * crew->kv.format.row_bytes;
+    const struct pages keys =
+        cut_pages((struct pages){pages.begin * RSR_PAGE_TOKENS, pages.end * RSR_PAGE_TOKENS},
+                  keys_of(crew, runs, n_runs, unit->window));
+    crew->workers[worker].bytes += (keys.end - keys.begin) * 2 * crew->kv.format.row_bytes;
 }
 
-/* Attends to pages one after another, and merges each result at once. */
+/* Attends to pages one after another, and merges each result at once. next_keys: after the last. */
 static void attend_pages(const struct rsr_crew *crew, const struct unit *unit,
-                         const struct attend_scratch *s, uint32_t worker, struct pages pages) {
-    for (uint64_t page = pages.begin; page < pages.end; page++)
-        attend_unit_page(crew, unit, s, (uint32_t)page, page + 1 == pages.end);
-    count_bytes(crew, unit, worker, pages);
+                         const struct attend_scratch *s, struct part part, struct pages pages,
+                         const void *next_keys) {
+    for (uint64_t page = pages.begin; page < pages.end; page++) {
+        const void *next = next_keys;
+        if (page + 1 < pages.end)
+            next = rows_of(crew, unit, unit->kv_head, s->tokens[part.first], page + 1).keys;
+        attend_part_page(crew, unit, s, part, (uint32_t)page, next);
+    }
+}
+
+/* The runs at `at` attend to their shared pages. `next` comes after them; NULL: nothing does. */
+static void attend_shared(const struct rsr_crew *crew, const struct unit *unit,
+                          const struct attend_scratch *s, uint32_t worker,
+                          const struct rsr_shared *at, const struct rsr_shared *next) {
+    const struct rsr_run *runs = unit->runs + at->run;
+    const struct pages pages = cut_pages(pages_of(crew, runs, at->n_runs, unit->window),
+                                         (struct pages){at->begin, at->end});
+    struct part part = {0, 0};
+    for (const struct rsr_run *run = unit->runs; run < runs; run++)
+        part.first += run->n_tokens;
+    for (uint32_t r = 0; r < at->n_runs; r++)
+        part.n += runs[r].n_tokens;
+    if (pages.begin == pages.end)
+        return;
+    if (takes_lanes(crew, part))
+        fill_lanes(crew, s, part);
+    const void *next_keys = unit->next_keys;
+    if (next != NULL)
+        next_keys =
+            rows_of(crew, unit, unit->kv_head, unit->runs[next->run].first_token, next->begin).keys;
+    attend_pages(crew, unit, s, part, pages, next_keys);
+    count_bytes(crew, unit, runs, at->n_runs, worker, pages);
 }
 
 static void attend_unit(const struct rsr_crew *crew, const struct unit *unit,
-                        const struct rsr_attention_call *call, struct pages pages) {
+                        const struct rsr_attention_call *call) {
     const struct attend_scratch scratch = cut_scratch(crew, call->share);
+    struct rsr_shared at = {0}, next = {0};
     start_unit(crew, unit, &scratch, call);
-    if (takes_lanes(crew, unit))
-        fill_lanes(crew, unit, &scratch);
-    attend_pages(crew, unit, &scratch, call->worker, pages);
+    bool more = rsr_shared_next(unit->runs, unit->n_runs, &next);
+    while (more) {
+        at = next;
+        more = rsr_shared_next(unit->runs, unit->n_runs, &next);
+        attend_shared(crew, unit, &scratch, call->worker, &at, more ? &next : NULL);
+    }
     finish_unit(crew, unit, &scratch, call);
 }
 
 void rsr_attention_dense_unit(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                               struct rsr_run run, uint32_t kv_head) {
-    const struct unit unit = {
-        .run = run, .block = call->block, .window = call->window, .kv_head = kv_head};
-    attend_unit(crew, &unit, call, pages_of_run(crew, run, call->window));
+    const struct unit unit = {.runs = &run,
+                              .n_runs = 1,
+                              .n_tokens = run.n_tokens,
+                              .layer = call->layer,
+                              .window = call->window,
+                              .kv_head = kv_head};
+    attend_unit(crew, &unit, call);
 }
 
 /* ---- Units of which several workers have pages ---- */
@@ -294,7 +361,7 @@ struct cut {
     const struct rsr_crew *crew;
     const struct rsr_attention_call *call;
     struct unit unit;
-    struct pages pages; /* of the sequence */
+    struct pages pages; /* pages_of_unit() */
     uint64_t at, n_all;
 };
 
@@ -339,9 +406,9 @@ static void keep_pages(const struct cut *cut, const struct attend_scratch *s, st
         point_at_page(cut->crew, s, page - part.begin, s->q, s->heads);
         for (uint32_t h = 0; h < group; h++)
             *s->heads[h].state = (struct rsr_attend_state){0.0f, 0.0f};
-        attend_unit_page(cut->crew, &cut->unit, s, (uint32_t)page, page + 1 == part.end);
+        attend_pages(cut->crew, &cut->unit, s, (struct part){0, 1}, (struct pages){page, page + 1},
+                     cut->unit.next_keys);
     }
-    count_bytes(cut->crew, &cut->unit, cut->call->worker, part);
 }
 
 /* Merges the results of the unit's later pages, which later shares kept, into the result of share
@@ -372,9 +439,10 @@ static void attend_part(const struct cut *cut, struct pages part) {
     const uint32_t first = first_share(cut);
     start_unit(cut->crew, &cut->unit, &s, cut->call);
     if (cut->call->share == first)
-        attend_pages(cut->crew, &cut->unit, &s, cut->call->worker, part);
+        attend_pages(cut->crew, &cut->unit, &s, (struct part){0, 1}, part, cut->unit.next_keys);
     else
         keep_pages(cut, &s, part);
+    count_bytes(cut->crew, &cut->unit, cut->unit.runs, 1, cut->call->worker, part);
     _Atomic uint32_t *n_done = &cut->crew->workers[first].pages_done;
     const uint32_t n = (uint32_t)(part.end - part.begin);
     if (atomic_fetch_add_explicit(n_done, n, memory_order_acq_rel) + n !=
@@ -386,56 +454,82 @@ static void attend_part(const struct cut *cut, struct pages part) {
 
 /* ---- All units ---- */
 
-static uint64_t count_pages(const struct rsr_crew *crew, uint32_t window) {
-    uint64_t n = 0;
-    for (uint32_t r = 0; r < crew->chunk->n_runs; r++) {
-        const struct pages pages = pages_of_run(crew, crew->chunk->runs[r], window);
-        n += pages.end - pages.begin;
+/* The pages of a unit. Several runs count as many pages as all of them have, from 0 on, because
+ * each run's arithmetic counts. */
+static struct pages pages_of_unit(const struct rsr_crew *crew, const struct rsr_run *runs,
+                                  uint32_t n_runs, uint32_t window) {
+    struct pages pages = pages_of(crew, runs, 1, window);
+    for (uint32_t r = 1; r < n_runs; r++) {
+        const struct pages more = pages_of(crew, runs + r, 1, window);
+        pages = (struct pages){0, pages.end - pages.begin + (more.end - more.begin)};
     }
-    return n * crew->model->module->hyper.n_kv_heads;
+    return pages;
 }
 
-/* Attends to units of the run, one for each KV head, whose pages begin at number *at. A run of
- * several tokens is attended to whole if it begins in the span; of a single token, the part in the
- * span is attended to. */
-static void attend_run(const struct rsr_crew *crew, const struct rsr_attention_call *call,
-                       struct rsr_run run, struct pages span, uint64_t n_all, uint64_t *at) {
-    const struct pages pages = pages_of_run(crew, run, call->window);
-    const uint64_t n = pages.end - pages.begin;
+/* Attends to the unit of the cut. A unit of several tokens is attended to whole if it begins in the
+ * span; of a single token, the part in the span is attended to. */
+static void attend_cut(const struct cut *cut, struct pages span) {
+    const struct pages part = part_of(cut, cut->call->share);
+    const bool begins = cut->at >= span.begin && cut->at < span.end;
+    if (cut->unit.n_tokens > 1 ? begins
+                               : part.end - part.begin == cut->pages.end - cut->pages.begin)
+        attend_unit(cut->crew, &cut->unit, cut->call);
+    else if (cut->unit.n_tokens == 1 && part.begin < part.end)
+        attend_part(cut, part);
+}
+
+/* Attends to the units of one run, or of a family of runs, at all KV heads; their pages begin at
+ * number *at. A family is divided into parts. The parts at one KV head follow each other, so that
+ * their pages are still in a cache. */
+static void attend_family(const struct rsr_crew *crew, const struct rsr_attention_call *call,
+                          const struct rsr_run *runs, uint32_t n_runs, struct pages span,
+                          uint64_t n_all, uint64_t *at) {
     const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
-    for (uint32_t head = 0; head < n_kv_heads; head++, *at += n) {
-        struct cut cut = {
-            .crew = crew,
-            .call = call,
-            .unit = {.run = run, .block = call->block, .window = call->window, .kv_head = head},
-            .pages = pages,
-            .at = *at,
-            .n_all = n_all,
-        };
-        if (head + 1 < n_kv_heads && *at + n < span.end)
-            cut.unit.next_keys = keys_of(crew, &cut.unit, head + 1, pages.begin);
-        const struct pages part = part_of(&cut, call->share);
-        const bool begins = *at >= span.begin && *at < span.end;
-        if (run.n_tokens > 1 ? begins : part.end - part.begin == n)
-            attend_unit(crew, &cut.unit, call, pages);
-        else if (run.n_tokens == 1 && part.begin < part.end)
-            attend_part(&cut, part);
+    const uint32_t most = rsr_shared_tokens(runs, n_runs, n_kv_heads, crew->n_workers);
+    for (uint32_t head = 0; head < n_kv_heads; head++) {
+        for (uint32_t r = 0, n; r < n_runs; r += n) {
+            n = rsr_shared_part(runs + r, n_runs - r, most);
+            struct cut cut = {
+                .crew = crew,
+                .call = call,
+                .unit = {.runs = runs + r,
+                         .n_runs = n,
+                         .layer = call->layer,
+                         .window = call->window,
+                         .kv_head = head},
+                .pages = pages_of_unit(crew, runs + r, n, call->window),
+                .at = *at,
+                .n_all = n_all,
+            };
+            for (uint32_t i = r; i < r + n; i++)
+                cut.unit.n_tokens += runs[i].n_tokens;
+            *at += cut.pages.end - cut.pages.begin;
+            if (n == n_runs && head + 1 < n_kv_heads && *at < span.end)
+                cut.unit.next_keys =
+                    rows_of(crew, &cut.unit, head + 1, runs->first_token, cut.pages.begin).keys;
+            attend_cut(&cut, span);
+        }
     }
 }
 
 static void attend_span(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                         uint64_t n_all) {
     const struct pages span = span_of(crew, n_all, call->share);
+    const struct rsr_chunk *chunk = crew->chunk;
     uint64_t at = 0;
-    for (uint32_t r = 0; r < crew->chunk->n_runs && at < span.end; r++)
-        attend_run(crew, call, crew->chunk->runs[r], span, n_all, &at);
+    for (uint32_t r = 0, n; r < chunk->n_runs && at < span.end; r += n) {
+        n = rsr_shared_family(chunk->runs + r, chunk->n_runs - r);
+        attend_family(crew, call, chunk->runs + r, n, span, n_all, &at);
+    }
 }
 
 /* With fewer pages, sharing them out takes longer than attending to them. */
 #define PAGES_TO_SHARE 32u
 
 void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {
-    const uint64_t n_all = count_pages(crew, given->window);
+    const struct pages pages =
+        pages_of_unit(crew, crew->chunk->runs, crew->chunk->n_runs, given->window);
+    const uint64_t n_all = (pages.end - pages.begin) * crew->model->module->hyper.n_kv_heads;
     struct rsr_attention_call call = *given;
     uint32_t end;
     for (struct rsr_pieces left = n_all < PAGES_TO_SHARE

@@ -125,7 +125,7 @@ static bool seal_filled_pages(const struct call *call) {
         const uint32_t page = crew->chunk->entries[t].sequence->pages[position / RSR_PAGE_TOKENS];
         for (uint32_t head = 0; head < crew->kv.n_kv_heads; head++) {
             if (n_units++ % crew->n_workers == call->given->worker)
-                louver_seal_page(crew, page, call->given->block, head);
+                louver_seal_page(crew, page, call->given->layer, head);
         }
     }
     return n_units > 0;
@@ -137,15 +137,15 @@ static bool seal_filled_pages(const struct call *call) {
 static struct louver_page view_page(const struct call *call, const struct rsr_sequence *sequence,
                                     uint32_t kv_head, uint32_t p, uint32_t first, uint32_t end) {
     const struct rsr_kv_memory *kv = &call->crew->kv;
-    const uint32_t page = sequence->pages[p], block = call->given->block;
-    const struct rsr_kv_rows rows = rsr_kv_memory_rows(kv, page, block, kv_head);
+    const uint32_t page = sequence->pages[p], layer = call->given->layer;
+    const struct rsr_kv_rows rows = rsr_kv_memory_rows(kv, page, layer, kv_head);
     const uint32_t begin = p * RSR_PAGE_TOKENS;
     const uint32_t skipped = first > begin ? first - begin : 0;
     const bool is_open = end - begin <= RSR_PAGE_TOKENS;
     return (struct louver_page){
         .rows = rsr_kv_rows_from(&kv->format, rows, skipped),
         .n_keys = (is_open ? end - begin : RSR_PAGE_TOKENS) - skipped,
-        .sidecar = is_open || skipped > 0 ? NULL : rsr_kv_memory_sidecar(kv, page, block, kv_head),
+        .sidecar = is_open || skipped > 0 ? NULL : rsr_kv_memory_sidecar(kv, page, layer, kv_head),
     };
 }
 
@@ -274,7 +274,7 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
      * reported after it. */
     if (!all_finite(q, (size_t)group * head_dim)) {
         meet_others(call); /* `out` may be memory of q that others still read */
-        attend_densely(call, (struct rsr_run){token, 1}, kv_head);
+        attend_densely(call, (struct rsr_run){.first_token = token, .n_tokens = 1}, kv_head);
         return;
     }
     const uint32_t most = pass_heads(crew);
@@ -296,7 +296,8 @@ static void attend_run(const struct call *call, struct rsr_run run, uint32_t kv_
     while (n_dense < run.n_tokens && sees_few(call, run.first_token + n_dense))
         n_dense++;
     if (n_dense > 0)
-        attend_densely(call, (struct rsr_run){run.first_token, n_dense}, kv_head);
+        attend_densely(call, (struct rsr_run){.first_token = run.first_token, .n_tokens = n_dense},
+                       kv_head);
     for (uint32_t t = n_dense; t < run.n_tokens; t++)
         attend_token(call, run.first_token + t, kv_head);
 }

@@ -53,7 +53,7 @@ uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format) {
 uint64_t rsr_kv_page_bytes(const struct rsr_kv_format *format, uint32_t sidecar_bytes,
                            const struct rsr_hyper *hyper) {
     uint64_t bytes = rsr_kv_rows_bytes(format) + sidecar_bytes;
-    if (__builtin_mul_overflow(bytes, (uint64_t)hyper->n_layers, &bytes) ||
+    if (__builtin_mul_overflow(bytes, (uint64_t)rsr_kv_layers(hyper), &bytes) ||
         __builtin_mul_overflow(bytes, (uint64_t)hyper->n_kv_heads, &bytes))
         return 0;
     return bytes;

@@ -50,6 +50,11 @@ const char *rsr_kv_type_name(enum rsr_kv_type type);
 struct rsr_kv_format rsr_kv_format_of(enum rsr_kv_type type, uint32_t head_dim, bool losses,
                                       const struct rsr_ops *ops);
 
+/* Blocks with keys and values; memory is laid out for at least one. */
+static inline uint32_t rsr_kv_layers(const struct rsr_hyper *hyper) {
+    return hyper->n_layers > hyper->delta_layers ? hyper->n_layers - hyper->delta_layers : 1;
+}
+
 /* Bytes of a page's rows of one KV head: a multiple of 64. */
 uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format);
 /* Bytes of a page: rows of all layers and KV heads, each with a sidecar. A multiple of 64; 0: too

@@ -12,6 +12,7 @@
  */
 #include <math.h>
 
+#include "host/fetch_line.h"
 #include "ops_functions.h"
 
 #define LANES RSR_RUN_LANES
@@ -140,11 +141,23 @@ static void score_block(const struct lanes *b, uint32_t j, float scale) {
         score_lanes(b, j, v * RSR_NATIVE, 1, scale);
 }
 
+/* To the second cache, where they stay until their turn: widening alone reads rows in bursts, each
+ * of which would wait for memory. */
+RSR_INLINE void fetch(const void *rows, size_t from, size_t n_bytes) {
+    for (size_t i = 0; rows != NULL && i < n_bytes; i += 64)
+        rsr_fetch_line((const char *)rows + from + i, true);
+}
+
 RSR_INLINE void scores(const struct lanes *b, const struct rsr_attend_page *page,
-                       enum rsr_kv_type type, float scale) {
+                       enum rsr_kv_type type, float scale, bool fetches) {
     const size_t row_bytes = rsr_kv_row_bytes(type, b->row_floats);
+    const size_t block_bytes = KEY_BLOCK * row_bytes;
     const char *rows = page->keys;
-    for (uint32_t j = 0; j < page->n_keys; j += KEY_BLOCK, rows += KEY_BLOCK * row_bytes) {
+    for (uint32_t j = 0; j < page->n_keys; j += KEY_BLOCK, rows += block_bytes) {
+        if (fetches) {
+            fetch(page->values, j * row_bytes, block_bytes);
+            fetch(page->next_keys, j * row_bytes, block_bytes);
+        }
         widen(b->wide, rows, type, b->row_floats, KEY_BLOCK, 0, b->row_floats);
         score_block(b, j, scale);
     }
@@ -307,7 +320,7 @@ RSR_INLINE void attend_run(const struct rsr_attend_run *run, const struct rsr_at
         b.n_keys = run->n_keys + h;
         b.n_heads = run->n_heads - h < LANES ? run->n_heads - h : LANES;
         b.q = run->q + (size_t)h * page->row_floats;
-        scores(&b, page, type, scale);
+        scores(&b, page, type, scale, h == 0);
         mask_scores(&b);
         weigh(&b);
         values(&b, page, type);

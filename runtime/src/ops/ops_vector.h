@@ -53,6 +53,14 @@ struct rsr_f16 {
 };
 
 #define RSR_INLINE static inline __attribute__((always_inline))
+/* Keeps a vector in a register. Without this, compilers load it again for each instruction. */
+#if defined(__x86_64__)
+#define RSR_KEEP(x) __asm__("" : "+v"(x))
+#else
+#define RSR_KEEP(x) __asm__("" : "+w"(x))
+#endif
+/* Moves a vector to memory, because others need its register before it is used. */
+#define RSR_TO_MEMORY(x) __asm__("" : "+m"(x))
 #define RSR_EACH_PART(i) for (int i = 0; i < RSR_PARTS; i++)
 
 /* ---- Native vectors ---- */
@@ -391,36 +399,77 @@ RSR_INLINE rsr_v4f rsr_sum16_of4(const struct rsr_f16 *x) {
            __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
+/* From every 128 bits: elements i and j of a, then k and l of b. */
 #if RSR_NATIVE == 16
-/* Four sum16_of4 at once; result lane 4 i + j belongs to x[i][j]. Each step halves the lanes of two
- * vectors and puts the results into one. */
-RSR_INLINE rsr_vf rsr_sum16_of16(const struct rsr_f16 (*x)[4]) {
-    rsr_vf q[4]; /* by j: lanes 4 i .. 4 i + 3 */
-    for (int j = 0; j < 4; j++) {
-        rsr_vf h[2];
-        for (int i = 0; i < 2; i++) {
-            const rsr_vf a = x[2 * i][j].part[0], b = x[2 * i + 1][j].part[0];
-            h[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,
-                                           23) +
-                   __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
-                                           29, 30, 31);
-        }
-        q[j] = __builtin_shufflevector(h[0], h[1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25,
-                                       26, 27) +
-               __builtin_shufflevector(h[0], h[1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28,
-                                       29, 30, 31);
-    }
-    rsr_vf s[2]; /* of every four lanes, two of q[2 i] and two of q[2 i + 1] */
-    for (int i = 0; i < 2; i++)
-        s[i] = __builtin_shufflevector(q[2 * i], q[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24,
-                                       25, 12, 13, 28, 29) +
-               __builtin_shufflevector(q[2 * i], q[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11,
-                                       26, 27, 14, 15, 30, 31);
-    return __builtin_shufflevector(s[0], s[1], 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14,
-                                   28, 30) +
-           __builtin_shufflevector(s[0], s[1], 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15,
-                                   29, 31);
-}
+#define RSR_PICK(a, b, i, j, k, l)                                                                 \
+    (rsr_vf) _mm512_shuffle_ps((__m512)(a), (__m512)(b), _MM_SHUFFLE(l, k, j, i))
+#elif RSR_NATIVE == 8
+#define RSR_PICK(a, b, i, j, k, l)                                                                 \
+    (rsr_vf) _mm256_shuffle_ps((__m256)(a), (__m256)(b), _MM_SHUFFLE(l, k, j, i))
+#else
+#define RSR_PICK(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, 4 + (k), 4 + (l))
 #endif
+
+/* The first two levels of sum16 for one key in every 128 bits of a vector: the four sums that are
+ * left of each key lie side by side. */
+RSR_INLINE rsr_vf rsr_fold4_of_keys(const struct rsr_f16 *x) {
+#if RSR_NATIVE == 16
+    __m512 h[2];
+    for (int i = 0; i < 2; i++) {
+        const __m512d a = (__m512d)x[i].part[0], b = (__m512d)x[i + 2].part[0];
+        h[i] = _mm512_add_ps((__m512)_mm512_mask_blend_pd(0xf0, a, b),
+                             (__m512)_mm512_shuffle_f64x2(a, b, 0x4e));
+    }
+    /* keys 0 and 2; 1 and 3 */
+    const __m512i odd = _mm512_setr_epi64(2, 3, 8, 9, 6, 7, 12, 13);
+    return (rsr_vf)_mm512_add_ps(_mm512_mask_blend_ps(0xf0f0, h[0], h[1]),
+                                 (__m512)_mm512_permutex2var_pd((__m512d)h[0], odd, (__m512d)h[1]));
+#elif RSR_NATIVE == 8
+    const __m256 a = (__m256)(x[0].part[0] + x[0].part[1]),
+                 b = (__m256)(x[1].part[0] + x[1].part[1]);
+    const __m256 swapped = _mm256_permute2f128_ps(a, b, 0x21);
+    return (rsr_vf)_mm256_add_ps(_mm256_blend_ps(a, b, 0xf0), swapped);
+#else
+    return rsr_fold4(x[0]);
+#endif
+}
+
+/* sum16 of four heads and one key in every 128 bits of a vector: lane 4 i + h belongs to
+ * x[h][i]. */
+RSR_INLINE rsr_vf rsr_sum16_by_key(const struct rsr_f16 *const *x) {
+    rsr_vf s[2];
+    for (int h = 0; h < 4; h += 2) {
+        const rsr_vf a = rsr_fold4_of_keys(x[h]), b = rsr_fold4_of_keys(x[h + 1]);
+        s[h / 2] = RSR_PICK(a, b, 0, 1, 0, 1) + RSR_PICK(a, b, 2, 3, 2, 3);
+    }
+    return RSR_PICK(s[0], s[1], 0, 2, 0, 2) + RSR_PICK(s[0], s[1], 1, 3, 1, 3);
+}
+
+/* Adds the 128-bit parts of x, each with a number of four heads, in the order of sum16. */
+RSR_INLINE rsr_v4f rsr_sum_by_head(rsr_vf x) {
+#if RSR_NATIVE == 4
+    return x;
+#else
+#if RSR_NATIVE == 8
+    const rsr_v8f h = x;
+#else
+    const rsr_v8f h =
+        (rsr_v8f)_mm512_castps512_ps256((__m512)x) + (rsr_v8f)_mm512_extractf32x8_ps((__m512)x, 1);
+#endif
+    return (rsr_v4f)_mm256_castps256_ps128((__m256)h) +
+           (rsr_v4f)_mm256_extractf128_ps((__m256)h, 1);
+#endif
+}
+
+/* The largest number of each head, in every 128 bits. */
+RSR_INLINE rsr_vf rsr_max_by_head(rsr_vf x) {
+#if RSR_NATIVE == 16
+    x = rsr_larger((rsr_vf)_mm512_shuffle_f32x4((__m512)x, (__m512)x, 0x4e), x);
+    x = rsr_larger((rsr_vf)_mm512_shuffle_f32x4((__m512)x, (__m512)x, 0xb1), x);
+#elif RSR_NATIVE == 8
+    x = rsr_larger((rsr_vf)_mm256_permute2f128_ps((__m256)x, (__m256)x, 1), x);
+#endif
+    return x;
+}
 
 #endif

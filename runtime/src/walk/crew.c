@@ -52,6 +52,9 @@ static rsr_status make_workers(struct rsr_crew *crew, rsr_error *err) {
     for (uint32_t i = 0; i < target->n_kernels; i++)
         if (target->kernels[i].scratch_bytes > per_worker)
             per_worker = target->kernels[i].scratch_bytes;
+    const uint64_t delta_bytes = rsr_delta_scratch_bytes(&crew->model->module->hyper);
+    if (ok && delta_bytes > per_worker)
+        per_worker = delta_bytes;
     for (uint32_t i = 0; i < target->n_steps; i++)
         if (target->steps[i].n_ops > n_ops)
             n_ops = target->steps[i].n_ops;
@@ -89,6 +92,7 @@ static void host_destroy(struct rsr_engine *engine, bool forked) {
     if (crew->arena != NULL)
         munmap(crew->arena, (size_t)crew->arena_bytes);
     rsr_kv_memory_destroy(&crew->kv);
+    rsr_state_memory_destroy(&crew->states);
     rsr_head_slots_destroy(&crew->slots);
     free(crew);
     engine->device = NULL;
@@ -164,6 +168,8 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     if (status == RSR_OK)
         status = make_pages(crew, options, err);
     if (status == RSR_OK)
+        status = rsr_state_memory_create(&crew->states, &crew->model->module->hyper, err);
+    if (status == RSR_OK)
         status = make_pool(crew, options, err);
     if (status == RSR_OK)
         status = make_workers(crew, err);
@@ -178,6 +184,8 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     engine->info.kv_tokens = crew->kv.n_pages * RSR_PAGE_TOKENS;
     engine->info.kv_bytes = crew->kv.page_bytes * crew->kv.n_pages;
     engine->info.arena_bytes = crew->arena_bytes;
+    engine->info.n_states = crew->states.n_states;
+    engine->info.state_bytes = crew->states.state_bytes;
     engine->info.kv_type = rsr_kv_type_name(crew->kv_type);
     describe_saved(crew, &engine->saved);
     return RSR_OK;
@@ -234,6 +242,10 @@ static void host_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t from
 
 static void host_drop_page(struct rsr_engine *engine, uint32_t page) {
     rsr_kv_memory_drop(&rsr_crew_of(engine)->kv, page);
+}
+
+static void host_drop_state(struct rsr_engine *engine, uint32_t state) {
+    rsr_state_memory_drop(&rsr_crew_of(engine)->states, state);
 }
 
 static rsr_status host_read_rows(struct rsr_engine *engine, uint32_t page, uint32_t slot,
@@ -343,6 +355,7 @@ const struct rsr_backend rsr_backend_host = {
     .run_chunk = host_run_chunk,
     .copy_page = host_copy_page,
     .drop_page = host_drop_page,
+    .drop_state = host_drop_state,
     .read_rows = host_read_rows,
     .save_page = host_save_page,
     .load_page = host_load_page,

@@ -11,6 +11,7 @@
 #include "host/stack.h"
 #include "host/worker_pool.h"
 #include "kv_memory.h"
+#include "state_memory.h"
 #include "louver/louver.h"
 #include "ops/ops.h"
 #include "team_size.h"
@@ -20,7 +21,7 @@ struct rsr_crew;
 
 /* One worker's call for one operation. q and out are buffer rows. */
 struct rsr_attention_call {
-    uint32_t block;
+    uint32_t layer;  /* number of the block among those with keys and values */
     uint32_t window; /* keys that a token sees, its own included; 0: all */
     uint32_t worker;
     uint32_t share; /* worker whose share of the work it does, with that worker's scratch */
@@ -115,6 +116,7 @@ struct rsr_crew {
     struct rsr_known_stack stack;               /* of the calling thread */
     enum rsr_kv_type kv_type;
     struct rsr_kv_memory kv;
+    struct rsr_state_memory states;
     const struct rsr_attention *attention;
     struct rsr_attention_options attention_options;
     struct louver_setup louver; /* if attention is louver */
@@ -135,6 +137,33 @@ static inline struct rsr_crew *rsr_crew_of(const struct rsr_engine *engine) {
 
 /* A job for the workers of a crew: one walk over engine->chunk.step. step_run.c */
 void rsr_step_run(void *crew, uint32_t worker);
+
+/* Notes the first operation that met NaN or infinity for a token. */
+static inline void rsr_report_not_finite(const struct rsr_crew *crew, uint32_t token,
+                                         uint32_t op_index) {
+    uint32_t *op = &crew->chunk->failed_ops[token], first = __atomic_load_n(op, __ATOMIC_RELAXED);
+    while (op_index < first && !__atomic_compare_exchange_n(op, &first, op_index, true,
+                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+/* Rows of a step's buffer. */
+struct rsr_step_rows {
+    char *memory;
+    size_t row_bytes;
+};
+
+/* One worker's call of DELTA. */
+struct rsr_delta_call {
+    const struct rsr_delta *weights;
+    uint32_t layer;
+    uint32_t worker;
+    uint32_t op_index;
+    struct rsr_step_rows qkv, z, beta, decay, out;
+};
+uint64_t rsr_delta_scratch_bytes(const struct rsr_hyper *hyper);
+/* Value head `unit % delta_value_heads` of the sequence `unit / delta_value_heads`. delta.c */
+void rsr_delta_run(struct rsr_crew *crew, const struct rsr_delta_call *call, uint32_t unit);
 
 /* Adds the samples of the chunk to the profile's rows. walk_profile.c */
 void rsr_crew_add_samples(const struct rsr_crew *crew, rsr_profile_entry *rows);
