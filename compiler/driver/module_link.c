@@ -7,6 +7,7 @@
 
 #include "driver/compilation.h"
 #include "link/seal.h"
+#include "model/delta_weights.h"
 #include "model/graph.h"
 #include "model/ternary.h"
 
@@ -85,6 +86,22 @@ static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symb
     return RSRC_OK;
 }
 
+static enum rsrc_status emit_deltas(struct rsrc_compilation *c, const char **symbols) {
+    const struct rsr_graph *graph = &c->inputs.graph;
+    enum rsrc_status status = RSRC_OK;
+    rsrc_begin_part(&c->weights, "delta rules");
+    for (uint32_t i = 0; status == RSRC_OK && i < graph->n_deltas; i++) {
+        struct rsrc_arena arena;
+        rsrc_arena_init(&arena);
+        struct rsr_blob blob = {.symbol = rsrc_arena_printf(&arena, "rsr_w_delta_%u", i),
+                                .align = 64};
+        blob.bytes = rsrc_decode_delta(&arena, graph, i, &blob.size_bytes);
+        status = rsrc_emit_own_blob(&c->weights, blob, &symbols[i]);
+        rsrc_arena_free(&arena);
+    }
+    return status;
+}
+
 static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const char *part,
                                     const struct rsr_tensor *tensor, const char *name,
                                     const char **symbol) {
@@ -150,6 +167,7 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
     const char **norms = RSRC_NEW_ARRAY(arena, graph->n_norms, const char *);
     const char **roles = RSRC_NEW_ARRAY(arena, graph->n_norms, const char *);
     const char **dense = RSRC_NEW_ARRAY(arena, graph->n_dense, const char *);
+    const char **deltas = RSRC_NEW_ARRAY(arena, graph->n_deltas, const char *);
     for (uint32_t n = 0; n < graph->n_norms; n++)
         roles[n] = norm_name(c, n);
     const struct rsr_module_note note = rsrc_describe_module(c, NULL);
@@ -158,7 +176,8 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
                                      .n_targets = c->inputs.n_specs,
                                      .norm_roles = roles,
                                      .norm_symbols = norms,
-                                     .dense_symbols = dense};
+                                     .dense_symbols = dense,
+                                     .delta_symbols = deltas};
     struct rsr_module_target *targets =
         RSRC_NEW_ARRAY(arena, c->inputs.n_specs, struct rsr_module_target);
     for (uint32_t t = 0; t < c->inputs.n_specs; t++)
@@ -168,7 +187,7 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
                                                 .steps = c->made.steps[t].steps,
                                                 .n_steps = c->made.steps[t].n_steps};
     input.targets = targets;
-    if (emit_norms(c, norms) != RSRC_OK ||
+    if (emit_norms(c, norms) != RSRC_OK || emit_deltas(c, deltas) != RSRC_OK ||
         emit_tensor(c, "embedding", graph->embedding, "rsr_w_embedding", &input.embedding_symbol) !=
             RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||

@@ -22,7 +22,11 @@ enum rsrc_family_dim {
     RSRC_DIM_Q,  /* n_heads * head_dim */
     RSRC_DIM_KV, /* n_kv_heads * head_dim */
     RSRC_DIM_FFN,
-    RSRC_DIM_HEAD, /* head_dim */
+    RSRC_DIM_HEAD,         /* head_dim */
+    RSRC_DIM_GATED_Q,      /* queries, and for each head its gate */
+    RSRC_DIM_DELTA_QKV,    /* of a gated delta rule: queries and keys of its key heads, values */
+    RSRC_DIM_DELTA_VALUES, /* delta_value_heads * delta_value_dim */
+    RSRC_DIM_DELTA_HEADS,  /* delta_value_heads */
     RSRC_DIM_COUNT
 };
 
@@ -33,6 +37,12 @@ struct rsrc_family_entry {
     enum rsr_role role;
     enum rsrc_family_dim rows, cols;
     size_t slot; /* offset in struct rsr_block_layers of a rsr_linear_slot or a norm's index */
+};
+
+/* Tensors that a model can do without, by the beginning of their names. */
+struct rsrc_family_left_out {
+    const char *prefix;
+    const char *what; /* "a vision tower" */
 };
 
 struct rsrc_family {
@@ -59,8 +69,19 @@ struct rsrc_family {
     float norm_offset;     /* added to every norm's weights */
     bool scaled_embedding; /* embeddings are multiplied by the root of hidden_size */
 
+    const char *text_config; /* config.json has the text model's settings in this object; NULL: at
+                                its top */
+    double rotary_factor;    /* default of partial_rotary_factor; 0: all of a head is rotated */
+    bool gated_attention;    /* q_proj gives each head's gate, too */
+
     const struct rsrc_family_entry *block; /* every one required; in order of use */
     uint32_t n_block;
+    const char *delta_path; /* of the module with the weights of a gated delta rule; NULL: no block
+                               has one */
+    const struct rsrc_family_entry *delta_block; /* of blocks with a gated delta rule */
+    uint32_t n_delta_block;
+    const struct rsrc_family_left_out *left_out;
+    uint32_t n_left_out;
 };
 
 #define RSRC_FAMILY_LINEAR_ENTRY(path_, role_, rows_, cols_, slot_)                                \

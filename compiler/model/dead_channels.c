@@ -116,6 +116,10 @@ static uint32_t norm_before(const struct rsr_block_layers *layers, enum rsr_role
     case RSR_ROLE_Q:
     case RSR_ROLE_K:
     case RSR_ROLE_V:
+    case RSR_ROLE_QKV:
+    case RSR_ROLE_Z:
+    case RSR_ROLE_BETA:
+    case RSR_ROLE_DECAY:
         return layers->input_norm;
     case RSR_ROLE_O:
         return layers->attn_sub_norm;
@@ -142,6 +146,15 @@ static uint32_t norm_before(const struct rsr_block_layers *layers, enum rsr_role
     return UINT32_MAX;
 }
 
+/* Then every channel reaches every element that down multiplies. */
+static bool is_down_rotated(const struct rsr_graph *graph, uint32_t block) {
+    const struct rsr_linear_slot *down = &graph->blocks[block].down;
+    const struct rsr_tensor *weight = down->layer != RSR_NO_LAYER
+                                          ? graph->layers[down->layer].weight
+                                          : graph->dense[down->dense].weight;
+    return weight->rotation != NULL;
+}
+
 void rsrc_find_dead(struct rsrc_dead_channels *channels, struct rsrc_arena *arena,
                     const struct rsr_layer *layer, struct rsr_dead *out) {
     const struct rsr_graph *graph = channels->graph;
@@ -150,7 +163,9 @@ void rsrc_find_dead(struct rsrc_dead_channels *channels, struct rsrc_arena *aren
         return;
     const uint8_t *dead = NULL;
     uint8_t *cols = NULL;
-    if (layer->role == RSR_ROLE_GATE || layer->role == RSR_ROLE_UP || layer->role == RSR_ROLE_DOWN)
+    const bool is_of_ffn =
+        layer->role == RSR_ROLE_GATE || layer->role == RSR_ROLE_UP || layer->role == RSR_ROLE_DOWN;
+    if (is_of_ffn && !is_down_rotated(graph, layer->block))
         dead = find_dead_channels(channels, arena, layer->block);
     if (layer->role != RSR_ROLE_DOWN) {
         out->rows = dead;
@@ -159,6 +174,8 @@ void rsrc_find_dead(struct rsrc_dead_channels *channels, struct rsrc_arena *aren
         for (uint32_t i = 0; i < layer->cols; i++)
             cols[i] = dead[i];
     }
+    if (layer->weight->rotation != NULL)
+        return; /* every result of a norm is in every element of its rotation's block */
     out->cols = add_zero_weights(arena, graph,
                                  norm_before(&graph->blocks[layer->block], layer->role), cols);
 }

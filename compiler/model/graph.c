@@ -36,6 +36,7 @@ static const char *const IGNORED[] = {
 #define HEAD "lm_head"
 /* Prefix of all modules except the head, if the checkpoint holds a whole language model. */
 #define BODY "model."
+#define LANGUAGE_MODEL BODY "language_model."
 
 struct builder {
     struct rsrc_diag *diag;
@@ -67,6 +68,7 @@ static const struct rsrc_family *find_family(struct rsrc_diag *diag, struct rsrc
 
 static enum rsrc_status resolve_dims(struct builder *b) {
     const struct rsr_hyper *hyper = &b->graph->hyper;
+    const uint64_t values = (uint64_t)hyper->delta_value_heads * hyper->delta_value_dim;
     const struct {
         const char *name;
         uint64_t value;
@@ -78,10 +80,19 @@ static enum rsrc_status resolve_dims(struct builder *b) {
                          (uint64_t)hyper->n_kv_heads * hyper->head_dim},
         [RSRC_DIM_FFN] = {"intermediate_size", hyper->ffn},
         [RSRC_DIM_HEAD] = {"head_dim", hyper->head_dim},
+        [RSRC_DIM_GATED_Q] = {"num_attention_heads * head_dim * 2",
+                              2 * (uint64_t)hyper->n_heads * hyper->head_dim},
+        [RSRC_DIM_DELTA_QKV] = {"linear_num_key_heads * linear_key_head_dim * 2 + "
+                                "linear_num_value_heads * linear_value_head_dim",
+                                2 * (uint64_t)hyper->delta_key_heads * hyper->delta_key_dim +
+                                    values},
+        [RSRC_DIM_DELTA_VALUES] = {"linear_num_value_heads * linear_value_head_dim", values},
+        [RSRC_DIM_DELTA_HEADS] = {"linear_num_value_heads", hyper->delta_value_heads},
     };
+    const uint32_t n = hyper->delta_layers != 0 ? RSRC_DIM_COUNT : RSRC_DIM_DELTA_QKV;
     struct rsrc_place place = {.file = b->checkpoint->config.file};
 
-    for (uint32_t i = 0; i < RSRC_DIM_COUNT; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         if (sizes[i].value == 0 || sizes[i].value > MAX_DIM)
             return rsrc_refuse(b->diag, "graph-dimension", &place,
                                "a layer has 1 to 16777215 rows and columns", "%s is %" PRIu64,
@@ -96,8 +107,11 @@ static enum rsrc_status resolve_dims(struct builder *b) {
     return RSRC_OK;
 }
 
-/* Defaults: scores are scaled by the root of the head size, and embeddings are not scaled. */
-static void set_scales(struct rsr_hyper *hyper) {
+/* Defaults: all of a head is rotated, scores are scaled by the root of the head size, and
+ * embeddings are not scaled. */
+static void set_defaults(struct rsr_hyper *hyper) {
+    if (hyper->rotary_dim == 0)
+        hyper->rotary_dim = hyper->head_dim;
     if (hyper->attention_scale == 0.0f)
         hyper->attention_scale = (float)(1.0 / sqrt((double)hyper->head_dim));
     if (hyper->embedding_scale == 0.0f)
@@ -211,8 +225,8 @@ static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
         layer->encoding = RSR_ENCODING_BLOCKS;
         if (!rsrc_blocks_are_ternary(tensor->blocks))
             return refuse(b, "graph-dtype", tensor, expected,
-                          "quantise the linear layers of every block to TQ1_0, TQ2_0, Q2_0, Q1_0, "
-                          "I2_S, IQ1_BN or IQ2_BN");
+                          "quantise the linear layers of every block to TQ1_0, TQ2_0, PTQ1_0, "
+                          "PQ2_0, STQ1_0, Q2_0, Q1_0, I2_S, IQ1_BN or IQ2_BN");
         return has_shape(tensor, layer->rows, layer->cols) ||
                refuse(b, "graph-shape", tensor, expected, NULL);
     }
@@ -366,17 +380,32 @@ static struct rsr_linear_slot bind_ternary_slot(struct builder *b, enum rsr_role
     return slot;
 }
 
+/* The gates of a delta rule are a few rows: checkpoints whose other layers multiply with floats may
+ * keep them in floating point, which changes nothing for them. */
+static bool is_small_float(const struct builder *b, const struct rsrc_family_entry *entry,
+                           const char *name) {
+    const enum rsr_scale_rule rule = b->checkpoint->config.scale_rule;
+    const struct rsr_tensor *tensor =
+        find_tensor(b, rsrc_arena_printf(b->arena, "%s.weight", name));
+
+    return entry->rows == RSRC_DIM_DELTA_HEADS && b->graph->input == RSR_INPUT_F32 &&
+           (rule == RSR_SCALE_VALUES || rule == RSR_SCALE_BLOCKS) && tensor != NULL &&
+           rsrc_dtype_is_float(tensor->dtype);
+}
+
 static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_family_entry *entry,
                                           uint32_t block) {
     const char *name = expand(b, entry->path, block);
     /* Patterns refer to modules of the loaded model: an embedding model has only the body. */
     const bool body = b->graph->hyper.pooling != RSR_POOLING_NONE;
     const char *loaded =
-        rsrc_arena_printf(b->arena, "%s%s", body ? "" : BODY, name + strlen(b->prefix));
+        b->family->text_config != NULL
+            ? name
+            : rsrc_arena_printf(b->arena, "%s%s", body ? "" : BODY, name + strlen(b->prefix));
     const uint32_t rows = b->dims[entry->rows], cols = b->dims[entry->cols];
 
     refuse_ambiguous(b, loaded);
-    if (!is_converted(b, loaded))
+    if (!is_converted(b, loaded) || is_small_float(b, entry, name))
         return (struct rsr_linear_slot){.layer = RSR_NO_LAYER,
                                         .dense =
                                             bind_dense(b, entry->role, name, block, rows, cols),
@@ -384,16 +413,69 @@ static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_f
     return bind_ternary_slot(b, entry->role, name, block, rows, cols);
 }
 
+/* A float vector of a delta rule. */
+static const struct rsr_tensor *bind_delta_vector(struct builder *b, const char *name, uint32_t n,
+                                                  const char *expected) {
+    const struct rsr_tensor *tensor = take(b, name, expected);
+
+    if (tensor && check_vector(b, tensor, n, false))
+        b->n_errors += rsrc_check_finite(b->diag, tensor, n) != RSRC_OK;
+    return tensor;
+}
+
+static const struct rsr_tensor *bind_taps(struct builder *b, const char *name) {
+    const uint32_t channels = b->dims[RSRC_DIM_DELTA_QKV];
+    const char *expected =
+        rsrc_arena_printf(b->arena, "f32, bf16 or f16 [%u, 1, %u]", channels, RSR_DELTA_TAPS);
+    const struct rsr_tensor *tensor =
+        take(b, name, "the causal convolution of queries, keys and values");
+
+    if (!tensor)
+        return NULL;
+    if (!rsrc_dtype_is_float(tensor->dtype))
+        refuse(b, "graph-dtype", tensor, expected, NULL);
+    else if (tensor->n_dims != 3 || tensor->shape[0] != channels || tensor->shape[1] != 1 ||
+             tensor->shape[2] != RSR_DELTA_TAPS)
+        refuse(b, "graph-shape", tensor, expected, NULL);
+    else
+        b->n_errors +=
+            rsrc_check_finite(b->diag, tensor, (uint64_t)channels * RSR_DELTA_TAPS) != RSRC_OK;
+    return tensor;
+}
+
+static uint32_t bind_delta(struct builder *b, uint32_t block) {
+    const uint32_t number = b->graph->n_deltas++, heads = b->dims[RSRC_DIM_DELTA_HEADS];
+    const char *name = expand(b, b->family->delta_path, block);
+
+    b->graph->deltas[number] = (struct rsr_delta_layer){
+        .name = name,
+        .taps = bind_taps(b, rsrc_arena_printf(b->arena, "%s.conv1d.weight", name)),
+        .decay = bind_delta_vector(b, rsrc_arena_printf(b->arena, "%s.A_log", name), heads,
+                                   "the decay of every value head"),
+        .shift = bind_delta_vector(b, rsrc_arena_printf(b->arena, "%s.dt_bias", name), heads,
+                                   "what is added to every value head's time step"),
+        .norm = bind_delta_vector(b, rsrc_arena_printf(b->arena, "%s.norm.weight", name),
+                                  b->graph->hyper.delta_value_dim, "the norm of every value head"),
+    };
+    return number;
+}
+
 static void bind_block(struct builder *b, uint32_t block) {
     const struct rsr_config *config = &b->checkpoint->config;
     struct rsr_block_layers *slots = &b->graph->blocks[block];
     const bool has_window = config->has_window != NULL && config->has_window[block] != 0;
+    const bool has_delta = config->has_delta != NULL && config->has_delta[block] != 0;
+    const struct rsrc_family_entry *entries = has_delta ? b->family->delta_block : b->family->block;
+    const uint32_t n_entries = has_delta ? b->family->n_delta_block : b->family->n_block;
 
     memset(slots, 0xff, sizeof *slots); /* RSR_NO_LAYER, RSR_NO_NORM: absent */
     slots->rope = has_window ? 1 : 0;
     slots->window = has_window ? config->window : 0;
-    for (uint32_t i = 0; i < b->family->n_block; i++) {
-        const struct rsrc_family_entry *entry = &b->family->block[i];
+    slots->number = has_delta ? b->graph->n_deltas : block - b->graph->n_deltas;
+    if (has_delta)
+        slots->delta = bind_delta(b, block);
+    for (uint32_t i = 0; i < n_entries; i++) {
+        const struct rsrc_family_entry *entry = &entries[i];
         void *slot = (char *)slots + entry->slot;
 
         switch (entry->kind) {
@@ -520,12 +602,26 @@ static void bind_head(struct builder *b) {
         check_dense(b, graph->head, hyper->vocab, hyper->hidden, VOCABULARY_HELP);
 }
 
+/* Steps look up rows of floats, so an embedding in blocks is expanded. */
+static const struct rsr_tensor *take_embedding(struct builder *b) {
+    const struct rsr_tensor *tensor =
+        take(b, rsrc_arena_printf(b->arena, "%s" EMBEDDING ".weight", b->prefix),
+             "the embedding, one row a token");
+    const struct rsr_hyper *hyper = &b->graph->hyper;
+
+    if (!tensor || !rsrc_can_expand_blocks(tensor->blocks) ||
+        !has_shape(tensor, hyper->vocab, hyper->hidden))
+        return tensor;
+    struct rsr_tensor *floats = RSRC_NEW_ARRAY(b->arena, 1, struct rsr_tensor);
+    b->n_errors += rsrc_expand_blocks(b->diag, b->arena, tensor, floats) != RSRC_OK;
+    return b->n_errors == 0 ? floats : NULL;
+}
+
 static void bind_ends(struct builder *b) {
     struct rsr_graph *graph = b->graph;
     const struct rsr_hyper *hyper = &graph->hyper;
 
-    graph->embedding = take(b, rsrc_arena_printf(b->arena, "%s" EMBEDDING ".weight", b->prefix),
-                            "the embedding, one row a token");
+    graph->embedding = take_embedding(b);
     if (graph->embedding)
         check_dense(b, graph->embedding, hyper->vocab, hyper->hidden,
                     rsrc_dtype_is_float(graph->embedding->dtype)
@@ -543,6 +639,27 @@ static void mark_ignored(const struct builder *b) {
             take_optional(b, expand(b, IGNORED[i], block));
 }
 
+/* Parts of a checkpoint that a text model has no use for; a note names what is left out. */
+static void leave_out(const struct builder *b) {
+    for (uint32_t i = 0; i < b->family->n_left_out; i++) {
+        const struct rsrc_family_left_out *part = &b->family->left_out[i];
+        const size_t n_prefix = strlen(part->prefix);
+        uint32_t n = 0;
+        for (uint32_t t = 0; t < b->checkpoint->n_tensors; t++) {
+            struct rsr_tensor *tensor = &b->checkpoint->tensors[t];
+            if (strncmp(tensor->name, part->prefix, n_prefix) != 0)
+                continue;
+            tensor->consumed = true;
+            n++;
+        }
+        const struct rsrc_place place = {.file = b->checkpoint->path};
+        if (n > 0)
+            rsrc_note(b->diag, "graph-left-out", &place, NULL,
+                      "left out: %s (%u tensors, %s*); the module computes the text model",
+                      part->what, n, part->prefix);
+    }
+}
+
 static void build_ropes(struct builder *b) {
     const struct rsr_config *config = &b->checkpoint->config;
     struct rsr_graph *graph = b->graph;
@@ -550,18 +667,32 @@ static void build_ropes(struct builder *b) {
     graph->n_ropes = config->has_window ? 2 : 1;
     graph->ropes = RSRC_NEW_ARRAY(b->arena, graph->n_ropes, struct rsr_rope);
     for (uint32_t i = 0; i < graph->n_ropes; i++)
-        rsrc_build_rope(b->arena, &config->ropes[i], graph->hyper.head_dim, &graph->ropes[i]);
+        rsrc_build_rope(b->arena, &config->ropes[i], graph->hyper.rotary_dim, &graph->ropes[i]);
 }
 
 /* The largest numbers possible: every linear layer with its own norm, and the head. */
 static void allocate(struct builder *b) {
     struct rsr_graph *graph = b->graph;
-    size_t n_entries = (size_t)graph->hyper.n_layers * b->family->n_block + 2;
+    const uint32_t n_block = b->family->n_block > b->family->n_delta_block
+                                 ? b->family->n_block
+                                 : b->family->n_delta_block;
+    size_t n_entries = (size_t)graph->hyper.n_layers * n_block + 2;
 
     graph->blocks = RSRC_NEW_ARRAY(b->arena, graph->hyper.n_layers, struct rsr_block_layers);
     graph->layers = RSRC_NEW_ARRAY(b->arena, n_entries, struct rsr_layer);
     graph->dense = RSRC_NEW_ARRAY(b->arena, n_entries, struct rsr_dense_layer);
     graph->norms = RSRC_NEW_ARRAY(b->arena, n_entries, struct rsr_norm_layer);
+    graph->deltas = RSRC_NEW_ARRAY(b->arena, graph->hyper.delta_layers, struct rsr_delta_layer);
+}
+
+/* A whole model holds its text model in "model.language_model"; one of text alone has "model." or,
+ * without a head, nothing before its modules. */
+static const char *find_prefix(const struct builder *b) {
+    if (b->family->text_config != NULL)
+        return LANGUAGE_MODEL;
+    return take_optional(b, BODY EMBEDDING ".weight") || !take_optional(b, EMBEDDING ".weight")
+               ? BODY
+               : "";
 }
 
 enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -570,6 +701,8 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
         .checkpoint = checkpoint,
         .hyper = checkpoint->config.hyper,
         .input = checkpoint->config.input,
+        .rotations = checkpoint->config.rotations,
+        .n_rotations = checkpoint->config.n_rotations,
         .head_slot = {.layer = RSR_NO_LAYER, .dense = RSR_NO_LAYER, .norm = RSR_NO_NORM},
     };
     struct builder b = {.diag = diag, .arena = arena, .checkpoint = checkpoint, .graph = &graph};
@@ -581,14 +714,12 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
     b.family = find_family(diag, arena, checkpoint);
     if (!b.family || resolve_dims(&b) != RSRC_OK)
         return RSRC_FAILED;
-    b.prefix =
-        take_optional(&b, BODY EMBEDDING ".weight") || !take_optional(&b, EMBEDDING ".weight")
-            ? BODY
-            : "";
+    b.prefix = find_prefix(&b);
     graph.architecture = b.family->name;
     if (!check_packed_rule(&b))
         return RSRC_FAILED;
-    set_scales(&graph.hyper);
+    set_defaults(&graph.hyper);
+    graph.gated_attention = b.family->gated_attention;
     build_ropes(&b);
     allocate(&b);
     for (uint32_t block = 0; block < graph.hyper.n_layers && b.n_errors < MAX_REPORTED; block++)
@@ -598,6 +729,7 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
                                repeat that */
     bind_ends(&b);
     mark_ignored(&b);
+    leave_out(&b);
     if (rsrc_report_leftovers(diag, checkpoint, &b.missing) != RSRC_OK || b.n_errors > 0)
         return RSRC_FAILED;
     *out = graph;

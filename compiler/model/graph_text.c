@@ -48,26 +48,55 @@ static void print_norm(const struct rsr_graph *graph, uint32_t i, struct rsrc_bu
                        rsrc_dtype_name(norm->weight->dtype), norm->name);
 }
 
+/* Ends a line about a matrix. */
+static void print_rotation(const struct rsr_tensor *tensor, struct rsrc_buffer *out) {
+    if (tensor->rotation != NULL)
+        rsrc_buffer_printf(out, " rotated %u", tensor->rotation->block);
+    rsrc_buffer_puts(out, "\n");
+}
+
 static void print_linear(const struct rsr_graph *graph, const struct rsr_linear_slot *slot,
                          struct rsrc_buffer *out) {
     if (slot->layer == RSR_NO_LAYER) {
         const struct rsr_dense_layer *dense = &graph->dense[slot->dense];
-        rsrc_buffer_printf(out, "  dense %s [%u, %u] %s %s\n", rsrc_role_name(dense->role),
+        rsrc_buffer_printf(out, "  dense %s [%u, %u] %s %s", rsrc_role_name(dense->role),
                            dense->rows, dense->cols, rsrc_dtype_name(dense->weight->dtype),
                            dense->name);
+        print_rotation(dense->weight, out);
         return;
     }
     print_norm(graph, slot->norm, out);
     const struct rsr_layer *layer = &graph->layers[slot->layer];
-    rsrc_buffer_printf(out, "  linear %s [%u, %u] %s %s %s\n", rsrc_role_name(layer->role),
+    rsrc_buffer_printf(out, "  linear %s [%u, %u] %s %s %s", rsrc_role_name(layer->role),
                        layer->rows, layer->cols, encoding_names[layer->encoding],
                        rule_names[layer->scale_rule], layer->name);
+    print_rotation(layer->weight, out);
+}
+
+static void print_attention(const struct rsr_graph *graph, const struct rsr_block_layers *slots,
+                            struct rsrc_buffer *out) {
+    print_linear(graph, &slots->q, out);
+    print_linear(graph, &slots->k, out);
+    print_linear(graph, &slots->v, out);
+}
+
+static void print_delta(const struct rsr_graph *graph, const struct rsr_block_layers *slots,
+                        struct rsrc_buffer *out) {
+    const struct rsr_hyper *hyper = &graph->hyper;
+    print_linear(graph, &slots->qkv, out);
+    print_linear(graph, &slots->z, out);
+    print_linear(graph, &slots->beta, out);
+    print_linear(graph, &slots->decay, out);
+    rsrc_buffer_printf(out, "  delta key_heads=%u value_heads=%u key_dim=%u value_dim=%u %s\n",
+                       hyper->delta_key_heads, hyper->delta_value_heads, hyper->delta_key_dim,
+                       hyper->delta_value_dim, graph->deltas[slots->delta].name);
 }
 
 static void print_dense(const char *what, const struct rsr_tensor *tensor,
                         struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, "%s [%" PRIu64 ", %" PRIu64 "] %s %s\n", what, tensor->shape[0],
+    rsrc_buffer_printf(out, "%s [%" PRIu64 ", %" PRIu64 "] %s %s", what, tensor->shape[0],
                        tensor->shape[1], rsrc_dtype_name(tensor->dtype), tensor->name);
+    print_rotation(tensor, out);
 }
 
 void rsrc_print_graph(const struct rsr_graph *graph, struct rsrc_buffer *out) {
@@ -90,9 +119,10 @@ void rsrc_print_graph(const struct rsr_graph *graph, struct rsrc_buffer *out) {
             rsrc_buffer_printf(out, " window %u rope %u", slots->window, slots->rope);
         rsrc_buffer_puts(out, "\n");
         print_norm(graph, slots->input_norm, out);
-        print_linear(graph, &slots->q, out);
-        print_linear(graph, &slots->k, out);
-        print_linear(graph, &slots->v, out);
+        if (slots->delta != RSR_NO_LAYER)
+            print_delta(graph, slots, out);
+        else
+            print_attention(graph, slots, out);
         print_norm(graph, slots->q_norm, out);
         print_norm(graph, slots->k_norm, out);
         print_norm(graph, slots->attn_sub_norm, out);

@@ -7,7 +7,8 @@
 #include "model/tensor_data.h"
 
 enum rsr_list rsrc_list_for(const struct rsr_graph *graph, const struct rsr_layer *layer) {
-    if (graph->hyper.activation != RSR_ACTIVATION_RELU2 || graph->input != RSR_INPUT_I8)
+    if (graph->hyper.activation != RSR_ACTIVATION_RELU2 || graph->input != RSR_INPUT_I8 ||
+        graph->n_rotations != 0)
         return RSR_LIST_NONE;
     return layer->role == RSR_ROLE_UP     ? RSR_LIST_ROWS
            : layer->role == RSR_ROLE_DOWN ? RSR_LIST_COLS

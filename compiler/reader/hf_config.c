@@ -25,6 +25,8 @@ static const struct {
 /* Fields that are harmless only at one value; absent and null are always harmless. */
 enum neutral { NEUTRAL_FALSE, NEUTRAL_TRUE, NEUTRAL_ZERO, NEUTRAL_ONE, NEUTRAL_ABSENT };
 
+#define ROTARY "partial_rotary_factor"
+
 static const struct {
     const char *key;
     enum neutral neutral;
@@ -35,7 +37,7 @@ static const struct {
     {"mlp_bias", NEUTRAL_FALSE, "biases on the MLP projections"},
     {"use_bias", NEUTRAL_FALSE, "biases"},
     {"bias", NEUTRAL_FALSE, "biases"},
-    {"partial_rotary_factor", NEUTRAL_ONE, "partial rotary embeddings"},
+    {ROTARY, NEUTRAL_ONE, "partial rotary embeddings"},
     {"pretraining_tp", NEUTRAL_ONE, "tensor-parallel pretraining slices"},
     {"num_experts", NEUTRAL_ZERO, "mixtures of experts"},
     {"num_local_experts", NEUTRAL_ZERO, "mixtures of experts"},
@@ -76,9 +78,11 @@ static bool is_neutral(const json_t *value, enum neutral neutral) {
     return false;
 }
 
-static void check_restricted(struct rsrc_hf_document *doc) {
+static void check_restricted(struct rsrc_hf_document *doc, const struct rsrc_family *family) {
     for (size_t i = 0; i < sizeof(RESTRICTED) / sizeof(RESTRICTED[0]); i++) {
         const json_t *value = rsrc_hf_field(doc->root, RESTRICTED[i].key);
+        if (family->rotary_factor != 0.0 && strcmp(RESTRICTED[i].key, ROTARY) == 0)
+            continue;
         if (value != NULL && !is_neutral(value, RESTRICTED[i].neutral)) {
             rsrc_hf_refuse(doc, "config-unsupported",
                            "this model cannot be compiled by this version",
@@ -107,6 +111,9 @@ static const struct {
     {"hgrn", "it mixes tokens by a gated recurrence, not by attention"},
     {"rwkv", "it mixes tokens by a recurrence, not by attention"},
     {"mamba", "it mixes tokens by a state space, not by attention"},
+    {"qwen3_next", "its blocks are mixtures of experts"},
+    {"qwen3_5_moe", "its blocks are mixtures of experts"},
+    {"qwen3_5_moe_text", "its blocks are mixtures of experts"},
     {"gemma3", "it holds a vision tower; compile its text model alone (model_type gemma3_text)"},
 };
 
@@ -279,6 +286,30 @@ static void read_special_tokens(struct rsrc_hf_document *doc) {
     }
 }
 
+/* ---- text models of larger models ------------------------------------------------------------ */
+
+/* The settings of the text model: its own object, and what only the whole model's has. The caller
+ * frees them; NULL: refused. */
+static json_t *merge_text_config(struct rsrc_hf_document *doc, const char *key) {
+    static const char tied[] = "tie_word_embeddings";
+    const json_t *text = rsrc_hf_field(doc->root, key);
+    if (!json_is_object(text)) {
+        rsrc_hf_refuse(doc, "config-missing", "the config.json may be incomplete; fetch it again",
+                       "\"%s\" is no object with the settings of the text model", key);
+        return NULL;
+    }
+    if (rsrc_hf_flag(doc, text, tied, false) != rsrc_hf_flag(doc, doc->root, tied, false))
+        rsrc_hf_refuse(doc, "config-field", "keep one of the two",
+                       "\"%s\" is another one in \"%s\"", tied, key);
+    json_t *merged = json_copy((json_t *)(uintptr_t)text);
+    if (merged == NULL || json_object_update_missing(merged, (json_t *)(uintptr_t)doc->root) != 0) {
+        rsrc_hf_refuse(doc, "config-field", NULL, "no memory for the settings");
+        json_decref(merged);
+        return NULL;
+    }
+    return merged;
+}
+
 /* ---- entry points ---------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -292,12 +323,17 @@ enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *ar
     struct rsrc_hf_document doc = {
         .diag = diag, .arena = arena, .file = config.file, .root = root, .config = &config};
     const struct rsrc_family *family = read_family(&doc);
-    if (family != NULL) {
+    if (family != NULL && family->text_config != NULL) {
+        json_t *merged = merge_text_config(&doc, family->text_config);
+        json_decref(root);
+        doc.root = root = merged;
+    }
+    if (family != NULL && root != NULL) {
         read_sizes(&doc, family, &config.hyper);
         read_activation(&doc, family, &config.hyper);
         read_scales(&doc, family, &config.hyper);
         config.hyper.tied_head = rsrc_hf_flag(&doc, root, "tie_word_embeddings", family->tied_head);
-        check_restricted(&doc);
+        check_restricted(&doc, family);
         rsrc_hf_read_rope(&doc, family);
         rsrc_hf_read_quantization(&doc, family);
     }

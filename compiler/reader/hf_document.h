@@ -45,6 +45,11 @@ json_t *rsrc_hf_parse(struct rsrc_diag *diag, const char *file, const uint8_t *b
 /* hf_rope.c: rotations of the blocks, and the blocks that see a window of keys. */
 void rsrc_hf_read_rope(struct rsrc_hf_document *doc, const struct rsrc_family *family);
 
+/* hf_delta.c: blocks with a gated delta rule, and the part of a head that is rotated; rope: the
+ * object of the rotation, or NULL. */
+void rsrc_hf_read_deltas(struct rsrc_hf_document *doc);
+void rsrc_hf_read_rotary(struct rsrc_hf_document *doc, const json_t *rope, double fallback);
+
 /* hf_quantization.c: the kind of the linear layers' weights, and their activations. */
 void rsrc_hf_read_quantization(struct rsrc_hf_document *doc, const struct rsrc_family *family);
 

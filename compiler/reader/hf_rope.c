@@ -42,7 +42,14 @@ static const struct kind {
 static const char *const COMMON_FIELDS[] = {"rope_theta", "rope_type", "type",
                                             "partial_rotary_factor"};
 
-static bool is_field_of(const struct kind *kind, const char *name) {
+/* Of models that see pictures, too: which frequencies turn by rows and columns. For text the
+ * positions are all the same. */
+static const char *const PICTURE_FIELDS[] = {"mrope_section", "mrope_interleaved"};
+
+static bool is_field_of(const struct kind *kind, const char *name, bool is_partial) {
+    for (size_t i = 0; i < sizeof PICTURE_FIELDS / sizeof *PICTURE_FIELDS; i++)
+        if (is_partial && strcmp(name, PICTURE_FIELDS[i]) == 0)
+            return true;
     for (size_t i = 0; i < sizeof COMMON_FIELDS / sizeof *COMMON_FIELDS; i++)
         if (strcmp(name, COMMON_FIELDS[i]) == 0)
             return true;
@@ -70,11 +77,11 @@ static const struct kind *read_kind(struct rsrc_hf_document *doc, const char *ke
 }
 
 static bool check_fields(struct rsrc_hf_document *doc, const char *key, json_t *rope,
-                         const struct kind *kind) {
+                         const struct kind *kind, bool is_partial) {
     const char *name;
     json_t *value;
     json_object_foreach(rope, name, value) {
-        if (json_is_null(value) || is_field_of(kind, name))
+        if (json_is_null(value) || is_field_of(kind, name, is_partial))
             continue;
         rsrc_hf_refuse(doc, "config-rope", KIND_HELP,
                        "\"%s\" has the field '%s', which is not understood of type \"%s\"", key,
@@ -137,8 +144,9 @@ static void read_kind_fields(struct rsrc_hf_document *doc, const char *key, cons
 }
 
 /* A rotation object. The base in it must agree with out->theta unless that is 0. */
-static void read_rotation(struct rsrc_hf_document *doc, const char *key, json_t *rope,
-                          struct rsr_rope_config *out) {
+static void read_rotation(struct rsrc_hf_document *doc, const struct rsrc_family *family,
+                          const char *key, json_t *rope, struct rsr_rope_config *out) {
+    const bool is_partial = family->rotary_factor != 0.0;
     if (rope == NULL)
         return;
     if (!json_is_object(rope)) {
@@ -147,9 +155,9 @@ static void read_rotation(struct rsrc_hf_document *doc, const char *key, json_t 
         return;
     }
     const struct kind *kind = read_kind(doc, key, rope);
-    if (kind == NULL || !check_fields(doc, key, rope, kind))
+    if (kind == NULL || !check_fields(doc, key, rope, kind, is_partial))
         return;
-    if (rsrc_hf_number(doc, rope, "partial_rotary_factor", 1.0) != 1.0)
+    if (!is_partial && rsrc_hf_number(doc, rope, "partial_rotary_factor", 1.0) != 1.0)
         rsrc_hf_refuse(doc, "config-rope", NULL,
                        "\"%s\" asks for partial rotary embeddings, which are not supported", key);
     out->kind = kind->kind;
@@ -190,16 +198,16 @@ static void read_rotations(struct rsrc_hf_document *doc, const struct rsrc_famil
         rsrc_hf_refuse(doc, "config-rope", "keep \"rope_parameters\", the newer one",
                        "there are both \"rope_parameters\" and \"rope_scaling\"");
     if (has_layer_types(family, parameters)) {
-        read_rotation(doc, FULL, rsrc_hf_field(parameters, FULL), all);
-        read_rotation(doc, SLIDING, rsrc_hf_field(parameters, SLIDING), local);
+        read_rotation(doc, family, FULL, rsrc_hf_field(parameters, FULL), all);
+        read_rotation(doc, family, SLIDING, rsrc_hf_field(parameters, SLIDING), local);
     } else if (family->has_windows && parameters != NULL) {
         rsrc_hf_refuse(doc, "config-rope",
                        "it has an object \"" FULL "\" and one \"" SLIDING "\" for this model type",
                        "\"rope_parameters\" does not say which layers it is of");
     } else {
-        read_rotation(doc, "rope_parameters", parameters, all);
+        read_rotation(doc, family, "rope_parameters", parameters, all);
     }
-    read_rotation(doc, "rope_scaling", rsrc_hf_field(doc->root, "rope_scaling"), all);
+    read_rotation(doc, family, "rope_scaling", rsrc_hf_field(doc->root, "rope_scaling"), all);
     check_theta(doc, "rope_theta", family->rope_theta, all);
     doc->config->hyper.rope_theta = (float)all->theta;
     if (!family->has_windows)
@@ -288,5 +296,11 @@ static void read_windows(struct rsrc_hf_document *doc, const struct rsrc_family 
 
 void rsrc_hf_read_rope(struct rsrc_hf_document *doc, const struct rsrc_family *family) {
     read_rotations(doc, family);
-    read_windows(doc, family);
+    if (family->rotary_factor != 0.0)
+        rsrc_hf_read_rotary(doc, rsrc_hf_field(doc->root, "rope_parameters"),
+                            family->rotary_factor);
+    if (family->delta_path != NULL)
+        rsrc_hf_read_deltas(doc);
+    else
+        read_windows(doc, family);
 }

@@ -19,10 +19,19 @@ enum buffer_id {
     B_ROPE_LOCAL, /* cos and sin of blocks with a window */
     B_NORMED,     /* norm of the residual stream */
     B_ACT,
+    B_Q_GATE, /* queries, and after each head its gate */
     B_Q,
     B_K,
     B_V,
+    B_QKV, /* of a gated delta rule */
+    B_Z,
+    B_BETA,
+    B_DECAY,
+    B_MIXED, /* its output */
+    B_MIXED_NORMED,
+    B_MIXED_ACT,
     B_ATT, /* attention output */
+    B_ATT_GATED,
     B_ATT_NORMED,
     B_ATT_ACT,
     B_DELTA, /* output of o and down, added to the residual stream */
@@ -35,6 +44,11 @@ enum buffer_id {
     B_PROJ_ACT0,
     B_PROJ_ACT1,
     B_PROJ_ACT2,
+    B_PROJ_ACT3,
+    B_ROTATED, /* rotated inputs: of q k v, gate up and the head; of o; of down */
+    B_ATT_ROTATED,
+    B_MIXED_ROTATED,
+    B_H_ROTATED,
     B_COUNT
 };
 _Static_assert(B_COUNT <= RSRC_MAX_STEP_BUFFERS, "a step has too many buffers");
@@ -73,18 +87,28 @@ static void describe_buffers(const struct rsr_graph *graph, struct rsr_buffer bu
     const struct rsr_hyper *hyper = &graph->hyper;
     const uint32_t q_dim = hyper->n_heads * hyper->head_dim;
     const uint32_t kv_dim = hyper->n_kv_heads * hyper->head_dim;
+    const uint32_t values = hyper->delta_value_heads * hyper->delta_value_dim;
     const bool floats = graph->input == RSR_INPUT_F32;
     struct rsr_buffer (*const rows)(const char *, uint32_t) = floats ? padded_rows : f32_rows;
     struct rsr_buffer (*const inputs)(const char *, uint32_t) = floats ? padded_rows : act_rows;
     buffers[B_X] = f32_rows("x", hyper->hidden);
-    buffers[B_ROPE] = f32_rows("rope", hyper->head_dim);
-    buffers[B_ROPE_LOCAL] = f32_rows("rope_local", hyper->head_dim);
+    buffers[B_ROPE] = f32_rows("rope", hyper->rotary_dim);
+    buffers[B_ROPE_LOCAL] = f32_rows("rope_local", hyper->rotary_dim);
     buffers[B_NORMED] = rows("normed", hyper->hidden);
     buffers[B_ACT] = inputs("act", hyper->hidden);
+    buffers[B_Q_GATE] = f32_rows("q_gate", 2 * q_dim);
     buffers[B_Q] = f32_rows("q", q_dim);
     buffers[B_K] = f32_rows("k", kv_dim);
     buffers[B_V] = f32_rows("v", kv_dim);
+    buffers[B_QKV] = f32_rows("qkv", 2 * hyper->delta_key_heads * hyper->delta_key_dim + values);
+    buffers[B_Z] = f32_rows("z", values);
+    buffers[B_BETA] = f32_rows("beta", hyper->delta_value_heads);
+    buffers[B_DECAY] = f32_rows("decay", hyper->delta_value_heads);
+    buffers[B_MIXED] = rows("mixed", values);
+    buffers[B_MIXED_NORMED] = rows("mixed_normed", values);
+    buffers[B_MIXED_ACT] = inputs("mixed_act", values);
     buffers[B_ATT] = rows("att", q_dim);
+    buffers[B_ATT_GATED] = rows("att_gated", q_dim);
     buffers[B_ATT_NORMED] = rows("att_normed", q_dim);
     buffers[B_ATT_ACT] = inputs("att_act", q_dim);
     buffers[B_DELTA] = f32_rows("delta", hyper->hidden);
@@ -97,13 +121,18 @@ static void describe_buffers(const struct rsr_graph *graph, struct rsr_buffer bu
     buffers[B_PROJ_ACT0] = inputs("proj_act0", hyper->hidden);
     buffers[B_PROJ_ACT1] = inputs("proj_act1", hyper->hidden);
     buffers[B_PROJ_ACT2] = inputs("proj_act2", hyper->hidden);
+    buffers[B_PROJ_ACT3] = inputs("proj_act3", hyper->hidden);
+    buffers[B_ROTATED] = rows("rotated", hyper->hidden);
+    buffers[B_ATT_ROTATED] = rows("att_rotated", q_dim);
+    buffers[B_MIXED_ROTATED] = rows("mixed_rotated", values);
+    buffers[B_H_ROTATED] = rows("h_rotated", hyper->ffn);
 }
 
 /* ---- operations
  * ---------------------------------------------------------------------------------- */
 
-#define MAX_BLOCK_OPS 48
-#define MAX_OUTER_OPS 12
+#define MAX_BLOCK_OPS 56
+#define MAX_OUTER_OPS 16
 
 #define NONE RSR_NO_BUFFER
 
@@ -143,7 +172,7 @@ static uint16_t add_input(struct builder *b, uint16_t floats, uint16_t act) {
 }
 
 /* Linear layers that read the same rows. */
-#define MAX_FED 3
+#define MAX_FED 4
 struct feed {
     uint16_t src;
     uint32_t norm; /* of src, to `normed`; or RSR_NO_NORM */
@@ -151,6 +180,7 @@ struct feed {
     uint16_t act;
     uint16_t proj_normed; /* result of a layer's own norm; may be normed if n is 1 */
     uint16_t proj_act[MAX_FED];
+    uint16_t rotated; /* of src or its norm */
     const struct rsr_linear_slot *slots[MAX_FED];
     uint16_t dst[MAX_FED];
     uint32_t n;
@@ -169,9 +199,45 @@ static bool is_ternary(const struct rsr_linear_slot *slot) {
     return slot->layer != RSR_NO_LAYER;
 }
 
+/* NULL: there is none, or no tensor. */
+static const struct rsr_rotation *rotation_of_tensor(const struct rsr_tensor *tensor) {
+    return tensor == NULL ? NULL : tensor->rotation;
+}
+
+static const struct rsr_rotation *rotation_of(const struct rsr_graph *graph,
+                                              const struct rsr_linear_slot *slot) {
+    return rotation_of_tensor(is_ternary(slot) ? graph->layers[slot->layer].weight
+                                               : graph->dense[slot->dense].weight);
+}
+
+static void add_rotation(struct builder *b, enum rsr_op_kind kind, uint16_t dst, uint16_t src,
+                         const struct rsr_rotation *rotation) {
+    add_op(b, kind, dst, src)->arg = (uint32_t)(rotation - b->graph->rotations);
+}
+
+/* The inputs of the layers that a feed's rows go to, as far as they are made. */
+struct made_inputs {
+    uint16_t plain, rotated; /* of ternary layers; or NONE */
+    bool is_rotated;         /* feed->rotated */
+};
+
+/* All rotations of one width are equal, so layers that read the same rows share the result. */
+static uint16_t add_rotated_input(struct builder *b, const struct feed *feed, uint16_t src,
+                                  const struct rsr_linear_slot *slot, struct made_inputs *made) {
+    if (!made->is_rotated)
+        add_rotation(b, RSR_OP_ROTATE, feed->rotated, src, rotation_of(b->graph, slot));
+    made->is_rotated = true;
+    if (!is_ternary(slot) || b->graph->input == RSR_INPUT_F32)
+        return feed->rotated;
+    if (made->rotated == NONE)
+        made->rotated = add_input(b, feed->rotated, feed->proj_act[0]);
+    return made->rotated;
+}
+
 /* Norms, quantisation and the layers themselves, between two barriers. */
 static void add_linears(struct builder *b, const struct feed *feed) {
-    uint16_t src = feed->src, shared = NONE, inputs[MAX_FED];
+    struct made_inputs made = {NONE, NONE, false};
+    uint16_t src = feed->src, inputs[MAX_FED];
     if (feed->norm != RSR_NO_NORM) {
         add_norm(b, feed->normed, src, feed->norm);
         src = feed->normed;
@@ -179,9 +245,13 @@ static void add_linears(struct builder *b, const struct feed *feed) {
     for (uint32_t i = 0; i < feed->n; i++) {
         const struct rsr_linear_slot *slot = feed->slots[i];
         const bool own = is_ternary(slot) && slot->norm != RSR_NO_NORM;
-        if (is_ternary(slot) && !own && shared == NONE)
-            shared = add_input(b, src, feed->act);
-        inputs[i] = !is_ternary(slot) ? src : own ? add_own_input(b, feed, src, i) : shared;
+        const bool rotates = rotation_of(b->graph, slot) != NULL;
+        if (is_ternary(slot) && !own && !rotates && made.plain == NONE)
+            made.plain = add_input(b, src, feed->act);
+        inputs[i] = rotates             ? add_rotated_input(b, feed, src, slot, &made)
+                    : !is_ternary(slot) ? src
+                    : own               ? add_own_input(b, feed, src, i)
+                                        : made.plain;
         if (list_of(b->kernels, slot) == RSR_LIST_COLS)
             add_op(b, RSR_OP_LIST_COLS, inputs[i], NONE);
     }
@@ -203,7 +273,10 @@ static void add_residual(struct builder *b, uint32_t norm) {
     add_op(b, RSR_OP_ADD, B_X, B_DELTA);
 }
 
-static void add_attention(struct builder *b, const struct rsr_block_layers *layers) {
+/* Returns the buffer with the output. */
+static uint16_t add_attention(struct builder *b, const struct rsr_block_layers *layers) {
+    const bool gated = b->graph->gated_attention;
+    const uint16_t q = gated ? B_Q_GATE : B_Q;
     const struct feed qkv = {
         .src = B_X,
         .norm = layers->input_norm,
@@ -211,26 +284,64 @@ static void add_attention(struct builder *b, const struct rsr_block_layers *laye
         .act = B_ACT,
         .proj_normed = B_PROJ_NORMED,
         .proj_act = {B_PROJ_ACT0, B_PROJ_ACT1, B_PROJ_ACT2},
+        .rotated = B_ROTATED,
         .slots = {&layers->q, &layers->k, &layers->v},
-        .dst = {B_Q, B_K, B_V},
+        .dst = {q, B_K, B_V},
         .n = 3,
     };
     add_linears(b, &qkv);
-    struct rsr_step_op *append = add_op(b, RSR_OP_ROPE_APPEND, NONE, B_Q);
+    struct rsr_step_op *append = add_op(b, RSR_OP_ROPE_APPEND, gated ? B_Q : NONE, q);
     append->src[1] = B_K;
     append->src[2] = B_V;
     append->src[3] = layers->rope == 0 ? B_ROPE : B_ROPE_LOCAL;
     append->arg = layers->q_norm;
+    append->layer = (uint16_t)layers->number;
     add_barrier(b);
-    add_op(b, RSR_OP_ATTENTION, B_ATT, B_Q)->arg = layers->window;
+    struct rsr_step_op *attention = add_op(b, RSR_OP_ATTENTION, B_ATT, B_Q);
+    attention->arg = layers->window;
+    attention->layer = (uint16_t)layers->number;
     add_barrier(b);
+    if (!gated)
+        return B_ATT;
+    add_op(b, RSR_OP_GATE, B_ATT_GATED, B_ATT)->src[1] = q;
+    return B_ATT_GATED;
+}
+
+static uint16_t add_delta(struct builder *b, const struct rsr_block_layers *layers) {
+    const struct feed inputs = {
+        .src = B_X,
+        .norm = layers->input_norm,
+        .normed = B_NORMED,
+        .act = B_ACT,
+        .proj_normed = B_PROJ_NORMED,
+        .proj_act = {B_PROJ_ACT0, B_PROJ_ACT1, B_PROJ_ACT2, B_PROJ_ACT3},
+        .rotated = B_ROTATED,
+        .slots = {&layers->qkv, &layers->z, &layers->beta, &layers->decay},
+        .dst = {B_QKV, B_Z, B_BETA, B_DECAY},
+        .n = 4,
+    };
+    add_linears(b, &inputs);
+    struct rsr_step_op *delta = add_op(b, RSR_OP_DELTA, B_MIXED, B_QKV);
+    delta->src[1] = B_Z;
+    delta->src[2] = B_BETA;
+    delta->src[3] = B_DECAY;
+    delta->arg = layers->delta;
+    delta->layer = (uint16_t)layers->number;
+    add_barrier(b);
+    return B_MIXED;
+}
+
+/* Tokens exchange information: by attention, or by a gated delta rule. */
+static void add_mixer(struct builder *b, const struct rsr_block_layers *layers) {
+    const bool is_delta = layers->delta != RSR_NO_LAYER;
     const struct feed o = {
-        .src = B_ATT,
+        .src = is_delta ? add_delta(b, layers) : add_attention(b, layers),
         .norm = layers->attn_sub_norm,
-        .normed = B_ATT_NORMED,
-        .act = B_ATT_ACT,
-        .proj_normed = B_ATT_NORMED,
-        .proj_act = {B_ATT_ACT},
+        .normed = is_delta ? B_MIXED_NORMED : B_ATT_NORMED,
+        .act = is_delta ? B_MIXED_ACT : B_ATT_ACT,
+        .proj_normed = is_delta ? B_MIXED_NORMED : B_ATT_NORMED,
+        .proj_act = {is_delta ? B_MIXED_ACT : B_ATT_ACT},
+        .rotated = is_delta ? B_MIXED_ROTATED : B_ATT_ROTATED,
         .slots = {&layers->o},
         .dst = {B_DELTA},
         .n = 1,
@@ -248,6 +359,7 @@ static void add_ffn(struct builder *b, const struct rsr_block_layers *layers) {
         .act = B_ACT,
         .proj_normed = B_PROJ_NORMED,
         .proj_act = {B_PROJ_ACT0, B_PROJ_ACT1},
+        .rotated = B_ROTATED,
         .slots = {&layers->gate, &layers->up},
         .dst = {B_GATE, B_UP},
         .n = listed ? 1 : 2,
@@ -267,6 +379,7 @@ static void add_ffn(struct builder *b, const struct rsr_block_layers *layers) {
         .act = B_H_ACT,
         .proj_normed = B_H_NORMED,
         .proj_act = {B_H_ACT},
+        .rotated = B_H_ROTATED,
         .slots = {&layers->down},
         .dst = {B_DELTA},
         .n = 1,
@@ -283,13 +396,19 @@ static void add_end(struct builder *b) {
         add_op(b, RSR_OP_OUTPUT, NONE, B_NORMED);
         return;
     }
+    uint16_t states = B_NORMED;
+    const struct rsr_rotation *rotation = rotation_of_tensor(b->graph->head);
+    if (rotation != NULL) {
+        states = B_ROTATED;
+        add_rotation(b, RSR_OP_ROTATE, states, B_NORMED, rotation);
+    }
     if (!is_ternary(slot)) {
         add_barrier(b);
-        add_op(b, RSR_OP_HEAD, NONE, B_NORMED)->arg = RSR_NO_KERNEL;
+        add_op(b, RSR_OP_HEAD, NONE, states)->arg = RSR_NO_KERNEL;
     } else {
         if (slot->norm != RSR_NO_NORM)
             add_norm(b, B_NORMED, B_NORMED, slot->norm);
-        const uint16_t input = add_input(b, B_NORMED, B_ACT);
+        const uint16_t input = add_input(b, states, B_ACT);
         add_barrier(b);
         add_op(b, RSR_OP_HEAD, NONE, input)->arg = slot->layer;
     }
@@ -305,14 +424,15 @@ static bool reads(const struct rsr_step_op *op, uint32_t buffer) {
             return true;
     /* These update their destination in place. */
     return (op->kind == RSR_OP_ADD || op->kind == RSR_OP_PAD || op->kind == RSR_OP_LIST_ROWS ||
-            op->kind == RSR_OP_LIST_COLS) &&
+            op->kind == RSR_OP_LIST_COLS || op->kind == RSR_OP_UNROTATE) &&
            op->dst == buffer;
 }
 
 static bool writes(const struct rsr_step_op *op, uint32_t buffer) {
-    /* The rotation of q and k happens where they lie. */
+    /* The rotation of k happens where it lies, and that of q if there is no dst. */
     return op->dst == buffer ||
-           (op->kind == RSR_OP_ROPE_APPEND && (op->src[0] == buffer || op->src[1] == buffer));
+           (op->kind == RSR_OP_ROPE_APPEND &&
+            ((op->src[0] == buffer && op->dst == NONE) || op->src[1] == buffer));
 }
 
 /* ---- barriers of tokens
@@ -463,11 +583,13 @@ static void build_step(struct rsrc_arena *arena, const struct rsr_graph *graph,
 
     struct builder b = {.step = step, .graph = graph, .kernels = kernels, .block = RSR_NO_BLOCK};
     add_op(&b, RSR_OP_EMBED, B_X, NONE);
+    if (rotation_of_tensor(graph->embedding) != NULL)
+        add_rotation(&b, RSR_OP_UNROTATE, B_X, NONE, graph->embedding->rotation);
     add_op(&b, RSR_OP_ROPE_TABLE, B_ROPE, NONE);
     if (graph->n_ropes > 1)
         add_op(&b, RSR_OP_ROPE_TABLE, B_ROPE_LOCAL, NONE)->arg = 1;
     for (b.block = 0; b.block < graph->hyper.n_layers; b.block++) {
-        add_attention(&b, &graph->blocks[b.block]);
+        add_mixer(&b, &graph->blocks[b.block]);
         add_ffn(&b, &graph->blocks[b.block]);
     }
     b.block = RSR_NO_BLOCK;
@@ -592,11 +714,16 @@ struct rsrc_step_problem rsrc_find_step_problem(const struct rsr_graph *graph,
             return problem_at(i, "names a missing kernel for", dst);
         if (op->kind == RSR_OP_NORM && op->arg >= graph->n_norms)
             return problem_at(i, "names a missing norm for", dst);
-        if (op->kind == RSR_OP_ROPE_TABLE && op->arg >= graph->n_ropes)
+        if ((op->kind == RSR_OP_ROTATE || op->kind == RSR_OP_UNROTATE) &&
+            op->arg >= graph->n_rotations)
             return problem_at(i, "names a missing rotation for", dst);
+        if (op->kind == RSR_OP_ROPE_TABLE && op->arg >= graph->n_ropes)
+            return problem_at(i, "names a missing rotary table for", dst);
         if (op->kind == RSR_OP_ROPE_APPEND && op->arg != RSR_NO_NORM &&
             (op->arg >= graph->n_norms || op->arg + 1 >= graph->n_norms))
             return problem_at(i, "names missing norms for", step->buffers[op->src[0]].name);
+        if (op->kind == RSR_OP_DELTA && op->arg >= graph->n_deltas)
+            return problem_at(i, "names a missing delta rule for", dst);
         if (op->kind == RSR_OP_DENSE && op->arg >= graph->n_dense)
             return problem_at(i, "names a missing dense layer for", dst);
     }

@@ -16,7 +16,7 @@ struct rsrc_step_kernels {
 };
 
 /* Buffers of one step, at most. */
-#define RSRC_MAX_STEP_BUFFERS 32u
+#define RSRC_MAX_STEP_BUFFERS 48u
 
 /* Makes one step for batches of any size if both regimes use the same kernels, else one step per
  * regime. Norm numbers are indexes of rsr_graph.norms. Buffers share memory if their lifetimes do

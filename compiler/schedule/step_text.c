@@ -47,11 +47,20 @@ static const struct arg_form {
     [RSR_OP_ATTENTION] = {.word = "window", .optional = true, .absent = 0},
     [RSR_OP_HEAD] = {.word = "kernel", .named = true, .optional = true, .absent = RSR_NO_KERNEL},
     [RSR_OP_DENSE] = {.word = "dense", .named = true},
+    [RSR_OP_DELTA] = {.word = "delta", .named = false},
+    [RSR_OP_ROTATE] = {.word = "rotation"},
+    [RSR_OP_UNROTATE] = {.word = "rotation"},
 };
 
 static bool has_arg(const struct rsr_step_op *op) {
     const struct arg_form *form = &ARG_FORMS[op->kind];
     return form->word != NULL && !(form->optional && op->arg == form->absent);
+}
+
+/* These are numbered by layer; the number is not printed if it equals that of the block. */
+static bool has_layer(const struct rsr_step_op *op) {
+    return op->kind == RSR_OP_ROPE_APPEND || op->kind == RSR_OP_ATTENTION ||
+           op->kind == RSR_OP_DELTA;
 }
 
 /* ---- printing
@@ -73,6 +82,8 @@ static void put_op(const struct rsr_step *step, const struct rsr_step_op *op, co
     }
     if (op->block != RSR_NO_BLOCK)
         rsrc_buffer_printf(out, " block %" PRIu32, op->block);
+    if (has_layer(op) && op->layer != op->block)
+        rsrc_buffer_printf(out, " layer %u", op->layer);
     rsrc_buffer_puts(out, (op->flags & RSR_OP_TOKEN_BARRIER) != 0 ? " | token barrier\n"
                           : (op->flags & RSR_OP_BARRIER) != 0     ? " | barrier\n"
                                                                   : "\n");
@@ -203,6 +214,16 @@ static enum rsrc_status parse_arg(struct rsrc_scan *scan, struct rsr_step_op *op
     return form->named ? rsrc_scan_string(scan, "its name", name) : RSRC_OK;
 }
 
+static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_step_op *op) {
+    uint32_t layer = op->block & UINT16_MAX;
+    if (rsrc_scan_at_word(scan, "layer") &&
+        (rsrc_scan_word(scan, "layer") != RSRC_OK ||
+         rsrc_scan_u32(scan, "the layer", 0, UINT16_MAX, &layer) != RSRC_OK))
+        return RSRC_FAILED;
+    op->layer = (uint16_t)layer;
+    return RSRC_OK;
+}
+
 static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *step,
                                  struct rsr_step_op *op, const char **name) {
     uint32_t kind;
@@ -219,6 +240,8 @@ static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *
     if (rsrc_scan_at_word(scan, "block") &&
         (rsrc_scan_word(scan, "block") != RSRC_OK ||
          rsrc_scan_u32(scan, "the block", 0, RSR_NO_BLOCK - 1, &op->block) != RSRC_OK))
+        return RSRC_FAILED;
+    if (has_layer(op) && parse_layer(scan, op) != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_scan_at_symbol(scan, "|")) {
         if (rsrc_scan_symbol(scan, "|") != RSRC_OK)
@@ -288,8 +311,11 @@ static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step 
  * accepted. The step begins at `start`. */
 static enum rsrc_status verify(const struct rsrc_scan *start, const char *const *places,
                                const struct rsr_step *step) {
-    const struct rsr_graph graph = {
-        .n_norms = UINT32_MAX, .n_dense = UINT32_MAX, .n_ropes = UINT32_MAX};
+    const struct rsr_graph graph = {.n_norms = UINT32_MAX,
+                                    .n_dense = UINT32_MAX,
+                                    .n_ropes = UINT32_MAX,
+                                    .n_deltas = UINT32_MAX,
+                                    .n_rotations = UINT32_MAX};
     const struct rsrc_step_kernels kernels = {.n_kernels = UINT32_MAX};
     const struct rsrc_step_problem problem = rsrc_find_step_problem(&graph, &kernels, step);
     if (problem.what == NULL)

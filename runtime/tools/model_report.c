@@ -77,6 +77,7 @@ static void measure_memory(rsr_model *model, struct rsr_report *report) {
         report->kv_type = info.kv_type;
         report->kv_bytes_token = info.kv_token_bytes;
         report->arena_bytes = info.arena_bytes;
+        report->state_bytes = info.state_bytes;
     }
     rsr_engine_destroy(engine);
 }
@@ -197,6 +198,7 @@ json_t *rsr_report_json(const struct rsr_report *report) {
     json_object_set_new(root, "kv_page_tokens",
                         json_integer((json_int_t)report->info->kv_page_tokens));
     json_object_set_new(root, "arena_bytes", json_integer((json_int_t)report->arena_bytes));
+    json_object_set_new(root, "state_bytes", json_integer((json_int_t)report->state_bytes));
     json_object_set_new(root, "sampling", rsr_report_sampling_json(report->info->sampling));
     json_object_set_new(root, "token_bytes_by_role", roles_json(report));
     json_object_set_new(root, "kernels", kernels_json(report));

@@ -34,6 +34,7 @@ struct rsr_report {
     const char *kv_type;        /* of an engine without options; NULL: the model cannot be run */
     uint64_t kv_bytes_token;    /* of such an engine; 0: the model cannot be run */
     uint64_t arena_bytes;       /* of an engine with one thread */
+    uint64_t state_bytes;       /* of a sequence's recurrent state; 0: the model has none */
 };
 
 /* Borrows `info`. False: no memory, or a kernel that does not describe itself; destroy it then,

@@ -129,6 +129,8 @@ static void print_text(const struct rsr_report *report) {
                    {"arena bytes", report->arena_bytes}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         print_number(numbers[i].label, numbers[i].value);
+    if (report->state_bytes != 0)
+        print_number("state bytes", report->state_bytes);
     print_row("keys and values", report->kv_type != NULL ? report->kv_type : "none");
     printf("%-16s ", "pages");
     print_wrapped(info->pages, 17);

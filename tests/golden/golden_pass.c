@@ -27,6 +27,10 @@ static const struct {
     [LINEAR_GATE] = {"gate", RSR_ROLE_GATE, LINEAR_GATE},
     [LINEAR_UP] = {"up", RSR_ROLE_UP, LINEAR_GATE},
     [LINEAR_DOWN] = {"down", RSR_ROLE_DOWN, LINEAR_DOWN},
+    [LINEAR_QKV] = {"qkv", RSR_ROLE_QKV, LINEAR_QKV},
+    [LINEAR_Z] = {"z", RSR_ROLE_Z, LINEAR_QKV},
+    [LINEAR_BETA] = {"beta", RSR_ROLE_BETA, LINEAR_QKV},
+    [LINEAR_DECAY] = {"decay", RSR_ROLE_DECAY, LINEAR_QKV},
 };
 
 void golden_pass_init(struct golden_pass *pass, struct golden *golden, const char *name,
@@ -530,15 +534,23 @@ static bool explain_inputs(struct golden_pass *pass, uint32_t block, enum golden
     return differs;
 }
 
-/* Follows the data: q, k and v of a token affect the attention of that token and of all later
- * tokens; o and down affect everything that the residual stream feeds. */
+/* Whether a gated delta rule is in the place of the block's attention. */
+static bool has_delta(const struct golden_pass *pass, uint32_t block) {
+    return golden_find(pass->golden, RSR_DTYPE_I8, "block.%u.qkv.codes", block) != NULL ||
+           golden_find(pass->golden, RSR_DTYPE_F32, "block.%u.qkv.input", block) != NULL;
+}
+
+/* Follows the data: q, k and v of a token, or what a delta rule reads, affect that token's mixing
+ * and that of all later tokens; o and down affect everything that the residual stream feeds. */
 void golden_pass_explain(struct golden_pass *pass) {
     const uint32_t n = pass->golden->n_tokens;
     bool *residual = RSRC_NEW_ARRAY(&pass->golden->arena, n, bool);
     for (uint32_t block = 0; block < pass->n_blocks; block++) {
         bool keys = false; /* some key or value up to this token differs */
         for (uint32_t t = 0; t < n; t++) {
-            keys |= explain_inputs(pass, block, LINEAR_Q, LINEAR_V, t, residual[t]);
+            keys |= has_delta(pass, block)
+                        ? explain_inputs(pass, block, LINEAR_QKV, LINEAR_DECAY, t, residual[t])
+                        : explain_inputs(pass, block, LINEAR_Q, LINEAR_V, t, residual[t]);
             residual[t] |= explain_inputs(pass, block, LINEAR_O, LINEAR_O, t, keys);
             bool hidden = explain_inputs(pass, block, LINEAR_GATE, LINEAR_UP, t, residual[t]);
             residual[t] |= explain_inputs(pass, block, LINEAR_DOWN, LINEAR_DOWN, t, hidden);

@@ -23,6 +23,10 @@ enum golden_linear {
     LINEAR_GATE,
     LINEAR_UP,
     LINEAR_DOWN,
+    LINEAR_QKV, /* of blocks with a gated delta rule, in the place of q, k and v */
+    LINEAR_Z,
+    LINEAR_BETA,
+    LINEAR_DECAY,
     LINEAR_COUNT
 };
 

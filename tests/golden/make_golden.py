@@ -36,6 +36,12 @@ QWEN3 = dict(architectures=["Qwen3ForCausalLM"], model_type="qwen3", hidden_act=
              tie_word_embeddings=False, rms_norm_eps=1e-6, max_position_embeddings=256,
              attention_bias=False, use_sliding_window=False, sliding_window=None,
              max_window_layers=2)
+QWEN3_5 = dict(architectures=["Qwen3_5ForCausalLM"], model_type="qwen3_5_text", hidden_act="silu",
+               tie_word_embeddings=False, rms_norm_eps=1e-6, max_position_embeddings=512,
+               attention_bias=False, linear_conv_kernel_dim=4, dtype="float32",
+               rope_parameters=dict(rope_type="default", rope_theta=1000000.0,
+                                    partial_rotary_factor=0.25, mrope_section=[2, 1, 1],
+                                    mrope_interleaved=True))
 GEMMA3 = dict(architectures=["Gemma3TextModel"], model_type="gemma3_text",
               hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True, rms_norm_eps=1e-6,
               max_position_embeddings=256, attention_bias=False, attn_logit_softcapping=None,
@@ -140,6 +146,24 @@ FIXTURES = {
                         linear_class="autobitlinear", quantization_mode="online",
                         use_rms_norm=True, rms_norm_eps=1e-6)),
         published=dict(config={}, names={"_proj.rms_norm.": "_proj.norm."})),
+    # Gated delta rules: value heads three to a key head, more than two of transformers' chunks
+    # of 64.
+    "bonsai2": dict(
+        seed=12, scale="groups", dtype=torch.float16, prompt=150, rows=range(1, 150, 13),
+        config=dict(QWEN3_5, hidden_size=72, intermediate_size=140, num_hidden_layers=3,
+                    num_attention_heads=2, num_key_value_heads=1, head_dim=40, vocab_size=151,
+                    linear_num_key_heads=2, linear_num_value_heads=6, linear_key_head_dim=24,
+                    linear_value_head_dim=20, layer_types=["linear_attention", "full_attention",
+                                                           "linear_attention"])),
+    # Quantised activations, a tied head.
+    "qwen3_5_packed": dict(
+        seed=13, scale="divide", prompt=70, rows=range(0, 70, 9),
+        config=dict(QWEN3_5, hidden_size=104, intermediate_size=132, num_hidden_layers=2,
+                    num_attention_heads=4, num_key_value_heads=2, head_dim=32, vocab_size=143,
+                    linear_num_key_heads=4, linear_num_value_heads=4, linear_key_head_dim=16,
+                    linear_value_head_dim=36, tie_word_embeddings=True,
+                    layer_types=["linear_attention", "full_attention"],
+                    quantization_config=bitnet_quantization())),
     "kjv": dict(checkpoint=BUNDLED / "kjv", prompt=48, greedy=48, text=1600,
                 rows=range(7, 96, 8), blocks=(0, 5)),
 }

@@ -11,6 +11,11 @@ from safetensors.torch import save_file
 
 LINEARS = dict(q="self_attn.q_proj", k="self_attn.k_proj", v="self_attn.v_proj",
                o="self_attn.o_proj", gate="mlp.gate_proj", up="mlp.up_proj", down="mlp.down_proj")
+# Of blocks with a gated delta rule, in the place of q, k, v and o.
+DELTA_LINEARS = dict(qkv="linear_attn.in_proj_qkv", z="linear_attn.in_proj_z",
+                     beta="linear_attn.in_proj_b", decay="linear_attn.in_proj_a",
+                     o="linear_attn.out_proj", gate="mlp.gate_proj", up="mlp.up_proj",
+                     down="mlp.down_proj")
 
 NORMS = dict(input_norm="input_layernorm", attn_sub_norm="self_attn.attn_sub_norm",
              post_norm="post_attention_layernorm", ffn_sub_norm="mlp.ffn_sub_norm")
@@ -24,6 +29,37 @@ GROUP = 128     # weights along a row that share a scale, where scale is "groups
 
 def norms_of(config):
     return GEMMA_NORMS if config["model_type"] == "gemma3_text" else NORMS
+
+
+def is_qwen3_5(config):
+    return config["model_type"].startswith("qwen3_5")
+
+
+def has_delta(config, layer):
+    return config.get("layer_types", ["full_attention"] * (layer + 1))[layer] == "linear_attention"
+
+
+def linears_of(config, layer):
+    return DELTA_LINEARS if has_delta(config, layer) else LINEARS
+
+
+def delta_shapes(config):
+    hidden = config["hidden_size"]
+    keys = config["linear_num_key_heads"] * config["linear_key_head_dim"]
+    heads = config["linear_num_value_heads"]
+    values = heads * config["linear_value_head_dim"]
+    return dict(qkv=(2 * keys + values, hidden), z=(values, hidden), beta=(heads, hidden),
+                decay=(heads, hidden), o=(hidden, values))
+
+
+def delta_tensors(rng, block, config, dtype):
+    """Weights of a gated delta rule besides its linears; heads forget slowly and fast."""
+    channels, heads = delta_shapes(config)["qkv"][0], config["linear_num_value_heads"]
+    value_dim, name = config["linear_value_head_dim"], block + "linear_attn."
+    return {name + "conv1d.weight": (torch.randn(channels, 1, 4, generator=rng) * 0.5).to(dtype),
+            name + "A_log": torch.log(0.05 + 4 * torch.rand(heads, generator=rng)).to(dtype),
+            name + "dt_bias": (torch.randn(heads, generator=rng) - 2).to(dtype),
+            name + "norm.weight": (0.5 + torch.rand(value_dim, generator=rng)).to(dtype)}
 
 
 def pack(ternary):
@@ -80,6 +116,8 @@ def random_tensors(rng, fixture):
     shapes = dict(q=(heads * head_dim, hidden), k=(kv_heads * head_dim, hidden),
                   v=(kv_heads * head_dim, hidden), o=(hidden, heads * head_dim),
                   gate=(ffn, hidden), up=(ffn, hidden), down=(hidden, ffn))
+    if is_qwen3_5(config):
+        shapes["q"] = (2 * heads * head_dim, hidden)    # with a gate for each head
     norms = {role: hidden for role in norms_of(config) if "sub_norm" not in role}
     if config["model_type"] == "bitnet":
         norms.update(attn_sub_norm=heads * head_dim, ffn_sub_norm=ffn)
@@ -91,7 +129,8 @@ def random_tensors(rng, fixture):
     def norm_weight(size, offset=0.0):
         return (0.5 + torch.rand(size, generator=rng) - offset).to(dtype)
 
-    offset = 1.0 if config["model_type"] == "gemma3_text" else 0.0      # it stores w - 1
+    # These store w - 1.
+    offset = 1.0 if config["model_type"] == "gemma3_text" or is_qwen3_5(config) else 0.0
 
     def matrix(size, scale):
         if scale == "groups":
@@ -114,10 +153,16 @@ def random_tensors(rng, fixture):
     scales = fixture["scale"] if isinstance(fixture["scale"], tuple) else (fixture["scale"],)
     for layer in range(config["num_hidden_layers"]):
         block = f"{prefix}layers.{layer}."
-        for role, (rows, cols) in shapes.items():
-            name = block + LINEARS[role]
+        delta = has_delta(config, layer)
+        linears = linears_of(config, layer)
+        for role, (rows, cols) in {**shapes, **(delta_shapes(config) if delta else {})}.items():
+            if role not in linears:
+                continue
+            name = block + linears[role]
             skipped = name in quantization.get("modules_to_not_convert", ())
             scale = "dense" if skipped else scales[layer % len(scales)]
+            if role in ("beta", "decay") and scale == "groups":
+                scale = "dense"     # too few rows to be worth rounding: kept in floating point
             # As in trained models, one layer changes the residual stream by a part of it.
             gain = 0.3 if role in ("o", "down") else 1.0
             linear = random_linear(rng, role, rows, cols, scale, gain, dtype)
@@ -126,7 +171,9 @@ def random_tensors(rng, fixture):
                 tensors[name + ".rms_norm.weight"] = norm_weight(cols)
         for role, size in norms.items():
             tensors[block + norms_of(config)[role] + ".weight"] = norm_weight(size, offset)
-        if config["model_type"] in ("qwen3", "gemma3_text"):
+        if delta:
+            tensors.update(delta_tensors(rng, block, config, dtype))
+        elif config["model_type"] in ("qwen3", "gemma3_text", "qwen3_5_text"):
             for name in ("self_attn.q_norm", "self_attn.k_norm"):
                 tensors[f"{block}{name}.weight"] = norm_weight(head_dim, offset)
     return tensors

@@ -12,14 +12,17 @@ os.environ["TORCHDYNAMO_DISABLE"] = "1"  # before torch: the quantisers are wrap
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from random_model import LINEARS, norms_of  # noqa: E402
+from random_model import LINEARS, is_qwen3_5, linears_of, norms_of  # noqa: E402
 
 TIE_RECORDED = 1e-3     # codes this near to a rounding tie are recorded; golden_check decides
 TIE_CLEAR = 1e-4        # if codes are further than this from every tie, none may differ
 TOLERANCE = 1e-5        # relative to a layer's largest: our sums against transformers' output
 
+# The order of golden_pass.h: those of a gated delta rule come last.
+LINEAR_NUMBERS = [*LINEARS, "qkv", "z", "beta", "decay"]
+
 # Linears that may share an input, which is recorded under the first one's name.
-INPUTS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
+INPUTS = (("q", "k", "v"), ("qkv", "z", "beta", "decay"), ("o",), ("gate", "up"), ("down",))
 
 
 def load(folder, embeds):
@@ -108,7 +111,8 @@ class Recorder:
         self.norms = norms_of(model.config.to_dict())
         for block, layer in enumerate(base.layers):
             modules = dict(layer.named_modules())
-            for role, path in {**LINEARS, **self.norms}.items():
+            linears = linears_of(model.config.to_dict(), block)
+            for role, path in {**linears, **self.norms}.items():
                 if path in modules:
                     self.modules[f"block.{block}.{role}"] = modules[path]
                 if path + ".rms_norm" in modules:
@@ -159,6 +163,8 @@ def record_linears(recorder, block, rows, keep_floats, out, ties):
         recorded = {}   # inputs of this group: is quantised -> tensor
         for role in readers:
             linear = f"block.{block}.{role}"
+            if linear not in recorder.modules:
+                continue
             module, x = recorder.modules[linear], recorder.input_of(linear)
             output, quantised = recorder.outputs[linear], is_quantised(recorder.modules[linear])
             if quantised:
@@ -166,7 +172,7 @@ def record_linears(recorder, block, rows, keep_floats, out, ties):
             if quantised not in recorded or not torch.equal(recorded[quantised], x):
                 recorded[quantised] = x
                 if quantised:
-                    number = block, list(LINEARS).index(role)
+                    number = block, LINEAR_NUMBERS.index(role)
                     record_codes(linear, number, codes, s, product, out, ties)
                 else:
                     out[linear + ".input"] = x
@@ -202,13 +208,14 @@ def record(model, tokens, rows, blocks):
         if not keep_floats:
             continue
         norms = [f"block.{block}.{role}" for role in recorder.norms]
-        norms += [f"block.{block}.{role}.proj_norm" for role in LINEARS]
+        norms += [f"block.{block}.{role}.proj_norm" for role in LINEAR_NUMBERS]
         out.update({name: recorder.outputs[name][rows] for name in norms
                     if name in recorder.outputs})
         # Attention ends where its output enters the sub-norm or, without one, o.
         after = f"block.{block}.attn_sub_norm"
         after = after if after in recorder.inputs else f"block.{block}.o"
-        out[f"block.{block}.attention"] = recorder.inputs[after][rows]
+        if not is_qwen3_5(model.config.to_dict()):  # there gates follow, and o's input tells
+            out[f"block.{block}.attention"] = recorder.inputs[after][rows]
     if any(name.endswith(".codes") for name in out):
         if not ties:
             raise SystemExit("make_golden.py: no code is near a tie; use another seed")

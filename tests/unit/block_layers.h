@@ -28,6 +28,7 @@ static inline struct rsr_block_layers block_layers(uint32_t layer, uint32_t norm
         .post_norm = norm + 2,
         .ffn_sub_norm = sub_norms ? norm + 3 : RSR_NO_NORM,
         .ffn_out_norm = RSR_NO_NORM,
+        .delta = RSR_NO_LAYER,
     };
 }
 

@@ -184,6 +184,7 @@ static inline void fake_op(struct fake_module *m, uint32_t *n, enum rsr_op_kind 
                              .block = block,
                              .dst = dst,
                              .src = {src0, RSR_NO_BUFFER, RSR_NO_BUFFER, RSR_NO_BUFFER},
+                             .layer = block == RSR_NO_BLOCK ? 0 : (uint16_t)block,
                              .arg = arg};
 }
 
@@ -329,6 +330,7 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
                                       .n_heads = shape->n_heads,
                                       .n_kv_heads = shape->n_kv_heads,
                                       .head_dim = shape->head_dim,
+                                      .rotary_dim = shape->head_dim,
                                       .ffn = shape->ffn,
                                       .vocab = shape->vocab,
                                       .context = shape->context,

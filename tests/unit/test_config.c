@@ -22,6 +22,11 @@ static const char LLAMA[] =
     "\"num_attention_heads\":8,\"intermediate_size\":8192,\"vocab_size\":131072,"
     "\"max_position_embeddings\":32768,\"quantization_config\":{\"quant_method\":\"bitnet\"}}";
 
+static const char QWEN3_5[] =
+    "{\"model_type\":\"qwen3_5_text\",\"hidden_size\":2048,\"num_hidden_layers\":6,"
+    "\"num_attention_heads\":8,\"num_key_value_heads\":2,\"intermediate_size\":6144,"
+    "\"vocab_size\":248320,\"max_position_embeddings\":32768}";
+
 static char *patched(const char *base, const char *patch) {
     json_t *root = json_loads(base, 0, NULL);
     json_t *changes = json_loads(patch, 0, NULL);
@@ -356,6 +361,33 @@ static const struct {
      "modules_to_not_convert"},
     {BITNET, QUANTIZATION(METHOD "\"modules_to_not_convert\":[1]"), "config-field",
      "modules_to_not_convert"},
+    {QWEN3_5, "{\"layer_types\":[\"linear_attention\"]}", "config-field", "6 names"},
+    {QWEN3_5,
+     "{\"num_hidden_layers\":2,\"layer_types\":[\"linear_attention\",\"sliding_attention\"]}",
+     "config-unsupported", "sliding_attention"},
+    {QWEN3_5, "{\"num_hidden_layers\":1,\"layer_types\":[7]}", "config-unsupported", "'?'"},
+    {QWEN3_5, "{\"full_attention_interval\":0}", "config-field", "full_attention_interval"},
+    {QWEN3_5, "{\"linear_num_value_heads\":24}", "config-heads", "linear_num_value_heads 24"},
+    {QWEN3_5, "{\"linear_num_key_heads\":0}", "config-field", "linear_num_key_heads"},
+    {QWEN3_5, "{\"linear_key_head_dim\":1025}", "config-field", "linear_key_head_dim"},
+    {QWEN3_5, "{\"linear_conv_kernel_dim\":5}", "config-unsupported", "convolution of 5 tokens"},
+    {QWEN3_5, "{\"hidden_act\":\"relu2\"}", "config-activation", "convolution"},
+    {QWEN3_5, "{\"sliding_window\":64}", "config-unsupported", "sliding_window"},
+    {QWEN3_5, "{\"attn_output_gate\":false}", "config-unsupported", "without gates"},
+    {QWEN3_5, "{\"partial_rotary_factor\":0.012}", "config-rope", "rotates 3 of"},
+    {QWEN3_5, "{\"partial_rotary_factor\":1.5}", "config-rope", "outside (0, 1]"},
+    {QWEN3_5,
+     "{\"partial_rotary_factor\":0.5,\"rope_parameters\":{\"partial_rotary_factor\":0.25}}",
+     "config-rope", "0.25 in"},
+    {QWEN3_5, "{\"rope_parameters\":{\"rope_theta\":1e6,\"mrope_selection\":[1]}}", "config-rope",
+     "mrope_selection"},
+    {LLAMA, "{\"rope_parameters\":{\"rope_theta\":1e6,\"mrope_section\":[1]}}", "config-rope",
+     "mrope_section"},
+    {QWEN3_5, "{\"num_experts\":8}", "config-unsupported", "num_experts"},
+    {QWEN3_5, "{\"model_type\":\"qwen3_next\"}", "config-model-type", "mixtures of experts"},
+    {QWEN3_5, "{\"model_type\":\"qwen3_5\"}", "config-missing", "text_config"},
+    {QWEN3_5, "{\"model_type\":\"qwen3_5\",\"text_config\":{\"tie_word_embeddings\":true}}",
+     "config-field", "tie_word_embeddings"},
     {BITNET, "{\"bos_token_id\":128256}", "config-token", "bos_token_id"},
     {BITNET, "{\"eos_token_id\":128256}", "config-token", "eos_token_id"},
     {BITNET, "{\"eos_token_id\":[128001,-1]}", "config-token", "-1"},
@@ -363,6 +395,39 @@ static const struct {
     {BITNET, "{\"eos_token_id\":{}}", "config-field", "eos_token_id"},
     {BITNET, "{\"eos_token_id\":[1,2,3,4,5,6,7,8,9]}", "config-token", "8"},
 };
+
+static void test_qwen3_5(void) {
+    struct reader_test test;
+    struct rsr_config config;
+    CHECK(parse(&test, QWEN3_5, "{}", &config) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    CHECK_INT(config.hyper.head_dim, 256);
+    CHECK_INT(config.hyper.rotary_dim, 64);
+    CHECK_INT(config.hyper.delta_layers, 5);
+    CHECK_INT(config.has_delta[2], 1);
+    CHECK_INT(config.has_delta[3], 0);
+    CHECK_INT(config.hyper.delta_key_heads, 16);
+    CHECK_INT(config.hyper.delta_value_heads, 32);
+    CHECK_INT(config.hyper.delta_key_dim, 128);
+    CHECK_INT(config.hyper.delta_value_dim, 128);
+    reader_test_end(&test);
+
+    /* The settings of the text model come before those of the whole one. */
+    CHECK(parse(&test, QWEN3_5,
+                "{\"model_type\":\"qwen3_5\",\"text_config\":{\"model_type\":\"qwen3_5_text\","
+                "\"full_attention_interval\":2,\"vocab_size\":151936,"
+                "\"rope_parameters\":{\"rope_theta\":1e7,\"partial_rotary_factor\":0.5,"
+                "\"mrope_section\":[11,11,10],\"mrope_interleaved\":true}}}",
+                &config) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    CHECK_STR(config.model_type, "qwen3_5");
+    CHECK_INT(config.hyper.vocab, 151936);
+    CHECK_INT(config.hyper.hidden, 2048);
+    CHECK_INT(config.hyper.rotary_dim, 128);
+    CHECK_INT(config.hyper.delta_layers, 3);
+    CHECK(config.hyper.rope_theta == 1e7f);
+    reader_test_end(&test);
+}
 
 static void check_refused(const char *base, const char *patch, const char *slug,
                           const char *names) {
@@ -567,6 +632,7 @@ int main(void) {
     test_accepts();
     test_rope_parameters();
     test_local_rotation();
+    test_qwen3_5();
     test_refuses();
     test_reports_all();
     test_refuses_text();

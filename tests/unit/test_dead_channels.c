@@ -178,6 +178,22 @@ static void test_rules(struct fixture *f) {
         CHECK_STR(flags_text(f, dead.rows, layers[i].rows), layers[i].dead_rows);
         CHECK_STR(flags_text(f, dead.cols, layers[i].cols), layers[i].dead_cols);
     }
+    /* A rotation spreads every channel over its block: a rotated layer has no dead column, and a
+     * rotated down leaves no channel dead. */
+    const struct rsr_rotation rotation = {.cols = HIDDEN, .block = 2};
+    struct rsr_tensor rotated[2] = {*linear[0].weight, *linear[6].weight};
+    rotated[0].rotation = rotated[1].rotation = &rotation;
+    const struct rsr_tensor *plain[2] = {linear[0].weight, linear[6].weight};
+    linear[0].weight = &rotated[0];
+    linear[6].weight = &rotated[1];
+    for (uint32_t i = 0; i < N_LAYERS; i++) {
+        rsrc_find_dead(channels, &f->arena, &linear[i], &dead);
+        CHECK(dead.rows == NULL);
+        CHECK_STR(flags_text(f, dead.cols, layers[i].cols),
+                  i == 0 || i == 6 ? "" : layers[i].dead_cols);
+    }
+    linear[0].weight = plain[0];
+    linear[6].weight = plain[1];
     block.input_norm = block.ffn_sub_norm = UINT32_MAX; /* a family without these norms */
     rsrc_find_dead(channels, &f->arena, &linear[0], &dead);
     CHECK(dead.rows == NULL && dead.cols == NULL);

@@ -126,6 +126,17 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.target.head.data = NULL);                 /* and a step that reads it */
     EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_MEAN); /* logits in its place */
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT; broken.ops[0].src[0] = FAKE_X);
+    static const struct rsr_rotation rotations[] = {
+        {NULL, 16, 8}, {NULL, 16, 0},      {NULL, 18, 6}, {NULL, 12, 8}, {NULL, 1u << 17, 1u << 17},
+        {NULL, 0, 8},  {NULL, 1u << 20, 8}};
+    for (size_t i = 1; i < 6; i++)
+        EXPECT_BROKEN(broken.module.rotations = &rotations[i]; broken.module.n_rotations = 1);
+    EXPECT_BROKEN(broken.module.n_rotations = 1);
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_UNROTATE);
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_UNROTATE; broken.module.rotations = &rotations[6];
+                  broken.module.n_rotations = 1); /* wider than x */
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_ROTATE; broken.ops[0].src[0] = FAKE_X;
+                  broken.module.rotations = &rotations[0]; broken.module.n_rotations = 1);
     EXPECT_BROKEN(broken.target.norms = NULL);
     EXPECT_BROKEN(broken.target.n_dense = 1);
     EXPECT_BROKEN(broken.module.stop_tokens = NULL; broken.module.n_stop_tokens = 1);

@@ -29,6 +29,7 @@ static void make_graph(struct fixture *f, bool sub_norms) {
                                         .n_heads = 6,
                                         .n_kv_heads = 2,
                                         .head_dim = 20,
+                                        .rotary_dim = 20,
                                         .ffn = 333,
                                         .vocab = 50};
     for (uint32_t b = 0; b < N_BLOCKS; b++) {
@@ -163,6 +164,7 @@ static void check_shapes(struct rsrc_diag *diag, struct rsrc_arena *arena) {
         hyper->n_kv_heads = 1 + (uint32_t)(check_random(&state) % 4);
         hyper->n_heads = hyper->n_kv_heads * (1 + (uint32_t)(check_random(&state) % 3));
         hyper->head_dim = 2 + 2 * (uint32_t)(check_random(&state) % 80);
+        hyper->rotary_dim = hyper->head_dim;
         for (uint32_t b = 0; b < N_BLOCKS && check_random(&state) % 2 == 0; b++)
             f.blocks[b].q.norm = f.blocks[b].v.norm = f.blocks[b].up.norm = 0;
         const struct rsrc_step_kernels kernels = number_kernels(layer, prefill, 0);

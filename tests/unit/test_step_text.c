@@ -40,6 +40,7 @@ static void make_model(struct model *m) {
                                             .n_heads = 6,
                                             .n_kv_heads = 2,
                                             .head_dim = 20,
+                                            .rotary_dim = 20,
                                             .ffn = 333,
                                             .vocab = 50}};
     m->kernels = (struct rsrc_step_kernels){N_LAYERS, m->layer, m->prefill, NULL, 5};

@@ -58,6 +58,8 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
     rsrc_put_linear_declarations(input->targets, input->n_targets, out);
     for (uint32_t n = 0; n < input->graph->n_norms; n++)
         declare(out, "float", input->norm_symbols[n]);
+    for (uint32_t i = 0; i < input->graph->n_deltas; i++)
+        declare(out, "float", input->delta_symbols[i]);
     declare(out, "uint8_t", input->embedding_symbol);
     for (uint32_t i = 0; i < input->graph->n_dense; i++)
         declare(out, "uint8_t", input->dense_symbols[i]);
@@ -140,9 +142,9 @@ static void put_step(const struct rsr_step *step, uint32_t target, uint32_t numb
                        target, number);
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
-        rsrc_buffer_printf(out, "    {%u, %u, %uu, %u, {%u, %u, %u, %u}, 0, %u},\n", op->kind,
+        rsrc_buffer_printf(out, "    {%u, %u, %uu, %u, {%u, %u, %u, %u}, %u, %u},\n", op->kind,
                            op->flags, op->block, op->dst, op->src[0], op->src[1], op->src[2],
-                           op->src[3], op->arg);
+                           op->src[3], op->layer, op->arg);
     }
     rsrc_buffer_puts(out, "};\n");
 }
@@ -199,6 +201,26 @@ static void put_dense_layers(const struct rsr_module_input *input, struct rsrc_b
     rsrc_buffer_puts(out, "};\n");
 }
 
+static void put_deltas(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    const struct rsr_hyper *hyper = &input->graph->hyper;
+    const uint32_t heads = hyper->delta_value_heads;
+    const uint32_t taps = RSR_DELTA_TAPS * (2 * hyper->delta_key_heads * hyper->delta_key_dim +
+                                            heads * hyper->delta_value_dim);
+    if (input->graph->n_deltas == 0)
+        return;
+    rsrc_buffer_puts(out, "\nstatic const struct rsr_delta deltas[] = {\n");
+    for (uint32_t i = 0; i < input->graph->n_deltas; i++) {
+        const char *symbol = input->delta_symbols[i];
+        rsrc_buffer_printf(out, "    {%s, %s + %u, %s + %u, %s + %u, ", symbol, symbol, taps,
+                           symbol, taps + heads, symbol, taps + 2 * heads);
+        put_float(out, hyper->norm_eps);
+        rsrc_buffer_puts(out, ", 0}, /* ");
+        rsrc_buffer_put_comment(out, input->graph->deltas[i].name);
+        rsrc_buffer_puts(out, " */\n");
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
 static void put_sketch(const struct rsr_module_sketch *sketch, struct rsrc_buffer *out) {
     if (sketch->blocks == NULL)
         return;
@@ -232,7 +254,37 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
         put_sketch(&input->head_sketch, out);
         if (graph->n_dense != 0)
             rsrc_buffer_printf(out, ",\n     .n_dense = %u, .dense = dense", graph->n_dense);
+        if (graph->n_deltas != 0)
+            rsrc_buffer_printf(out, ",\n     .n_deltas = %u, .deltas = deltas", graph->n_deltas);
         rsrc_buffer_puts(out, "},\n");
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+#define SIGNS_A_LINE 16u
+
+static void put_rotations(const struct rsr_graph *graph, struct rsrc_buffer *out) {
+    for (uint32_t r = 0; r < graph->n_rotations; r++) {
+        const struct rsr_rotation *rotation = &graph->rotations[r];
+        if (rotation->signs == NULL)
+            continue;
+        rsrc_buffer_printf(out, "\nstatic const float signs_%u[] = {", r);
+        for (uint32_t i = 0; i < rotation->cols; i++)
+            rsrc_buffer_printf(out, "%s%d,", i % SIGNS_A_LINE == 0 ? "\n    " : " ",
+                               rotation->signs[i] < 0 ? -1 : 1);
+        rsrc_buffer_puts(out, "\n};\n");
+    }
+    if (graph->n_rotations == 0)
+        return;
+    rsrc_buffer_puts(out, "\n/* of inputs whose layers have rotated weights */\n"
+                          "static const struct rsr_rotation rotations[] = {\n");
+    for (uint32_t r = 0; r < graph->n_rotations; r++) {
+        const struct rsr_rotation *rotation = &graph->rotations[r];
+        if (rotation->signs == NULL)
+            rsrc_buffer_puts(out, "    {NULL");
+        else
+            rsrc_buffer_printf(out, "    {signs_%u", r);
+        rsrc_buffer_printf(out, ", %u, %u},\n", rotation->cols, rotation->block);
     }
     rsrc_buffer_puts(out, "};\n");
 }
@@ -244,7 +296,7 @@ static void put_ropes(const struct rsr_graph *graph, struct rsrc_buffer *out) {
             "\n/* angles of a position, from theta and scaling of the configuration */\n"
             "static const float inv_freq_%u[] = {\n",
             r);
-        for (uint32_t i = 0; i < graph->hyper.head_dim / 2; i++) {
+        for (uint32_t i = 0; i < graph->hyper.rotary_dim / 2; i++) {
             rsrc_buffer_puts(out, "    ");
             put_float(out, graph->ropes[r].inv_freq[i]);
             rsrc_buffer_puts(out, ",\n");
@@ -277,8 +329,16 @@ static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
     put_float(out, hyper->attention_scale);
     rsrc_buffer_puts(out, ", .embedding_scale = ");
     put_float(out, hyper->embedding_scale);
-    rsrc_buffer_printf(out, ",\n              .pooling = %u, .normalized = %u},\n", hyper->pooling,
-                       hyper->normalized);
+    rsrc_buffer_printf(out, ",\n              .pooling = %u, .normalized = %u, .rotary_dim = %u",
+                       hyper->pooling, hyper->normalized, hyper->rotary_dim);
+    if (hyper->delta_layers != 0)
+        rsrc_buffer_printf(out,
+                           ",\n              .delta_layers = %u, .delta_key_heads = %u,\n"
+                           "              .delta_value_heads = %u, .delta_key_dim = %u,\n"
+                           "              .delta_value_dim = %u",
+                           hyper->delta_layers, hyper->delta_key_heads, hyper->delta_value_heads,
+                           hyper->delta_key_dim, hyper->delta_value_dim);
+    rsrc_buffer_puts(out, "},\n");
 }
 
 /* Prints the checkpoint's sampling settings, if it has any. */
@@ -344,6 +404,9 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
                        input->graph->n_ropes, input->n_targets, config->n_eos_tokens,
                        config->bos_token,
                        config->n_eos_tokens != 0 ? config->eos_tokens[0] : RSR_NO_TOKEN);
+    if (input->graph->n_rotations != 0)
+        rsrc_buffer_printf(out, "    .n_rotations = %u,\n    .rotations = rotations,\n",
+                           input->graph->n_rotations);
     rsrc_buffer_puts(out, "    .tokenizer = (const struct rsr_tokenizer_header *)(const void *)");
     put_symbol(out, input->tokenizer_symbol);
     rsrc_buffer_puts(out, ",\n    .chat_template = ");
@@ -364,12 +427,14 @@ void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *
     put_declarations(input, out);
     put_norms(input, out);
     put_dense_layers(input, out);
+    put_deltas(input, out);
     for (uint32_t t = 0; t < input->n_targets; t++) {
         rsrc_put_kernels(&input->targets[t], t, out);
         put_steps(&input->targets[t], t, out);
     }
     put_targets(input, out);
     put_ropes(input->graph, out);
+    put_rotations(input->graph, out);
     put_module(input, out);
     rsrc_buffer_puts(out, rsrc_template_text("module_tail.c.txt"));
 }

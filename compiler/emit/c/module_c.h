@@ -62,6 +62,7 @@ struct rsr_module_input {
     const char *const *norm_roles;    /* [graph->n_norms] "input_norm": probes show it */
     const char *const *norm_symbols;  /* [graph->n_norms] */
     const char *const *dense_symbols; /* [graph->n_dense] */
+    const char *const *delta_symbols; /* [graph->n_deltas] of floats: taps, rates, shifts, norm */
     const char *embedding_symbol;
     const char *head_symbol; /* == embedding_symbol when tied; NULL: no dense head */
     struct rsr_module_sketch head_sketch;

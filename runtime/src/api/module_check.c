@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "kv/kv_rows.h"
 #include "ops/ops.h"
 #include "runtime.h"
 #include "sketch/sketch.h"
@@ -13,6 +14,7 @@
  * model, and products of two such sizes fit 64 bits. */
 #define LIMIT_CONTEXT (1u << 24)
 #define LIMIT_SIZE (1u << 28)
+#define LIMIT_ROTATION 65536u
 #define LIMIT_STREAMS 64u
 
 #define BROKEN(...) rsr_fail(err, RSR_ERR_ABI, "the module is broken: " __VA_ARGS__)
@@ -30,6 +32,30 @@ rsr_status rsr_check_module_abi(const struct rsr_module *module, rsr_error *err)
     return RSR_OK;
 }
 
+/* State sizes: the products that state_memory.c multiplies fit 64 bits. */
+#define LIMIT_DELTA_DIM 4096u
+#define LIMIT_DELTA_HEADS 4096u
+#define LIMIT_DELTA_LAYERS 65536u
+
+static bool are_delta_sizes(const struct rsr_hyper *h) {
+    return h->delta_key_heads != 0 && h->delta_key_dim != 0 && h->delta_value_dim != 0 &&
+           h->delta_value_heads != 0 && h->delta_value_heads % h->delta_key_heads == 0 &&
+           h->delta_value_heads <= LIMIT_DELTA_HEADS && h->delta_key_dim <= LIMIT_DELTA_DIM &&
+           h->delta_value_dim <= LIMIT_DELTA_DIM && h->n_layers <= LIMIT_DELTA_LAYERS;
+}
+
+static rsr_status check_rotations(const struct rsr_module *module, rsr_error *err) {
+    if (module->n_rotations != 0 && module->rotations == NULL)
+        return BROKEN("the table of rotations is missing");
+    for (uint32_t i = 0; i < module->n_rotations; i++) {
+        const struct rsr_rotation *r = &module->rotations[i];
+        if (r->block == 0 || (r->block & (r->block - 1)) != 0 || r->block > LIMIT_ROTATION ||
+            r->cols == 0 || r->cols > LIMIT_SIZE || r->cols % r->block != 0)
+            return BROKEN("rotation %u has %u elements in blocks of %u", i, r->cols, r->block);
+    }
+    return RSR_OK;
+}
+
 static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
     const struct rsr_hyper *h = &module->hyper;
     const uint32_t sizes[] = {h->hidden,   h->n_layers, h->n_heads, h->n_kv_heads,
@@ -43,6 +69,10 @@ static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
         (uint64_t)h->n_heads * h->head_dim > LIMIT_SIZE)
         return BROKEN("%u heads of %u, %u KV heads and %u positions do not fit together",
                       h->n_heads, h->head_dim, h->n_kv_heads, h->context);
+    if (h->rotary_dim == 0 || h->rotary_dim % 2 != 0 || h->rotary_dim > h->head_dim)
+        return BROKEN("%u of %u elements of a head are rotated", h->rotary_dim, h->head_dim);
+    if (h->delta_layers > h->n_layers || (h->delta_layers != 0 && !are_delta_sizes(h)))
+        return BROKEN("the sizes of its %u recurrent layers do not fit together", h->delta_layers);
     if (h->activation >= RSR_ACTIVATION_COUNT)
         return BROKEN("activation %u is unknown", h->activation);
     if (h->pooling >= RSR_POOLING_COUNT)
@@ -55,7 +85,7 @@ static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
     for (uint32_t i = 0; i < module->n_ropes; i++)
         if (module->ropes[i].inv_freq == NULL || !isfinite(module->ropes[i].scale))
             return BROKEN("rotary table %u is incomplete", i);
-    return RSR_OK;
+    return check_rotations(module, err);
 }
 
 static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name, uint32_t rows,
@@ -159,14 +189,16 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
     const struct rsr_step_op *op = &c->step->ops[c->index];
     const struct rsr_hyper *h = &c->module->hyper;
     const uint64_t hidden = 4 * (uint64_t)h->hidden, head = 4 * (uint64_t)h->head_dim;
+    const uint64_t rope = 4 * (uint64_t)h->rotary_dim;
     const uint64_t heads = head * h->n_heads, kv_heads = head * h->n_kv_heads;
+    const uint64_t values = 4 * (uint64_t)h->delta_value_heads * h->delta_value_dim;
     const uint64_t dst = 4 * (uint64_t)buffer_cols(c, op->dst);
     const uint64_t src = 4 * (uint64_t)buffer_cols(c, op->src[0]);
     switch ((enum rsr_op_kind)op->kind) {
     case RSR_OP_EMBED:
         return (struct operand_bytes){{hidden}};
     case RSR_OP_ROPE_TABLE:
-        return (struct operand_bytes){{head}};
+        return (struct operand_bytes){{rope}};
     case RSR_OP_ADD:
         return (struct operand_bytes){{dst, dst}};
     case RSR_OP_NORM: {
@@ -182,7 +214,9 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
         return (struct operand_bytes){{4 * (uint64_t)k->rows, kernel_row_bytes(k)}};
     }
     case RSR_OP_ROPE_APPEND:
-        return (struct operand_bytes){{0, heads, kv_heads, kv_heads, head}};
+        if (op->dst != RSR_NO_BUFFER)
+            return (struct operand_bytes){{heads, 2 * heads, kv_heads, kv_heads, rope}};
+        return (struct operand_bytes){{0, heads, kv_heads, kv_heads, rope}};
     case RSR_OP_ATTENTION:
         return (struct operand_bytes){{heads, heads}};
     case RSR_OP_HEAD:
@@ -205,6 +239,19 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
         const uint32_t n = buffer_cols(c, op->dst);
         return (struct operand_bytes){{rsr_list_layout(n, n).row_bytes}};
     }
+    case RSR_OP_GATE:
+        return (struct operand_bytes){{heads, heads, 2 * heads}};
+    case RSR_OP_DELTA: {
+        const uint64_t keys = 4 * (uint64_t)h->delta_key_heads * h->delta_key_dim;
+        const uint64_t gates = 4 * (uint64_t)h->delta_value_heads;
+        return (struct operand_bytes){{values, 2 * keys + values, values, gates, gates}};
+    }
+    case RSR_OP_ROTATE: {
+        const uint64_t cols = c->module->rotations[op->arg].cols;
+        return (struct operand_bytes){{4 * cols, 4 * cols}};
+    }
+    case RSR_OP_UNROTATE:
+        return (struct operand_bytes){{4 * (uint64_t)c->module->rotations[op->arg].cols}};
     case RSR_OP_KIND_COUNT:
         break;
     }
@@ -232,6 +279,11 @@ static bool has_argument(const struct step_check *c) {
     switch ((enum rsr_op_kind)op->kind) {
     case RSR_OP_ROPE_TABLE:
         return op->arg < c->module->n_ropes;
+    case RSR_OP_ROTATE: /* what follows the elements is padding */
+        return op->arg < c->module->n_rotations &&
+               buffer_cols(c, op->dst) == c->module->rotations[op->arg].cols;
+    case RSR_OP_UNROTATE:
+        return op->arg < c->module->n_rotations;
     case RSR_OP_NORM:
         return op->arg < c->target->n_norms;
     case RSR_OP_LINEAR:
@@ -239,7 +291,12 @@ static bool has_argument(const struct step_check *c) {
     case RSR_OP_DENSE:
         return op->arg < c->target->n_dense;
     case RSR_OP_ROPE_APPEND:
-        return op->arg == RSR_NO_NORM || are_head_norms(c, op->arg);
+        return op->layer < rsr_kv_layers(&c->module->hyper) &&
+               (op->arg == RSR_NO_NORM || are_head_norms(c, op->arg));
+    case RSR_OP_ATTENTION:
+        return op->layer < rsr_kv_layers(&c->module->hyper);
+    case RSR_OP_DELTA:
+        return op->arg < c->target->n_deltas && op->layer < c->module->hyper.delta_layers;
     case RSR_OP_HEAD:
         if (c->module->hyper.pooling != RSR_POOLING_NONE)
             return false;
@@ -253,7 +310,7 @@ static bool has_argument(const struct step_check *c) {
     case RSR_OP_ADD:
     case RSR_OP_QUANT:
     case RSR_OP_ACT_MUL:
-    case RSR_OP_ATTENTION:
+    case RSR_OP_GATE:
     case RSR_OP_PAD:
     case RSR_OP_LIST_ROWS:
     case RSR_OP_LIST_COLS:
@@ -332,6 +389,7 @@ rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct
     if (status == RSR_OK && ((target->n_kernels != 0 && target->kernels == NULL) ||
                              (target->n_norms != 0 && target->norms == NULL) ||
                              (target->n_dense != 0 && target->dense == NULL) ||
+                             (target->n_deltas != 0 && target->deltas == NULL) ||
                              (target->n_steps != 0 && target->steps == NULL) ||
                              (module->n_stop_tokens != 0 && module->stop_tokens == NULL)))
         status = BROKEN("a table is missing that has entries");
@@ -351,6 +409,12 @@ rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct
         if (norm->name == NULL || norm->weight == NULL || norm->cols == 0 ||
             norm->cols > LIMIT_SIZE || !(norm->eps >= 0.0f))
             status = BROKEN("norm %u is incomplete", i);
+    }
+    for (uint32_t i = 0; status == RSR_OK && i < target->n_deltas; i++) {
+        const struct rsr_delta *delta = &target->deltas[i];
+        if (delta->taps == NULL || delta->rate == NULL || delta->shift == NULL ||
+            delta->norm == NULL || !(delta->norm_eps >= 0.0f))
+            status = BROKEN("recurrent layer %u is incomplete", i);
     }
     if (status == RSR_OK)
         status = check_steps(module, target, err);

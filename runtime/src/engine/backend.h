@@ -13,6 +13,10 @@
  * Ownership: engine->device belongs to the backend. The backend reads the engine, the model and the
  * sequences in engine->chunk. It writes only what is named below, and keeps no pointer to a batch.
  *
+ * States: numbers 0 .. engine->info.n_states - 1, of models with a recurrence. A state holds what
+ * all recurrent blocks keep of a sequence's tokens so far. Only run_chunk writes one, that of
+ * chunk.state_runs. A finished state does not change any more, so forks share it.
+ *
  * Pages: numbers 0 .. engine->info.kv_tokens / RSR_PAGE_TOKENS - 1, which the engine gives to
  * sequences and takes back (kv/kvcache.h). A page holds the keys and values of RSR_PAGE_TOKENS
  * tokens for all layers and KV heads. The backend decides where they are, in which form, and what
@@ -32,8 +36,9 @@ struct rsr_backend {
      * chunks of info.max_batch tokens. `options` are the caller's: create chooses n_threads,
      * pin_threads, attention and kv_type where they leave them open, and refuses what it cannot do.
      * If they ask for neither context nor kv_tokens, create may lower info.kv_tokens by whole
-     * pages. Sets n_threads, kv_bytes, arena_bytes and kv_type (a constant) of engine->info, and
-     * engine->saved. A create that fails leaves nothing to destroy. */
+     * pages. Sets n_threads, kv_bytes, arena_bytes, kv_type (a constant), n_states and
+     * state_bytes of engine->info, and engine->saved. A create that fails leaves nothing to
+     * destroy. */
     RSR_NODISCARD rsr_status (*create)(struct rsr_engine *engine, const rsr_engine_options *options,
                                        rsr_error *err);
 
@@ -42,7 +47,9 @@ struct rsr_backend {
     void (*destroy)(struct rsr_engine *engine, bool forked);
 
     /* Evaluates engine->chunk. Appends the keys and values of its tokens to the pages of their
-     * sequences; these pages exist and are not shared from chunk.positions on. Fills chunk.outputs,
+     * sequences; these pages exist and are not shared from chunk.positions on. (Tokens
+     * before a sequence's length are evaluated again for its state: their keys and values are there
+     * and stay.) Leaves the state of every chunk.state_runs after its tokens. Fills chunk.outputs,
      * answers engine->picks as picks.h says, and sets chunk.failed_ops. Calls engine->probe, if
      * set, from one thread at a time, with data in host memory, which the probe may change where
      * rsr.h says so. Returns RSR_ERR_STOPPED soon after chunk.cancel is set. An error means that
@@ -58,6 +65,10 @@ struct rsr_backend {
      * any thread, without the lock, also while a chunk runs that does not use the page. The page is
      * not free during the call. */
     void (*drop_page)(struct rsr_engine *engine, uint32_t page);
+
+    /* The state's memory may go back to the system. Called with the lock, from any thread, also
+     * while a chunk runs that does not use the state. */
+    void (*drop_state)(struct rsr_engine *engine, uint32_t state);
 
     /* Reads key and value of token `slot` of a page in a layer, as attention sees them: rounded to
      * the KV type and back. Writes [KV heads][head_dim] floats each to the caller's host memory. */

@@ -38,7 +38,14 @@ static rsr_status make_chunk(rsr_engine *engine, rsr_error *err) {
     chunk->runs = calloc(n, sizeof(*chunk->runs));
     chunk->wanted = calloc(n, sizeof(*chunk->wanted));
     chunk->failed_ops = calloc(n, sizeof(*chunk->failed_ops));
-    if (chunk->positions == NULL || chunk->runs == NULL || chunk->wanted == NULL ||
+    if (engine->info.n_states != 0) {
+        engine->replay = calloc(n, sizeof(*engine->replay));
+        chunk->state_runs = calloc(n, sizeof(*chunk->state_runs));
+        chunk->next_tokens = calloc(n, sizeof(*chunk->next_tokens));
+    }
+    if ((engine->info.n_states != 0 &&
+         (engine->replay == NULL || chunk->state_runs == NULL || chunk->next_tokens == NULL)) ||
+        chunk->positions == NULL || chunk->runs == NULL || chunk->wanted == NULL ||
         chunk->failed_ops == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a batch of %u", n);
     return RSR_OK;
@@ -48,6 +55,10 @@ static void free_engine(rsr_engine *engine, bool forked) {
     if (engine->device != NULL)
         engine->backend->destroy(engine, forked);
     rsr_kv_pool_destroy(&engine->kv);
+    rsr_kv_pool_destroy(&engine->states);
+    free(engine->replay);
+    free(engine->chunk.state_runs);
+    free(engine->chunk.next_tokens);
     rsr_picks_free(&engine->picks);
     free(engine->chunk.positions);
     free(engine->chunk.runs);
@@ -93,6 +104,8 @@ rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *mo
     status = backend->create(engine, &options, err);
     if (status == RSR_OK)
         status = rsr_kv_pool_create(&engine->kv, engine->info.kv_tokens / RSR_PAGE_TOKENS, err);
+    if (status == RSR_OK && engine->info.n_states != 0)
+        status = rsr_kv_pool_create(&engine->states, engine->info.n_states, err);
     if (status == RSR_OK)
         status = make_chunk(engine, err);
     if (status != RSR_OK) {
@@ -132,6 +145,7 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
         (engine->kv.n_free + engine->n_dropping + engine->kv.n_only_kept) * RSR_PAGE_TOKENS;
     known.kv_token_bytes = known.kv_bytes / known.kv_tokens;
     known.kv_page_tokens = RSR_PAGE_TOKENS;
+    known.n_states_free = engine->states.n_free;
     pthread_mutex_unlock(lock);
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }

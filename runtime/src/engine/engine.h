@@ -17,6 +17,18 @@
 struct rsr_run {
     uint32_t first_token;
     uint32_t n_tokens;
+    const struct rsr_sequence *sequence;
+    uint32_t n_before; /* pages before the first token's own; all are full */
+    uint32_t n_shared; /* how many of the first of them the run before this one has too, where it is
+                          of another sequence; else 0 */
+};
+
+/* The tokens of one sequence in a chunk, in order: first_token, then
+ * chunk.next_tokens[first_token], and so on. Their recurrence starts from state `from`
+ * (RSR_NO_PAGE: all zeros) and leaves its result in state `to`, which may be `from`. */
+struct rsr_state_run {
+    uint32_t first_token;
+    uint32_t from, to;
 };
 
 /* The part of a batch that one walk over the step table evaluates; at most max_batch tokens. */
@@ -24,10 +36,13 @@ struct rsr_chunk {
     const struct rsr_step_table *step;
     const rsr_batch_entry *entries;
     uint32_t n_tokens;
-    uint32_t *positions; /* [n_tokens] */
-    struct rsr_run *runs;
+    uint32_t *positions;  /* [n_tokens] */
+    struct rsr_run *runs; /* those that share pages are neighbours: runs.c */
     uint32_t n_runs;
-    uint32_t *wanted; /* tokens whose logits are wanted, ascending */
+    struct rsr_state_run *state_runs; /* of models with a recurrence */
+    uint32_t n_state_runs;
+    uint32_t *next_tokens; /* [n_tokens] the next token of the same sequence, or UINT32_MAX */
+    uint32_t *wanted;      /* tokens whose logits are wanted, ascending */
     uint32_t n_wanted;
     bool wants_states; /* outputs are hidden states after the last norm, whatever the model */
     float *outputs;    /* [n_wanted][rsr_output_size(), or hidden] */
@@ -35,6 +50,9 @@ struct rsr_chunk {
     uint32_t *failed_ops;     /* [n_tokens] set by run_chunk: the first of step->ops that met NaN or
                                  infinity for the token; UINT32_MAX: none did */
 };
+
+/* Finds the runs of the chunk's tokens. runs.c */
+void rsr_runs_find(struct rsr_chunk *chunk);
 
 /* What was counted since the last reset. There is one row for each kind of operation, and for
  * LINEAR one for each role. */
@@ -70,15 +88,17 @@ struct rsr_engine {
     struct rsr_turns turns;
     struct rsr_chunk chunk;
     struct rsr_picks picks;
-    uint64_t token_ns; /* time for one token of a large chunk, measured last; 0: not known */
+    rsr_batch_entry *replay; /* [max_batch] tokens that are evaluated again for a state */
+    uint64_t token_ns;       /* time for one token of a large chunk, measured last; 0: not known */
 
     /* A caller that needs both takes the turn first, then the lock. The lock is never held while a
      * chunk runs. It guards these, and the pages of sequences. */
     pthread_mutex_t lock;
     struct rsr_kv_pool kv;
-    uint32_t n_dropping;    /* pages whose memory is on its way to the system; they are free
+    struct rsr_kv_pool states; /* of models with a recurrence */
+    uint32_t n_dropping;       /* pages whose memory is on its way to the system; they are free
                                afterwards */
-    pthread_cond_t dropped; /* signals that n_dropping fell */
+    pthread_cond_t dropped;    /* signals that n_dropping fell */
     struct rsr_prefix_cache *caches; /* the first of them */
     struct rsr_profile profile;
 };
@@ -88,10 +108,23 @@ RSR_NODISCARD rsr_status rsr_engine_create_on(const struct rsr_backend *backend,
                                               const rsr_engine_options *options,
                                               rsr_engine **engine, rsr_error *err);
 
+/* A state, and how many tokens it is of. */
+struct rsr_state_mark {
+    uint32_t state; /* RSR_NO_PAGE: none, and n_tokens is 0 */
+    uint32_t n_tokens;
+};
+
 struct rsr_sequence {
     const struct rsr_api *api; /* first, always */
     rsr_engine *engine;
     uint32_t length;
+    /* Of models with a recurrence: the state after all tokens, or after a truncation one of fewer
+     * tokens; and one of fewer tokens still, for the next truncation. */
+    struct rsr_state_mark state, earlier;
+    struct rsr_state_mark next; /* for a batch that is not done: the state that it writes, and how
+                                   many tokens are in it so far */
+    uint32_t last_token;        /* of the sequence in the chunk */
+    uint32_t state_run;         /* its number in the chunk */
     /* For a batch that is not done. */
     uint32_t pending;  /* its tokens; 0: the sequence is in none */
     rsr_status failed; /* why the sequence will not be extended */
@@ -125,6 +158,19 @@ void rsr_engine_drop_warm(struct rsr_engine *engine);
 /* Makes a cache give up its oldest page, which may then be free. False: nothing is cached. Called
  * with the lock. */
 RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
+
+/* Recurrent states, all with the lock. states.c
+ * Takes the state that a batch will write. False: none is free. */
+RSR_NODISCARD bool rsr_sequence_begin_state(struct rsr_sequence *sequence);
+/* Keeps it, because the batch has succeeded, or gives it back. */
+void rsr_sequence_end_state(struct rsr_sequence *sequence, bool succeeded);
+/* Drops states of more than n_tokens. */
+void rsr_sequence_rewind_state(struct rsr_sequence *sequence, uint32_t n_tokens);
+/* Gives an empty sequence the states of another one. */
+void rsr_sequence_share_state(struct rsr_sequence *to, const struct rsr_sequence *from);
+/* Refuses a use that needs states at other places than a sequence keeps them. */
+RSR_NODISCARD rsr_status rsr_check_no_states(const rsr_engine *engine, const char *use,
+                                             rsr_error *err);
 
 /* Makes the page of `position` exist and belong to this sequence alone. Called with the turn and
  * the lock, which it may release as rsr_engine_take_page does. False: no page is free. */

@@ -62,6 +62,9 @@ static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *e
                         engine->info.context);
     if (!rsr_sequence_reserve(sequence, entry->position))
         return rsr_fail_no_page(engine, err);
+    if (sequence->pending == 0 && !rsr_sequence_begin_state(sequence))
+        return rsr_fail(err, RSR_ERR_FULL, "all %u recurrent states are taken; end a sequence",
+                        engine->info.n_states);
     return RSR_OK;
 }
 
@@ -188,16 +191,35 @@ static const struct rsr_step_table *find_step(const struct rsr_target *target, u
     return step;
 }
 
-static void find_runs(struct rsr_chunk *chunk) {
-    chunk->n_runs = 0;
+/* The tokens of every sequence in a chunk, and the states that they start from and end in. */
+static void find_state_runs(rsr_engine *engine) {
+    struct rsr_chunk *chunk = &engine->chunk;
+    chunk->n_state_runs = 0;
+    if (engine->info.n_states == 0)
+        return;
+    for (uint32_t t = 0; t < chunk->n_tokens; t++)
+        chunk->entries[t].sequence->last_token = UINT32_MAX;
     for (uint32_t t = 0; t < chunk->n_tokens; t++) {
-        struct rsr_run *run = chunk->n_runs > 0 ? &chunk->runs[chunk->n_runs - 1] : NULL;
-        if (run != NULL && run->n_tokens < RSR_RUN_TOKENS &&
-            chunk->entries[run->first_token].sequence == chunk->entries[t].sequence)
-            run->n_tokens++; /* the checks made its positions consecutive */
-        else
-            chunk->runs[chunk->n_runs++] = (struct rsr_run){t, 1};
+        struct rsr_sequence *sequence = chunk->entries[t].sequence;
+        if (sequence->last_token != UINT32_MAX) {
+            chunk->next_tokens[sequence->last_token] = t;
+        } else {
+            const bool begun = sequence->next.n_tokens > sequence->state.n_tokens;
+            chunk->state_runs[chunk->n_state_runs++] =
+                (struct rsr_state_run){.first_token = t,
+                                       .from = begun ? sequence->next.state : sequence->state.state,
+                                       .to = sequence->next.state};
+        }
+        sequence->last_token = t;
+        chunk->next_tokens[t] = UINT32_MAX;
     }
+}
+
+/* The chunk has run: its tokens are in the states. */
+static void count_states(const rsr_engine *engine) {
+    const struct rsr_chunk *chunk = &engine->chunk;
+    for (uint32_t t = 0; t < chunk->n_tokens; t++)
+        chunk->entries[t].sequence->next.n_tokens = chunk->positions[t] + 1;
 }
 
 static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32_t n_tokens,
@@ -216,7 +238,8 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
         if (entries[t].want_logits)
             chunk->wanted[chunk->n_wanted++] = t;
     }
-    find_runs(chunk);
+    rsr_runs_find(chunk);
+    find_state_runs(engine);
 }
 
 /* Measures the time for a token. Small chunks are left out: reading weights dominates their
@@ -236,8 +259,10 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
     keep_pace(engine, begin_ns);
     pthread_mutex_lock(&engine->lock);
     engine->backend->profile(engine);
-    if (status == RSR_OK)
+    if (status == RSR_OK) {
         rsr_picks_count(engine);
+        count_states(engine);
+    }
     pthread_mutex_unlock(&engine->lock);
     return status;
 }
@@ -369,9 +394,43 @@ static rsr_status pause_batch(struct evaluation *e) {
                             e->done, batch->n_entries);
 }
 
+/* Evaluates tokens of a truncated sequence again, from those of its state on. */
+static rsr_status replay(const struct evaluation *e, struct rsr_sequence *sequence) {
+    rsr_engine *engine = e->engine;
+    rsr_status status = RSR_OK;
+    for (uint32_t at = sequence->state.n_tokens; status == RSR_OK && at < sequence->length;) {
+        const uint32_t left = sequence->length - at, most = most_tokens(engine);
+        const uint32_t n = left < most ? left : most;
+        for (uint32_t i = 0; i < n; i++)
+            engine->replay[i] = (rsr_batch_entry){
+                .sequence = sequence, .position = at + i, .token = sequence->tokens[at + i]};
+        set_chunk(engine, engine->replay, n, NULL);
+        engine->chunk.cancel = e->batch->cancel;
+        engine->chunk.wants_states = false;
+        status = rsr_picks_begin(engine, &(struct rsr_asked){0}, 0, e->err);
+        if (status == RSR_OK)
+            status = run_chunk(engine, e->err);
+        at += n;
+        rsr_turns_pass(&engine->turns);
+    }
+    return status;
+}
+
+/* Brings the states of truncated sequences up to their lengths. */
+static rsr_status replay_all(const struct evaluation *e) {
+    rsr_status status = RSR_OK;
+    for (size_t i = 0; status == RSR_OK && i < e->batch->n_entries; i++) {
+        struct rsr_sequence *sequence = e->batch->entries[i].sequence;
+        if (sequence->next.state != RSR_NO_PAGE && sequence->next.n_tokens == 0 &&
+            sequence->failed == RSR_OK)
+            status = replay(e, sequence);
+    }
+    return status;
+}
+
 /* A status that belongs to no entry fails them all. */
 static rsr_status run_batch(struct evaluation *e) {
-    rsr_status status = RSR_OK;
+    rsr_status status = replay_all(e);
     while (status == RSR_OK && e->done < e->batch->n_entries &&
            (e->status == RSR_OK || fails_alone(e))) {
         if (has_failed(e, e->done)) {
@@ -404,8 +463,12 @@ static void end_batch(const struct evaluation *e, rsr_status status) {
         if (batch->statuses != NULL)
             batch->statuses[i] = of_entry;
     }
-    for (size_t i = 0; i < batch->n_entries; i++)
-        batch->entries[i].sequence->pending = 0;
+    for (size_t i = 0; i < batch->n_entries; i++) {
+        struct rsr_sequence *sequence = batch->entries[i].sequence;
+        if (sequence->pending != 0)
+            rsr_sequence_end_state(sequence, status == RSR_OK && sequence->failed == RSR_OK);
+        sequence->pending = 0;
+    }
 }
 
 static rsr_status eval_in_turn(struct evaluation *e) {

@@ -172,8 +172,12 @@ static rsr_status write_file(const struct rsr_sequence *sequence,
                     strerror(error));
 }
 
+#define SAVED "files of keys and values"
+
 static rsr_status check_sequence(struct rsr_sequence *sequence, rsr_error *err) {
     rsr_status status = rsr_check_owner(sequence->engine->owner_pid, err);
+    if (status == RSR_OK)
+        status = rsr_check_no_states(sequence->engine, SAVED, err);
     if (status != RSR_OK)
         return status;
     pthread_mutex_lock(&sequence->engine->lock);
@@ -442,6 +446,8 @@ rsr_status rsr_api_sequence_load(rsr_engine *engine, const char *path, rsr_seque
     if (engine == NULL || path == NULL || sequence == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_load: a pointer is NULL");
     rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status == RSR_OK)
+        status = rsr_check_no_states(engine, SAVED, err);
     if (status != RSR_OK)
         return status;
     struct source source = {.path = path};

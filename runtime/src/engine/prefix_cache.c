@@ -61,6 +61,8 @@ rsr_status rsr_api_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cach
     rsr_status status = rsr_read_options(&options, sizeof(options), given, err);
     if (status == RSR_OK)
         status = rsr_check_owner(engine->owner_pid, err);
+    if (status == RSR_OK)
+        status = rsr_check_no_states(engine, "prefix caches", err);
     if (status != RSR_OK)
         return status;
     const uint64_t page_bytes = engine->info.kv_bytes / engine->kv.n_pages;

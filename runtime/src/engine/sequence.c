@@ -17,6 +17,7 @@ struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err) {
     if (sequence != NULL) {
         sequence->api = engine->api;
         sequence->engine = engine;
+        sequence->state.state = sequence->earlier.state = sequence->next.state = RSR_NO_PAGE;
         sequence->pages = malloc(rsr_pages_of(engine->info.context) * sizeof(*sequence->pages));
         sequence->tokens = malloc(engine->info.context * sizeof(*sequence->tokens));
         if (sequence->pages != NULL && sequence->tokens != NULL)
@@ -112,6 +113,7 @@ void rsr_api_sequence_destroy(rsr_sequence *sequence) {
     if (rsr_engine_is_ours(engine)) {
         pthread_mutex_lock(&engine->lock);
         rsr_sequence_release_from(sequence, 0);
+        rsr_sequence_rewind_state(sequence, 0);
         pthread_mutex_unlock(&engine->lock);
     }
     rsr_sequence_free(sequence);
@@ -146,6 +148,7 @@ rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rs
     status = rsr_check_idle(sequence, err);
     if (status == RSR_OK) {
         rsr_sequence_release_from(sequence, length);
+        rsr_sequence_rewind_state(sequence, length);
         sequence->length = length;
     }
     pthread_mutex_unlock(&engine->lock);
@@ -181,6 +184,7 @@ static rsr_status copy_pages(struct rsr_sequence *to, const struct rsr_sequence 
         rsr_kv_page_share(kv, to->pages[i]);
     }
     memcpy(to->tokens, from->tokens, from->length * sizeof(*to->tokens));
+    rsr_sequence_share_state(to, from);
     to->n_pages = rsr_pages_of(from->length);
     to->length = from->length;
     return RSR_OK;
@@ -208,6 +212,17 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
     return status;
 }
 
+/* Finds a block's number among those with keys and values. */
+static bool find_kv_layer(const struct rsr_target *target, uint32_t block, uint32_t *layer) {
+    const struct rsr_step_table *step = &target->steps[0];
+    for (uint32_t i = 0; i < step->n_ops; i++)
+        if (step->ops[i].kind == RSR_OP_ROPE_APPEND && step->ops[i].block == block) {
+            *layer = step->ops[i].layer;
+            return true;
+        }
+    return false;
+}
+
 rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint32_t layer,
                                     float *keys, float *values, rsr_error *err) {
     if (sequence == NULL || keys == NULL || values == NULL)
@@ -222,6 +237,9 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, u
                         "no key of position %u in layer %u: the sequence has %u tokens, the model "
                         "%u layers",
                         position, layer, sequence->length, n_layers);
+    if (!find_kv_layer(engine->model->target, layer, &layer))
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "layer %u has no keys: it is recurrent, and keeps a state", layer);
     rsr_turns_take(&engine->turns);
     status = engine->backend->read_rows(engine, sequence->pages[position / RSR_PAGE_TOKENS],
                                         position % RSR_PAGE_TOKENS, layer, keys, values, err);

@@ -163,7 +163,7 @@ rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv, const struct rsr_kv_fo
                                 const struct rsr_kv_size *size, rsr_error *err) {
     struct rsr_kv_memory made = {
         .format = *format,
-        .n_layers = hyper->n_layers,
+        .n_layers = rsr_kv_layers(hyper),
         .n_kv_heads = hyper->n_kv_heads,
         .sidecar_bytes = sidecar_bytes,
         .stays = size->commits,

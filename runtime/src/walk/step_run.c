@@ -38,10 +38,7 @@ static void *row_of(const struct walk *w, uint16_t number, uint32_t token) {
 }
 
 static void report_not_finite(const struct walk *w, uint32_t token) {
-    uint32_t *op = &w->chunk->failed_ops[token], first = __atomic_load_n(op, __ATOMIC_RELAXED);
-    while (w->op_index < first && !__atomic_compare_exchange_n(op, &first, w->op_index, true,
-                                                               __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
+    rsr_report_not_finite(w->crew, token, w->op_index);
 }
 
 static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T */
@@ -56,7 +53,7 @@ static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T
 static void run_rope_table(const struct walk *w, const struct rsr_step_op *op) { /* T */
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
         w->ops->rope_table(row_of(w, op->dst, t), &w->crew->model->module->ropes[op->arg],
-                           w->hyper->head_dim, w->chunk->positions[t]);
+                           w->hyper->rotary_dim, w->chunk->positions[t]);
 }
 
 static void run_add(const struct walk *w, const struct rsr_step_op *op) { /* T */
@@ -85,11 +82,35 @@ static void run_act_mul(const struct walk *w, const struct rsr_step_op *op) { /*
                         buffer_of(w, op->dst)->cols, (enum rsr_activation)w->hyper->activation);
 }
 
+static void run_gate(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    const uint32_t head_dim = w->hyper->head_dim;
+    for (uint32_t t = w->token_begin; t < w->token_end; t++) {
+        float *dst = row_of(w, op->dst, t);
+        const float *x = row_of(w, op->src[0], t), *heads = row_of(w, op->src[1], t);
+        for (uint32_t h = 0; h < w->hyper->n_heads; h++)
+            w->ops->gate(dst + (size_t)h * head_dim, x + (size_t)h * head_dim,
+                         heads + ((size_t)2 * h + 1) * head_dim, head_dim);
+    }
+}
+
 static void run_pad(const struct walk *w, const struct rsr_step_op *op) { /* T */
     const struct rsr_buffer *buffer = buffer_of(w, op->dst);
     const size_t used = buffer->cols * sizeof(float);
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
         memset((char *)row_of(w, op->dst, t) + used, 0, buffer->row_bytes - used);
+}
+
+static void run_rotate(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    const struct rsr_rotation *rotation = &w->crew->model->module->rotations[op->arg];
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        w->ops->rotate(row_of(w, op->dst, t), row_of(w, op->src[0], t), rotation, false);
+    run_pad(w, op);
+}
+
+static void run_unrotate(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        w->ops->rotate(row_of(w, op->dst, t), row_of(w, op->dst, t),
+                       &w->crew->model->module->rotations[op->arg], true);
 }
 
 /* Writes, after act rows, the list of src0's elements that the activation does not make 0; NaN is
@@ -217,17 +238,30 @@ static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
                    buffer_of(w, op->dst)->row_bytes / sizeof(float));
 }
 
-/* Norms a head, if it has a norm, and rotates it, in place. */
+/* Norms a head, if it has a norm, and rotates its first elements, in place. */
 static void rotate_head(const struct walk *w, uint32_t token, float *x, const float *table,
                         const struct rsr_norm *norm) {
     const uint32_t head_dim = w->hyper->head_dim;
     if (norm != NULL && !w->ops->norm(x, x, norm->weight, norm->eps, head_dim))
         report_not_finite(w, token);
-    w->ops->rope(x, x, table, head_dim);
+    w->ops->rope(x, x, table, w->hyper->rotary_dim);
 }
 
-/* Norms and rotates the group's query heads and the new key in place, and stores key and value in
- * their page. */
+/* The query heads of a group, without their gates if the operation has a dst. */
+static float *take_queries(const struct walk *w, const struct rsr_step_op *op, uint32_t token,
+                           uint32_t head, uint32_t group) {
+    const size_t head_dim = w->hyper->head_dim, first = (size_t)head * group;
+    float *src = row_of(w, op->src[0], token);
+    if (op->dst == RSR_NO_BUFFER)
+        return src + first * head_dim;
+    float *dst = (float *)row_of(w, op->dst, token) + first * head_dim;
+    for (uint32_t h = 0; h < group; h++)
+        memcpy(dst + h * head_dim, src + 2 * (first + h) * head_dim, head_dim * sizeof(float));
+    return dst;
+}
+
+/* Norms and rotates the group's query heads and the new key, and stores key and value in their
+ * page. A token that is only evaluated again for its state has them there already. */
 static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint32_t token,
                         uint32_t head) {
     const struct rsr_kv_memory *kv = &w->crew->kv;
@@ -236,7 +270,7 @@ static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint
     const struct rsr_norm *norms =
         op->arg == RSR_NO_NORM ? NULL : &w->crew->model->target->norms[op->arg];
     const float *table = row_of(w, op->src[3], token);
-    float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
+    float *q = take_queries(w, op, token, head, group);
     for (uint32_t h = 0; h < group; h++)
         rotate_head(w, token, q + (size_t)h * head_dim, table, norms);
 
@@ -244,8 +278,10 @@ static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint
     const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
     const uint32_t position = w->chunk->positions[token];
     const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
+    if (position < sequence->length)
+        return;
     const struct rsr_kv_rows rows =
-        rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
+        rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->layer, head);
     rotate_head(w, token, k, table, norms == NULL ? NULL : norms + 1);
     rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
 }
@@ -265,8 +301,30 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
             rope_append(w, op, unit / n_kv, unit % n_kv);
 }
 
+static struct rsr_step_rows rows_of(const struct walk *w, uint16_t number) {
+    return (struct rsr_step_rows){buffer_at(w, number), buffer_of(w, number)->row_bytes};
+}
+
+static void run_delta(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_delta_call call = {.weights = &w->crew->model->target->deltas[op->arg],
+                                        .layer = op->layer,
+                                        .worker = w->worker,
+                                        .op_index = w->op_index,
+                                        .qkv = rows_of(w, op->src[0]),
+                                        .z = rows_of(w, op->src[1]),
+                                        .beta = rows_of(w, op->src[2]),
+                                        .decay = rows_of(w, op->src[3]),
+                                        .out = rows_of(w, op->dst)};
+    uint32_t unit, end;
+    for (struct rsr_pieces left =
+             share_out(w, w->chunk->n_state_runs * w->hyper->delta_value_heads, LEAST_PARTS);
+         rsr_pieces_next(&left, &unit, &end);)
+        for (; unit < end; unit++)
+            rsr_delta_run(w->crew, &call, unit);
+}
+
 static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_attention_call call = {.block = op->block,
+    const struct rsr_attention_call call = {.layer = op->layer,
                                             .window = op->arg,
                                             .worker = w->worker,
                                             .share = w->worker,
@@ -365,6 +423,10 @@ static void (*const run_op[RSR_OP_KIND_COUNT])(const struct walk *, const struct
     [RSR_OP_OUTPUT] = run_output,
     [RSR_OP_LIST_ROWS] = run_list_rows,
     [RSR_OP_LIST_COLS] = run_list_cols,
+    [RSR_OP_GATE] = run_gate,
+    [RSR_OP_DELTA] = run_delta,
+    [RSR_OP_ROTATE] = run_rotate,
+    [RSR_OP_UNROTATE] = run_unrotate,
 };
 
 /* ---- Probes ---- */

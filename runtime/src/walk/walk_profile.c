@@ -35,6 +35,8 @@ static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_o
         return rsr_op_weight_bytes(target, op);
     case RSR_OP_ROPE_APPEND: /* a row of keys and one of values */
         return n_tokens * crew->kv.n_kv_heads * 2 * crew->kv.format.row_bytes;
+    case RSR_OP_DELTA: /* each sequence's state is read and written */
+        return 2 * crew->chunk->n_state_runs * crew->states.layer_bytes;
     case RSR_OP_ROPE_TABLE:
     case RSR_OP_ADD:
     case RSR_OP_QUANT:
@@ -44,6 +46,9 @@ static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_o
     case RSR_OP_OUTPUT:
     case RSR_OP_LIST_ROWS:
     case RSR_OP_LIST_COLS:
+    case RSR_OP_GATE:
+    case RSR_OP_ROTATE:
+    case RSR_OP_UNROTATE:
     case RSR_OP_KIND_COUNT:
         break;
     }

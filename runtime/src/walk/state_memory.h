@@ -1,0 +1,33 @@
+/* state_memory.h - the host's recurrent states: for every (state, layer, value head) a matrix of
+ * floats [delta_key_dim][value_cols], and after it the last three tokens' rows of qkv that the head
+ * convolves: three of its queries, three of its keys, three of its values.
+ *
+ * Every value head keeps rows of its key head for itself, so that heads do not wait for each
+ * other. */
+#ifndef RSR_STATE_MEMORY_H
+#define RSR_STATE_MEMORY_H
+
+#include "ops/ops.h"
+#include "rsr.h"
+
+#define RSR_DELTA_PAST (RSR_DELTA_TAPS - 1) /* tokens before the current one */
+
+struct rsr_state_memory {
+    uint32_t n_states;
+    uint32_t value_cols;  /* delta_value_dim, with padding that stays zero */
+    uint64_t head_floats; /* matrix and rows, a multiple of 16 */
+    uint64_t layer_bytes, state_bytes;
+    uint32_t n_heads;
+    char *memory; /* mapped, committed by the kernel when touched; NULL: no recurrence */
+};
+
+/* Without a recurrence there are no states. */
+RSR_NODISCARD rsr_status rsr_state_memory_create(struct rsr_state_memory *states,
+                                                 const struct rsr_hyper *hyper, rsr_error *err);
+void rsr_state_memory_destroy(struct rsr_state_memory *states); /* zeros are fine */
+float *rsr_state_memory_head(const struct rsr_state_memory *states, uint32_t state, uint32_t layer,
+                             uint32_t head);
+/* Gives the memory of a state back to the system. */
+void rsr_state_memory_drop(const struct rsr_state_memory *states, uint32_t state);
+
+#endif

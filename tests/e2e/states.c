@@ -1,0 +1,224 @@
+/* states.c - the recurrent state of sequences: whatever happens to a sequence (truncation, a fork,
+ * a batch that is stopped, drafts that are refused), its logits have the bits of one that was
+ * evaluated straight on. Uses that need a state at other places are refused.
+ *
+ * usage: states MODULE.so
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rsr.h"
+
+#define N_TOKENS 100u
+#define MAX_BATCH 16u
+
+static uint32_t tokens[N_TOKENS];
+static uint32_t vocab, n_bad;
+static rsr_error err = RSR_ERROR_INIT;
+static rsr_engine *engine;
+static float *reference, *logits;
+
+static void must(rsr_status status, const char *what) {
+    if (status == RSR_OK)
+        return;
+    fprintf(stderr, "states: %s: %s\n", what, err.message);
+    exit(1);
+}
+
+static void expect(bool holds, const char *what) {
+    if (holds)
+        return;
+    fprintf(stderr, "states: %s\n", what);
+    n_bad++;
+}
+
+/* Status and sentence of a call that must fail. */
+static void refused(rsr_status status, rsr_status expected, const char *words, const char *what) {
+    if (status == expected && strstr(err.message, words) != NULL)
+        return;
+    fprintf(stderr, "states: %s: status %d, \"%s\"\n", what, (int)status, err.message);
+    n_bad++;
+}
+
+static rsr_sequence *open_sequence(void) {
+    rsr_sequence *sequence = NULL;
+    must(rsr_sequence_create(engine, &sequence, &err), "rsr_sequence_create");
+    return sequence;
+}
+
+static uint32_t states_free(void) {
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    must(rsr_engine_get_info(engine, &info), "rsr_engine_get_info");
+    return info.n_states_free;
+}
+
+/* The progress of a batch that is stopped after its first chunk. */
+static bool stop(void *user, size_t done, size_t total) {
+    (void)user, (void)done, (void)total;
+    return false;
+}
+
+static rsr_status eval(rsr_sequence *sequence, uint32_t begin, uint32_t end, bool stops) {
+    rsr_batch_entry entries[N_TOKENS];
+    rsr_batch batch = RSR_BATCH_INIT;
+    for (uint32_t i = begin; i < end; i++)
+        entries[i - begin] = (rsr_batch_entry){sequence, i, tokens[i], true};
+    batch.entries = entries;
+    batch.n_entries = end - begin;
+    batch.logits = logits;
+    batch.logits_capacity = (size_t)(end - begin) * vocab;
+    batch.progress = stops ? stop : NULL;
+    return rsr_eval(engine, &batch, &err);
+}
+
+/* Extends the sequence, and compares. */
+static void go_on(rsr_sequence *sequence, uint32_t end, const char *what) {
+    const uint32_t begin = rsr_sequence_length(sequence);
+    must(eval(sequence, begin, end, false), what);
+    expect(memcmp(logits, reference + (size_t)begin * vocab,
+                  (size_t)(end - begin) * vocab * sizeof(float)) == 0,
+           what);
+}
+
+static void check_truncations(void) {
+    static const uint32_t lengths[] = {99, 64, 63, 50, 49, 17, 3, 1, 0};
+    rsr_sequence *sequence = open_sequence();
+    go_on(sequence, 50, "a prompt");
+    go_on(sequence, N_TOKENS, "its end");
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        must(rsr_sequence_truncate(sequence, lengths[i], &err), "rsr_sequence_truncate");
+        go_on(sequence, lengths[i] + 1, "one token after a truncation");
+        go_on(sequence, N_TOKENS, "the rest after a truncation");
+    }
+    must(rsr_sequence_truncate(sequence, 30, &err), "rsr_sequence_truncate");
+    must(rsr_sequence_truncate(sequence, 20, &err), "rsr_sequence_truncate");
+    go_on(sequence, 25, "two truncations");
+    rsr_sequence_destroy(sequence);
+}
+
+static void check_stops(void) {
+    rsr_sequence *sequence = open_sequence();
+    refused(eval(sequence, 0, 40, true), RSR_ERR_STOPPED, "ended the batch", "a first batch");
+    go_on(sequence, 40, "a batch after one that was stopped");
+    refused(eval(sequence, 40, N_TOKENS, true), RSR_ERR_STOPPED, "ended the batch", "a batch");
+    go_on(sequence, 41, "a token after a batch that was stopped");
+    must(rsr_sequence_truncate(sequence, 35, &err), "rsr_sequence_truncate");
+    refused(eval(sequence, 35, N_TOKENS, true), RSR_ERR_STOPPED, "ended the batch", "a replay");
+    go_on(sequence, N_TOKENS, "a batch after a replay that was stopped");
+    rsr_sequence_destroy(sequence);
+}
+
+static void check_forks(void) {
+    rsr_sequence *sequence = open_sequence(), *fork = NULL, *again = NULL;
+    go_on(sequence, 30, "a prompt");
+    must(rsr_sequence_fork(sequence, &fork, &err), "rsr_sequence_fork");
+    go_on(fork, N_TOKENS, "a fork");
+    go_on(sequence, 66, "what was forked");
+    must(rsr_sequence_fork(sequence, &again, &err), "rsr_sequence_fork");
+    rsr_sequence_destroy(sequence);
+    must(rsr_sequence_truncate(again, 65, &err), "rsr_sequence_truncate");
+    must(rsr_sequence_truncate(fork, 29, &err), "rsr_sequence_truncate");
+    go_on(again, N_TOKENS, "a fork whose origin is gone");
+    go_on(fork, N_TOKENS, "a fork that was truncated");
+    rsr_sequence_destroy(fork);
+    rsr_sequence_destroy(again);
+}
+
+/* Two sequences whose tokens take turns in one batch. */
+static void check_turns(void) {
+    rsr_sequence *a = open_sequence(), *b = open_sequence();
+    rsr_batch_entry entries[40];
+    rsr_batch batch = RSR_BATCH_INIT;
+    for (uint32_t i = 0; i < 40; i++)
+        entries[i] = (rsr_batch_entry){i % 2 == 0 ? a : b, i / 2, tokens[i / 2], true};
+    batch.entries = entries;
+    batch.n_entries = 40;
+    batch.logits = logits;
+    batch.logits_capacity = (size_t)40 * vocab;
+    must(rsr_eval(engine, &batch, &err), "rsr_eval");
+    for (uint32_t i = 0; i < 40; i++)
+        expect(memcmp(logits + (size_t)i * vocab, reference + (size_t)(i / 2) * vocab,
+                      vocab * sizeof(float)) == 0,
+               "sequences that take turns in a batch");
+    go_on(a, N_TOKENS, "one of them");
+    rsr_sequence_destroy(a);
+    rsr_sequence_destroy(b);
+}
+
+static void check_refusals(const char *path) {
+    rsr_sequence *sequence = open_sequence(), *loaded = NULL;
+    rsr_prefix_cache *cache = NULL;
+    float row[2][4096];
+    go_on(sequence, 10, "a prompt");
+    refused(rsr_prefix_cache_create(engine, NULL, &cache, &err), RSR_ERR_ARGUMENT,
+            "prefix caches do not hold their state", "a prefix cache");
+    refused(rsr_sequence_save(sequence, path, &err), RSR_ERR_ARGUMENT,
+            "files of keys and values do not hold their state", "saving");
+    refused(rsr_sequence_load(engine, path, &loaded, &err), RSR_ERR_ARGUMENT,
+            "files of keys and values do not hold their state", "loading");
+    refused(rsr_sequence_read_kv(sequence, 3, 0, row[0], row[1], &err), RSR_ERR_ARGUMENT,
+            "layer 0 has no keys", "keys of a recurrent layer");
+    must(rsr_sequence_read_kv(sequence, 3, 1, row[0], row[1], &err), "rsr_sequence_read_kv");
+    rsr_sequence_destroy(sequence);
+}
+
+/* Sequences until all states are taken; then one that waits for a state to be free. */
+static void check_full(uint32_t n_states) {
+    rsr_sequence **sequences = calloc(n_states, sizeof(*sequences));
+    for (uint32_t i = 0; sequences != NULL && i < n_states; i++) {
+        sequences[i] = open_sequence();
+        go_on(sequences[i], 1, "one of many sequences");
+    }
+    rsr_sequence *last = open_sequence();
+    expect(states_free() == 0, "every sequence has a state");
+    refused(eval(last, 0, 1, false), RSR_ERR_FULL, "recurrent states are taken", "one too many");
+    rsr_sequence_destroy(sequences[0]);
+    go_on(last, 1, "a sequence after one has ended");
+    for (uint32_t i = 1; i < n_states; i++)
+        rsr_sequence_destroy(sequences[i]);
+    rsr_sequence_destroy(last);
+    free(sequences);
+}
+
+int main(int argc, char **argv) {
+    rsr_model *model = NULL;
+    rsr_model_info info = RSR_MODEL_INFO_INIT;
+    if (argc != 3) {
+        fprintf(stderr, "usage: states MODULE.so FILE\n");
+        return 1;
+    }
+    must(rsr_open(argv[1], NULL, &model, &err), "rsr_open");
+    must(rsr_model_get_info(model, &info), "rsr_model_get_info");
+    vocab = info.vocab;
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        tokens[i] = (i * 37 + i / 7) % vocab;
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    options.n_threads = 2;
+    options.context = 128;
+    options.kv_tokens = 1100 * 64;
+    options.max_batch = MAX_BATCH;
+    must(rsr_engine_create(model, &options, &engine, &err), "rsr_engine_create");
+    const uint32_t n_states = states_free();
+    reference = calloc((size_t)N_TOKENS * vocab, sizeof(*reference));
+    logits = calloc((size_t)N_TOKENS * vocab, sizeof(*logits));
+    rsr_sequence *sequence = open_sequence();
+    must(eval(sequence, 0, N_TOKENS, false), "rsr_eval");
+    memcpy(reference, logits, (size_t)N_TOKENS * vocab * sizeof(float));
+    rsr_sequence_destroy(sequence);
+    check_truncations();
+    check_stops();
+    check_forks();
+    check_turns();
+    check_refusals(argv[2]);
+    expect(n_states > 0 && states_free() == n_states, "all states are free in the end");
+    check_full(n_states);
+    expect(states_free() == n_states, "all states are free after many sequences");
+    rsr_engine_destroy(engine);
+    rsr_close(model);
+    free(reference);
+    free(logits);
+    if (n_bad == 0)
+        puts("the same bits");
+    return n_bad != 0;
+}
