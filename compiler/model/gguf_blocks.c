@@ -7,15 +7,23 @@
  *           as a fraction b / 256, and digit i is the integer part of 3 frac(3^i b / 256). Bytes
  *           0-31 have 5 digits each, then 32-47, then 48-51 with 4; weights go digit by digit over
  *           each group; d is float16 after them
- *   Q2_0    64, or 128 in files of a fork: bits 2 (n % 4).. of byte n / 4; d is float16 before them
+ *   PTQ1_0  128: TQ1_0 with 16, 8 and (of 4 digits) 2 bytes; d is float16 after them
+ *   Q2_0    64: bits 2 (n % 4).. of byte n / 4; d is float16 before them
+ *   PQ2_0   128: Q2_0's bits; d is float16 before them
+ *   STQ1_0  256: of every four weights exactly one is 0; the four weights n = 64 c + g + 16 p, p =
+ *           0..3, have number 16 c + g, which counts nibbles of bytes 0-31 and bits of bytes 32-39.
+ *           A nibble is 4 z + 2 v + u: p = z is the 0; of the others the first is 1, the second -1
+ *           if u, the third -1 if v; the bit negates all three; d is float16 after them
  *   Q1_0    128: bit n % 8 of byte n / 8, 1 for +d and 0 for -d; d is float16 before them
  *   I2_S    128 on x86, 64 on ARM: with a quarter q of that, bits 6 - 2 (n / q).. of byte n % q;
  *           one float32 d after the tensor's weights, then padding
  *   IQ2_BN  64: bits 2 (n / 16).. of byte n % 16; one float32 d before the row
  *   IQ1_BN  64: base 3 as in TQ1_0, but weights go byte by byte: 15 in three bytes, the 16th is
  *           digit n / 16 of byte 12; one float16 d before the row
- * Two bits are the weight plus one; code 3 is illegal. Sources: ggml's ggml-common.h and
- * ggml-quants.c (TQ, Q), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as
+ * Two bits are the weight plus one; code 3 is illegal. In TQ1_0 and PTQ1_0 only those bytes are
+ * legal that writers round to: v 256 / 243, rounded up, for the digits' number v. Sources: ggml's
+ * ggml-common.h and ggml-quants.c (TQ, Q), those of PrismML's fork (PQ, PTQ), llama.cpp's pull
+ * request 22836 (STQ), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as
  * all published files were), ik_llama.cpp's iqk_quantize.cpp (BN).
  *
  * If all weights of a block are 0, any d is right, and writers put 0 there. Q1_0 has no code for 0:
@@ -36,10 +44,15 @@
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
+/* What an unpacker found wrong; NULL: nothing. */
+static const char CODE_3[] = "code 3 in a block stands for no ternary weight";
+static const char BAD_DIGITS[] = "a byte of a block stands for no base-3 digits";
+
 /* Unpacks two bits per weight from `n_bytes` bytes. Field i of byte number m is weight i * n_bytes
  * + m of the block. Fields are counted from the lowest bits, or, with `from_high`, from the
- * highest. False: a code is 3. */
-static bool unpack_fields(const uint8_t *bytes, uint32_t n_bytes, bool from_high, int8_t *values) {
+ * highest. */
+static const char *unpack_fields(const uint8_t *bytes, uint32_t n_bytes, bool from_high,
+                                 int8_t *values) {
     uint32_t threes = 0;
     for (uint32_t m = 0; m < n_bytes; m++)
         threes |= bytes[m] & (bytes[m] >> 1) & 0x55u;
@@ -48,49 +61,63 @@ static bool unpack_fields(const uint8_t *bytes, uint32_t n_bytes, bool from_high
         for (uint32_t m = 0; m < n_bytes; m++)
             *values++ = (int8_t)(((bytes[m] >> shift) & 3) - 1);
     }
-    return threes == 0;
+    return threes == 0 ? NULL : CODE_3;
 }
 
-static bool unpack_tq2_0(const uint8_t *bytes, int8_t *values) {
-    const bool low = unpack_fields(bytes, 32, false, values);
-    return unpack_fields(bytes + 32, 32, false, values + 128) && low;
+static const char *unpack_tq2_0(const uint8_t *bytes, int8_t *values) {
+    const char *low = unpack_fields(bytes, 32, false, values);
+    const char *high = unpack_fields(bytes + 32, 32, false, values + 128);
+    return low != NULL ? low : high;
 }
 
-static bool unpack_i2_s_x86(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_i2_s_x86(const uint8_t *bytes, int8_t *values) {
     return unpack_fields(bytes, 32, true, values);
 }
 
-static bool unpack_i2_s_arm(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_i2_s_arm(const uint8_t *bytes, int8_t *values) {
     return unpack_fields(bytes, 16, true, values);
 }
 
-static bool unpack_iq2_bn(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_iq2_bn(const uint8_t *bytes, int8_t *values) {
     return unpack_fields(bytes, 16, false, values);
 }
 
 /* Four weights a byte, one after the other. */
-static bool unpack_pairs(const uint8_t *bytes, uint32_t n_bytes, int8_t *values) {
+static const char *unpack_pairs(const uint8_t *bytes, uint32_t n_bytes, int8_t *values) {
     uint32_t threes = 0;
     for (uint32_t m = 0; m < n_bytes; m++) {
         threes |= bytes[m] & (bytes[m] >> 1) & 0x55u;
         for (uint32_t i = 0; i < 4; i++)
             *values++ = (int8_t)(((bytes[m] >> (2 * i)) & 3) - 1);
     }
-    return threes == 0;
+    return threes == 0 ? NULL : CODE_3;
 }
 
-static bool unpack_q2_0(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_q2_0(const uint8_t *bytes, int8_t *values) {
     return unpack_pairs(bytes, 16, values);
 }
 
-static bool unpack_q2_0_g128(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_pq2_0(const uint8_t *bytes, int8_t *values) {
     return unpack_pairs(bytes, 32, values);
 }
 
-static bool unpack_q1_0(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_q1_0(const uint8_t *bytes, int8_t *values) {
     for (uint32_t n = 0; n < 128; n++)
         values[n] = (int8_t)((bytes[n / 8] >> (n % 8) & 1) * 2 - 1);
-    return true;
+    return NULL;
+}
+
+static const char *unpack_stq1_0(const uint8_t *bytes, int8_t *values) {
+    for (uint32_t four = 0; four < 64; four++) {
+        const uint32_t nibble = bytes[four / 2] >> (4 * (four % 2)) & 15;
+        const int32_t first = bytes[32 + four / 8] >> (four % 8) & 1 ? -1 : 1;
+        const int8_t others[] = {(int8_t)first, (int8_t)(nibble & 1 ? -first : first),
+                                 (int8_t)(nibble & 2 ? -first : first)};
+        const int8_t *other = others;
+        for (uint32_t p = 0; p < 4; p++)
+            values[four / 16 * 64 + four % 16 + 16 * p] = p == nibble >> 2 ? 0 : *other++;
+    }
+    return NULL;
 }
 
 /* Digit i of a byte, minus one; `power` is 3^i. */
@@ -100,24 +127,45 @@ static int8_t digit_of(uint8_t byte, uint32_t power) {
 
 static const uint32_t powers[] = {1, 3, 9, 27, 81};
 
-static bool unpack_tq1_0(const uint8_t *bytes, int8_t *values) {
-    static const struct { uint32_t n_bytes, n_digits; } groups[] = {{32, 5}, {16, 5}, {4, 4}};
-    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-        for (uint32_t digit = 0; digit < groups[g].n_digits; digit++)
-            for (uint32_t m = 0; m < groups[g].n_bytes; m++)
+/* Bytes of so many digits; the digits after them are 0. */
+struct digit_group {
+    uint32_t n_bytes, n_digits;
+};
+
+static const char *unpack_digits(const uint8_t *bytes, const struct digit_group groups[3],
+                                 int8_t *values) {
+    bool legal = true;
+    for (const struct digit_group *group = groups; group < groups + 3; group++) {
+        const uint32_t unused = 243 / (3 * powers[group->n_digits - 1]);
+        for (uint32_t m = 0; m < group->n_bytes; m++) {
+            const uint32_t number = bytes[m] * 243u >> 8;
+            legal &= number % unused == 0 && (number * 256 + 242) / 243 == bytes[m];
+        }
+        for (uint32_t digit = 0; digit < group->n_digits; digit++)
+            for (uint32_t m = 0; m < group->n_bytes; m++)
                 *values++ = digit_of(bytes[m], powers[digit]);
-        bytes += groups[g].n_bytes;
+        bytes += group->n_bytes;
     }
-    return true;
+    return legal ? NULL : BAD_DIGITS;
 }
 
-static bool unpack_iq1_bn(const uint8_t *bytes, int8_t *values) {
+static const char *unpack_tq1_0(const uint8_t *bytes, int8_t *values) {
+    static const struct digit_group groups[] = {{32, 5}, {16, 5}, {4, 4}};
+    return unpack_digits(bytes, groups, values);
+}
+
+static const char *unpack_ptq1_0(const uint8_t *bytes, int8_t *values) {
+    static const struct digit_group groups[] = {{16, 5}, {8, 5}, {2, 4}};
+    return unpack_digits(bytes, groups, values);
+}
+
+static const char *unpack_iq1_bn(const uint8_t *bytes, int8_t *values) {
     for (uint32_t sixteen = 0; sixteen < 4; sixteen++) {
         for (uint32_t n = 0; n < 15; n++)
             *values++ = digit_of(bytes[3 * sixteen + n / 5], powers[n % 5]);
         *values++ = digit_of(bytes[12], powers[sixteen]);
     }
-    return true;
+    return NULL;
 }
 
 /* ---- formats --------------------------------------------------------------------------------- */
@@ -133,13 +181,14 @@ static const struct format {
     enum scale_of scale_of;
     enum rsr_dtype scale_dtype;
     uint32_t scale_at; /* in a block */
-    bool (*unpack)(const uint8_t *bytes, int8_t *values);
+    const char *(*unpack)(const uint8_t *bytes, int8_t *values);
 } formats[RSR_BLOCKS_COUNT] = {
     [RSR_BLOCKS_TQ1_0] = {"TQ1_0", 256, 54, 0, SCALE_OF_BLOCK, RSR_DTYPE_F16, 52, unpack_tq1_0},
     [RSR_BLOCKS_TQ2_0] = {"TQ2_0", 256, 66, 0, SCALE_OF_BLOCK, RSR_DTYPE_F16, 64, unpack_tq2_0},
     [RSR_BLOCKS_Q2_0] = {"Q2_0", 64, 18, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0, unpack_q2_0},
-    [RSR_BLOCKS_Q2_0_G128] = {"Q2_0_G128", 128, 34, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0,
-                              unpack_q2_0_g128},
+    [RSR_BLOCKS_Q2_0_G128] = {"PQ2_0", 128, 34, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0, unpack_pq2_0},
+    [RSR_BLOCKS_PTQ1_0] = {"PTQ1_0", 128, 28, 0, SCALE_OF_BLOCK, RSR_DTYPE_F16, 26, unpack_ptq1_0},
+    [RSR_BLOCKS_STQ1_0] = {"STQ1_0", 256, 42, 0, SCALE_OF_BLOCK, RSR_DTYPE_F16, 40, unpack_stq1_0},
     [RSR_BLOCKS_Q1_0] = {"Q1_0", 128, 18, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0, unpack_q1_0},
     [RSR_BLOCKS_I2_S_X86] = {"I2_S", 128, 32, 0, SCALE_OF_LAYER, RSR_DTYPE_F32, 0, unpack_i2_s_x86},
     [RSR_BLOCKS_I2_S_ARM] = {"I2_S", 64, 16, 0, SCALE_OF_LAYER, RSR_DTYPE_F32, 0, unpack_i2_s_arm},
@@ -192,14 +241,13 @@ static float load_scale(const struct row *row, uint32_t block) {
     return scale;
 }
 
-/* False: a code stands for no weight. */
-static bool unpack_block(const struct row *row, uint32_t block, int8_t *values) {
+static const char *unpack_block(const struct row *row, uint32_t block, int8_t *values) {
     const struct format *format = row->format;
-    const bool legal =
+    const char *problem =
         format->unpack(row->data + block_at(row, block) + format->weights_at, values);
     if (format->unpack == unpack_q1_0 && load_scale(row, block) == 0.0f)
         memset(values, 0, format->items);
-    return legal;
+    return problem;
 }
 
 static uint32_t row_of(const struct rsr_layer *layer, uint32_t stored) {
@@ -299,20 +347,31 @@ static enum rsrc_status finish_scales(struct rsrc_diag *diag, const struct rsr_l
 
 /* ---- public ---------------------------------------------------------------------------------- */
 
+/* Like unpack_block(), with the refusal. */
+static enum rsrc_status unpack_legal(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
+                                     const struct row *row, uint32_t stored, uint32_t block,
+                                     int8_t *values) {
+    const char *problem = unpack_block(row, block, values);
+    if (problem == NULL)
+        return RSRC_OK;
+    const struct rsrc_place place = rsrc_tensor_place(tensor, block_at(row, block));
+    const uint32_t items = row->format->items;
+    return rsrc_refuse(
+        diag, "ternary-code", &place,
+        problem == CODE_3 ? "codes 0, 1 and 2 stand for -1, 0 and 1; the file is damaged"
+                          : "the 3^5 numbers of five digits have a byte each, which no other byte "
+                            "stands for; the file is damaged",
+        "%s (row %u, columns %u to %u)", problem, stored, block * items, block * items + items - 1);
+}
+
 /* Decodes the weights of one stored row, and its scales[groups]. */
 static enum rsrc_status decode_row(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                    uint32_t stored, int8_t *values, float *scales) {
     const struct row row = row_at(layer, stored);
     const uint32_t items = row.format->items;
     for (uint32_t b = 0; b < layer->cols / items; b++, values += items) {
-        if (!unpack_block(&row, b, values)) {
-            const struct rsrc_place place = rsrc_tensor_place(layer->weight, block_at(&row, b));
-            return rsrc_refuse(
-                diag, "ternary-code", &place,
-                "codes 0, 1 and 2 stand for -1, 0 and 1; the file is damaged",
-                "code 3 in a block stands for no ternary weight (row %u, columns %u to %u)", stored,
-                b * items, b * items + items - 1);
-        }
+        if (unpack_legal(diag, layer->weight, &row, stored, b, values) != RSRC_OK)
+            return RSRC_FAILED;
         if (!any_nonzero(values, items))
             continue;
         const float scale = load_scale(&row, b);
@@ -353,7 +412,44 @@ void rsrc_find_zero_block_rows(const struct rsr_layer *layer, uint8_t *zero) {
         const struct row row = row_at(layer, stored);
         bool used = false;
         for (uint32_t b = 0; b < layer->cols / row.format->items; b++)
-            used |= !unpack_block(&row, b, values) || any_nonzero(values, row.format->items);
+            used |= unpack_block(&row, b, values) != NULL || any_nonzero(values, row.format->items);
         zero[row_of(layer, stored)] = !used;
     }
+}
+
+bool rsrc_can_expand_blocks(enum rsr_blocks blocks) {
+    return formats[blocks].items != 0 && formats[blocks].scale_of == SCALE_OF_BLOCK;
+}
+
+enum rsrc_status rsrc_expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsr_tensor *tensor, struct rsr_tensor *out) {
+    const struct rsr_layer layer = {
+        .weight = tensor, .rows = (uint32_t)tensor->shape[0], .cols = (uint32_t)tensor->shape[1]};
+    const uint32_t items = formats[tensor->blocks].items;
+    uint16_t *floats = rsrc_arena_array(arena, layer.rows, layer.cols * sizeof(*floats));
+    uint16_t *at = floats;
+    for (uint32_t r = 0; r < layer.rows; r++) {
+        const struct row row = row_at(&layer, r);
+        for (uint32_t b = 0; b < layer.cols / items; b++) {
+            int8_t values[MAX_BLOCK];
+            uint16_t d;
+            memcpy(&d, row.data + scale_at(&row, b), sizeof(d));
+            if (!isfinite(load_scale(&row, b))) {
+                const struct rsrc_place place = rsrc_tensor_place(tensor, scale_at(&row, b));
+                return rsrc_refuse(diag, "tensor-not-finite", &place, "the file is damaged",
+                                   "the scale of a block is not a finite number");
+            }
+            if (unpack_legal(diag, tensor, &row, r, b, values) != RSRC_OK)
+                return RSRC_FAILED;
+            for (uint32_t i = 0; i < items; i++)
+                *at++ = values[i] == 0 || d == 0 ? 0 : values[i] < 0 ? d ^ 0x8000 : d;
+        }
+    }
+    *out = *tensor;
+    out->dtype = RSR_DTYPE_F16;
+    out->blocks = RSR_BLOCKS_NONE;
+    out->size_bytes = (uint64_t)layer.rows * layer.cols * sizeof(*floats);
+    out->data = (const uint8_t *)floats;
+    out->is_mapped = false;
+    return RSRC_OK;
 }

@@ -17,6 +17,14 @@ RSRC_NODISCARD enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struc
                                                    const struct rsr_layer *layer, int8_t *values,
                                                    struct rsr_matrix *out);
 
+/* Whether each block has its own scale, a float16. */
+bool rsrc_can_expand_blocks(enum rsr_blocks blocks);
+/* A matrix in such blocks, an embedding, as float16 in the arena, which holds -d, 0 and d exactly.
+ * Refuses illegal codes and scales that are not finite. */
+RSRC_NODISCARD enum rsrc_status rsrc_expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                   const struct rsr_tensor *tensor,
+                                                   struct rsr_tensor *out);
+
 /* Like rsrc_find_zero_rows(). */
 void rsrc_find_zero_block_rows(const struct rsr_layer *layer, uint8_t *zero);
 

@@ -70,10 +70,12 @@ static const struct tensor_type {
     {36, 64, 16, 0, 32, RSR_DTYPE_U8, RSR_BLOCKS_I2_S_X86}, /* or ARM's: gguf_evidence.c */
     {41, 128, 18, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_Q1_0},
     {42, 64, 18, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_Q2_0}, /* or of 128: gguf_evidence.c */
+    {43, 256, 42, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_STQ1_0},
     {134, 64, 13, 2, 0, RSR_DTYPE_U8, RSR_BLOCKS_IQ1_BN},
     {135, 64, 16, 4, 0, RSR_DTYPE_U8, RSR_BLOCKS_IQ2_BN},
     {142, 128, 34, 0, 0, RSR_DTYPE_U8,
-     RSR_BLOCKS_Q2_0_G128}, /* the fork's type, which has an id of its own */
+     RSR_BLOCKS_Q2_0_G128}, /* this and the next: PrismML's fork */
+    {143, 128, 28, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_PTQ1_0},
 };
 
 /* Other types, so that a message can name them. */
@@ -120,6 +122,10 @@ static enum rsrc_status refuse_tensor(const struct source *source, const struct 
 
 const char *rsrc_gguf_type_name(enum rsrc_gguf_type type) {
     return VALUE_TYPES[type].name;
+}
+
+uint32_t rsrc_gguf_type_bytes(enum rsrc_gguf_type type) {
+    return VALUE_TYPES[type].bytes;
 }
 
 /* ---- numbers and strings --------------------------------------------------------------------- */
@@ -323,8 +329,9 @@ static enum rsrc_status refuse_type(const struct source *source, const struct rs
         name = OTHER_TYPES[i].id == id ? OTHER_TYPES[i].name : name;
     return refuse_tensor(
         source, tensor, offset, "gguf-type",
-        "TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, IQ1_BN and IQ2_BN are read for linear layers, F32, F16, "
-        "BF16, Q8_0 and Q6_K for embedding and head, the first three of them for the rest",
+        "TQ1_0, TQ2_0, PTQ1_0, PQ2_0, STQ1_0, Q2_0, Q1_0, I2_S, IQ1_BN and IQ2_BN are read for "
+        "linear layers, F32, F16, BF16, Q8_0 and Q6_K for embedding and head, the first three of "
+        "them for the rest",
         rsrc_arena_printf(source->arena, "type %s (%" PRIu64 ") is not supported", name, id));
 }
 

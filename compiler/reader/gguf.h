@@ -60,5 +60,7 @@ bool rsrc_gguf_is_text(const struct rsrc_gguf_value *value, const char *text);
 
 /* "u32", "array": for messages. */
 const char *rsrc_gguf_type_name(enum rsrc_gguf_type type);
+/* Of a number; 0: strings and arrays have no fixed size. */
+uint32_t rsrc_gguf_type_bytes(enum rsrc_gguf_type type);
 
 #endif

@@ -17,7 +17,8 @@ static const struct group_type {
     uint32_t bytes, scale_at;
 } GROUP_TYPES[] = {
     {RSR_BLOCKS_TQ1_0, 54, 52},    {RSR_BLOCKS_TQ2_0, 66, 64}, {RSR_BLOCKS_Q2_0, 18, 0},
-    {RSR_BLOCKS_Q2_0_G128, 34, 0}, {RSR_BLOCKS_Q1_0, 18, 0},
+    {RSR_BLOCKS_Q2_0_G128, 34, 0}, {RSR_BLOCKS_Q1_0, 18, 0},   {RSR_BLOCKS_PTQ1_0, 28, 26},
+    {RSR_BLOCKS_STQ1_0, 42, 40},
 };
 
 static const struct group_type *find_group_type(enum rsr_blocks blocks) {

@@ -1,5 +1,5 @@
-/* gguf_dense.c - embeddings and heads of types Q8_0 and Q6_K as float32; embeddings of type Q2_0,
- * which model/gguf_blocks.c describes, as float16.
+/* gguf_dense.c - embeddings and heads of types Q8_0 and Q6_K as float32. (model/gguf_blocks.c
+ * expands ternary embeddings.)
  *
  *   Q8_0  32 weights: float16 d, then 32 int8 q; a weight is d q
  *   Q6_K  256 weights: 128 bytes with the low 4 bits of q + 32, 64 with its high 2 bits, 16 int8
@@ -71,14 +71,6 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const struct rsr_tensor *
     return rsrc_refuse(diag, slug, &place, "the file is damaged", "%s", problem);
 }
 
-static void replace_data(struct rsr_tensor *tensor, enum rsr_dtype dtype, const void *data,
-                         uint64_t size_bytes) {
-    tensor->dtype = dtype;
-    tensor->blocks = RSR_BLOCKS_NONE;
-    tensor->size_bytes = size_bytes;
-    tensor->data = data;
-}
-
 static enum rsrc_status expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct dense_type *type, struct rsr_tensor *tensor) {
     const size_t n_blocks = (size_t)(tensor->size_bytes / type->bytes);
@@ -91,43 +83,20 @@ static enum rsrc_status expand_blocks(struct rsrc_diag *diag, struct rsrc_arena 
                           "the scale of a block is not a finite number");
         type->expand(block, d, values + i * type->items);
     }
-    replace_data(tensor, RSR_DTYPE_F32, values, (uint64_t)n_blocks * type->items * sizeof(*values));
-    return RSRC_OK;
-}
-
-/* float16 holds -d, 0 and d exactly. */
-static enum rsrc_status expand_ternary(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                       struct rsr_tensor *tensor) {
-    const uint32_t n_bytes = tensor->blocks == RSR_BLOCKS_Q2_0 ? 16 : 32; /* of codes, after d */
-    const size_t n_blocks = (size_t)(tensor->size_bytes / (2 + n_bytes));
-    uint16_t *values = rsrc_arena_array(arena, n_blocks, 4 * n_bytes * sizeof(*values));
-    for (size_t i = 0; i < n_blocks; i++) {
-        const uint8_t *block = tensor->data + i * (2 + n_bytes);
-        const uint16_t d = (uint16_t)(block[0] | block[1] << 8);
-        if ((d & 0x7c00) == 0x7c00)
-            return refuse(diag, tensor, i * (2 + n_bytes), "tensor-not-finite",
-                          "the scale of a block is not a finite number");
-        const uint16_t weights[4] = {d != 0 ? d ^ 0x8000 : 0, 0, d, 0};
-        for (uint32_t n = 0; n < 4 * n_bytes; n++) {
-            const uint32_t code = block[2 + n / 4] >> (2 * (n % 4)) & 3;
-            if (code == 3)
-                return refuse(diag, tensor, i * (2 + n_bytes), "ternary-code",
-                              "code 3 in a block stands for no ternary weight");
-            values[i * 4 * n_bytes + n] = weights[code];
-        }
-    }
-    replace_data(tensor, RSR_DTYPE_F16, values, (uint64_t)n_blocks * 4 * n_bytes * sizeof(*values));
+    tensor->dtype = RSR_DTYPE_F32;
+    tensor->blocks = RSR_BLOCKS_NONE;
+    tensor->size_bytes = (uint64_t)n_blocks * type->items * sizeof(*values);
+    tensor->data = (const uint8_t *)values;
     return RSRC_OK;
 }
 
 bool rsrc_gguf_is_ternary_dense(const struct rsr_tensor *tensor) {
-    return tensor->blocks == RSR_BLOCKS_Q2_0 || tensor->blocks == RSR_BLOCKS_Q2_0_G128;
+    return tensor->blocks != RSR_BLOCKS_NONE && tensor->blocks != RSR_BLOCKS_Q8_0 &&
+           tensor->blocks != RSR_BLOCKS_Q6_K;
 }
 
 enum rsrc_status rsrc_gguf_expand(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   struct rsr_tensor *tensor) {
-    if (rsrc_gguf_is_ternary_dense(tensor))
-        return expand_ternary(diag, arena, tensor);
     for (size_t i = 0; i < sizeof(TYPES) / sizeof(TYPES[0]); i++)
         if (TYPES[i].blocks == tensor->blocks)
             return expand_blocks(diag, arena, &TYPES[i], tensor);

@@ -1,7 +1,7 @@
 /* gguf_keys.c - names of GGUF metadata that do not change what a model computes.
  *
  * A model that computes more than its architecture has keys of its own: prism.hadamard.* asks for
- * rotated activations, and a reader that ignores the key prints nonsense. So a file is refused
+ * rotated activations, and a reader that ignored a key would print nonsense. So a file is refused
  * unless every key is in these tables or belongs to the architecture (gguf_model.c). The names are
  * those of the gguf package, and of the converters of gguf, llama.cpp and ollama.
  */

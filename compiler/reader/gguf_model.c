@@ -19,6 +19,7 @@
 #include "reader/gguf_evidence.h"
 #include "reader/gguf_keys.h"
 #include "reader/gguf_names.h"
+#include "reader/gguf_rotation.h"
 #include "reader/gguf_split.h"
 #include "reader/gguf_tokenizer.h"
 #include "reader/limits.h"
@@ -215,7 +216,8 @@ static void check_keys(struct model *model) {
         const struct rsrc_gguf_value *value = &model->gguf.values[i];
         const bool is_ours =
             strncmp(value->key, model->architecture->name, n) == 0 && value->key[n] == '.';
-        if (is_ours ? !is_known(value->key + n + 1) : !rsrc_gguf_is_known_key(value->key))
+        if (is_ours ? !is_known(value->key + n + 1)
+                    : !rsrc_gguf_is_known_key(value->key) && !rsrc_gguf_is_rotation_key(value->key))
             refuse(model, value, "gguf-unsupported", rsrc_gguf_help_for_key(value->key),
                    "the key '%s' is not understood", rsrc_quote(model->arena, value->key));
     }
@@ -381,8 +383,7 @@ static void read_ends(struct model *model) {
                (unsigned long long)embedding->shape[0]);
     hyper->vocab = (uint32_t)embedding->shape[0];
     if (rsrc_gguf_expand(model->diag, model->arena, embedding) != RSRC_OK ||
-        (head != NULL && !rsrc_gguf_is_ternary_dense(head) &&
-         rsrc_gguf_expand(model->diag, model->arena, head) != RSRC_OK))
+        (head != NULL && rsrc_gguf_expand(model->diag, model->arena, head) != RSRC_OK))
         model->failed = true;
 }
 
@@ -443,6 +444,9 @@ enum rsrc_status rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena
                              choices->activations, &model.config) != RSRC_OK)
         return RSRC_FAILED;
     name_tensors(&model);
+    if (model.failed ||
+        rsrc_gguf_read_rotation(diag, arena, model.file, &model.gguf, &model.config) != RSRC_OK)
+        return RSRC_FAILED;
     read_ends(&model);
     read_tokens(&model);
     struct rsr_tokenizer tokenizer;

@@ -128,8 +128,9 @@ CASES = [
                           ("text", gguf_text("general.alignment", "32")),
                           ("wide", gguf_entry("general.alignment", U64, u64(32)))]],
 
+    more("rotation-without-version", "gguf-rotation", gguf_number("prism.hadamard.block_size", 128)),
     *[more(f"key-unknown-{name}", "gguf-unsupported", gguf_number(key, 1))
-      for name, key in [("prism", "prism.hadamard.block_size"), ("general", "general.activation_transform"),
+      for name, key in [("prism", "prism.mean_center.size"), ("general", "general.activation_transform"),
                         ("tokenizer", "tokenizer.ggml.normalizer.lowercase"), ("ours", "llama.rotation"),
                         ("of-another-architecture", "qwen3.block_count"), ("without-a-space", "rotation"),
                         ("hostile", "x\x1b[31m\n%s%n")]],

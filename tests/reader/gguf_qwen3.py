@@ -1,9 +1,12 @@
 """Writes a random Qwen3 model with a scale for every 128 weights of a row, like Ternary-Bonsai: FOLDER/hf has
 safetensors of float16, and FOLDER/TYPE.gguf each type of GGUF that can hold the model, with the gguf library:
 
-    gguf_qwen3.py FOLDER [--ternary-head | --tied]
+    gguf_qwen3.py FOLDER [--ternary-head | --tied] [--sparse] [--spoil HOW] [--rotate BLOCK [--only NAMES] [--plain] [--wrong WHAT]]
 
-With --tied the embedding is ternary and the head.
+With --tied the embedding is ternary and the head. With --sparse every fourth weight is 0 as STQ1_0 wants it, and a scale
+is that of 256 weights. --spoil spoils the first layer's q in the files of GGUF: "scale" makes its first scale negative,
+"byte" sets its first byte of codes to one that no writer makes (of two bits: code 3). --rotate says in the files of GGUF that embedding, head and linear layers (or those of NAMES alone,
+"q_proj,head") are stored rotated, with signs that FOLDER/signs.WIDTH has, or, with --plain, without signs; --wrong makes one of these keys wrong.
 """
 import argparse
 import json
@@ -13,7 +16,7 @@ import gguf
 import numpy as np
 
 HIDDEN, HEADS, KV_HEADS, HEAD_DIM, FFN, VOCAB, LAYERS = 256, 2, 1, 64, 384, 50, 2
-TYPES = {"Q2_0": (42, 64), "Q2_0-128": (42, 128), "PQ2_0": (142, 128)}
+TYPES = {"Q2_0": (42, 64), "Q2_0-128": (42, 128), "PQ2_0": (142, 128), "PTQ1_0": (143, 128)}
 NAMES = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "q_norm": "attn_q_norm",
          "k_norm": "attn_k_norm", "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
@@ -23,13 +26,26 @@ parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=pathlib.Path)
 parser.add_argument("--ternary-head", action="store_true")
 parser.add_argument("--tied", action="store_true")
+parser.add_argument("--sparse", action="store_true")
+parser.add_argument("--spoil", choices=["scale", "byte"])
+parser.add_argument("--rotate", type=int, default=0)
+parser.add_argument("--only", default=",".join(NAMES) + ",lm_head")
+parser.add_argument("--plain", action="store_true")
+parser.add_argument("--wrong", choices=["version", "block", "signs", "name"])
 args = parser.parse_args()
 random = np.random.default_rng(5)
+if args.sparse:
+    HEADS, FFN = 4, 512
+    TYPES["STQ1_0"] = (43, 256)
 
 
 def ternary(rows, cols):
-    scales = random.choice(np.array([0.01, 0.02, 0.05, 0.08], np.float16), (rows, cols // 128))
-    return random.integers(-1, 2, (rows, cols)).astype(np.int8), scales
+    choices = np.array([0.01, 0.02, 0.05, 0.08], np.float16)
+    if not args.sparse:
+        return random.integers(-1, 2, (rows, cols)).astype(np.int8), random.choice(choices, (rows, cols // 128))
+    fours = random.choice(np.array([-1, 1], np.int8), (rows, cols // 64, 4, 16))
+    np.put_along_axis(fours, random.integers(0, 4, (rows, cols // 64, 1, 16)), 0, axis=2)
+    return fours.reshape(rows, cols), np.repeat(random.choice(choices, (rows, cols // 256)), 2, axis=1)
 
 
 def dense(*shape):
@@ -42,11 +58,43 @@ def floats(weights):
     return weights
 
 
-def blocks(weights, items):
+def digits(codes, n_bytes):
+    """Base-3 digits of n_bytes bytes, the first digits of all bytes before the second ones, as fractions of 256."""
+    columns = codes.reshape(len(codes), -1, n_bytes)
+    powers = 3 ** np.arange(4, 4 - columns.shape[1], -1)
+    return (((columns.astype(np.uint32) * powers[:, None]).sum(axis=1) * 256 + 242) // 243).astype(np.uint8)
+
+
+def sparse(codes):
+    """STQ1_0: a nibble and a bit for four weights of which one is 0."""
+    fours = codes.reshape(len(codes), 4, 4, 16).swapaxes(2, 3).reshape(-1, 4).astype(np.int8) - 1
+    zero = (fours == 0).argmax(axis=1)
+    signs = fours[fours != 0].reshape(-1, 3) < 0
+    flips = signs ^ signs[:, :1]
+    nibbles = (4 * zero + flips[:, 1] + 2 * flips[:, 2]).astype(np.uint8).reshape(len(codes), 32, 2)
+    return np.hstack([nibbles[:, :, 0] | nibbles[:, :, 1] << 4,
+                      np.packbits(signs[:, 0].reshape(len(codes), 64), axis=1, bitorder="little")])
+
+
+def blocks(weights, kind, items):
     codes, scales = weights
-    d = np.repeat(scales, 128 // items, axis=1).reshape(-1, 1)
-    packed = (codes + 1).astype(np.uint8).reshape(len(d), -1, 4) << np.array([0, 2, 4, 6], np.uint8)
-    return np.hstack([d.view(np.uint8), np.bitwise_or.reduce(packed, axis=2)])
+    d = (np.repeat(scales, 128 // items, axis=1) if items < 128 else scales[:, ::items // 128]).reshape(-1, 1).copy()
+    codes = (codes + 1).astype(np.uint8).reshape(len(d), -1)
+    if kind == "PTQ1_0":
+        packed = np.hstack([digits(codes[:, :80], 16), digits(codes[:, 80:120], 8), digits(codes[:, 120:], 2)])
+    elif kind == "STQ1_0":
+        packed = sparse(codes)
+    else:
+        packed = np.bitwise_or.reduce(codes.reshape(len(d), -1, 4) << np.array([0, 2, 4, 6], np.uint8), axis=2)
+    return np.hstack([packed, d.view(np.uint8)] if kind in ("PTQ1_0", "STQ1_0") else [d.view(np.uint8), packed])
+
+
+def spoil(raw, kind):
+    is_behind = kind in ("PTQ1_0", "STQ1_0")
+    if args.spoil == "scale":
+        raw[0, -1 if is_behind else 1] |= 0x80
+    if args.spoil == "byte":
+        raw[0, 0 if is_behind else 2] = 0xed
 
 
 model = {"model.embed_tokens": dense(VOCAB, HIDDEN), "model.norm": dense(HIDDEN),
@@ -78,6 +126,39 @@ for name, weights in model.items():
 text = json.dumps(header).encode()
 (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
 
+def stored_name(name):
+    parts = name.split(".")
+    return (ENDS[name] if name in ENDS else "blk.%s.%s" % (parts[2], NAMES[parts[-1]])) + ".weight"
+
+
+def add_rotation(writer):
+    """The keys of PrismML's converter."""
+    rotated = [name for name, weights in model.items() if name.split(".")[-1] in args.only.split(",") and
+               name.split(".")[-1] != "embed_tokens" and "norm" not in name]
+    widths = sorted({floats(model[name]).shape[1] for name in rotated} | {HIDDEN})
+    signs = {width: np.random.default_rng(width).choice([-1, 1], width) for width in widths}
+    if args.plain:
+        signs = {width: np.ones(width, np.int64) for width in widths}
+    for width in widths:
+        (args.folder / ("signs.%d" % width)).write_bytes(signs[width].astype(np.int8).tobytes())
+    names, values = [stored_name(name) for name in rotated], [int(s) for width in widths for s in signs[width]]
+    names += ["output_norm.weight"] if args.wrong == "name" else []
+    values[5] = 0 if args.wrong == "signs" else values[5]
+    writer.add_uint32("prism.hadamard.version", 3 if args.wrong == "version" else 2 if args.tied else 1)
+    writer.add_uint32("prism.hadamard.block_size", 96 if args.wrong == "block" else args.rotate)
+    writer.add_string("prism.hadamard.transform", "normalized-sylvester-walsh-hadamard")
+    writer.add_string("prism.hadamard.axis", "input-last-dimension")
+    writer.add_string("prism.hadamard.sign_mode", "identity" if args.plain else "explicit")
+    writer.add_array("prism.hadamard.weight_names", names)
+    writer.add_array("prism.hadamard.inverse_weight_names", ["token_embd.weight"])
+    writer.add_bool("prism.hadamard.gdn_v_grouped", True)
+    if args.tied:
+        writer.add_bool("prism.hadamard.tied_output", True)
+    if not args.plain:
+        writer.add_array("prism.hadamard.sign_widths", widths)
+        writer.add_array("prism.hadamard.sign_values", values)
+
+
 for kind, (number, items) in TYPES.items():
     writer = gguf.GGUFWriter(args.folder / (kind + ".gguf"), "qwen3")
     writer.add_block_count(LAYERS)
@@ -90,11 +171,14 @@ for kind, (number, items) in TYPES.items():
     writer.add_value_length(HEAD_DIM)
     writer.add_rope_freq_base(1000000.0)
     writer.add_layer_norm_rms_eps(1e-6)
+    if args.rotate:
+        add_rotation(writer)
     for name, weights in model.items():
-        parts = name.split(".")
-        stored = (ENDS[name] if name in ENDS else "blk.%s.%s" % (parts[2], NAMES[parts[-1]])) + ".weight"
+        stored = stored_name(name)
         if isinstance(weights, tuple):
-            raw = blocks(weights, items)
+            raw = blocks(weights, kind, items)
+            if stored == "blk.0.attn_q.weight":
+                spoil(raw, kind)
             writer.add_tensor_info(stored, weights[0].shape, np.dtype(np.float32), raw.nbytes, number)
             writer.tensors[-1][stored].tensor = raw
         else:

@@ -323,7 +323,8 @@ static void test_values(void) {
     check_value("llama", "llama.something_new", RSRC_GGUF_U32, 0, 4, "gguf-unsupported");
     check_value("llama", "qwen3.block_count", RSRC_GGUF_U32, 1, 4, "gguf-unsupported");
     check_value("llama", "llama2.block_count", RSRC_GGUF_U32, 1, 4, "gguf-unsupported");
-    check_value("llama", "prism.hadamard.block_size", RSRC_GGUF_U32, 128, 4, "gguf-unsupported");
+    check_value("llama", "prism.hadamard.block_size", RSRC_GGUF_U32, 128, 4, "gguf-rotation");
+    check_value("llama", "prism.hadamard.factor", RSRC_GGUF_U32, 128, 4, "gguf-unsupported");
     check_value("llama", "general.activation_transform", RSRC_GGUF_U8, 1, 1, "gguf-unsupported");
     check_value("llama", "general.names", RSRC_GGUF_U8, 1, 1, "gguf-unsupported");
     check_value("llama", "tokenizer.ggml.normalizer.lowercase", RSRC_GGUF_BOOL, 1, 1,

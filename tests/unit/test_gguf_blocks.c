@@ -28,6 +28,14 @@ static struct spot place_tq1_0(uint32_t n) {
     return (struct spot){48 + (n - 240) % 4, 4 - (n - 240) / 4};
 }
 
+static struct spot place_ptq1_0(uint32_t n) {
+    if (n < 80)
+        return (struct spot){n % 16, 4 - n / 16};
+    if (n < 120)
+        return (struct spot){16 + (n - 80) % 8, 4 - (n - 80) / 8};
+    return (struct spot){24 + (n - 120) % 2, 4 - (n - 120) / 2};
+}
+
 static struct spot place_q2_0(uint32_t n) {
     return (struct spot){2 + n / 4, 2 * (n % 4)};
 }
@@ -68,6 +76,7 @@ static const struct kind {
     {RSR_BLOCKS_TQ2_0, 256, 66, 2, place_tq2_0, IN_BLOCK, 64, 2},
     {RSR_BLOCKS_Q2_0, 64, 18, 2, place_q2_0, IN_BLOCK, 0, 2},
     {RSR_BLOCKS_Q2_0_G128, 128, 34, 2, place_q2_0, IN_BLOCK, 0, 2},
+    {RSR_BLOCKS_PTQ1_0, 128, 28, 0, place_ptq1_0, IN_BLOCK, 26, 2},
     {RSR_BLOCKS_Q1_0, 128, 18, 1, place_q1_0, IN_BLOCK, 0, 2},
     {RSR_BLOCKS_I2_S_X86, 128, 32, 2, place_i2_s_x86, BEHIND_LAYER, 0, 4},
     {RSR_BLOCKS_I2_S_ARM, 64, 16, 2, place_i2_s_arm, BEHIND_LAYER, 0, 4},
@@ -369,6 +378,122 @@ static void test_code_3(void) {
     }
 }
 
+/* Every byte in every place of blocks in base 3: legal are those that 5 digits, or 4, round to. */
+static void test_digits(void) {
+    static const struct {
+        enum rsr_blocks blocks;
+        uint32_t n_bytes, n_of_4;
+    } kinds[] = {{RSR_BLOCKS_TQ1_0, 52, 4}, {RSR_BLOCKS_PTQ1_0, 26, 2}};
+    bool legal[6][256] = {{false}}; /* [digits][byte] */
+    for (uint32_t number = 0; number < 243; number++) {
+        legal[5][(number * 256 + 242) / 243] = true;
+        legal[4][(number * 256 + 242) / 243] = number % 3 == 0;
+    }
+    for (uint32_t k = 0; k < 2; k++) {
+        const struct kind *kind = kind_of(kinds[k].blocks);
+        for (uint32_t i = 0; i < 256 * kinds[k].n_bytes; i++) {
+            struct reader_test test;
+            reader_test_begin(&test);
+            int8_t weights[BLOCK] = {0};
+            struct stored stored = {.blocks = kind->blocks, .rows = 1, .cols = kind->items};
+            store(&test, &stored, weights, HALF_OF_1);
+            const uint32_t place = i / 256, byte = i % 256;
+            stored.data[place] = (uint8_t)byte;
+            const struct rsr_layer layer = layer_of(&stored, NULL);
+            struct rsr_matrix matrix = {0};
+            const bool right = legal[place < kinds[k].n_bytes - kinds[k].n_of_4 ? 5 : 4][byte];
+            CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix) == RSRC_OK, right);
+            if (!right)
+                check_one_error(&test, "ternary-code", "digits");
+            reader_test_end(&test);
+        }
+    }
+}
+
+/* The type's 32 codes, as its definition lists them: two bits a weight plus one, the first weight
+ * in the lowest. Every four has its own code, in blocks that begin at different codes. */
+static void test_stq1_0(void) {
+    static const uint8_t CODES[32] = {0xa9, 0x89, 0x29, 0x09, 0xa6, 0x86, 0x26, 0x06,
+                                      0x9a, 0x92, 0x1a, 0x12, 0x6a, 0x62, 0x4a, 0x42,
+                                      0x01, 0x21, 0x81, 0xa1, 0x04, 0x24, 0x84, 0xa4,
+                                      0x10, 0x18, 0x90, 0x98, 0x40, 0x48, 0x60, 0x68};
+    uint8_t data[2 * 42] = {0};
+    struct reader_test test;
+    reader_test_begin(&test);
+    for (uint32_t b = 0; b < 2; b++) {
+        uint8_t *block = data + 42 * b;
+        for (uint32_t four = 0; four < 64; four++) {
+            const uint32_t code = (four + 7 * b) % 32;
+            block[four / 2] |= (uint8_t)((code & 15) << (4 * (four % 2)));
+            block[32 + four / 8] |= (uint8_t)((code >> 4) << (four % 8));
+        }
+        block[41] = 0x3c;
+    }
+    const struct stored stored = {.blocks = RSR_BLOCKS_STQ1_0,
+                                  .rows = 1,
+                                  .cols = 512,
+                                  .tensor = {.name = "w",
+                                             .blocks = RSR_BLOCKS_STQ1_0,
+                                             .file = "m.gguf",
+                                             .size_bytes = sizeof data,
+                                             .data = data}};
+    const struct rsr_layer layer = layer_of(&stored, NULL);
+    struct rsr_matrix matrix = {0};
+    CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_OK);
+    for (uint32_t c = 0; c < 512; c++) {
+        const uint32_t in_block = c % 256, four = in_block / 64 * 16 + in_block % 16;
+        const uint32_t code = CODES[(four + 7 * (c / 256)) % 32];
+        CHECK_INT(matrix.values[c], (int)(code >> (2 * (in_block % 64 / 16)) & 3) - 1);
+    }
+    CHECK(matrix.n_scales == 1 && *matrix.scale == 1.0f);
+    reader_test_end(&test);
+}
+
+/* Embeddings: -d, 0 and d are float16 as they are; what is none of them is refused. */
+static void test_floats(void) {
+    static const struct {
+        uint16_t d;
+        const char *slug;
+    } cases[] = {{HALF_OF_1, NULL},
+                 {0, NULL},
+                 {0x0001, NULL},
+                 {0xb600, NULL},
+                 {0x7c00, "tensor-not-finite"},
+                 {0xfe00, "tensor-not-finite"}};
+    const size_t n_cases = sizeof cases / sizeof *cases;
+    uint64_t seed = 13;
+    for (size_t i = 0; i < N_KINDS * n_cases; i++) {
+        const struct kind *kind = &KINDS[i / n_cases];
+        const uint16_t d = cases[i % n_cases].d;
+        struct reader_test test;
+        reader_test_begin(&test);
+        struct stored stored = {.blocks = kind->blocks, .rows = 3, .cols = 2 * kind->items};
+        const uint32_t n = stored.rows * stored.cols;
+        const int8_t *weights = random_weights(&test, &seed, n, kind->bits == 1);
+        store(&test, &stored, weights, d);
+        struct rsr_tensor out = {0};
+        CHECK_INT(rsrc_can_expand_blocks(kind->blocks), kind->scale_place == IN_BLOCK);
+        if (kind->scale_place != IN_BLOCK) {
+            reader_test_end(&test);
+            continue;
+        }
+        const enum rsrc_status status =
+            rsrc_expand_blocks(test.diag, &test.arena, &stored.tensor, &out);
+        CHECK_INT(status == RSRC_OK, cases[i % n_cases].slug == NULL);
+        if (status != RSRC_OK)
+            check_one_error(&test, cases[i % n_cases].slug, "a scale");
+        else
+            CHECK(out.dtype == RSR_DTYPE_F16 && out.size_bytes == 2 * (uint64_t)n &&
+                  out.blocks == RSR_BLOCKS_NONE);
+        for (uint32_t k = 0; k < n && status == RSRC_OK; k++) {
+            uint16_t value;
+            memcpy(&value, out.data + 2 * k, sizeof value);
+            CHECK_INT(value, weights[k] == 0 || d == 0 ? 0 : weights[k] < 0 ? d ^ 0x8000 : d);
+        }
+        reader_test_end(&test);
+    }
+}
+
 int main(void) {
     test_weights();
     test_scales();
@@ -376,5 +501,8 @@ int main(void) {
     test_groups();
     test_row_scales();
     test_code_3();
+    test_digits();
+    test_stq1_0();
+    test_floats();
     return CHECK_EXIT();
 }

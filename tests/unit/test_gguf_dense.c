@@ -97,57 +97,6 @@ static void test_several_blocks(const struct type *type) {
     reader_test_end(&test);
 }
 
-/* Q2_0 with both sizes of blocks: weights -d, 0 and d are float16 as stored; the fourth code is
- * refused. */
-static void test_ternary(void) {
-    static const struct {
-        enum rsr_blocks blocks;
-        uint32_t items;
-    } kinds[] = {{RSR_BLOCKS_Q2_0, 64}, {RSR_BLOCKS_Q2_0_G128, 128}};
-    static const struct {
-        uint16_t d;
-        uint32_t code; /* of the last weight */
-        const char *slug;
-    } cases[] = {{0x3c00, 2, NULL},
-                 {0, 0, NULL},
-                 {0x0001, 0, NULL},
-                 {0x3c00, 3, "ternary-code"},
-                 {0x7c00, 1, "tensor-not-finite"},
-                 {0xfe00, 1, "tensor-not-finite"}};
-    for (size_t i = 0; i < 2 * (sizeof cases / sizeof *cases); i++) {
-        const uint32_t items = kinds[i % 2].items, bytes = 2 + items / 4;
-        const uint16_t d = cases[i / 2].d;
-        const uint16_t weights[] = {d == 0 ? 0 : d ^ 0x8000, 0, d};
-        uint8_t data[2 * 34] = {0};
-        struct reader_test test;
-        reader_test_begin(&test);
-        for (uint32_t n = 0; n < 2 * items; n++) {
-            const uint32_t code = n + 1 == 2 * items ? cases[i / 2].code : n % 3;
-            data[n / items * bytes + 2 + n % items / 4] |= (uint8_t)(code << (2 * (n % 4)));
-        }
-        for (uint32_t b = 0; b < 2; b++)
-            memcpy(data + b * bytes, &d, sizeof d);
-        struct rsr_tensor tensor = {.name = "model.embed_tokens.weight",
-                                    .stored_name = "token_embd.weight",
-                                    .dtype = RSR_DTYPE_U8,
-                                    .blocks = kinds[i % 2].blocks,
-                                    .size_bytes = 2 * (uint64_t)bytes,
-                                    .data = data};
-        const enum rsrc_status status = rsrc_gguf_expand(test.diag, &test.arena, &tensor);
-        CHECK_INT(status == RSRC_OK, cases[i / 2].slug == NULL);
-        if (status != RSRC_OK)
-            check_one_error(&test, cases[i / 2].slug, "Q2_0");
-        for (uint32_t n = 0; n < 2 * items && status == RSRC_OK; n++) {
-            uint16_t value;
-            memcpy(&value, tensor.data + 2 * n, sizeof value);
-            CHECK_INT(value, weights[n + 1 == 2 * items ? cases[i / 2].code : n % 3]);
-        }
-        if (status == RSRC_OK)
-            CHECK(tensor.dtype == RSR_DTYPE_F16 && tensor.size_bytes == 4 * (uint64_t)items);
-        reader_test_end(&test);
-    }
-}
-
 static void test_others(void) {
     struct reader_test test;
     const uint8_t data[8] = {0};
@@ -163,7 +112,6 @@ int main(void) {
         test_every_scale(&TYPES[i]);
         test_several_blocks(&TYPES[i]);
     }
-    test_ternary();
     test_others();
     return CHECK_EXIT();
 }

@@ -268,6 +268,52 @@ static double f16_value(uint16_t h) {
                          : sign * ldexp(1024 + mantissa, exponent - 25);
 }
 
+/* The documented order, and the matrix in double precision; in place, too. */
+static void reference_rotate(float *y, const float *x, const float *signs, uint32_t n,
+                             uint32_t block, bool inverse) {
+    const float factor = 1.0f / sqrtf((float)block);
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = (signs != NULL && !inverse ? x[i] * signs[i] : x[i]) * factor;
+    for (uint32_t d = 1; d < block; d *= 2)
+        for (uint32_t i = 0; i < n; i++)
+            if ((i & d) == 0) {
+                const float u = y[i], v = y[i + d];
+                y[i] = u + v;
+                y[i + d] = u - v;
+            }
+    for (uint32_t i = 0; signs != NULL && inverse && i < n; i++)
+        y[i] = y[i] * signs[i];
+}
+
+static void test_rotate(const struct rsr_ops *ops, uint64_t *state) {
+    static const uint32_t blocks[] = {1, 2, 4, 8, 16, 32, 64, 512, 1024, 4096};
+    float x[8192 + 1], signs[8192], expected[8192], y[8192 + 1];
+    for (size_t b = 0; b < 4 * (sizeof blocks / sizeof *blocks); b++) {
+        const uint32_t block = blocks[b / 4], n = block < 64 ? 3 * block : 2 * block;
+        const bool inverse = b % 2 != 0, has_signs = b / 2 % 2 != 0;
+        const struct rsr_rotation rotation = {has_signs ? signs : NULL, n, block};
+        fill(x, n + 1, state, 3.0f);
+        for (uint32_t i = 0; i < n; i++)
+            signs[i] = check_random(state) % 2 == 0 ? 1.0f : -1.0f;
+        reference_rotate(expected, x, rotation.signs, n, block, inverse);
+        y[n] = x[n];
+        ops->rotate(y, x, &rotation, inverse);
+        CHECK(same_bits(y, expected, n) && y[n] == x[n]);
+        for (uint32_t i = 0; i < n && block <= 512; i++) {
+            double sum = 0;
+            for (uint32_t j = i / block * block, k = 0; k < block; j++, k++) {
+                const double term = (double)x[j] * (has_signs && !inverse ? signs[j] : 1.0f);
+                sum += __builtin_parity(i % block & k) ? -term : term;
+            }
+            sum *= has_signs && inverse ? signs[i] : 1.0f;
+            CHECK(fabs(y[i] - sum / sqrt(block)) < 1e-5);
+        }
+        ops->rotate(x, x, &rotation, inverse);
+        CHECK(same_bits(x, expected, n));
+        ops->rotate(x, x, &rotation, !inverse);
+    }
+}
+
 static void test_widening(const struct rsr_ops *ops) {
     static uint16_t all[65536];
     static float f16[65536], bf16[65536];
@@ -526,6 +572,7 @@ static void test_level(const struct rsr_ops *ops) {
     test_exp(ops);
     test_activation(ops, &state);
     test_rope(ops, &state);
+    test_rotate(ops, &state);
     test_widening(ops);
     test_head(ops, &state);
     test_head_some(ops, &state);

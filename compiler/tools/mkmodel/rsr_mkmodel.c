@@ -1,8 +1,8 @@
-/* rsr_mkmodel.c - writes synthetic checkpoints in Hugging Face form: options, checks, order of
- * work.
+/* rsr_mkmodel.c - writes synthetic checkpoints: options, checks, order of work.
  *
- * Output: a folder with config.json, weights and tokenizer, or with --matrix a lone safetensors
- * file. A file appears under its name only when complete; config.json comes last.
+ * Output: a folder in Hugging Face form, with config.json, weights and tokenizer, a GGUF file, or
+ * with --matrix a lone safetensors file. A file appears under its name only when complete;
+ * config.json comes last.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/process.h"
+#include "base/suffix.h"
 #include "rsr_mkmodel.h"
 
 #define MAX_MATRICES 64u
@@ -21,13 +22,16 @@
 
 static const char usage[] =
     "usage: rsr-mkmodel --preset NAME -o DIR [options]\n"
+    "       rsr-mkmodel --preset NAME -o FILE.gguf [options]\n"
     "       rsr-mkmodel --matrix ROWSxCOLS:KIND ... -o FILE.safetensors [options]\n"
     "\n"
-    "Writes a checkpoint with random weights in Hugging Face form. The same options give the\n"
-    "same bytes on every machine.\n"
+    "Writes a checkpoint with random weights in Hugging Face form, or as one GGUF file. The same\n"
+    "options give the same bytes on every machine.\n"
     "\n"
     "  --preset NAME          shape and convention of a published model (--list-presets)\n"
-    "  -o PATH                folder to write, created if need be; with --matrix, a file\n"
+    "  -o PATH                folder to write, created if need be; with --matrix, a file; a\n"
+    "                         name that ends in .gguf is that of a GGUF file\n"
+    "  --gguf-type TYPE       of its linear layers: PQ2_0, PTQ1_0 or Q2_0 (PQ2_0)\n"
     "  --seed N               of all random data (1)\n"
     "  --convention NAME      names and encodings of tensors (--list-presets)\n"
     "  --layers N --hidden N --ffn N --heads N --kv-heads N --head-dim N\n"
@@ -76,6 +80,7 @@ enum option_kind {
     OPTION_HEAD_MARGIN,
     OPTION_RELU2_SPARSITY,
     OPTION_COACTIVATION,
+    OPTION_GGUF_TYPE,
     OPTION_SEED,
     OPTION_SHARD_BYTES,
     OPTION_LAYERS, /* from here on: counts, with their limits in `options` */
@@ -114,6 +119,7 @@ static const struct {
     [OPTION_HEAD_MARGIN] = {"--head-margin", true, true, 0, 0},
     [OPTION_RELU2_SPARSITY] = {"--relu2-sparsity", true, true, 0, 0},
     [OPTION_COACTIVATION] = {"--coactivation", true, true, 0, 0},
+    [OPTION_GGUF_TYPE] = {"--gguf-type", true, true, 0, 0},
     [OPTION_SEED] = {"--seed", true, false, 0, 0},
     [OPTION_SHARD_BYTES] = {"--shard-bytes", true, true, 0, 0},
     [OPTION_LAYERS] = {"--layers", true, true, 1, 1024},
@@ -131,7 +137,7 @@ struct request {
     struct rsrc_diag *diag;
     bool help, list_presets, list_breaks;
     bool tied, untied;
-    const char *preset, *output, *convention, *fault;
+    const char *preset, *output, *convention, *fault, *gguf_type;
     double zero_density, head_margin;
     struct mkmodel_redundancy redundancy;
     struct mkmodel_sparsity sparsity;
@@ -269,6 +275,11 @@ static enum rsrc_status take_option(struct request *request, enum option_kind ki
         return parse_share(request, kind, value, &request->sparsity.inactive);
     case OPTION_COACTIVATION:
         return parse_share(request, kind, value, &request->sparsity.coactivation);
+    case OPTION_GGUF_TYPE:
+        if (!mkmodel_find_gguf_type(value))
+            return bad_value(request, kind, value, "PQ2_0, PTQ1_0 or Q2_0");
+        request->gguf_type = value;
+        return RSRC_OK;
     case OPTION_SEED:
         return parse_number(value, 0, UINT64_MAX, &request->seed)
                    ? RSRC_OK
@@ -447,6 +458,10 @@ static enum rsrc_status resolve_spec(const struct request *request, struct mkmod
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
+static bool is_gguf(const struct request *request) {
+    return rsrc_ends_with(request->output, ".gguf");
+}
+
 static enum rsrc_status make_model(const struct request *request, struct rsrc_arena *arena) {
     struct mkmodel_spec spec;
     struct mkmodel_plan plan = {0};
@@ -458,6 +473,11 @@ static enum rsrc_status make_model(const struct request *request, struct rsrc_ar
     if (request->fault && !(writer.fault = mkmodel_find_fault(request->fault)))
         return unknown_name(request, OPTION_BREAK, request->fault);
     mkmodel_plan_model(arena, &spec, &plan);
+    if (is_gguf(request)) {
+        writer.gguf_type =
+            mkmodel_find_gguf_type(request->gguf_type ? request->gguf_type : "PQ2_0");
+        return mkmodel_write_gguf(&writer, &plan);
+    }
     if (mkmodel_break_tensors(request->diag, arena, writer.fault, &plan) != RSRC_OK)
         return RSRC_FAILED;
     if (mkmodel_fault_is_sharded(writer.fault) && spec.shard_bytes == DEFAULT_SHARD_BYTES)
@@ -508,6 +528,13 @@ static enum rsrc_status check_request(const struct request *request) {
             request->diag, "option-conflict", NULL,
             "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
             "%s is about models, but --matrix writes bare matrices", request->model_option);
+    if (request->n_matrices == 0 && is_gguf(request)
+            ? request->fault || request->shard_bytes != DEFAULT_SHARD_BYTES
+            : request->gguf_type != NULL)
+        return rsrc_refuse(request->diag, "option-conflict", NULL,
+                           "-o NAME.gguf writes a GGUF file, and another name a folder",
+                           "--gguf-type is about GGUF files, --break and --shard-bytes about "
+                           "folders");
     if (request->tied && request->untied)
         return rsrc_refuse(request->diag, "option-conflict", NULL, NULL,
                            "--tied and --untied exclude");

@@ -223,6 +223,24 @@ void mkmodel_sparse_init(struct mkmodel_sparse *out, const struct mkmodel_spec *
 void mkmodel_sparse_fill(const struct mkmodel_sparse *sparse, const struct mkmodel_source *source,
                          uint64_t offset, uint8_t *bytes, size_t n_bytes);
 
+/* ---- all of them (rsr_mkmodel_data.c) -------------------------------------------------------- */
+
+/* What makes the bytes of one tensor. It is as large as its source. */
+struct mkmodel_maker {
+    const struct mkmodel_spec *spec;
+    const struct mkmodel_tensor *tensor;
+    struct mkmodel_source source;
+    struct mkmodel_redundant redundant;
+    struct mkmodel_margin margin;
+    struct mkmodel_sparse sparse;
+};
+
+void mkmodel_maker_init(struct mkmodel_maker *maker, const struct mkmodel_spec *spec,
+                        const struct mkmodel_tensor *tensor);
+/* As mkmodel_source_fill(). */
+void mkmodel_maker_fill(const struct mkmodel_maker *maker, uint64_t offset, uint8_t *bytes,
+                        size_t n_bytes);
+
 /* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------ */
 
 struct mkmodel_fault;
@@ -256,18 +274,24 @@ int64_t mkmodel_break_cut(const struct mkmodel_fault *fault, uint64_t data_bytes
 struct mkmodel_writer {
     struct rsrc_diag *diag;
     struct rsrc_arena *arena;
-    const char *path; /* folder, or the file of matrices */
+    const char *path; /* folder, or the file of matrices or of GGUF */
     const struct mkmodel_spec *spec;
-    const struct mkmodel_fault *fault; /* NULL: none */
+    const struct mkmodel_fault *fault;         /* NULL: none */
+    const struct mkmodel_gguf_type *gguf_type; /* of linear layers; NULL: a folder is written */
 };
 
 /* rsr_mkmodel_safetensors.c */
 RSRC_NODISCARD enum rsrc_status mkmodel_write_weights(const struct mkmodel_writer *writer,
                                                       const struct mkmodel_plan *plan,
                                                       bool is_folder);
+/* rsr_mkmodel_gguf.c; the plan is in the order in which tensors were added. */
+const struct mkmodel_gguf_type *mkmodel_find_gguf_type(const char *name);
+RSRC_NODISCARD enum rsrc_status mkmodel_write_gguf(const struct mkmodel_writer *writer,
+                                                   const struct mkmodel_plan *plan);
 /* rsr_mkmodel_config.c: config.json, generation_config.json, tokenizer.json,
  * tokenizer_config.json */
 RSRC_NODISCARD enum rsrc_status mkmodel_write_configs(const struct mkmodel_writer *writer);
+extern const char mkmodel_chat_template[];
 /* Takes the reference to root. */
 RSRC_NODISCARD enum rsrc_status mkmodel_write_json(const struct mkmodel_writer *writer,
                                                    const char *file, json_t *root);

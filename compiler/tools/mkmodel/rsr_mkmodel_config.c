@@ -5,7 +5,7 @@
 #include "rsr_mkmodel.h"
 
 /* Renders the same texts as the template of BitNet b1.58 2B4T. */
-static const char chat_template[] =
+const char mkmodel_chat_template[] =
     "{% for message in messages %}"
     "{% set turn = message['role'] | capitalize + ': ' + message['content'] | trim %}"
     "{{ turn + '<|eot_id|>' }}"
@@ -70,7 +70,7 @@ static json_t *generation_config_json(const struct mkmodel_spec *spec) {
 
 static json_t *tokenizer_config_json(const struct mkmodel_spec *spec) {
     return json_pack("{s:s, s:s, s:s, s:b, s:I, s:s}", "bos_token", mkmodel_special_tokens[0],
-                     "eos_token", mkmodel_special_tokens[1], "chat_template", chat_template,
+                     "eos_token", mkmodel_special_tokens[1], "chat_template", mkmodel_chat_template,
                      "clean_up_tokenization_spaces", 0, "model_max_length",
                      (json_int_t)spec->context, "tokenizer_class", "PreTrainedTokenizerFast");
 }

@@ -207,3 +207,27 @@ void mkmodel_fill_elements(mkmodel_element *element, const void *tensor,
         memcpy(bytes + at, &value, size);
     }
 }
+
+void mkmodel_maker_init(struct mkmodel_maker *maker, const struct mkmodel_spec *spec,
+                        const struct mkmodel_tensor *tensor) {
+    maker->spec = spec;
+    maker->tensor = tensor;
+    mkmodel_source_init(&maker->source, tensor, spec->zero_density, spec->seed);
+    mkmodel_redundant_init(&maker->redundant, &spec->redundancy, tensor, spec->seed);
+    mkmodel_margin_init(&maker->margin, tensor, &maker->source, spec->seed);
+    mkmodel_sparse_init(&maker->sparse, spec, tensor);
+}
+
+void mkmodel_maker_fill(const struct mkmodel_maker *maker, uint64_t offset, uint8_t *bytes,
+                        size_t n_bytes) {
+    const struct mkmodel_sparse *sparse = &maker->sparse;
+
+    if (maker->spec->sparsity.inactive > 0 && (sparse->is_gate || sparse->is_embedding))
+        mkmodel_sparse_fill(sparse, &maker->source, offset, bytes, n_bytes);
+    else if (mkmodel_has_redundancy(&maker->spec->redundancy))
+        mkmodel_redundant_fill(&maker->redundant, &maker->source, offset, bytes, n_bytes);
+    else
+        mkmodel_source_fill(&maker->source, offset, bytes, n_bytes);
+    if (mkmodel_has_margin(maker->tensor))
+        mkmodel_margin_apply(&maker->margin, offset, bytes, n_bytes);
+}

@@ -69,27 +69,12 @@ static enum rsrc_status write_header(const struct mkmodel_writer *writer, struct
 /* Writes the first size_bytes bytes of a tensor. */
 static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct rsrc_output *out,
                                      const struct mkmodel_tensor *tensor, uint64_t size_bytes,
-                                     struct mkmodel_source *source, uint8_t *chunk) {
-    const struct mkmodel_redundancy *redundancy = &writer->spec->redundancy;
-    struct mkmodel_redundant redundant;
-    struct mkmodel_margin margin;
-    struct mkmodel_sparse sparse;
-
-    mkmodel_source_init(source, tensor, writer->spec->zero_density, writer->spec->seed);
-    mkmodel_redundant_init(&redundant, redundancy, tensor, writer->spec->seed);
-    mkmodel_margin_init(&margin, tensor, source, writer->spec->seed);
-    mkmodel_sparse_init(&sparse, writer->spec, tensor);
+                                     struct mkmodel_maker *maker, uint8_t *chunk) {
+    mkmodel_maker_init(maker, writer->spec, tensor);
     for (uint64_t at = 0; at < size_bytes; at += CHUNK_BYTES) {
         uint64_t n = size_bytes - at < CHUNK_BYTES ? size_bytes - at : CHUNK_BYTES;
 
-        if (writer->spec->sparsity.inactive > 0 && (sparse.is_gate || sparse.is_embedding))
-            mkmodel_sparse_fill(&sparse, source, at, chunk, n);
-        else if (mkmodel_has_redundancy(redundancy))
-            mkmodel_redundant_fill(&redundant, source, at, chunk, n);
-        else
-            mkmodel_source_fill(source, at, chunk, n);
-        if (mkmodel_has_margin(tensor))
-            mkmodel_margin_apply(&margin, at, chunk, n);
+        mkmodel_maker_fill(maker, at, chunk, n);
         if (at == 0 && tensor->patch)
             memcpy(chunk, tensor->patch, tensor->n_patch < n ? tensor->n_patch : n);
         if (rsrc_output_write(writer->diag, out, chunk, n) != RSRC_OK)
@@ -101,7 +86,7 @@ static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct
 static enum rsrc_status write_data(const struct mkmodel_writer *writer,
                                    const struct mkmodel_plan *plan, const struct shard *shard,
                                    struct rsrc_output *out) {
-    struct mkmodel_source *source = RSRC_NEW(writer->arena, struct mkmodel_source);
+    struct mkmodel_maker *maker = RSRC_NEW(writer->arena, struct mkmodel_maker);
     uint8_t *chunk = rsrc_arena_alloc(writer->arena, CHUNK_BYTES);
     int64_t cut = mkmodel_break_cut(writer->fault, shard->data_bytes);
     uint64_t left = shard->data_bytes - (cut > 0 ? (uint64_t)cut : 0);
@@ -110,7 +95,7 @@ static enum rsrc_status write_data(const struct mkmodel_writer *writer,
         uint64_t size_bytes = mkmodel_tensor_bytes(&plan->tensors[i]);
         uint64_t n = size_bytes < left ? size_bytes : left;
 
-        if (write_tensor(writer, out, &plan->tensors[i], n, source, chunk) != RSRC_OK)
+        if (write_tensor(writer, out, &plan->tensors[i], n, maker, chunk) != RSRC_OK)
             return RSRC_FAILED;
         left -= n;
     }

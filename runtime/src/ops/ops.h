@@ -28,6 +28,11 @@
  *                  in double, rounded once; then times scale.
  *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head. Not
  *                  fused.
+ *   rotate         x[i] = (x[i] * signs[i]) * f (without signs: x[i] * f), f = 1 / sqrt(block);
+ *                  then, for d = 1, 2, 4 ... < block, every pair x[i], x[i + d] of the block with i
+ *                  & d = 0 becomes x[i] + x[i + d], x[i] - x[i + d]. The inverse begins without
+ *                  signs and ends with x[i] * signs[i]. Not fused. This is the order of PrismML's
+ *                  fork of llama.cpp.
  *   attention      key j of a page of 64 keys: z[j] = dot(q, k[j]) * attention_scale;
  *                  m = max z; p[j] = exp(z[j] - m); s = sum16 of the 16 partial sums of p by j mod
  *                  16, ascending; o[d] = fma(p[1], v[1][d], fma(p[0], v[0][d], +0)) and so on,
@@ -37,6 +42,17 @@
  *                      S' = S a + s b;  O'[d] = O[d] a + o[d] b
  *                  (the first page is taken as it is). The result is O[d] / S. Where a token sees a
  *                  window of keys only, its first page begins with the first of them (j = 0).
+ *   gate           x * (1 / (1 + exp(-g))).
+ *   convolve       fma(tap[3], x[t], fma(tap[2], x[t-1], fma(tap[1], x[t-2], fma(tap[0], x[t-3],
+ *                  +0)))), then silu: c * (1 / (1 + exp(-c))). Rows before the first token are 0.
+ *   unit           squares as in norm; r = 1 / sqrt(squares + 1e-6); y[i] = (x[i] * r) * scale.
+ *   delta_gates    decay = exp(-(rate * softplus(a + shift))), beta = 1 / (1 + exp(-b)).
+ *                  softplus(x) = x where x > 20; else, e = exp(x): e where e < 2^-26, otherwise
+ *                  ln(1 + e) in double (ops_delta.c), rounded once.
+ *   delta          token by token, for every column j: m = fma(k[1], S[1][j], fma(k[0], S[0][j],
+ *                  +0)) and so on, ascending; d = (v[j] - decay * m) * beta; S'[i][j] =
+ *                  fma(k[i], d, S[i][j] * decay); o[j] = fma(q[1], S'[1][j], fma(q[0], S'[0][j],
+ *                  +0)) and so on. Only what is written as fma is fused.
  *   head           logit of row r = dot(row r, hidden); rows widened to float32 exactly.
  *
  * A result never depends on the other tokens of a batch, on the worker or on the level.
@@ -149,6 +165,22 @@ struct rsr_kv_ops {
      * anything. A head that sees none keeps what it has. */
     void (*attend_run)(const struct rsr_attend_run *run, const struct rsr_attend_page *page,
                        float scale);
+    uint32_t least_lanes; /* heads from which attend_run() takes less time; UINT32_MAX: never */
+};
+
+/* Columns of a state, and rows of values, are filled up with zeros to a multiple of this. */
+#define RSR_DELTA_PAD 16u
+#define RSR_UNIT_EPS 1e-6f
+
+/* Consecutive tokens of one value head of a gated delta rule. */
+struct rsr_delta_tokens {
+    uint32_t n;
+    uint32_t key_dim;
+    uint32_t value_cols;       /* a multiple of RSR_DELTA_PAD */
+    const float *q, *k;        /* [n][key_dim] */
+    const float *v;            /* [n][value_cols] */
+    float *out;                /* [n][value_cols] */
+    const float *decay, *beta; /* [n] */
 };
 
 struct rsr_ops {
@@ -163,6 +195,8 @@ struct rsr_ops {
     /* dst may be src */
     void (*rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
     void (*add)(float *dst, const float *src, uint32_t n);
+    /* dst[cols] = the rotation of src, or its inverse; dst may be src */
+    void (*rotate)(float *dst, const float *src, const struct rsr_rotation *rotation, bool inverse);
     /* norm and quantize return false if x has a NaN or infinity (norm: also if a square is
      * infinite). dst is then meaningless, but safe to compute with. norm: dst may be src. */
     bool (*norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);
@@ -188,6 +222,18 @@ struct rsr_ops {
                           uint32_t n);
     /* y[i] = exp(x[i]); fastest where n is a multiple of 16 */
     void (*exp)(float *y, const float *x, uint32_t n);
+    /* dst[n] = x[n] times the sigmoid of gate[n]; dst may be x */
+    void (*gate)(float *dst, const float *x, const float *gate, uint32_t n);
+    /* The causal convolution and its activation: rows[RSR_DELTA_TAPS] are the tokens' rows, oldest
+     * first; the taps of one row are tap_floats apart. */
+    void (*convolve)(float *dst, const float *const *rows, const float *taps, size_t tap_floats,
+                     uint32_t n);
+    /* dst[n] = x over its Euclidean length, times scale; dst may be src */
+    void (*unit)(float *dst, const float *src, float scale, uint32_t n);
+    void (*delta_gates)(float *decay, float *beta, float a, float b, float rate, float shift);
+    /* Reads the state [key_dim][value_cols] at `from` and leaves the one after the tokens at `to`,
+     * which may be `from`. */
+    void (*delta)(float *to, const float *from, const struct rsr_delta_tokens *tokens);
 };
 
 /* The table of a level; NULL if this build of the runtime has none. */

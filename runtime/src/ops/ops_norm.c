@@ -35,6 +35,12 @@ bool RSR_OPS(norm)(float *dst, const float *src, const float *weight, float eps,
     return isfinite(sum);
 }
 
+void RSR_OPS(unit)(float *dst, const float *src, float scale, uint32_t n) {
+    const float r = 1.0f / sqrtf(sum_of_squares(src, n) + RSR_UNIT_EPS);
+    for (uint32_t i = 0; i < n; i++)
+        dst[i] = (src[i] * r) * scale;
+}
+
 /* The bits of the largest |x|. Bits of non-negative floats order like the floats, with infinity and
  * NaN above all numbers, so every infinity and NaN is found. */
 static uint32_t largest_magnitude_bits(const float *x, uint32_t n) {
