@@ -58,12 +58,7 @@ static enum rsrc_status make_plan(struct rsrc_layer_state *state,
 
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    const bool is_gpu = rsrc_is_gpu(&c->inputs);
-    if (is_gpu) /* the weights are not counted: this bound holds for any weights */
-        state->stats = (struct rsr_stats){.rows = state->matrix.rows,
-                                          .cols = state->matrix.cols,
-                                          .max_row_nonzero = state->matrix.cols};
-    const enum rsr_list list = state->item->layer != NULL && !is_gpu
+    const enum rsr_list list = state->item->layer != NULL && !rsrc_is_gpu(&c->inputs)
                                    ? rsrc_list_for(&c->inputs.graph, state->item->layer)
                                    : RSR_LIST_NONE;
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {

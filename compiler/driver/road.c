@@ -45,7 +45,7 @@ static const struct pass {
     {PASS_DECODE, WEIGHTS, .run_layer = rsrc_layer_decode, .dump_layer = rsrc_layer_dump_decode},
     {PASS_REDUCE, CPU, .run_layer = rsrc_layer_reduce, .verify_layer = rsrc_layer_verify_reduce,
      .dump_layer = rsrc_layer_dump_reduce},
-    {PASS_RSR, CPU, .run_layer = rsrc_layer_rsr, .verify_layer = rsrc_layer_verify_rsr,
+    {PASS_RSR, WEIGHTS, .run_layer = rsrc_layer_rsr, .verify_layer = rsrc_layer_verify_rsr,
      .dump_layer = rsrc_layer_dump_rsr},
     {PASS_PLAN, WEIGHTS, .run_layer = rsrc_layer_plan, .run_in_order = rsrc_layer_record,
      .dump_layer = rsrc_layer_dump_plan},
@@ -57,7 +57,8 @@ static const struct pass {
     {NO_PASS, INFO, .run_layer = rsrc_layer_survey, .in_any_case = true},
 
     {PASS_PLAN, RSRC_WAY_PLANS, .dump = rsrc_dump_parsed},
-    {PASS_SCHEDULE, RSRC_WAY_CPU, .run = rsrc_model_schedule, .dump = rsrc_dump_schedule},
+    {PASS_SCHEDULE, RSRC_WAY_CPU | RSRC_WAY_GPU, .run = rsrc_model_schedule,
+     .dump = rsrc_dump_schedule},
     {PASS_SCHEDULE, RSRC_WAY_STEPS, .dump = rsrc_dump_parsed},
     {PASS_LOWER, RSRC_WAY_KERNELS, .dump = rsrc_dump_parsed},
     {PASS_EMIT, RSRC_WAY_KERNELS, .run = rsrc_emit_parsed},

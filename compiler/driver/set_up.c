@@ -280,7 +280,8 @@ static enum rsrc_status set_variants(struct rsrc_input_set *in) {
 }
 
 #define GPU_KINDS ((uint32_t)(RSRC_EMIT_PTX | RSRC_EMIT_CUBIN))
-#define GPU_DUMPS (1u << PASS_READ | 1u << PASS_GRAPH | 1u << PASS_DECODE | 1u << PASS_PLAN)
+#define GPU_TEXTS ((uint32_t)(RSRC_EMIT_RSR | RSRC_EMIT_PLAN | RSRC_EMIT_STEP | RSRC_EMIT_REPORT))
+#define NOT_GPU_DUMPS (1u << PASS_REDUCE | 1u << PASS_LOWER)
 
 static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *option,
                                       const char *help) {
@@ -303,21 +304,20 @@ static enum rsrc_status check_machine(struct rsrc_input_set *in) {
     const struct given others[] = {
         {options->from != NULL, "--from", "give a checkpoint"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for clang's PTX"},
-        {options->rsr_k != 0, "--rsr-k", "a GPU's kernels have no segments"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
          "a GPU's kernels are of layers alone: leave it out"},
         {options->no_reduce, "--no-reduce", "nothing is reduced for a GPU"},
-        {(in->run->dumps & ~GPU_DUMPS) != 0, "--dump of other passes than graph and plan",
-         "a GPU's layers are decoded, planned, packed and emitted"}};
+        {(in->run->dumps & NOT_GPU_DUMPS) != 0, "--dump=reduce and --dump=lower",
+         "nothing is reduced for a GPU, and its kernels have no operation lists"}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other != NULL)
         return refuse_on_gpu(in, other->option, other->help);
     for (uint32_t k = 0; k < RSRC_KIND_COUNT && options->info == RSRC_INFO_NONE; k++)
         if (rsrc_wants(in->run, rsrc_kinds[k].emit) && rsrc_kinds[k].pass <= in->run->to &&
-            ((GPU_KINDS | RSRC_EMIT_PLAN) & (uint32_t)rsrc_kinds[k].emit) == 0)
+            ((GPU_KINDS | GPU_TEXTS) & (uint32_t)rsrc_kinds[k].emit) == 0)
             return refuse_on_gpu(
                 in, rsrc_arena_printf(&in->run->arena, "--emit=%s", rsrc_kinds[k].name),
-                "choose --emit=ptx, cubin or plan");
+                "choose --emit=ptx, cubin, rsr, plan, step or report");
     return RSRC_OK;
 }
 

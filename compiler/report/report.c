@@ -68,7 +68,6 @@ static void put_launch(const struct rsr_report_launch *launch, struct rsrc_buffe
         rsrc_buffer_printf(out, ", %u blocks of %u threads", launch->blocks, launch->threads);
     if (launch->registers != 0)
         rsrc_buffer_printf(out, " with %u registers", launch->registers);
-    rsrc_buffer_puts(out, "\n");
 }
 
 static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
@@ -76,10 +75,7 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
     const struct rsr_stats *stats = &layer->stats;
     rsrc_buffer_puts(out, "    ");
     put_shape(layer, out);
-    if (stats->k == 0) { /* for a GPU weights are not analysed */
-        put_launch(&layer->launch, out);
-        return;
-    }
+    put_launch(&layer->launch, out);
     rsrc_buffer_printf(out, ", %.1f %% non-zero, %u zero rows, %u zero columns, %u repeated rows",
                        density(stats) * 100, found->n_zero_rows, found->n_zero_cols,
                        found->n_repeated_rows);
