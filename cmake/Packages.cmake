@@ -9,7 +9,8 @@
 # Each is a component of the same name, but for rsrc, which has the component `module` besides: the
 # runtime alone, which a build for another machine installs beside this one's.
 install(FILES LICENSE CHANGELOG.md README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT doc)
-install(DIRECTORY examples/embed-c examples/embed-python examples/matrix-c examples/serve-loop examples/model
+install(DIRECTORY examples/embed-c examples/embed-python examples/matrix-c examples/search-python examples/serve-loop
+  examples/model
   DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT doc USE_SOURCE_PERMISSIONS
   PATTERN __pycache__ EXCLUDE)
 if(NOT RSRC_DEB)
@@ -45,7 +46,7 @@ function(add_package_docs component package)
 endfunction()
 add_package_docs(rsrc rsrc matrix-c model)
 add_package_docs(librsr ${librsr})
-add_package_docs(librsr-dev librsr-dev embed-c embed-python serve-loop)
+add_package_docs(librsr-dev librsr-dev embed-c embed-python search-python serve-loop)
 add_package_docs(librsrc-dev librsrc-dev)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/rsrc COMPONENT rsrc EXCLUDE_FROM_ALL)
 foreach(library pcre2 utf8proc) # contained in librsr_module.a: the terms of the very version

@@ -48,5 +48,6 @@ run build/lm_eval/bin/python3 tests/serve/lm_eval_client.py "$work/kjv.so" examp
 run rsr-mkmodel --preset tiny -o "$work/tiny"
 run rsrc "$work/tiny" --target=generic -o "$work/tiny.so"
 run build/numpy/bin/python3 tests/python/use_model.py "$work/kjv.so" "$work/tiny.so" "$work" 10000
+run build/numpy/bin/python3 tests/python/use_matrix.py "$work" 1000
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

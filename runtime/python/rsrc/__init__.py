@@ -8,7 +8,9 @@
 from ._generation import Answer, StopReason, Stream
 from ._library import Error, Status, lib as _lib
 from .compiler import compile, info, report
+from .matrices import Matrix, load_matrix, matrix
 from .model import Model, Session
 
 __version__ = _lib.rsr_version().decode()
-__all__ = ["Answer", "Error", "Model", "Session", "Status", "StopReason", "Stream", "compile", "info", "report"]
+__all__ = ["Answer", "Error", "Matrix", "Model", "Session", "Status", "StopReason", "Stream", "compile", "info",
+           "load_matrix", "matrix", "report"]
