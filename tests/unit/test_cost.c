@@ -153,13 +153,14 @@ static void check_fold(struct fixture *f, struct rsr_spec *spec) {
     CHECK(check_rows(f, spec, MANY_ROWS, RSR_TERNARY, RSR_INPUT_F32, RSR_VARIANT_FOLD));
 }
 
-/* Every description of specs/; a short sanitised run takes every fourth. */
+/* Descriptions of specs/: a long run takes all, a short one every second, a short sanitised one
+ * every fourth. */
 static void test_targets(void) {
     struct fixture all;
     struct rsr_spec specs[MAX_SPEC_FILES];
     setup(&all);
     const uint32_t n = load_cpu_specs(&all, specs);
-    for (uint32_t i = 0; i < n; i += TEST_SANITIZED && !test_is_long() ? 4 : 1) {
+    for (uint32_t i = 0; i < n; i += test_is_long() ? 1 : TEST_SANITIZED ? 4 : 2) {
         struct fixture f;
         setup(&f);
         check_dot(&f, &specs[i]);
