@@ -85,12 +85,12 @@ static bool is_idle(const struct serve_server *server, const struct serve_http *
 static void drain(struct serve_server *server, struct serve_http *http) {
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     const int64_t until = serve_now_ns() + (int64_t)server->settings->drain_s * 1000000000;
-    serve_log("draining: %u requests go on for at most %u s", serve_http_requests(http),
-              server->settings->drain_s);
     serve_http_close(http);
     serve_scheduler_close(server->scheduler);
     if (server->embedder)
         serve_embedder_close(server->embedder);
+    serve_log("draining: %u requests go on for at most %u s", serve_http_requests(http),
+              server->settings->drain_s);
     while (!is_idle(server, http) && serve_now_ns() < until)
         nanosleep(&pause, NULL);
     serve_log("end; %u requests were cut off", serve_http_requests(http));
