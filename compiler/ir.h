@@ -59,6 +59,11 @@ struct rsr_tensor {
     enum rsr_dtype dtype;    /* U8 where blocks says how to read the bytes */
     enum rsr_blocks blocks;
     uint32_t interleaved_heads; /* of blocks: rows of this many heads are in pairs; 0: in order */
+    const uint32_t *row_order;  /* of blocks: row i of the file is row row_order[i] of the matrix;
+                                   NULL: in order */
+    const uint32_t *col_order;  /* of blocks: group i of order_cols columns of the file is group
+                                   col_order[i] of the matrix; NULL: in order */
+    uint32_t order_cols;
     uint32_t n_dims;
     uint64_t shape[RSRC_MAX_DIMS];
     const char *file; /* path, for diagnostics */
@@ -210,6 +215,7 @@ struct rsr_delta_layer {
     const char *name;               /* "model.layers.0.linear_attn" */
     const struct rsr_tensor *taps;  /* [channels, 1, RSR_DELTA_TAPS] */
     const struct rsr_tensor *decay; /* A_log [value heads] */
+    bool decay_is_rate;             /* decay holds -exp(A_log) */
     const struct rsr_tensor *shift; /* dt_bias [value heads] */
     const struct rsr_tensor *norm;  /* [delta_value_dim] */
 };
