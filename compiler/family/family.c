@@ -8,13 +8,15 @@ extern const struct rsrc_family rsrc_family_bitnet_1bitllm;
 extern const struct rsrc_family rsrc_family_gemma3;
 extern const struct rsrc_family rsrc_family_llama;
 extern const struct rsrc_family rsrc_family_qwen3;
+extern const struct rsrc_family rsrc_family_qwen35;
 extern const struct rsrc_family rsrc_family_qwen3_5;
 extern const struct rsrc_family rsrc_family_qwen3_5_text;
 
 /* Families with an architecture come before families of the same model type without one. */
 static const struct rsrc_family *const FAMILIES[] = {
-    &rsrc_family_bitnet,  &rsrc_family_bitnet_1bitllm, &rsrc_family_llama,  &rsrc_family_qwen3,
-    &rsrc_family_qwen3_5, &rsrc_family_qwen3_5_text,   &rsrc_family_gemma3,
+    &rsrc_family_bitnet,       &rsrc_family_bitnet_1bitllm, &rsrc_family_llama,
+    &rsrc_family_qwen3,        &rsrc_family_qwen3_5,        &rsrc_family_qwen35,
+    &rsrc_family_qwen3_5_text, &rsrc_family_gemma3,
 };
 
 #define N_FAMILIES (sizeof FAMILIES / sizeof *FAMILIES)

@@ -78,6 +78,7 @@ struct rsrc_family {
     uint32_t n_block;
     const char *delta_path; /* of the module with the weights of a gated delta rule; NULL: no block
                                has one */
+    bool decay_is_rate;     /* A_log holds -exp(A_log) */
     const struct rsrc_family_entry *delta_block; /* of blocks with a gated delta rule */
     uint32_t n_delta_block;
     const struct rsrc_family_left_out *left_out;

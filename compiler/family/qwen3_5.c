@@ -1,6 +1,6 @@
 /* qwen3_5.c - Qwen3.5's text model (Ternary-Bonsai 2): three blocks with a gated delta rule, then
  * one with attention. Heads of attention are normalised, a quarter of each is rotated, and each has
- * a gate. Norms store w - 1. */
+ * a gate. Norms store w - 1, but for those of GGUF. */
 #include "family/family.h"
 
 static const struct rsrc_family_entry block[] = {
@@ -38,14 +38,18 @@ static const struct rsrc_family_left_out left_out[] = {
 
 #define QWEN3_5                                                                                    \
     .name = "qwen3_5", .norm_eps = 1e-6, .rope_theta = 10000.0, .activation_key = "hidden_act",    \
-    .activation = "silu", .head_dim = 256, .rotary_factor = 0.25, .norm_offset = 1.0f,             \
-    .gated_attention = true, .block = block, .n_block = sizeof block / sizeof *block,              \
+    .activation = "silu", .head_dim = 256, .rotary_factor = 0.25, .gated_attention = true,         \
+    .block = block, .n_block = sizeof block / sizeof *block,                                       \
     .delta_path = "layers.%u.linear_attn", .delta_block = delta_block,                             \
     .n_delta_block = sizeof delta_block / sizeof *delta_block, .left_out = left_out,               \
     .n_left_out = sizeof left_out / sizeof *left_out
 
 /* A model of text alone. */
-const struct rsrc_family rsrc_family_qwen3_5_text = {.model_type = "qwen3_5_text", QWEN3_5};
+const struct rsrc_family rsrc_family_qwen3_5_text = {
+    .model_type = "qwen3_5_text", .norm_offset = 1.0f, QWEN3_5};
 /* The whole model, whose text model is used. */
 const struct rsrc_family rsrc_family_qwen3_5 = {
-    .model_type = "qwen3_5", .text_config = "text_config", QWEN3_5};
+    .model_type = "qwen3_5", .norm_offset = 1.0f, .text_config = "text_config", QWEN3_5};
+/* As GGUF stores the text model: norms are w, decays are -exp(A_log). */
+const struct rsrc_family rsrc_family_qwen35 = {
+    .model_type = "qwen3_5_text", .architecture = "qwen35", .decay_is_rate = true, QWEN3_5};

@@ -29,7 +29,7 @@ const float *rsrc_decode_delta(struct rsrc_arena *arena, const struct rsr_graph 
             *at++ = stored[i * RSR_DELTA_TAPS + tap];
     rsrc_load_floats(layer->decay->dtype, layer->decay->data, heads, at);
     for (uint32_t i = 0; i < heads; i++, at++)
-        *at = (float)exp((double)*at);
+        *at = layer->decay_is_rate ? -*at : (float)exp((double)*at);
     rsrc_load_floats(layer->shift->dtype, layer->shift->data, heads, at);
     rsrc_load_floats(layer->norm->dtype, layer->norm->data, values, at + heads);
     *size_bytes = n * sizeof(float);

@@ -252,6 +252,8 @@ static const char *unpack_block(const struct row *row, uint32_t block, int8_t *v
 
 static uint32_t row_of(const struct rsr_layer *layer, uint32_t stored) {
     const uint32_t n_heads = layer->weight->interleaved_heads;
+    if (layer->weight->row_order != NULL)
+        return layer->weight->row_order[stored];
     if (n_heads == 0)
         return stored;
     const uint32_t head_rows = layer->rows / n_heads;
@@ -364,7 +366,7 @@ static enum rsrc_status unpack_legal(struct rsrc_diag *diag, const struct rsr_te
         "%s (row %u, columns %u to %u)", problem, stored, block * items, block * items + items - 1);
 }
 
-/* Decodes the weights of one stored row, and its scales[groups]. */
+/* Decodes the weights of one stored row, and the scales of its blocks. */
 static enum rsrc_status decode_row(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                    uint32_t stored, int8_t *values, float *scales) {
     const struct row row = row_at(layer, stored);
@@ -383,21 +385,67 @@ static enum rsrc_status decode_row(struct rsrc_diag *diag, const struct rsr_laye
     return RSRC_OK;
 }
 
+/* Columns in another order than the file's move in groups of order_cols. Those are whole blocks, or
+ * blocks are whole groups, whose scales then stand for as many columns as a group has. */
+static enum rsrc_status check_order(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
+                                    uint32_t items) {
+    if (tensor->col_order == NULL || tensor->order_cols % items == 0 ||
+        items % tensor->order_cols == 0)
+        return RSRC_OK;
+    const struct rsrc_place place = rsrc_tensor_place(tensor, 0);
+    return rsrc_refuse(diag, "gguf-delta", &place, "convert the model to PQ2_0, PTQ1_0 or Q2_0",
+                       "blocks of %u weights of %s reach over heads of %u", items,
+                       rsrc_blocks_name(tensor->blocks), tensor->order_cols);
+}
+
+static void order_cols(const struct rsr_layer *layer, const struct scales *scales,
+                       const int8_t *stored, const float *stored_scales, int8_t *values,
+                       float *row_scales) {
+    const struct rsr_tensor *weight = layer->weight;
+    const uint32_t n = weight->order_cols, items = formats[weight->blocks].items;
+    for (uint32_t i = 0; i < layer->cols / n; i++) {
+        const uint32_t to = weight->col_order[i] * n;
+        memcpy(values + to, stored + i * n, n);
+        if (scales->groups == 1)
+            row_scales[0] = stored_scales[0];
+        for (uint32_t c = 0; c < n && scales->groups > 1; c += scales->group_cols)
+            row_scales[(to + c) / scales->group_cols] = stored_scales[(i * n + c) / items];
+    }
+}
+
 enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsr_layer *layer, int8_t *values,
                                     struct rsr_matrix *out) {
     const struct format *format = &formats[layer->weight->blocks];
+    const struct rsr_tensor *weight = layer->weight;
     struct scales scales = {.rows = layer->rows, .groups = 1, .group_cols = layer->cols};
+    int8_t *stored_values = NULL;
+    float *stored_scales = NULL;
+    if (check_order(diag, weight, format->items) != RSRC_OK)
+        return RSRC_FAILED;
     if (format->scale_of == SCALE_OF_BLOCK) {
-        scales.groups = layer->cols / format->items;
-        scales.group_cols = format->items;
+        const bool is_finer = weight->col_order != NULL && weight->order_cols < format->items;
+        scales.group_cols = is_finer ? weight->order_cols : format->items;
+        scales.groups = layer->cols / scales.group_cols;
+    }
+    if (weight->col_order != NULL) {
+        stored_values = RSRC_NEW_ARRAY(arena, layer->cols, int8_t);
+        stored_scales = RSRC_NEW_ARRAY(arena, layer->cols / format->items, float);
     }
     scales.of = RSRC_NEW_ARRAY(arena, (size_t)scales.rows * scales.groups, float);
     for (uint32_t stored = 0; stored < layer->rows; stored++) {
         const uint32_t row = row_of(layer, stored);
-        if (decode_row(diag, layer, stored, values + (uint64_t)row * layer->cols,
-                       scales.of + (uint64_t)row * scales.groups) != RSRC_OK)
+        int8_t *row_values = values + (uint64_t)row * layer->cols;
+        float *row_scales = scales.of + (uint64_t)row * scales.groups;
+        if (stored_values == NULL) {
+            if (decode_row(diag, layer, stored, row_values, row_scales) != RSRC_OK)
+                return RSRC_FAILED;
+            continue;
+        }
+        memset(stored_scales, 0, layer->cols / format->items * sizeof(*stored_scales));
+        if (decode_row(diag, layer, stored, stored_values, stored_scales) != RSRC_OK)
             return RSRC_FAILED;
+        order_cols(layer, &scales, stored_values, stored_scales, row_values, row_scales);
     }
     while (can_halve(&scales))
         halve(&scales);

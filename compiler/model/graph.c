@@ -423,6 +423,25 @@ static const struct rsr_tensor *bind_delta_vector(struct builder *b, const char 
     return tensor;
 }
 
+/* The decay of every value head: A_log, or -exp(A_log), which is not above 0. */
+static const struct rsr_tensor *bind_decay(struct builder *b, const char *name) {
+    const uint32_t n = b->dims[RSRC_DIM_DELTA_HEADS], n_before = b->n_errors;
+    const struct rsr_tensor *tensor =
+        bind_delta_vector(b, name, n, "the decay of every value head");
+
+    for (uint32_t i = 0; tensor && b->n_errors == n_before && b->family->decay_is_rate && i < n;
+         i++) {
+        float rate;
+        rsrc_load_floats(tensor->dtype, tensor->data + i * rsrc_dtype_bytes(tensor->dtype), 1,
+                         &rate);
+        if (rate > 0.0f) {
+            refuse(b, "graph-decay", tensor, "-exp(A_log), which is not above 0,", NULL);
+            break;
+        }
+    }
+    return tensor;
+}
+
 static const struct rsr_tensor *bind_taps(struct builder *b, const char *name) {
     const uint32_t channels = b->dims[RSRC_DIM_DELTA_QKV];
     const char *expected =
@@ -450,8 +469,8 @@ static uint32_t bind_delta(struct builder *b, uint32_t block) {
     b->graph->deltas[number] = (struct rsr_delta_layer){
         .name = name,
         .taps = bind_taps(b, rsrc_arena_printf(b->arena, "%s.conv1d.weight", name)),
-        .decay = bind_delta_vector(b, rsrc_arena_printf(b->arena, "%s.A_log", name), heads,
-                                   "the decay of every value head"),
+        .decay = bind_decay(b, rsrc_arena_printf(b->arena, "%s.A_log", name)),
+        .decay_is_rate = b->family->decay_is_rate,
         .shift = bind_delta_vector(b, rsrc_arena_printf(b->arena, "%s.dt_bias", name), heads,
                                    "what is added to every value head's time step"),
         .norm = bind_delta_vector(b, rsrc_arena_printf(b->arena, "%s.norm.weight", name),

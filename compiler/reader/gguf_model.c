@@ -15,6 +15,7 @@
 #include "reader/checkpoint.h"
 #include "reader/gguf.h"
 #include "reader/gguf_activations.h"
+#include "reader/gguf_delta.h"
 #include "reader/gguf_dense.h"
 #include "reader/gguf_evidence.h"
 #include "reader/gguf_keys.h"
@@ -32,15 +33,20 @@ static const struct architecture {
     bool may_say_activation;     /* "hidden_activation" */
     bool is_interleaved;         /* rows of q and k */
     bool has_sub_norms;          /* the first as wide as the hidden state */
+    bool has_deltas;             /* blocks with a gated delta rule; a part of a head is rotated */
     enum rsrc_activations input; /* of linear layers, if all models have equal activations */
 } ARCHITECTURES[] = {
-    {"llama", "llama", RSR_ACTIVATION_SILU, false, true, false, RSRC_ACTIVATIONS_AUTO},
-    {"bitnet", "bitnet", RSR_ACTIVATION_SILU, true, false, true, RSRC_ACTIVATIONS_INT8},
-    {"bitnet-b1.58", "bitnet", RSR_ACTIVATION_RELU2, false, false, true, RSRC_ACTIVATIONS_INT8},
-    {"qwen3", "qwen3", RSR_ACTIVATION_SILU, false, false, false, RSRC_ACTIVATIONS_FLOAT},
+    {"llama", "llama", RSR_ACTIVATION_SILU, false, true, false, false, RSRC_ACTIVATIONS_AUTO},
+    {"bitnet", "bitnet", RSR_ACTIVATION_SILU, true, false, true, false, RSRC_ACTIVATIONS_INT8},
+    {"bitnet-b1.58", "bitnet", RSR_ACTIVATION_RELU2, false, false, true, false,
+     RSRC_ACTIVATIONS_INT8},
+    {"qwen3", "qwen3", RSR_ACTIVATION_SILU, false, false, false, false, RSRC_ACTIVATIONS_FLOAT},
+    {"qwen35", "qwen3_5_text", RSR_ACTIVATION_SILU, false, false, false, true,
+     RSRC_ACTIVATIONS_FLOAT},
 };
 #define N_ARCHITECTURES (sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]))
-#define ARCHITECTURE_HELP "\"llama\", \"bitnet\", \"bitnet-b1.58\" and \"qwen3\" are supported"
+#define ARCHITECTURE_HELP                                                                          \
+    "\"llama\", \"bitnet\", \"bitnet-b1.58\", \"qwen3\" and \"qwen35\" are supported"
 
 /* Counts of the architecture: the member that each fills, and whether a model may omit it. */
 enum count {
@@ -195,7 +201,7 @@ static void find_architecture(struct model *model) {
                "architecture '%s' is not supported", text_of(model, name));
 }
 
-static bool is_known(const char *key) {
+static bool is_known(const struct model *model, const char *key) {
     static const char *const OTHERS[] = {KEY_EPS, KEY_THETA, KEY_SCALING, KEY_ACTIVATION};
     for (size_t i = 0; i < COUNT_COUNT; i++)
         if (strcmp(key, COUNTS[i].key) == 0)
@@ -206,7 +212,7 @@ static bool is_known(const char *key) {
     for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++)
         if (strcmp(key, OTHERS[i]) == 0)
             return true;
-    return false;
+    return model->architecture->has_deltas && rsrc_gguf_is_delta_key(key);
 }
 
 /* Refuses unknown keys: one may change what the model computes. */
@@ -216,7 +222,7 @@ static void check_keys(struct model *model) {
         const struct rsrc_gguf_value *value = &model->gguf.values[i];
         const bool is_ours =
             strncmp(value->key, model->architecture->name, n) == 0 && value->key[n] == '.';
-        if (is_ours ? !is_known(value->key + n + 1)
+        if (is_ours ? !is_known(model, value->key + n + 1)
                     : !rsrc_gguf_is_known_key(value->key) && !rsrc_gguf_is_rotation_key(value->key))
             refuse(model, value, "gguf-unsupported", rsrc_gguf_help_for_key(value->key),
                    "the key '%s' is not understood", rsrc_quote(model->arena, value->key));
@@ -266,7 +272,8 @@ static void check_heads(struct model *model, const uint32_t counts[COUNT_COUNT])
         refuse(model, NULL, slug, NULL, "%u heads do not divide the %u of \"embedding_length\"",
                hyper->n_heads, hyper->hidden);
     else if ((counts[COUNT_VALUE_DIM] != 0 && counts[COUNT_VALUE_DIM] != hyper->head_dim) ||
-             (counts[COUNT_ROPE_DIM] != 0 && counts[COUNT_ROPE_DIM] != hyper->head_dim))
+             (counts[COUNT_ROPE_DIM] != 0 && counts[COUNT_ROPE_DIM] != hyper->head_dim &&
+              !model->architecture->has_deltas))
         refuse(model, NULL, slug, "keys, values and rotated parts of one size are supported",
                "heads have %u dimensions, values %u, of which %u are rotated", hyper->head_dim,
                counts[COUNT_VALUE_DIM], counts[COUNT_ROPE_DIM]);
@@ -274,6 +281,10 @@ static void check_heads(struct model *model, const uint32_t counts[COUNT_COUNT])
              attention_dim > RSRC_MAX_HIDDEN)
         refuse(model, NULL, slug, "an even number of at most 1024, and at most 65536 in all heads",
                "%u heads of %u dimensions", hyper->n_heads, hyper->head_dim);
+    else if (hyper->rotary_dim % 2 != 0 || hyper->rotary_dim > hyper->head_dim)
+        refuse(model, find(model, COUNTS[COUNT_ROPE_DIM].key), slug, NULL,
+               "\"%s\" rotates %u of the %u dimensions of a head, where an even part is needed",
+               full_key(model, COUNTS[COUNT_ROPE_DIM].key), hyper->rotary_dim, hyper->head_dim);
     else if (hyper->n_heads % hyper->n_kv_heads != 0)
         refuse(model, NULL, slug, NULL, "%u heads are not a multiple of %u heads of keys",
                hyper->n_heads, hyper->n_kv_heads);
@@ -299,6 +310,8 @@ static void read_sizes(struct model *model) {
     hyper->head_dim = counts[COUNT_KEY_DIM];
     if (hyper->head_dim == 0 && hyper->hidden % hyper->n_heads == 0)
         hyper->head_dim = hyper->hidden / hyper->n_heads;
+    if (model->architecture->has_deltas)
+        hyper->rotary_dim = counts[COUNT_ROPE_DIM];
     check_heads(model, counts);
     hyper->vocab = counts[COUNT_VOCAB]; /* 0: the rows of the embedding */
 }
@@ -432,6 +445,7 @@ enum rsrc_status rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena
         return RSRC_FAILED;
     model.config = (struct rsr_config){.file = model.file,
                                        .model_type = model.architecture->model_type,
+                                       .architecture = model.architecture->name,
                                        .scale_rule = RSR_SCALE_BLOCKS,
                                        .scale_reason = "a GGUF file keeps the scale in the blocks"};
     check_keys(&model);
@@ -443,9 +457,13 @@ enum rsrc_status rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena
         rsrc_gguf_find_input(diag, model.file, &model.gguf, model.architecture->input,
                              choices->activations, &model.config) != RSRC_OK)
         return RSRC_FAILED;
+    if (model.architecture->has_deltas &&
+        rsrc_gguf_read_deltas(diag, arena, model.file, &model.gguf, &model.config) != RSRC_OK)
+        return RSRC_FAILED;
     name_tensors(&model);
     if (model.failed ||
-        rsrc_gguf_read_rotation(diag, arena, model.file, &model.gguf, &model.config) != RSRC_OK)
+        rsrc_gguf_read_rotation(diag, arena, model.file, &model.gguf, &model.config) != RSRC_OK ||
+        rsrc_gguf_order_heads(diag, arena, model.file, &model.gguf, &model.config) != RSRC_OK)
         return RSRC_FAILED;
     read_ends(&model);
     read_tokens(&model);

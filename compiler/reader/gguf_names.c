@@ -32,12 +32,30 @@ static const struct {
     {"attn_sub_norm", "self_attn.attn_sub_norm", HEADS_NONE},
     {"attn_output", "self_attn.o_proj", HEADS_NONE},
     {"ffn_norm", "post_attention_layernorm", HEADS_NONE},
+    {"post_attention_norm", "post_attention_layernorm", HEADS_NONE},
     {"ffn_gate", "mlp.gate_proj", HEADS_NONE},
     {"ffn_up", "mlp.up_proj", HEADS_NONE},
     {"ffn_sub_norm", "mlp.ffn_sub_norm", HEADS_NONE},
     {"ffn_down", "mlp.down_proj", HEADS_NONE},
+    /* of a gated delta rule */
+    {"attn_qkv", "linear_attn.in_proj_qkv", HEADS_NONE},
+    {"attn_gate", "linear_attn.in_proj_z", HEADS_NONE},
+    {"ssm_beta", "linear_attn.in_proj_b", HEADS_NONE},
+    {"ssm_alpha", "linear_attn.in_proj_a", HEADS_NONE},
+    {"ssm_conv1d", "linear_attn.conv1d", HEADS_NONE},
+    {"ssm_norm", "linear_attn.norm", HEADS_NONE},
+    {"ssm_out", "linear_attn.out_proj", HEADS_NONE},
 };
 #define N_MODULES (sizeof(MODULES) / sizeof(MODULES[0]))
+
+/* "blk.N.GGUF" is "model.layers.N.NAME". */
+static const struct {
+    const char *gguf, *name;
+} VECTORS[] = {
+    {"ssm_a", "linear_attn.A_log"},
+    {"ssm_dt.bias", "linear_attn.dt_bias"},
+};
+#define N_VECTORS (sizeof(VECTORS) / sizeof(VECTORS[0]))
 
 #define BLOCK "blk."
 #define LAYER "model.layers."
@@ -73,6 +91,9 @@ void rsrc_gguf_rename(struct rsrc_arena *arena, struct rsr_tensor *tensor, uint3
         }
     }
     const char *rest = skip_block(tensor->stored_name, BLOCK, &block);
+    for (size_t i = 0; rest != NULL && i < N_VECTORS; i++)
+        if (strcmp(rest, VECTORS[i].gguf) == 0)
+            tensor->name = rsrc_arena_printf(arena, LAYER "%u.%s", block, VECTORS[i].name);
     for (size_t i = 0; rest != NULL && i < N_MODULES; i++) {
         const char *end = skip_module(rest, MODULES[i].gguf);
         const bool is_weight = end != NULL && strcmp(end, ".weight") == 0;
@@ -94,6 +115,9 @@ const char *rsrc_gguf_stored_name(struct rsrc_arena *arena, const char *name) {
         if (strcmp(name, ENDS[i].name) == 0)
             return ENDS[i].gguf;
     const char *rest = skip_block(name, LAYER, &block);
+    for (size_t i = 0; rest != NULL && i < N_VECTORS; i++)
+        if (strcmp(rest, VECTORS[i].name) == 0)
+            return rsrc_arena_printf(arena, BLOCK "%u.%s", block, VECTORS[i].gguf);
     for (size_t i = 0; rest != NULL && i < N_MODULES; i++) {
         const char *end = skip_module(rest, MODULES[i].name);
         if (end != NULL && strcmp(end, ".weight") == 0)

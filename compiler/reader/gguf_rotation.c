@@ -5,9 +5,8 @@
  * (sign_widths, and sign_values one after the other), and H the normalised Walsh-Hadamard matrix of
  * block_size elements, block by block. inverse_weight_names may name the embedding, whose rows are
  * stored as H (S e). With version 2, tied_output, that embedding is also the head.
- * (gdn_v_grouped says how heads of linear attention are ordered in the input of ssm_out, which no
- * supported architecture has.) Source: src/llama-model.cpp and llama-graph.cpp of that fork of
- * llama.cpp; a reader that ignores a key prints nonsense, so what is not understood is refused.
+ * gguf_delta.c reads gdn_v_grouped. Source: src/llama-model.cpp and llama-graph.cpp of that fork
+ * of llama.cpp; a reader that ignores a key prints nonsense, so what is not understood is refused.
  */
 #include "reader/gguf_rotation.h"
 

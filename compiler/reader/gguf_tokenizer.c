@@ -86,12 +86,15 @@ static enum rsrc_status read_around(struct rsrc_gguf_tokenizer *tokenizer,
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" use_regex "}"
 #define DIGITS(individual) "{\"type\":\"Digits\",\"individual_digits\":" individual "}"
 #define PUNCTUATION "{\"type\":\"Punctuation\",\"behavior\":\"Contiguous\"}"
-#define WORDS(numbers)                                                                             \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" numbers                \
-    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define WORDS_OF(letters, letter, numbers)                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?" letter "+|" numbers              \
+    "| ?[^\\\\s" letters "\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define WORDS(numbers) WORDS_OF("\\\\p{L}", "\\\\p{L}", numbers)
 #define GPT_2 BYTE_LEVEL("true")
 #define LLAMA_3 SPLIT(WORDS("\\\\p{N}{1,3}")) "," BYTE_LEVEL("false")
 #define QWEN_2 SPLIT(WORDS("\\\\p{N}")) "," BYTE_LEVEL("false")
+#define QWEN_3_5                                                                                   \
+    SPLIT(WORDS_OF("\\\\p{L}\\\\p{M}", "[\\\\p{L}\\\\p{M}]", "\\\\p{N}")) "," BYTE_LEVEL("false")
 #define STARCODER DIGITS("true") "," GPT_2
 #define FALCON PUNCTUATION "," GPT_2 "," DIGITS("false") "," SPLIT("[0-9][0-9][0-9]")
 
@@ -110,12 +113,14 @@ static const struct pre {
     {"falcon3", LLAMA_3, false, true, true},
     {"qwen2", QWEN_2, true, false, false},
     {"deepseek-r1-qwen", QWEN_2, true, false, false},
+    {"qwen35", QWEN_3_5, true, false, false},
     {"starcoder", STARCODER, false, false, false},
     {"smollm", STARCODER, false, false, false},
     {"falcon", FALCON, false, false, false},
 };
 #define PRE_HELP                                                                                   \
-    "\"gpt-2\", \"llama-bpe\", \"falcon3\", \"qwen2\", \"falcon\", \"mpt\", \"olmo\", "            \
+    "\"gpt-2\", \"llama-bpe\", \"falcon3\", \"qwen2\", \"qwen35\", \"falcon\", \"mpt\", "          \
+    "\"olmo\", "                                                                                   \
     "\"starcoder\" and \"smollm\" are; or compile the Hugging Face folder of this model"
 
 static const struct pre *find_pre(const struct rsrc_gguf_value *value) {

@@ -26,6 +26,7 @@ BOOK = HERE.parent.parent / "examples/model/heldout.txt"  # public domain, in th
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+QWEN_3_5 = QWEN.replace(r"\p{L}+", r"[\p{L}\p{M}]+").replace(r"[^\s\p{L}", r"[^\s\p{L}\p{M}")
 
 # As OpenAI's library has them: in Ruby's syntax \p{N}{1,3}+ is a repetition, and $ the end of a line.
 CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"
@@ -109,11 +110,11 @@ def gpt2():
     return tok
 
 
-def qwen():
+def qwen(words=QWEN):
     tok = Tokenizer(models.BPE())
     tok.normalizer = normalizers.NFC()
     tok.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(QWEN), behavior="isolated", invert=False),
+        pre_tokenizers.Split(Regex(words), behavior="isolated", invert=False),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tok.decoder = decoders.ByteLevel()
     tok.post_processor = processors.ByteLevel(trim_offsets=False)
@@ -301,8 +302,8 @@ def metaspace_split(scheme, fuse_unk, unk_token):
 
 
 TOKENIZERS = {
-    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon, "punctuation": punctuation,
-    "neox": neox,
+    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "qwen3_5": lambda: qwen(QWEN_3_5), "falcon": falcon,
+    "punctuation": punctuation, "neox": neox,
     "cl100k": lambda: patterns([CL100K], 900, added=("<|endoftext|>", "<|endofprompt|>")),
     "o200k": lambda: patterns([O200K], 900, added=("<|endoftext|>",)),
     "deepseek-llm": lambda: deepseek(DEEPSEEK_LLM, True),
@@ -322,7 +323,7 @@ TOKENIZERS = {
 
 # Tokenizers of this kind use every n-th text of the corpus.
 STEPS = {"split": 4, "neox": 3, "punctuation": 2, "gemma": 3, "metaspace": 2, "cl100k": 2, "o200k": 3,
-         "deepseek": 3}
+         "deepseek": 3, "qwen3_5": 3}
 
 
 def fixed_texts():

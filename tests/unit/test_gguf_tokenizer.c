@@ -118,6 +118,7 @@ static const struct change CHANGES[] = {
     {.pre = "llama-bpe", .bos = 5},
     {.pre = "falcon3", .bos = 5},
     {.pre = "qwen2"},
+    {.pre = "qwen35"},
     {.pre = "falcon"},
     {.pre = "olmo"},
     {.pre = "starcoder", .flag = "tokenizer.ggml.add_space_prefix"},

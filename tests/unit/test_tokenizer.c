@@ -681,6 +681,7 @@ int main(int argc, char **argv) {
     static const char *const names[] = {"llama3",
                                         "gpt2",
                                         "qwen",
+                                        "qwen3_5",
                                         "falcon",
                                         "punctuation",
                                         "neox",
