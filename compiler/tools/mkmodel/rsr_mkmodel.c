@@ -386,9 +386,17 @@ static enum rsrc_status resolve_heads(const struct request *request,
                                       struct mkmodel_spec *spec) {
     spec->heads = count_or(request, OPTION_HEADS, preset->heads);
     spec->kv_heads = count_or(request, OPTION_KV_HEADS, preset->kv_heads);
-    spec->head_dim = count_or(request, OPTION_HEAD_DIM, spec->hidden / spec->heads);
-    if (spec->heads % spec->kv_heads == 0 && spec->head_dim >= 2 && spec->head_dim % 2 == 0 &&
-        (uint64_t)spec->heads * spec->head_dim == spec->hidden)
+    const bool is_free = spec->convention->has_deltas; /* heads need not make the hidden size */
+    const bool is_ready = spec->delta.key_heads != 0 || !is_free;
+    spec->head_dim =
+        count_or(request, OPTION_HEAD_DIM, is_free ? preset->head_dim : spec->hidden / spec->heads);
+    if (!is_ready)
+        return rsrc_refuse(request->diag, "option-conflict", NULL, "choose --preset bonsai2-2b",
+                           "--convention %s needs a preset with gated delta rules",
+                           spec->convention->name);
+    if (spec->heads % spec->kv_heads == 0 && spec->head_dim >= 2 &&
+        spec->head_dim % (is_free ? 8 : 2) == 0 &&
+        (is_free || (uint64_t)spec->heads * spec->head_dim == spec->hidden))
         return RSRC_OK;
     return rsrc_refuse(request->diag, "option-value", NULL,
                        "choose --hidden, --heads, --kv-heads and --head-dim to fit together",
@@ -449,6 +457,7 @@ static enum rsrc_status resolve_spec(const struct request *request, struct mkmod
     spec.tied = request->tied || (preset->tied && !request->untied);
     spec.rope_theta = preset->rope_theta;
     spec.norm_eps = preset->norm_eps;
+    spec.delta = preset->delta;
     if (resolve_heads(request, preset, &spec) != RSRC_OK ||
         check_packing(request, &spec) != RSRC_OK || check_sparsity(request, &spec) != RSRC_OK)
         return RSRC_FAILED;

@@ -39,6 +39,13 @@ struct mkmodel_convention {
     const char *ffn_sub_norm;
     const char *quantization; /* JSON of quantization_config; NULL: none */
     const char *extra;        /* JSON object of other fields of config.json; NULL: none */
+    bool has_deltas;          /* Qwen3.5: every fourth block has attention, the others a gated delta
+                                 rule */
+};
+
+/* Heads of a gated delta rule; keys and values have the same size. */
+struct mkmodel_delta {
+    uint32_t key_heads, value_heads, head_dim;
 };
 
 /* Shares, 0 to 1, of redundancy that a compiler could find (rsr_mkmodel_redundancy.c). */
@@ -61,6 +68,7 @@ struct mkmodel_spec {
     uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
     bool tied;
     double rope_theta, norm_eps;
+    struct mkmodel_delta delta;
     double zero_density;
     double head_margin; /* 0: none is made */
     struct mkmodel_redundancy redundancy;
@@ -76,6 +84,7 @@ struct mkmodel_preset {
     uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
     bool tied;
     double rope_theta, norm_eps;
+    struct mkmodel_delta delta;
 };
 
 const struct mkmodel_convention *mkmodel_find_convention(const char *name);
@@ -124,6 +133,8 @@ uint64_t mkmodel_plan_bytes(const struct mkmodel_plan *plan);
 struct mkmodel_tensor *mkmodel_plan_add(struct rsrc_arena *arena, struct mkmodel_plan *plan,
                                         const char *name, const char *dtype, uint64_t rows,
                                         uint64_t cols);
+/* Whether the block has a gated delta rule in the place of attention. */
+bool mkmodel_is_delta(const struct mkmodel_spec *spec, uint32_t block);
 void mkmodel_plan_model(struct rsrc_arena *arena, const struct mkmodel_spec *spec,
                         struct mkmodel_plan *plan);
 /* Assigns shards of at most shard_bytes (one tensor may exceed it) and the order in the files. */

@@ -52,6 +52,13 @@ static json_t *config_json(const struct mkmodel_spec *spec) {
         strcmp(convention->float_dtype, "F16") == 0 ? "float16" : "bfloat16", "bos_token_id",
         (json_int_t)ids.bos, "eos_token_id", (json_int_t)ids.eos);
 
+    if (convention->has_deltas)
+        json_object_update_new(
+            root, json_pack("{s:I, s:I, s:I, s:I}", "linear_num_key_heads",
+                            (json_int_t)spec->delta.key_heads, "linear_num_value_heads",
+                            (json_int_t)spec->delta.value_heads, "linear_key_head_dim",
+                            (json_int_t)spec->delta.head_dim, "linear_value_head_dim",
+                            (json_int_t)spec->delta.head_dim));
     if (convention->quantization)
         json_object_set_new(root, "quantization_config",
                             json_loads(convention->quantization, 0, NULL));

@@ -1,14 +1,17 @@
 /* rsr_mkmodel_gguf.c - streams a model into one GGUF file.
  *
  * Linear layers become blocks of one ternary type (model/gguf_blocks.c describes them), with the
- * scale in each block as float16; other tensors keep their bytes. One linear layer at a time is
- * in memory. Weights are those of the folder that the same options make: rsrc gives both the same
- * logits where float16 holds the scale.
+ * scale in each block as float16; other tensors keep their bytes. Qwen3.5's become those of
+ * architecture qwen35 (reader/gguf_delta.c has its order of value heads): norms have their 1, and
+ * vectors are float32. One linear layer at a time is in memory. Weights are those of the folder
+ * that the same options make: rsrc gives both the same logits where float16 holds the scale.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buffer.h"
 #include "base/round.h"
+#include "base/suffix.h"
 #include "reader/gguf.h"
 #include "reader/gguf_names.h"
 #include "rsr_mkmodel.h"
@@ -105,12 +108,28 @@ static void put_sizes(struct entries *entries, const struct mkmodel_spec *spec) 
         {"attention.head_count_kv", spec->kv_heads},
         {"attention.key_length", spec->head_dim},
         {"attention.value_length", spec->head_dim},
-        {"rope.dimension_count", spec->head_dim},
+        {"rope.dimension_count",
+         spec->convention->has_deltas ? spec->head_dim / 4 : spec->head_dim},
         {"vocab_size", spec->vocab},
+    };
+
+    const struct mkmodel_delta *delta = &spec->delta;
+    const struct {
+        const char *key;
+        uint32_t value;
+    } deltas[] = {
+        {"full_attention_interval", 4},
+        {"ssm.conv_kernel", 4},
+        {"ssm.group_count", delta->key_heads},
+        {"ssm.time_step_rank", delta->value_heads},
+        {"ssm.state_size", delta->head_dim},
+        {"ssm.inner_size", delta->value_heads * delta->head_dim},
     };
 
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         put_entry_u32(entries, own_key(entries, counts[i].key), counts[i].value);
+    for (size_t i = 0; spec->convention->has_deltas && i < sizeof deltas / sizeof *deltas; i++)
+        put_entry_u32(entries, own_key(entries, deltas[i].key), deltas[i].value);
     put_float(entries, "attention.layer_norm_rms_epsilon", spec->norm_eps);
     put_float(entries, "rope.freq_base", spec->rope_theta);
 }
@@ -161,16 +180,42 @@ static uint64_t rows_of(const struct mkmodel_tensor *tensor) {
     return tensor->shape[0] * (tensor->fill == MKMODEL_FILL_PACKED ? 4 : 1);
 }
 
-static uint64_t stored_bytes(const struct mkmodel_gguf_type *type,
-                             const struct mkmodel_tensor *tensor) {
-    return is_linear(tensor) ? rows_of(tensor) * (tensor->shape[1] / type->items * type->bytes)
-                             : mkmodel_tensor_bytes(tensor);
+/* A vector of Qwen3.5, or the taps of its convolution. */
+static bool is_widened(const struct mkmodel_spec *spec, const struct mkmodel_tensor *tensor) {
+    return spec->convention->has_deltas && tensor->n_dims != 2;
 }
 
-static uint32_t type_id(const struct mkmodel_gguf_type *type, const struct mkmodel_tensor *tensor) {
+/* One of Qwen3.5's small float tensors: vectors, taps, and the gates of value heads. */
+static bool is_reordered(const struct mkmodel_spec *spec, const struct mkmodel_tensor *tensor) {
+    return spec->convention->has_deltas && !is_linear(tensor);
+}
+
+static uint64_t stored_bytes(const struct mkmodel_writer *writer,
+                             const struct mkmodel_tensor *tensor) {
+    const struct mkmodel_gguf_type *type = writer->gguf_type;
+
     if (is_linear(tensor))
-        return type->id;
+        return rows_of(tensor) * (tensor->shape[1] / type->items * type->bytes);
+    return mkmodel_tensor_bytes(tensor) * (is_widened(writer->spec, tensor) ? 2 : 1);
+}
+
+static uint32_t type_id(const struct mkmodel_writer *writer, const struct mkmodel_tensor *tensor) {
+    if (is_linear(tensor))
+        return writer->gguf_type->id;
+    if (is_widened(writer->spec, tensor))
+        return F32;
     return strcmp(tensor->dtype, "F16") == 0 ? 1 : strcmp(tensor->dtype, "BF16") == 0 ? 30 : F32;
+}
+
+/* llama.cpp names the norm before the feed-forward part otherwise in qwen35. */
+static const char *stored_name(const struct mkmodel_writer *writer, const char *name) {
+    uint32_t block;
+    char end;
+
+    if (writer->spec->convention->has_deltas &&
+        sscanf(name, "model.layers.%u.post_attention_layernorm.weigh%c", &block, &end) == 2)
+        return rsrc_arena_printf(writer->arena, "blk.%u.post_attention_norm.weight", block);
+    return rsrc_gguf_stored_name(writer->arena, name);
 }
 
 /* Name, dimensions with the innermost first, type and place of every tensor. */
@@ -182,25 +227,68 @@ static uint64_t put_infos(const struct mkmodel_writer *writer, const struct mkmo
         const struct mkmodel_tensor *tensor = &plan->tensors[i];
         if (is_scale(tensor))
             continue;
-        put_text(out, rsrc_gguf_stored_name(writer->arena, tensor->name));
-        put(out, tensor->n_dims, 4);
-        if (tensor->n_dims == 2)
-            put(out, tensor->shape[1], 8);
+        put_text(out, stored_name(writer, tensor->name));
+        put(out, tensor->n_dims > 1 ? 2 : 1, 4);
+        if (tensor->n_dims > 1)
+            put(out, tensor->shape[tensor->n_dims - 1], 8);
         put(out, rows_of(tensor), 8);
-        put(out, type_id(writer->gguf_type, tensor), 4);
+        put(out, type_id(writer, tensor), 4);
         put(out, at, 8);
-        at += rsrc_round_up(stored_bytes(writer->gguf_type, tensor), ALIGNMENT);
+        at += rsrc_round_up(stored_bytes(writer, tensor), ALIGNMENT);
         n++;
     }
     return n;
+}
+
+/* llama.cpp's order of the value heads of a gated delta rule: rows (or columns) from `begin` on are
+ * heads of `size` rows, and place j key_heads + k of the file is head k (value_heads / key_heads) +
+ * j. size 0: rows are in order. */
+struct order {
+    uint64_t begin, size;
+    uint64_t key_heads, value_heads;
+};
+
+static uint64_t place_of(const struct order *order, uint64_t stored) {
+    if (order->size == 0 || stored < order->begin)
+        return stored;
+    const uint64_t head = (stored - order->begin) / order->size;
+    const uint64_t own =
+        head % order->key_heads * (order->value_heads / order->key_heads) + head / order->key_heads;
+    return order->begin + own * order->size + (stored - order->begin) % order->size;
+}
+
+static struct order order_of(const struct mkmodel_spec *spec, const char *name, bool is_of_cols) {
+    const struct mkmodel_delta *delta = &spec->delta;
+    const uint64_t keys = 2 * (uint64_t)delta->key_heads * delta->head_dim;
+    const struct {
+        const char *end;
+        uint64_t begin, size;
+        bool is_of_cols;
+    } ends[] = {
+        {"in_proj_qkv.weight", keys, delta->head_dim, false},
+        {"conv1d.weight", keys, delta->head_dim, false},
+        {"in_proj_z.weight", 0, delta->head_dim, false},
+        {"in_proj_b.weight", 0, 1, false},
+        {"in_proj_a.weight", 0, 1, false},
+        {"A_log", 0, 1, false},
+        {"dt_bias", 0, 1, false},
+        {"out_proj.weight", 0, delta->head_dim, true},
+    };
+
+    for (size_t i = 0; spec->convention->has_deltas && i < sizeof ends / sizeof *ends; i++)
+        if (ends[i].is_of_cols == is_of_cols && rsrc_ends_with(name, ends[i].end))
+            return (struct order){ends[i].begin, ends[i].size, delta->key_heads,
+                                  delta->value_heads};
+    return (struct order){0};
 }
 
 /* One linear layer as it is made. */
 struct linear {
     const struct mkmodel_tensor *tensor;
     const uint8_t *bytes;
-    uint16_t scale;      /* float16 */
-    uint32_t head_pairs; /* rows of a head: halves are stored as pairs; 0: in order */
+    uint16_t scale;          /* float16 */
+    uint32_t head_pairs;     /* rows of a head: halves are stored as pairs; 0: in order */
+    struct order rows, cols; /* of value heads */
 };
 
 /* The weight plus one. */
@@ -250,11 +338,12 @@ static enum rsrc_status write_linear(const struct mkmodel_writer *writer, struct
 
     for (uint64_t r = 0; r < rows_of(linear->tensor); r++) {
         const uint64_t in_head = linear->head_pairs ? r % linear->head_pairs : 0;
-        const uint64_t row = r - in_head + in_head % 2 * (linear->head_pairs / 2) + in_head / 2;
+        const uint64_t row = place_of(
+            &linear->rows, r - in_head + in_head % 2 * (linear->head_pairs / 2) + in_head / 2);
         for (uint64_t b = 0; b < n_blocks; b++) {
             uint8_t codes[MAX_ITEMS];
             for (uint32_t n = 0; n < type->items; n++)
-                codes[n] = code_of(linear, row, b * type->items + n);
+                codes[n] = code_of(linear, row, place_of(&linear->cols, b * type->items + n));
             make_block(type, codes, linear->scale, stored + b * type->bytes);
         }
         if (rsrc_output_write(writer->diag, out, stored, n_blocks * type->bytes) != RSRC_OK)
@@ -281,25 +370,59 @@ static uint32_t head_pairs_of(const struct mkmodel_spec *spec, const char *name)
     return rotates && strcmp(spec->convention->model_type, "llama") == 0 ? spec->head_dim : 0;
 }
 
+/* A small float tensor of Qwen3.5: rows in llama.cpp's order; vectors as float32, norms with their
+ * 1, A_log (which is 0) as -1. */
+static enum rsrc_status write_small(const struct mkmodel_writer *writer, struct rsrc_output *out,
+                                    const struct mkmodel_tensor *tensor, const uint8_t *bytes) {
+    const struct order order = order_of(writer->spec, tensor->name, false);
+    const bool is_rate = rsrc_ends_with(tensor->name, "A_log");
+    const bool is_norm = rsrc_ends_with(tensor->name, "norm.weight");
+    const double offset =
+        is_norm && !rsrc_ends_with(tensor->name, "linear_attn.norm.weight") ? 1 : 0;
+    const uint64_t rows = tensor->shape[0], n = mkmodel_tensor_bytes(tensor) / rows / 2;
+
+    for (uint64_t r = 0; r < rows; r++) {
+        const uint8_t *row = bytes + place_of(&order, r) * n * 2;
+        if (!is_widened(writer->spec, tensor)) {
+            if (rsrc_output_write(writer->diag, out, row, 2 * n) != RSRC_OK)
+                return RSRC_FAILED;
+            continue;
+        }
+        for (uint64_t i = 0; i < n; i++) {
+            uint16_t bits;
+            memcpy(&bits, row + 2 * i, sizeof bits);
+            const float value =
+                is_rate ? -1.0f : (float)mkmodel_load(tensor->dtype, bits) + (float)offset;
+            if (rsrc_output_write(writer->diag, out, &value, sizeof value) != RSRC_OK)
+                return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
 static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct rsrc_output *out,
                                      const struct mkmodel_tensor *tensor,
                                      struct mkmodel_maker *maker, uint8_t *bytes) {
     static const uint8_t zeros[ALIGNMENT];
     const uint64_t size_bytes = mkmodel_tensor_bytes(tensor);
-    const uint64_t padding = -stored_bytes(writer->gguf_type, tensor) % ALIGNMENT;
+    const uint64_t padding = -stored_bytes(writer, tensor) % ALIGNMENT;
+    const bool is_whole = is_linear(tensor) || is_reordered(writer->spec, tensor);
 
     mkmodel_maker_init(maker, writer->spec, tensor);
     for (uint64_t at = 0; at < size_bytes; at += CHUNK_BYTES) {
         const uint64_t n = size_bytes - at < CHUNK_BYTES ? size_bytes - at : CHUNK_BYTES;
-        mkmodel_maker_fill(maker, at, is_linear(tensor) ? bytes + at : bytes, n);
-        if (!is_linear(tensor) && rsrc_output_write(writer->diag, out, bytes, n) != RSRC_OK)
+        mkmodel_maker_fill(maker, at, is_whole ? bytes + at : bytes, n);
+        if (!is_whole && rsrc_output_write(writer->diag, out, bytes, n) != RSRC_OK)
             return RSRC_FAILED;
     }
     const struct linear linear = {.tensor = tensor,
                                   .bytes = bytes,
                                   .scale = is_linear(tensor) ? scale_of(writer->spec, tensor) : 0,
-                                  .head_pairs = head_pairs_of(writer->spec, tensor->name)};
-    if (is_linear(tensor) && write_linear(writer, out, &linear) != RSRC_OK)
+                                  .head_pairs = head_pairs_of(writer->spec, tensor->name),
+                                  .rows = order_of(writer->spec, tensor->name, false),
+                                  .cols = order_of(writer->spec, tensor->name, true)};
+    if (is_linear(tensor) ? write_linear(writer, out, &linear) != RSRC_OK
+                          : is_whole && write_small(writer, out, tensor, bytes) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_output_write(writer->diag, out, zeros, padding);
 }
@@ -310,7 +433,8 @@ static enum rsrc_status write_data(const struct mkmodel_writer *writer,
     uint64_t most = CHUNK_BYTES;
 
     for (uint32_t i = 0; i < plan->n_tensors; i++)
-        if (is_linear(&plan->tensors[i]) && mkmodel_tensor_bytes(&plan->tensors[i]) > most)
+        if ((is_linear(&plan->tensors[i]) || is_reordered(writer->spec, &plan->tensors[i])) &&
+            mkmodel_tensor_bytes(&plan->tensors[i]) > most)
             most = mkmodel_tensor_bytes(&plan->tensors[i]);
     uint8_t *bytes = rsrc_arena_alloc(writer->arena, most);
     for (uint32_t i = 0; i < plan->n_tensors; i++)
@@ -346,7 +470,9 @@ static struct rsrc_buffer make_header(const struct mkmodel_writer *writer,
                                       const struct mkmodel_plan *plan) {
     const bool is_llama = strcmp(writer->spec->convention->model_type, "llama") == 0;
     struct entries entries = {.arena = writer->arena,
-                              .architecture = is_llama ? "llama" : "bitnet-b1.58"};
+                              .architecture = writer->spec->convention->has_deltas ? "qwen35"
+                                              : is_llama                           ? "llama"
+                                                         : "bitnet-b1.58"};
     struct rsrc_buffer infos = {0}, out = {0};
 
     put_entry_text(&entries, "general.architecture", entries.architecture);

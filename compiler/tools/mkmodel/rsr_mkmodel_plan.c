@@ -66,14 +66,17 @@ static void add_norm(struct rsrc_arena *arena, struct mkmodel_plan *plan,
         mkmodel_plan_add(arena, plan, rsrc_arena_printf(arena, "%s.weight", module),
                          spec->convention->float_dtype, 0, cols);
 
-    tensor->mean = 1.0;
+    /* Qwen3.5 stores w - 1, but for the norm of a gated delta rule. */
+    tensor->mean =
+        spec->convention->has_deltas && !rsrc_ends_with(module, "linear_attn.norm") ? 0.0 : 1.0;
     tensor->spread = 0.125;
 }
 
 /* The typical magnitude of a nonzero weight. */
 static double magnitude_of(const struct mkmodel_spec *spec, const char *module, uint64_t cols) {
     double magnitude = 1.0 / sqrt((double)cols * (1.0 - spec->zero_density));
-    bool is_added = rsrc_ends_with(module, "o_proj") || rsrc_ends_with(module, "down_proj");
+    bool is_added = rsrc_ends_with(module, "o_proj") || rsrc_ends_with(module, "out_proj") ||
+                    rsrc_ends_with(module, "down_proj");
 
     if (spec->head_margin > 0 && is_added) /* two a block */
         magnitude *= MKMODEL_MARGIN_SPREAD / sqrt(2.0 * spec->layers);
@@ -110,6 +113,8 @@ static void add_dense(struct rsrc_arena *arena, struct mkmodel_plan *plan,
         arena, plan, name, spec->convention->float_dtype, spec->vocab, spec->hidden);
 
     tensor->spread = 1.0 / sqrt((double)spec->hidden);
+    if (spec->convention->has_deltas)
+        tensor->fill = MKMODEL_FILL_SCALED;
     if (spec->sparsity.inactive > 0 && is_embedding)
         tensor->spread = mkmodel_sparsity_spread(spec);
     if (spec->head_margin == 0)
@@ -120,20 +125,65 @@ static void add_dense(struct rsrc_arena *arena, struct mkmodel_plan *plan,
     tensor->head_margin = is_head ? spec->head_margin : 0;
 }
 
+bool mkmodel_is_delta(const struct mkmodel_spec *spec, uint32_t block) {
+    return spec->convention->has_deltas && (block + 1) % 4 != 0;
+}
+
+/* A float tensor of a gated delta rule; rows 0: one dimension. */
+static struct mkmodel_tensor *add_float(struct rsrc_arena *arena, struct mkmodel_plan *plan,
+                                        const struct mkmodel_spec *spec, const char *name,
+                                        uint64_t rows, uint64_t cols, double spread) {
+    struct mkmodel_tensor *tensor =
+        mkmodel_plan_add(arena, plan, name, spec->convention->float_dtype, rows, cols);
+
+    tensor->spread = spread;
+    return tensor;
+}
+
+/* A_log is 0, so that a GGUF file, which has -exp(A_log), needs no exp. */
+static void add_delta(struct rsrc_arena *arena, struct mkmodel_plan *plan,
+                      const struct mkmodel_spec *spec, uint32_t block) {
+    const char *module = rsrc_arena_printf(arena, "model.layers.%u.linear_attn", block);
+    const uint64_t keys = (uint64_t)spec->delta.key_heads * spec->delta.head_dim;
+    const uint64_t values = (uint64_t)spec->delta.value_heads * spec->delta.head_dim;
+    const uint64_t heads = spec->delta.value_heads, hidden = spec->hidden;
+    const double small = 1.0 / sqrt((double)hidden);
+    struct mkmodel_tensor *taps;
+
+    add_linear(arena, plan, spec, rsrc_arena_printf(arena, "%s.in_proj_qkv", module),
+               2 * keys + values, hidden);
+    add_linear(arena, plan, spec, rsrc_arena_printf(arena, "%s.in_proj_z", module), values, hidden);
+    add_float(arena, plan, spec, rsrc_arena_printf(arena, "%s.in_proj_b.weight", module), heads,
+              hidden, small);
+    add_float(arena, plan, spec, rsrc_arena_printf(arena, "%s.in_proj_a.weight", module), heads,
+              hidden, small);
+    taps = add_float(arena, plan, spec, rsrc_arena_printf(arena, "%s.conv1d.weight", module),
+                     2 * keys + values, 1, 0.5);
+    taps->n_dims = 3;
+    taps->shape[2] = 4;
+    add_float(arena, plan, spec, rsrc_arena_printf(arena, "%s.A_log", module), 0, heads, 0.0);
+    add_float(arena, plan, spec, rsrc_arena_printf(arena, "%s.dt_bias", module), 0, heads, 1.0);
+    add_norm(arena, plan, spec, rsrc_arena_printf(arena, "%s.norm", module), spec->delta.head_dim);
+    add_linear(arena, plan, spec, rsrc_arena_printf(arena, "%s.out_proj", module), hidden, values);
+}
+
 static void add_block(struct rsrc_arena *arena, struct mkmodel_plan *plan,
                       const struct mkmodel_spec *spec, uint32_t block) {
     uint64_t q = (uint64_t)spec->heads * spec->head_dim;
     uint64_t kv = (uint64_t)spec->kv_heads * spec->head_dim;
+    const bool is_delta = mkmodel_is_delta(spec, block), is_gated = spec->convention->has_deltas;
     const struct {
         const char *module;
         uint64_t rows, cols; /* rows 0: a norm */
     } modules[] = {
         {"input_layernorm", 0, spec->hidden},
-        {"self_attn.q_proj", q, spec->hidden},
-        {"self_attn.k_proj", kv, spec->hidden},
-        {"self_attn.v_proj", kv, spec->hidden},
+        {is_delta ? NULL : "self_attn.q_proj", is_gated ? 2 * q : q, spec->hidden},
+        {is_delta ? NULL : "self_attn.k_proj", kv, spec->hidden},
+        {is_delta ? NULL : "self_attn.v_proj", kv, spec->hidden},
+        {is_gated && !is_delta ? "self_attn.q_norm" : NULL, 0, spec->head_dim},
+        {is_gated && !is_delta ? "self_attn.k_norm" : NULL, 0, spec->head_dim},
         {spec->convention->attn_sub_norm, 0, q},
-        {"self_attn.o_proj", spec->hidden, q},
+        {is_delta ? NULL : "self_attn.o_proj", spec->hidden, q},
         {"post_attention_layernorm", 0, spec->hidden},
         {"mlp.gate_proj", spec->ffn, spec->hidden},
         {"mlp.up_proj", spec->ffn, spec->hidden},
@@ -150,6 +200,8 @@ static void add_block(struct rsrc_arena *arena, struct mkmodel_plan *plan,
         else
             add_linear(arena, plan, spec, name, modules[i].rows, modules[i].cols);
     }
+    if (is_delta)
+        add_delta(arena, plan, spec, block);
 }
 
 void mkmodel_plan_model(struct rsrc_arena *arena, const struct mkmodel_spec *spec,

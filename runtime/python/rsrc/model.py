@@ -113,7 +113,7 @@ class Model:
         info = rsr.RSR_MODEL_INFO_INIT()
         check(lib.rsr_model_get_info(model, info), None)
         self._vocab, self._width = info.vocab, info.output_size
-        self._has_bos, self._bos = info.bos_token < 1 << 32 - 1, info.bos_token
+        self._has_bos, self._bos = info.bos_token != 0xFFFFFFFF, info.bos_token
         _open_models.add(self)
 
     # ---- Life ----------------------------------------------------------------------------------------------------
