@@ -547,8 +547,9 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rs
 /* Writes tokens, keys and values to a file, so that another process can continue the sequence. The
  * file gets its name only when all of it is on the disk: after a failure an older file of this name
  * is unchanged, and no other file is left. Only its owner can read it, because it holds the text.
- * RSR_ERR_FILE: the file cannot be written. A model with recurrent layers is refused
- * (RSR_ERR_ARGUMENT), here, in rsr_sequence_load() and in rsr_prefix_cache_create(). */
+ * RSR_ERR_FILE: the file cannot be written. A recurrent state is saved, too; but none if the
+ * sequence was truncated before its last batch: the loaded sequence then evaluates its tokens again
+ * in its next batch. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_save(rsr_sequence *sequence, const char *path,
                                                       rsr_error *err);
 /* A new sequence with the content of such a file. Later results have the bits that they would have
@@ -580,7 +581,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_read_kv(rsr_sequence *sequence,
  * one up: cached pages never make a call fail.
  *
  * Threads: any thread may call at any time. Calls are short and wait for no evaluation. An engine
- * may have several caches; end them before it. */
+ * may have several caches; end them before it. A model with recurrent layers is refused
+ * (RSR_ERR_ARGUMENT). */
 typedef struct rsr_prefix_cache rsr_prefix_cache;
 
 typedef struct rsr_prefix_cache_options {
