@@ -1,6 +1,6 @@
 /* states.c - the recurrent state of sequences: whatever happens to a sequence (truncation, a fork,
- * a batch that is stopped, drafts that are refused), its logits have the bits of one that was
- * evaluated straight on. Uses that need a state at other places are refused.
+ * a batch that is stopped, drafts that are refused, a file), its logits have the bits of one that
+ * was evaluated straight on. Uses that need a state at other places are refused.
  *
  * usage: states MODULE.so
  */
@@ -146,17 +146,57 @@ static void check_turns(void) {
     rsr_sequence_destroy(b);
 }
 
-static void check_refusals(const char *path) {
+static void load_and_go_on(const char *path, uint32_t length, const char *what) {
+    rsr_sequence *loaded = NULL;
+    must(rsr_sequence_load(engine, path, &loaded, &err), "rsr_sequence_load");
+    expect(rsr_sequence_length(loaded) == length, what);
+    go_on(loaded, length + 1, what);
+    go_on(loaded, N_TOKENS, what);
+    must(rsr_sequence_truncate(loaded, 20, &err), "rsr_sequence_truncate");
+    go_on(loaded, N_TOKENS, what);
+    rsr_sequence_destroy(loaded);
+}
+
+/* The last byte of the state's numbers, before its hash, becomes another one. */
+static void damage(const char *path) {
+    FILE *file = fopen(path, "r+b");
+    int byte = EOF;
+    if (file != NULL && fseek(file, -17, SEEK_END) == 0 && (byte = fgetc(file)) != EOF &&
+        fseek(file, -17, SEEK_END) == 0)
+        (void)fputc(byte ^ 1, file);
+    expect(byte != EOF && fclose(file) == 0, "a file to damage");
+}
+
+/* Files hold the state of all tokens; after a truncation an earlier one, or none. */
+static void check_files(const char *path) {
     rsr_sequence *sequence = open_sequence(), *loaded = NULL;
+    const uint32_t n_free = states_free();
+    must(rsr_sequence_save(sequence, path, &err), "rsr_sequence_save");
+    load_and_go_on(path, 0, "a file of nothing");
+    go_on(sequence, 70, "a prompt");
+    must(rsr_sequence_save(sequence, path, &err), "rsr_sequence_save");
+    load_and_go_on(path, 70, "a file");
+    damage(path);
+    refused(rsr_sequence_load(engine, path, &loaded, &err), RSR_ERR_FILE,
+            "its recurrent state is damaged", "a damaged state");
+    go_on(sequence, 80, "after it was saved");
+    must(rsr_sequence_truncate(sequence, 75, &err), "rsr_sequence_truncate");
+    must(rsr_sequence_save(sequence, path, &err), "rsr_sequence_save");
+    load_and_go_on(path, 75, "a file with an earlier state");
+    must(rsr_sequence_truncate(sequence, 60, &err), "rsr_sequence_truncate");
+    must(rsr_sequence_save(sequence, path, &err), "rsr_sequence_save");
+    load_and_go_on(path, 60, "a file without a state");
+    rsr_sequence_destroy(sequence);
+    expect(states_free() == n_free, "states are free after files");
+}
+
+static void check_refusals(void) {
+    rsr_sequence *sequence = open_sequence();
     rsr_prefix_cache *cache = NULL;
     float row[2][4096];
     go_on(sequence, 10, "a prompt");
     refused(rsr_prefix_cache_create(engine, NULL, &cache, &err), RSR_ERR_ARGUMENT,
             "prefix caches do not hold their state", "a prefix cache");
-    refused(rsr_sequence_save(sequence, path, &err), RSR_ERR_ARGUMENT,
-            "files of keys and values do not hold their state", "saving");
-    refused(rsr_sequence_load(engine, path, &loaded, &err), RSR_ERR_ARGUMENT,
-            "files of keys and values do not hold their state", "loading");
     refused(rsr_sequence_read_kv(sequence, 3, 0, row[0], row[1], &err), RSR_ERR_ARGUMENT,
             "layer 0 has no keys", "keys of a recurrent layer");
     must(rsr_sequence_read_kv(sequence, 3, 1, row[0], row[1], &err), "rsr_sequence_read_kv");
@@ -210,7 +250,8 @@ int main(int argc, char **argv) {
     check_stops();
     check_forks();
     check_turns();
-    check_refusals(argv[2]);
+    check_files(argv[2]);
+    check_refusals();
     expect(n_states > 0 && states_free() == n_states, "all states are free in the end");
     check_full(n_states);
     expect(states_free() == n_states, "all states are free after many sequences");

@@ -194,7 +194,7 @@ static void test_strangers(rsr_engine *engine) {
     HOSTILE(n_kv_heads, uint32_t, 1, RSR_ERR_FILE, "with another number of KV heads");
     HOSTILE(head_dim, uint32_t, 13, RSR_ERR_FILE, "with heads of another size");
     HOSTILE(page_tokens, uint32_t, 128, RSR_ERR_FILE, "with pages of another size");
-    HOSTILE(reserved, uint32_t, 1, RSR_ERR_FILE, "by a newer version of rsrc");
+    HOSTILE(state_tokens, uint32_t, 1, RSR_ERR_FILE, "has a state of 1 tokens, which no sequence");
     HOSTILE(model_hash, uint8_t, 1, RSR_ERR_FILE, "by another model");
     HOSTILE(float_kernels, uint8_t, 1, RSR_ERR_FILE, "other kernels for float activations");
     HOSTILE(compiler_version, char, '9', RSR_ERR_FILE,

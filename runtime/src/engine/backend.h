@@ -14,8 +14,9 @@
  * sequences in engine->chunk. It writes only what is named below, and keeps no pointer to a batch.
  *
  * States: numbers 0 .. engine->info.n_states - 1, of models with a recurrence. A state holds what
- * all recurrent blocks keep of a sequence's tokens so far. Only run_chunk writes one, that of
- * chunk.state_runs. A finished state does not change any more, so forks share it.
+ * all recurrent blocks keep of a sequence's tokens so far. Only run_chunk, those of
+ * chunk.state_runs, and load_state write one. A finished state does not change any more, so forks
+ * share it.
  *
  * Pages: numbers 0 .. engine->info.kv_tokens / RSR_PAGE_TOKENS - 1, which the engine gives to
  * sequences and takes back (kv/kvcache.h). A page holds the keys and values of RSR_PAGE_TOKENS
@@ -83,6 +84,10 @@ struct rsr_backend {
     void (*save_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens, void *bytes);
     RSR_NODISCARD bool (*load_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens,
                                     const void *bytes);
+    /* Copy a finished state, of engine->info.state_bytes, to the form of a file and back.
+     * load_state refuses numbers that are not finite. Called as save_page and load_page are. */
+    void (*save_state)(struct rsr_engine *engine, uint32_t state, void *bytes);
+    RSR_NODISCARD bool (*load_state)(struct rsr_engine *engine, uint32_t state, const void *bytes);
     /* Derives from n full pages that load_page wrote what run_chunk would have derived. Fails if
      * the calling thread has too little stack. */
     RSR_NODISCARD rsr_status (*seal_pages)(struct rsr_engine *engine, const uint32_t *pages,

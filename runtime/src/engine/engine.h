@@ -168,9 +168,6 @@ void rsr_sequence_end_state(struct rsr_sequence *sequence, bool succeeded);
 void rsr_sequence_rewind_state(struct rsr_sequence *sequence, uint32_t n_tokens);
 /* Gives an empty sequence the states of another one. */
 void rsr_sequence_share_state(struct rsr_sequence *to, const struct rsr_sequence *from);
-/* Refuses a use that needs states at other places than a sequence keeps them. */
-RSR_NODISCARD rsr_status rsr_check_no_states(const rsr_engine *engine, const char *use,
-                                             rsr_error *err);
 
 /* Makes the page of `position` exist and belong to this sequence alone. Called with the turn and
  * the lock, which it may release as rsr_engine_take_page does. False: no page is free. */

@@ -70,17 +70,20 @@ static void put_text(char *to, size_t capacity, const char *text) {
 }
 
 /* Counts the bytes of a file; false: more than any file has. */
-static bool count_bytes(struct rsr_kv_file_header *header) {
+static bool count_bytes(const rsr_engine *engine, struct rsr_kv_file_header *header) {
     const uint64_t n = header->n_tokens, n_pages = rsr_pages_of(header->n_tokens);
+    const uint64_t n_state = header->state_tokens == 0 ? 0 : engine->info.state_bytes + 16;
     return !__builtin_mul_overflow(n, header->token_bytes, &header->file_bytes) &&
            !__builtin_add_overflow(header->file_bytes,
                                    sizeof(*header) + n * sizeof(uint32_t) + n_pages * 16,
                                    &header->file_bytes) &&
+           !__builtin_add_overflow(header->file_bytes, n_state, &header->file_bytes) &&
            header->file_bytes <= INT64_MAX;
 }
 
-/* The header that the engine writes for a sequence of n_tokens, without hashes. */
-static bool describe(const rsr_engine *engine, uint32_t n_tokens,
+/* The header that the engine writes for a sequence of n_tokens with a state of state_tokens,
+ * without hashes. */
+static bool describe(const rsr_engine *engine, uint32_t n_tokens, uint32_t state_tokens,
                      struct rsr_kv_file_header *header) {
     const struct rsr_module *module = engine->model->module;
     memset(header, 0, sizeof(*header));
@@ -98,7 +101,8 @@ static bool describe(const rsr_engine *engine, uint32_t n_tokens,
     header->page_tokens = RSR_PAGE_TOKENS;
     header->token_bytes = engine->saved.token_bytes;
     header->n_tokens = n_tokens;
-    return count_bytes(header);
+    header->state_tokens = state_tokens;
+    return count_bytes(engine, header);
 }
 
 /* How many tokens page `number` has. */
@@ -124,6 +128,26 @@ static bool write_all(int fd, const void *bytes, uint64_t n_bytes) {
     return true;
 }
 
+/* The state of a finished batch never changes, so this needs no turn. */
+static bool write_state(const struct rsr_sequence *sequence,
+                        const struct rsr_kv_file_header *header, int fd) {
+    rsr_engine *engine = sequence->engine;
+    const uint64_t n_bytes = engine->info.state_bytes;
+    uint8_t hash[16];
+    if (header->state_tokens == 0)
+        return true;
+    void *bytes = malloc(n_bytes); /* errno is ENOMEM if there is none */
+    if (bytes == NULL)
+        return false;
+    engine->backend->save_state(engine, sequence->state.state, bytes);
+    rsr_kv_file_hash_page(header, rsr_pages_of(header->n_tokens), bytes, n_bytes, hash);
+    const bool ok = write_all(fd, bytes, n_bytes) && write_all(fd, hash, sizeof(hash));
+    const int error = errno;
+    free(bytes);
+    errno = error;
+    return ok;
+}
+
 /* `page` has room for a page. On failure errno says why. */
 static bool write_sequence(const struct rsr_sequence *sequence,
                            const struct rsr_kv_file_header *header, void *page, int fd) {
@@ -137,7 +161,7 @@ static bool write_sequence(const struct rsr_sequence *sequence,
         rsr_kv_file_hash_page(header, i, page, n * header->token_bytes, hash);
         ok = write_all(fd, page, n * header->token_bytes) && write_all(fd, hash, sizeof(hash));
     }
-    return ok && fsync(fd) == 0;
+    return ok && write_state(sequence, header, fd) && fsync(fd) == 0;
 }
 
 /* Syncs the folder: only then is a new name on the disk. */
@@ -172,12 +196,8 @@ static rsr_status write_file(const struct rsr_sequence *sequence,
                     strerror(error));
 }
 
-#define SAVED "files of keys and values"
-
 static rsr_status check_sequence(struct rsr_sequence *sequence, rsr_error *err) {
     rsr_status status = rsr_check_owner(sequence->engine->owner_pid, err);
-    if (status == RSR_OK)
-        status = rsr_check_no_states(sequence->engine, SAVED, err);
     if (status != RSR_OK)
         return status;
     pthread_mutex_lock(&sequence->engine->lock);
@@ -193,7 +213,7 @@ rsr_status rsr_api_sequence_save(rsr_sequence *sequence, const char *path, rsr_e
     if (status != RSR_OK)
         return status;
     struct rsr_kv_file_header header;
-    if (!describe(sequence->engine, sequence->length, &header))
+    if (!describe(sequence->engine, sequence->length, sequence->state.n_tokens, &header))
         return rsr_fail(err, RSR_ERR_FULL, "no file holds the keys and values of %u tokens",
                         sequence->length);
     hash_tokens(sequence, header.n_tokens, header.tokens_hash);
@@ -268,7 +288,6 @@ static const struct {
     FACT(head_dim, false, "with heads of another size"),
     FACT(page_tokens, false, "with pages of another size"),
     FACT(token_bytes, false, "with tokens of another size"),
-    FACT(reserved, false, "by a newer version of rsrc"),
 };
 
 static rsr_status check_facts(const struct source *source, const struct rsr_kv_file_header *ours,
@@ -318,12 +337,17 @@ static rsr_status read_header(struct source *source, rsr_error *err) {
 /* Checks that the header fits the engine and the file. */
 static rsr_status check_header(const struct source *source, const rsr_engine *engine,
                                rsr_error *err) {
-    const uint32_t n_tokens = source->header.n_tokens;
+    const uint32_t n_tokens = source->header.n_tokens, n_state = source->header.state_tokens;
     struct rsr_kv_file_header ours;
-    const bool is_possible = describe(engine, n_tokens, &ours);
+    const bool is_possible = describe(engine, n_tokens, n_state, &ours);
     const rsr_status status = check_facts(source, &ours, err);
     if (status != RSR_OK)
         return status;
+    if (n_state > (engine->info.n_states == 0 ? 0 : n_tokens))
+        return rsr_fail(err, RSR_ERR_FILE,
+                        "%s has a state of %u tokens, which no sequence of this model with %u "
+                        "tokens has; evaluate its text again",
+                        source->path, n_state, n_tokens);
     if (n_tokens > engine->info.context)
         return rsr_fail(err, RSR_ERR_FULL,
                         "%s has %u tokens, and the engine's context %u; ask for a larger context",
@@ -389,6 +413,37 @@ static rsr_status read_page(struct source *source, struct rsr_sequence *sequence
     return refuse_changed(source, part, err);
 }
 
+/* The sequence owns the state as soon as it is taken, so that a failure releases it. */
+static rsr_status read_state(struct source *source, struct rsr_sequence *sequence, rsr_error *err) {
+    rsr_engine *engine = sequence->engine;
+    const uint64_t n_bytes = engine->info.state_bytes;
+    uint8_t hash[16], made[16];
+    if (source->header.state_tokens == 0)
+        return RSR_OK;
+    pthread_mutex_lock(&engine->lock);
+    sequence->state.state = rsr_kv_page_take(&engine->states);
+    pthread_mutex_unlock(&engine->lock);
+    if (sequence->state.state == RSR_NO_PAGE)
+        return rsr_fail(err, RSR_ERR_FULL, "all %u recurrent states are taken; end a sequence",
+                        engine->info.n_states);
+    sequence->state.n_tokens = source->header.state_tokens;
+    void *bytes = malloc(n_bytes);
+    if (bytes == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory to read %s", source->path);
+    rsr_status status = read_next(source, bytes, n_bytes, err);
+    if (status == RSR_OK)
+        status = read_next(source, hash, sizeof(hash), err);
+    if (status == RSR_OK) {
+        rsr_kv_file_hash_page(&source->header, rsr_pages_of(source->header.n_tokens), bytes,
+                              n_bytes, made);
+        if (memcmp(hash, made, sizeof(hash)) != 0 ||
+            !engine->backend->load_state(engine, sequence->state.state, bytes))
+            status = refuse_changed(source, "its recurrent state is damaged", err);
+    }
+    free(bytes);
+    return status;
+}
+
 /* Seals full pages, some at a time, so that other callers have their turn in between. */
 static rsr_status seal_pages(const struct rsr_sequence *sequence, uint32_t n_full, rsr_error *err) {
     rsr_engine *engine = sequence->engine;
@@ -416,6 +471,8 @@ static rsr_status read_sequence(struct source *source, struct rsr_sequence *sequ
     while (status == RSR_OK && sequence->n_pages < rsr_pages_of(n_tokens))
         status = read_page(source, sequence, page, err);
     free(page);
+    if (status == RSR_OK)
+        status = read_state(source, sequence, err);
     if (status == RSR_OK)
         status = seal_pages(sequence, n_tokens / RSR_PAGE_TOKENS, err);
     if (status == RSR_OK)
@@ -446,8 +503,6 @@ rsr_status rsr_api_sequence_load(rsr_engine *engine, const char *path, rsr_seque
     if (engine == NULL || path == NULL || sequence == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_load: a pointer is NULL");
     rsr_status status = rsr_check_owner(engine->owner_pid, err);
-    if (status == RSR_OK)
-        status = rsr_check_no_states(engine, SAVED, err);
     if (status != RSR_OK)
         return status;
     struct source source = {.path = path};

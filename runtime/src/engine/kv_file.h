@@ -4,13 +4,15 @@
  *     uint32_t tokens[n_tokens]
  *     of every page: its tokens' keys and values, token_bytes each, as the backend writes them, and
  *     their hash (rsr_hash.h), over the header's hash, the page's number (8 bytes) and them
+ *     if state_tokens is not 0: the recurrent state of the first state_tokens tokens, and its hash,
+ *     as if it were the page after the last one
  *
  * The file holds stored keys and values, and nothing that is derived from them. An index of keys
  * (louver) is built anew from these numbers by the code that built it before, so it has the same
  * bits.
  *
- * An engine loads only a file whose members, except n_tokens and hashes, are what it would write
- * itself.
+ * An engine loads only a file whose members, except n_tokens, state_tokens and hashes, are what it
+ * would write itself.
  */
 #ifndef RSR_KV_FILE_H
 #define RSR_KV_FILE_H
@@ -35,7 +37,7 @@ struct rsr_kv_file_header {
     uint64_t token_bytes;
     uint64_t file_bytes;
     uint32_t n_tokens;
-    uint32_t reserved;       /* 0 */
+    uint32_t state_tokens;   /* 0: the file has no recurrent state */
     uint8_t tokens_hash[16]; /* of the tokens */
     uint8_t hash[16];        /* of the header with zeros in this field */
 };

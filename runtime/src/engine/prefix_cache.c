@@ -61,10 +61,13 @@ rsr_status rsr_api_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cach
     rsr_status status = rsr_read_options(&options, sizeof(options), given, err);
     if (status == RSR_OK)
         status = rsr_check_owner(engine->owner_pid, err);
-    if (status == RSR_OK)
-        status = rsr_check_no_states(engine, "prefix caches", err);
     if (status != RSR_OK)
         return status;
+    if (engine->info.n_states != 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "%s: this model has recurrent layers, and prefix caches do not hold their "
+                        "state yet",
+                        engine->model->module->architecture);
     const uint64_t page_bytes = engine->info.kv_bytes / engine->kv.n_pages;
     const uint64_t n = options.budget_bytes / page_bytes;
     if (options.budget_bytes != 0 && n == 0)

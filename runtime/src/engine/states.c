@@ -65,11 +65,3 @@ void rsr_sequence_share_state(struct rsr_sequence *to, const struct rsr_sequence
     if (to->earlier.state != RSR_NO_PAGE)
         rsr_kv_page_share(states, to->earlier.state);
 }
-
-rsr_status rsr_check_no_states(const rsr_engine *engine, const char *use, rsr_error *err) {
-    if (engine->info.n_states == 0)
-        return RSR_OK;
-    return rsr_fail(err, RSR_ERR_ARGUMENT,
-                    "%s: this model has recurrent layers, and %s do not hold their state yet",
-                    engine->model->module->architecture, use);
-}

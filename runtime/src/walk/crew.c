@@ -279,6 +279,14 @@ static bool host_load_page(struct rsr_engine *engine, uint32_t page, uint32_t n_
     return rsr_kv_memory_load(&rsr_crew_of(engine)->kv, page, n_tokens, bytes);
 }
 
+static void host_save_state(struct rsr_engine *engine, uint32_t state, void *bytes) {
+    rsr_state_memory_save(&rsr_crew_of(engine)->states, state, bytes);
+}
+
+static bool host_load_state(struct rsr_engine *engine, uint32_t state, const void *bytes) {
+    return rsr_state_memory_load(&rsr_crew_of(engine)->states, state, bytes);
+}
+
 struct sealing {
     const struct rsr_crew *crew;
     const uint32_t *pages;
@@ -359,6 +367,8 @@ const struct rsr_backend rsr_backend_host = {
     .read_rows = host_read_rows,
     .save_page = host_save_page,
     .load_page = host_load_page,
+    .save_state = host_save_state,
+    .load_state = host_load_state,
     .seal_pages = host_seal_pages,
     .profile = host_profile,
 };

@@ -1,5 +1,7 @@
 /* state_memory.c - see state_memory.h. The mapping has room for many states, which cost nothing
  * before they are used. */
+#include <math.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -53,6 +55,23 @@ float *rsr_state_memory_head(const struct rsr_state_memory *states, uint32_t sta
     const uint64_t at = state * states->state_bytes + layer * states->layer_bytes +
                         head * states->head_floats * sizeof(float);
     return (float *)(void *)(states->memory + at);
+}
+
+void rsr_state_memory_save(const struct rsr_state_memory *states, uint32_t state, void *bytes) {
+    memcpy(bytes, states->memory + state * states->state_bytes, states->state_bytes);
+}
+
+bool rsr_state_memory_load(const struct rsr_state_memory *states, uint32_t state,
+                           const void *bytes) {
+    const char *from = bytes;
+    for (uint64_t i = 0; i < states->state_bytes; i += sizeof(float)) {
+        float number;
+        memcpy(&number, from + i, sizeof(number));
+        if (!isfinite(number))
+            return false;
+    }
+    memcpy(states->memory + state * states->state_bytes, bytes, states->state_bytes);
+    return true;
 }
 
 void rsr_state_memory_drop(const struct rsr_state_memory *states, uint32_t state) {

@@ -27,6 +27,10 @@ RSR_NODISCARD rsr_status rsr_state_memory_create(struct rsr_state_memory *states
 void rsr_state_memory_destroy(struct rsr_state_memory *states); /* zeros are fine */
 float *rsr_state_memory_head(const struct rsr_state_memory *states, uint32_t state, uint32_t layer,
                              uint32_t head);
+/* Copy a state of state_bytes from and to its memory. load refuses numbers that are not finite. */
+void rsr_state_memory_save(const struct rsr_state_memory *states, uint32_t state, void *bytes);
+RSR_NODISCARD bool rsr_state_memory_load(const struct rsr_state_memory *states, uint32_t state,
+                                         const void *bytes);
 /* Gives the memory of a state back to the system. */
 void rsr_state_memory_drop(const struct rsr_state_memory *states, uint32_t state);
 
