@@ -8,6 +8,10 @@ double rsrc_info_density(uint64_t n_zero, uint64_t n_weights) {
     return n_weights == 0 ? 0 : (double)n_zero / (double)n_weights;
 }
 
+uint32_t rsrc_info_rotated_block(const struct rsr_config *config) {
+    return config->n_rotations == 0 ? 0 : config->rotations[0].block;
+}
+
 const char *rsrc_info_tokenizer_kind(const struct rsr_tokenizer *tokenizer) {
     return tokenizer->section->alphabet == RSR_BPE_BYTES ? "byte-level BPE"
                                                          : "SentencePiece-like BPE";

@@ -118,6 +118,8 @@ struct rsr_info_cost rsrc_info_cost(const struct rsr_info *info, uint32_t target
 double rsrc_info_density(uint64_t n_zero, uint64_t n_weights);
 /* "byte-level BPE" */
 const char *rsrc_info_tokenizer_kind(const struct rsr_tokenizer *tokenizer);
+/* Columns of the blocks in which weights are stored rotated, the same for all; 0: they are not. */
+uint32_t rsrc_info_rotated_block(const struct rsr_config *config);
 
 void rsrc_info_text(const struct rsr_info *info, struct rsrc_buffer *out);
 /* Prints members about the checkpoint alone into an open object. */

@@ -22,6 +22,12 @@ static void put_hyper(const struct rsr_info *info, struct rsrc_buffer *out) {
     rsrc_put_real(out, "norm_eps", (double)hyper->norm_eps);
     rsrc_put_real(out, "rope_theta", (double)hyper->rope_theta);
     rsrc_put_text(out, "pooling", info->pooling);
+    rsrc_put_count(out, "delta_layers", hyper->delta_layers);
+    rsrc_put_count(out, "delta_key_heads", hyper->delta_key_heads);
+    rsrc_put_count(out, "delta_value_heads", hyper->delta_value_heads);
+    rsrc_put_count(out, "delta_key_dim", hyper->delta_key_dim);
+    rsrc_put_count(out, "delta_value_dim", hyper->delta_value_dim);
+    rsrc_put_count(out, "rotated_block", rsrc_info_rotated_block(info->config));
     rsrc_buffer_puts(out, "}");
 }
 

@@ -75,6 +75,13 @@ static void put_hyper(const struct rsr_info *info, struct rsrc_buffer *out) {
             info->activation);
     put_row(out, "heads", "%u of %u, %u for keys and values", hyper->n_heads, hyper->head_dim,
             hyper->n_kv_heads);
+    if (hyper->delta_layers != 0)
+        put_row(out, "delta rules", "%u blocks: %u heads of %u for keys, %u of %u for values",
+                hyper->delta_layers, hyper->delta_key_heads, hyper->delta_key_dim,
+                hyper->delta_value_heads, hyper->delta_value_dim);
+    if (info->config->n_rotations != 0)
+        put_row(out, "stored rotated", "in blocks of %u; the steps rotate the inputs",
+                rsrc_info_rotated_block(info->config));
     put_row(out, "positions", "%u, rotary base %g", hyper->context, (double)hyper->rope_theta);
     put_row(out, "norm epsilon", "%g", (double)hyper->norm_eps);
     put_row(out, "vocabulary", "%u", hyper->vocab);

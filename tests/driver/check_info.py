@@ -122,6 +122,7 @@ def check_checkpoint(info, folder):
     near(hyper["norm_eps"], config["rms_norm_eps"], "hyper.norm_eps")
     near(hyper["rope_theta"], config["rope_theta"], "hyper.rope_theta")
     equal(hyper["pooling"], None, "hyper.pooling")
+    equal((hyper["delta_layers"], hyper["rotated_block"]), (0, 0), "hyper.delta_layers, rotated_block")
     read = [path for path in folder.iterdir() if path.suffix == ".safetensors" or path.name in (
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
         "model.safetensors.index.json")]
