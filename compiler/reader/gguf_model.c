@@ -473,7 +473,8 @@ enum rsrc_status rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena
         return RSRC_FAILED;
     out->tensors = model.gguf.tensors;
     out->n_tensors = model.gguf.n_tensors;
-    out->stored_name = rsrc_gguf_stored_name;
+    out->stored_name =
+        model.architecture->has_deltas ? rsrc_gguf_qwen35_stored_name : rsrc_gguf_stored_name;
     out->config = model.config;
     out->tokenizer = tokenizer;
     out->has_config = true;

@@ -127,3 +127,11 @@ const char *rsrc_gguf_stored_name(struct rsrc_arena *arena, const char *name) {
     }
     return name;
 }
+
+const char *rsrc_gguf_qwen35_stored_name(struct rsrc_arena *arena, const char *name) {
+    uint32_t block;
+    const char *rest = skip_block(name, LAYER, &block);
+    if (rest != NULL && strcmp(rest, "post_attention_layernorm.weight") == 0)
+        return rsrc_arena_printf(arena, BLOCK "%u.post_attention_norm.weight", block);
+    return rsrc_gguf_stored_name(arena, name);
+}

@@ -11,5 +11,7 @@ void rsrc_gguf_rename(struct rsrc_arena *arena, struct rsr_tensor *tensor, uint3
 
 /* The reverse, for messages: "blk.0.attn_q.weight"; a name that is not in the table stays. */
 const char *rsrc_gguf_stored_name(struct rsrc_arena *arena, const char *name);
+/* The same in files of architecture qwen35. */
+const char *rsrc_gguf_qwen35_stored_name(struct rsrc_arena *arena, const char *name);
 
 #endif

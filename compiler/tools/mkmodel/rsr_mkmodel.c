@@ -457,7 +457,8 @@ static enum rsrc_status resolve_spec(const struct request *request, struct mkmod
     spec.tied = request->tied || (preset->tied && !request->untied);
     spec.rope_theta = preset->rope_theta;
     spec.norm_eps = preset->norm_eps;
-    spec.delta = preset->delta;
+    spec.delta = (struct mkmodel_delta){preset->delta_key_heads, preset->delta_value_heads,
+                                        preset->delta_head_dim};
     if (resolve_heads(request, preset, &spec) != RSRC_OK ||
         check_packing(request, &spec) != RSRC_OK || check_sparsity(request, &spec) != RSRC_OK)
         return RSRC_FAILED;

@@ -84,7 +84,7 @@ struct mkmodel_preset {
     uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
     bool tied;
     double rope_theta, norm_eps;
-    struct mkmodel_delta delta;
+    uint32_t delta_key_heads, delta_value_heads, delta_head_dim; /* 0: no gated delta rules */
 };
 
 const struct mkmodel_convention *mkmodel_find_convention(const char *name);

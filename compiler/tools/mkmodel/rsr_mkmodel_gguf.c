@@ -6,7 +6,6 @@
  * vectors are float32. One linear layer at a time is in memory. Weights are those of the folder
  * that the same options make: rsrc gives both the same logits where float16 holds the scale.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/buffer.h"
@@ -207,17 +206,6 @@ static uint32_t type_id(const struct mkmodel_writer *writer, const struct mkmode
     return strcmp(tensor->dtype, "F16") == 0 ? 1 : strcmp(tensor->dtype, "BF16") == 0 ? 30 : F32;
 }
 
-/* llama.cpp names the norm before the feed-forward part otherwise in qwen35. */
-static const char *stored_name(const struct mkmodel_writer *writer, const char *name) {
-    uint32_t block;
-    char end;
-
-    if (writer->spec->convention->has_deltas &&
-        sscanf(name, "model.layers.%u.post_attention_layernorm.weigh%c", &block, &end) == 2)
-        return rsrc_arena_printf(writer->arena, "blk.%u.post_attention_norm.weight", block);
-    return rsrc_gguf_stored_name(writer->arena, name);
-}
-
 /* Name, dimensions with the innermost first, type and place of every tensor. */
 static uint64_t put_infos(const struct mkmodel_writer *writer, const struct mkmodel_plan *plan,
                           struct rsrc_buffer *out) {
@@ -227,7 +215,9 @@ static uint64_t put_infos(const struct mkmodel_writer *writer, const struct mkmo
         const struct mkmodel_tensor *tensor = &plan->tensors[i];
         if (is_scale(tensor))
             continue;
-        put_text(out, stored_name(writer, tensor->name));
+        put_text(out, writer->spec->convention->has_deltas
+                          ? rsrc_gguf_qwen35_stored_name(writer->arena, tensor->name)
+                          : rsrc_gguf_stored_name(writer->arena, tensor->name));
         put(out, tensor->n_dims > 1 ? 2 : 1, 4);
         if (tensor->n_dims > 1)
             put(out, tensor->shape[tensor->n_dims - 1], 8);

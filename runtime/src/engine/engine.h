@@ -168,6 +168,7 @@ void rsr_sequence_end_state(struct rsr_sequence *sequence, bool succeeded);
 void rsr_sequence_rewind_state(struct rsr_sequence *sequence, uint32_t n_tokens);
 /* Gives an empty sequence the states of another one. */
 void rsr_sequence_share_state(struct rsr_sequence *to, const struct rsr_sequence *from);
+rsr_status rsr_fail_no_state(const struct rsr_engine *engine, rsr_error *err); /* without it, too */
 
 /* Makes the page of `position` exist and belong to this sequence alone. Called with the turn and
  * the lock, which it may release as rsr_engine_take_page does. False: no page is free. */

@@ -63,8 +63,7 @@ static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *e
     if (!rsr_sequence_reserve(sequence, entry->position))
         return rsr_fail_no_page(engine, err);
     if (sequence->pending == 0 && !rsr_sequence_begin_state(sequence))
-        return rsr_fail(err, RSR_ERR_FULL, "all %u recurrent states are taken; end a sequence",
-                        engine->info.n_states);
+        return rsr_fail_no_state(engine, err);
     return RSR_OK;
 }
 

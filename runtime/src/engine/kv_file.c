@@ -424,8 +424,7 @@ static rsr_status read_state(struct source *source, struct rsr_sequence *sequenc
     sequence->state.state = rsr_kv_page_take(&engine->states);
     pthread_mutex_unlock(&engine->lock);
     if (sequence->state.state == RSR_NO_PAGE)
-        return rsr_fail(err, RSR_ERR_FULL, "all %u recurrent states are taken; end a sequence",
-                        engine->info.n_states);
+        return rsr_fail_no_state(engine, err);
     sequence->state.n_tokens = source->header.state_tokens;
     void *bytes = malloc(n_bytes);
     if (bytes == NULL)

@@ -65,3 +65,8 @@ void rsr_sequence_share_state(struct rsr_sequence *to, const struct rsr_sequence
     if (to->earlier.state != RSR_NO_PAGE)
         rsr_kv_page_share(states, to->earlier.state);
 }
+
+rsr_status rsr_fail_no_state(const struct rsr_engine *engine, rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_FULL, "all %u recurrent states are taken; end a sequence",
+                    engine->info.n_states);
+}
