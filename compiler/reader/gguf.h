@@ -55,6 +55,10 @@ const struct rsrc_gguf_value *rsrc_gguf_find(const struct rsrc_gguf *gguf, const
 
 /* A number of any type as double, exact below 2^53; false: it is none. */
 bool rsrc_gguf_number(const struct rsrc_gguf_value *value, double *out);
+/* A whole number up to `max`; false: it is none. */
+bool rsrc_gguf_count(const struct rsrc_gguf_value *value, uint32_t max, uint32_t *out);
+/* Number i of an array of numbers. */
+double rsrc_gguf_item(const struct rsrc_gguf_value *array, uint64_t i);
 /* Whether the value is a string and equals `text`. */
 bool rsrc_gguf_is_text(const struct rsrc_gguf_value *value, const char *text);
 

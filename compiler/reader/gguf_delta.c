@@ -10,7 +10,6 @@
 #include "reader/gguf_delta.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -86,11 +85,9 @@ static enum rsrc_status refuse(const struct reading *r, const char *key, const c
 static enum rsrc_status read_count(const struct reading *r, const char *key, uint32_t max,
                                    uint32_t fallback, uint32_t *out) {
     const struct rsrc_gguf_value *value = rsrc_gguf_find(r->gguf, key);
-    double number = fallback;
-    if (value != NULL && (!rsrc_gguf_number(value, &number) || !(number >= 0.0) ||
-                          number > (double)max || number != floor(number)))
+    *out = fallback;
+    if (value != NULL && !rsrc_gguf_count(value, max, out))
         return refuse(r, key, "\"%s\" is no whole number up to %u", key, max);
-    *out = (uint32_t)number;
     return RSRC_OK;
 }
 
@@ -134,14 +131,7 @@ static enum rsrc_status read_blocks(const struct reading *r, uint32_t n_stored) 
                          rsrc_gguf_type_bytes(list->item_type) == 0))
         return refuse(r, KEY_RECURRENT, "\"%s\" is no list of %u flags", KEY_RECURRENT, n_stored);
     for (uint32_t i = 0; i < hyper->n_layers; i++) {
-        double flag = (i + 1) % interval != 0;
-        if (list != NULL) {
-            const struct rsrc_gguf_value item = {.type = list->item_type,
-                                                 .data = list->data +
-                                                         i * rsrc_gguf_type_bytes(list->item_type)};
-            (void)rsrc_gguf_number(&item, &flag);
-        }
-        has_delta[i] = flag != 0.0;
+        has_delta[i] = list != NULL ? rsrc_gguf_item(list, i) != 0.0 : (i + 1) % interval != 0;
         hyper->delta_layers += has_delta[i];
     }
     r->config->has_delta = has_delta;

@@ -79,11 +79,9 @@ static const struct rsrc_gguf_value *find(const struct reading *r, const char *k
 static enum rsrc_status read_count(const struct reading *r, const char *key, uint32_t fallback,
                                    uint32_t *out) {
     const struct rsrc_gguf_value *value = find(r, key);
-    double number = fallback;
-    if (value != NULL && (!rsrc_gguf_number(value, &number) || number < 0 || number > UINT32_MAX ||
-                          number != (double)(uint32_t)number))
+    *out = fallback;
+    if (value != NULL && !rsrc_gguf_count(value, UINT32_MAX, out))
         return refuse(r, value, "\"%s\" is no whole number", key);
-    *out = (uint32_t)number;
     return RSRC_OK;
 }
 
@@ -109,15 +107,6 @@ static enum rsrc_status read_array(const struct reading *r, const char *key, boo
                       of_strings ? "strings" : "numbers");
     *out = *value;
     return RSRC_OK;
-}
-
-/* Number i of an array of numbers. */
-static double item_of(const struct rsrc_gguf_value *array, uint64_t i) {
-    const struct rsrc_gguf_value item = {
-        .type = array->item_type, .data = array->data + i * rsrc_gguf_type_bytes(array->item_type)};
-    double number = 0.0;
-    (void)rsrc_gguf_number(&item, &number);
-    return number;
 }
 
 /* ---- version and kind ------------------------------------------------------------------------ */
@@ -169,7 +158,7 @@ static struct rsr_rotation *find_rotation(struct reading *r, uint64_t cols) {
 static enum rsrc_status read_vector(struct reading *r, const struct rsrc_gguf_value *widths,
                                     uint64_t i, const struct rsrc_gguf_value *values,
                                     uint64_t *at) {
-    const double width = item_of(widths, i);
+    const double width = rsrc_gguf_item(widths, i);
     if (!(width >= 1.0) || width > (double)(values->n - *at) || width != (double)(uint32_t)width ||
         (uint32_t)width % r->block != 0 || find_rotation(r, (uint32_t)width) != NULL)
         return refuse(r, find(r, widths->key),
@@ -178,7 +167,7 @@ static enum rsrc_status read_vector(struct reading *r, const struct rsrc_gguf_va
                       width, widths->key, values->key);
     float *signs = RSRC_NEW_ARRAY(r->arena, (uint32_t)width, float);
     for (uint32_t k = 0; k < (uint32_t)width; k++) {
-        signs[k] = (float)item_of(values, (*at)++);
+        signs[k] = (float)rsrc_gguf_item(values, (*at)++);
         if (signs[k] != 1.0f && signs[k] != -1.0f)
             return refuse(r, find(r, values->key), "a sign of \"%s\" is %g", values->key,
                           (double)signs[k]);

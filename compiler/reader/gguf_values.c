@@ -63,6 +63,23 @@ bool rsrc_gguf_number(const struct rsrc_gguf_value *value, double *out) {
     return false;
 }
 
+bool rsrc_gguf_count(const struct rsrc_gguf_value *value, uint32_t max, uint32_t *out) {
+    double number;
+    if (!rsrc_gguf_number(value, &number) || !(number >= 0.0) || number > (double)max ||
+        number != (double)(uint32_t)number)
+        return false;
+    *out = (uint32_t)number;
+    return true;
+}
+
+double rsrc_gguf_item(const struct rsrc_gguf_value *array, uint64_t i) {
+    const struct rsrc_gguf_value item = {
+        .type = array->item_type, .data = array->data + i * rsrc_gguf_type_bytes(array->item_type)};
+    double number = 0.0;
+    (void)rsrc_gguf_number(&item, &number);
+    return number;
+}
+
 bool rsrc_gguf_is_text(const struct rsrc_gguf_value *value, const char *text) {
     return value->type == RSRC_GGUF_STRING && value->n == strlen(text) &&
            memcmp(value->data, text, (size_t)value->n) == 0;
