@@ -102,10 +102,6 @@ void rsrc_set_costs_of_bytes(struct rsrc_choice *choice, double bytes, double de
 /* "6.55 M multiply-adds" */
 const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const char *what);
 
-/* Says that int8 activations and scales of groups of columns do not go together, and fails. */
-RSRC_NODISCARD enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
-                                                   uint32_t group_cols);
-
 /* The tiles that a kernel can have: units of rows, and tokens. */
 struct rsrc_tiling {
     uint32_t unit_rows;

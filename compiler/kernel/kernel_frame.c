@@ -28,12 +28,14 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
 
     /* With groups, the variant's sums include the scales already. */
     const bool is_scaled = matrix->group_cols == 0 && input->epilogue == RSR_EPILOGUE_SCALE;
-    *frame = (struct rsrc_frame){.layer = input,
-                                 .input = input->input,
-                                 .epilogue = is_scaled ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW,
-                                 .row_scales = matrix->n_scales > 1,
-                                 .unit_rows = unit_rows,
-                                 .weight_scale = RSR_NO_KREG};
+    *frame =
+        (struct rsrc_frame){.layer = input,
+                            .input = input->input,
+                            .epilogue = is_scaled ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW,
+                            .row_scales = matrix->n_scales > 1,
+                            .token_scales = matrix->group_cols != 0 && input->input == RSR_INPUT_I8,
+                            .unit_rows = unit_rows,
+                            .weight_scale = RSR_NO_KREG};
     struct rsrc_kb *kb = &frame->kb;
     rsrc_kb_init(kb, arena, kernel);
     frame->ldx = load_param(kb, RSR_KPARAM_LDX, "ldx");
@@ -207,9 +209,19 @@ static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
 }
 
 /* Names of results in comments. */
-enum result_kind { IN_SUMS, OF_MAP, RAW, OF_MATRIX, OF_ROWS, FLOAT_OF_MATRIX, FLOAT_OF_ROWS };
+enum result_kind {
+    IN_SUMS,
+    OF_TOKEN,
+    OF_MAP,
+    RAW,
+    OF_MATRIX,
+    OF_ROWS,
+    FLOAT_OF_MATRIX,
+    FLOAT_OF_ROWS
+};
 static const char *const result_comments[] = {
     [IN_SUMS] = "results: the sums, which have the scales of their groups of columns",
+    [OF_TOKEN] = "results: sum * the token's scale; the sums have those of groups of columns",
     [OF_MAP] = "sums of the rows that are computed wait for the rows that follow from them",
     [RAW] = "results: the int32 sums as they are",
     [OF_MATRIX] =
@@ -224,6 +236,7 @@ void rsrc_frame_comment_results(struct rsrc_frame *frame) {
     const bool floats = frame->input == RSR_INPUT_F32;
     const bool in_sums = frame->layer->matrix->group_cols != 0;
     const enum result_kind kind = frame->maps.expands                   ? OF_MAP
+                                  : frame->token_scales                 ? OF_TOKEN
                                   : in_sums                             ? IN_SUMS
                                   : frame->epilogue == RSR_EPILOGUE_RAW ? RAW
                                   : floats && frame->row_scales         ? FLOAT_OF_ROWS
@@ -233,9 +246,25 @@ void rsrc_frame_comment_results(struct rsrc_frame *frame) {
     rsrc_kb_comment(&frame->kb, "%s", result_comments[kind]);
 }
 
+/* The sums of groups times the token's scale. */
+static uint16_t scale_token(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
+                            const struct rsrc_frame_token *token) {
+    struct rsrc_kb *kb = &frame->kb;
+    const uint32_t id = frame->n_results++;
+    uint16_t scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_scale%u", id),
+                                  header_field(token, offsetof(struct rsr_act_row, scale)));
+    if (lanes > 1)
+        scale = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
+                              rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "x_scales%u", id), scale);
+    return rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "result%u", id),
+                          value, scale);
+}
+
 /* The order of the ABI. int8: m = x.scale * w, then y = (float)acc * m; float: y = acc * w. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
+    if (frame->token_scales)
+        return scale_token(frame, value, lanes, token);
     if (frame->epilogue == RSR_EPILOGUE_RAW || frame->maps.expands)
         return value;
     struct rsrc_kb *kb = &frame->kb;

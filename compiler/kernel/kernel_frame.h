@@ -18,7 +18,8 @@ struct rsrc_frame {
     const struct rsrc_lower_input *layer;
     enum rsr_input input;
     enum rsr_epilogue epilogue;
-    bool row_scales; /* one weight scale per row, else one per matrix */
+    bool row_scales;   /* one weight scale per row, else one per matrix */
+    bool token_scales; /* int8 with groups: sums are floats that lack the token's scale */
     uint32_t unit_rows;
     uint16_t ldx, ldy, n_tokens;
     uint16_t zero, one; /* i64 constants */
@@ -72,7 +73,8 @@ void rsrc_frame_correct(struct rsrc_frame *frame, enum rsr_alphabet alphabet, ui
 void rsrc_frame_comment_results(struct rsrc_frame *frame);
 /* Turns the sums `value` into results: unchanged (RAW, and if rows are expanded later), or scaled
  * to f32. The sums are exact i32, or f32 if the input is; they are of `lanes` rows from row unit *
- * unit_rows + row on. */
+ * unit_rows + row on. With scales of groups, the sums are f32 and have these scales already; those
+ * of int8 activations are multiplied by the token's. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row);
 void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,

@@ -115,11 +115,9 @@ static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_pl
                                     const struct rsrc_planned_layer *layer,
                                     const struct rsrc_kernel_row *row) {
     const bool floats = layer->input == RSR_INPUT_F32;
-    if (layer->group_cols != 0 && (!floats || (row->traits & RSRC_HAS_GROUPS) == 0))
-        return rsrc_refuse(diag, "lower-groups", place,
-                           "choose lut or scatter with --variant, for float activations",
-                           "%s of %s activations has no scales of column groups", row->name,
-                           floats ? "float" : "int8");
+    if (layer->group_cols != 0 && (row->traits & RSRC_HAS_GROUPS) == 0)
+        return rsrc_refuse(diag, "lower-groups", place, "choose lut or scatter with --variant",
+                           "%s has no scales of column groups", row->name);
     if ((row->inputs & 1u << layer->input) != 0)
         return RSRC_OK;
     return rsrc_refuse(diag, "lower-input", place, "choose another variant with --variant",
@@ -152,16 +150,4 @@ enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
                                          fitted.tile_rows, fitted.token_tile),
                        "%s of %u rows has no tiles of %u rows and %u tokens on target %s", name,
                        layer->rows, plan->tile_rows, plan->token_tile, target);
-}
-
-/* Sums of int8 activations are integers over a whole row; only sums of floats can be scaled group
- * by group. */
-enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
-                                    uint32_t group_cols) {
-    const struct rsrc_place place = {.tensor = layer_name};
-    return rsrc_refuse(
-        diag, "plan-groups", &place,
-        "int8 activations go with one scale a layer or a row; float activations with groups as "
-        "well",
-        "a scale for every %u columns of a row is not supported with int8 activations", group_cols);
 }

@@ -10,23 +10,6 @@ static const struct alphabet_codes {
                       [RSR_BINARY_SIGN] = {32, 4, 8, {4, 4}},
                       [RSR_BINARY_BIT] = {32, 4, 8, {4, 4}}};
 
-struct rsrc_lut_f32_shape rsrc_lut_f32_matrix_shape(const struct rsr_matrix *matrix) {
-    return (struct rsrc_lut_f32_shape){.alphabet = matrix->alphabet,
-                                       .rows = matrix->rows,
-                                       .cols = matrix->cols,
-                                       .group_cols = matrix->group_cols,
-                                       .scale_bytes = rsrc_group_scale_bytes(matrix)};
-}
-
-struct rsrc_lut_f32_shape rsrc_lut_f32_planned_shape(const struct rsrc_plan_input *input) {
-    return (struct rsrc_lut_f32_shape){.alphabet = input->alphabet,
-                                       .rows = input->stats->rows,
-                                       .cols = input->stats->cols,
-                                       .group_cols = input->group_cols,
-                                       .scale_bytes =
-                                           input->group_cols == 0 ? 0 : input->scale_bytes};
-}
-
 /* Number of vectors in the first stream, or in the second. */
 static uint32_t count_vectors(const struct rsrc_lut_f32_layout *layout, bool second) {
     const uint32_t n_units = layout->n_vectors / layout->unit_vectors;
@@ -37,7 +20,7 @@ static uint32_t count_vectors(const struct rsrc_lut_f32_layout *layout, bool sec
 }
 
 struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *row, uint32_t cores,
-                                                    const struct rsrc_lut_f32_shape *shape) {
+                                                    const struct rsrc_lut_shape *shape) {
     const struct rsrc_lut_f32_machine *machine = (const struct rsrc_lut_f32_machine *)row;
     const struct alphabet_codes *codes = &alphabet_codes[shape->alphabet];
     const bool planes = machine->planes;

@@ -41,18 +41,6 @@
 /* Runs of a vector of rows whose sums are made from planes. */
 #define RSRC_LUT_F32_RUNS 4u
 
-/* The matrix that a layout is made for. */
-struct rsrc_lut_f32_shape {
-    enum rsr_alphabet alphabet;
-    uint32_t rows, cols;
-    uint32_t group_cols;  /* columns that share a scale of their row; 0: all */
-    uint32_t scale_bytes; /* of a group's scale; 0: groups have none */
-};
-
-/* The shape of a matrix, and of a planned layer. */
-struct rsrc_lut_f32_shape rsrc_lut_f32_matrix_shape(const struct rsr_matrix *matrix);
-struct rsrc_lut_f32_shape rsrc_lut_f32_planned_shape(const struct rsrc_plan_input *input);
-
 struct rsrc_lut_f32_layout {
     enum rsr_alphabet alphabet;
     uint32_t step_cols, segment_cols, n_segments; /* n_segments: per step */
@@ -76,7 +64,7 @@ struct rsrc_lut_f32_machine {
 /* `machine` is a row of rsrc_lut_f32_machines. */
 struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *machine,
                                                     uint32_t cores,
-                                                    const struct rsrc_lut_f32_shape *shape);
+                                                    const struct rsrc_lut_shape *shape);
 /* With planes: the place of a row of the vector within a plane. */
 uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row);
 /* Columns of segment i of a step that has n_cols. */

@@ -28,14 +28,14 @@ uint64_t rsrc_lut_digits_bytes(const struct rsrc_lut_layout *layout) {
     if (layout->alphabet != RSR_TERNARY)
         return 0;
     return layout->lookup == RSRC_LUT_WORDS ? 32 * sizeof(uint16_t)
-                                            : (uint64_t)table_bytes(layout) * layout->group_cols;
+                                            : (uint64_t)table_bytes(layout) * layout->segment_cols;
 }
 
 static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                              struct rsr_blob *index) {
     uint16_t *words = rsrc_alloc_blob(arena, index, rsrc_lut_digits_bytes(layout));
     for (uint32_t code = 0; code < 32; code++)
-        for (uint32_t i = 0; i < layout->group_cols; i++)
+        for (uint32_t i = 0; i < layout->segment_cols; i++)
             words[code] =
                 (uint16_t)(words[code] | (rsrc_lut_word_digit(layout, code, i) + 1) << (2 * i));
 }
@@ -53,7 +53,7 @@ void rsrc_pack_lut_digits(struct rsrc_arena *arena, const struct rsrc_lut_unpack
     }
     const uint32_t n = table_bytes(layout);
     uint8_t *bytes = rsrc_alloc_blob(arena, index, rsrc_lut_digits_bytes(layout));
-    for (uint32_t i = 0; i < layout->group_cols; i++)
+    for (uint32_t i = 0; i < layout->segment_cols; i++)
         for (uint32_t m = 0; m < n; m++)
             bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + offset);
 }
@@ -76,7 +76,7 @@ void rsrc_lut_load_digits(struct rsrc_lut_unpack *codes) {
         rsrc_kb_load(kb, codes->word_digits, rsrc_address_at(RSR_KBUF_INDEX, 0));
         return;
     }
-    for (uint32_t i = 0; i < layout->group_cols; i++) {
+    for (uint32_t i = 0; i < layout->segment_cols; i++) {
         const int64_t at = (int64_t)i * table_bytes(layout);
         const struct rsrc_address table = rsrc_address_at(RSR_KBUF_INDEX, at);
         codes->digits[i][0] = bytes_reg(codes, "digit_low", i);
@@ -117,7 +117,7 @@ static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mas
                                   ? sign_mask
                                   : rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "three_if", n),
                                                    sign_mask, codes->three);
-    for (uint32_t i = 0; i < codes->layout.group_cols; i++) {
+    for (uint32_t i = 0; i < codes->layout.segment_cols; i++) {
         const uint16_t digit = bytes_reg(codes, "digit", n + i);
         if (codes->layout.lookup == RSRC_LUT_TABLE128)
             rsrc_kb_ternary(kb, RSR_KOP_TABLE2, digit, code, codes->digits[i][0],
@@ -214,7 +214,7 @@ static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, u
             continue;
         }
         codes->put_code(codes, nibbles[i], sign, segment, u->to);
-        u->n_columns += codes->layout.group_cols;
+        u->n_columns += codes->layout.segment_cols;
     }
 }
 
@@ -272,7 +272,7 @@ static void unpack_word_code(struct unpacking *u, const uint16_t halves[2]) {
         digits[h] = rsrc_kb_binary(kb, RSR_KOP_TABLE, words_reg(codes, "digits", 2 * n + h),
                                    halves[h], codes->word_digits);
     uint16_t bytes = join_halves(codes, digits, "digit_bytes", n);
-    for (uint32_t i = 0; i < codes->layout.group_cols; i++) {
+    for (uint32_t i = 0; i < codes->layout.segment_cols; i++) {
         if (i != 0) {
             const uint16_t wide = rsrc_kb_unary(
                 kb, RSR_KOP_BITCAST, words_reg(codes, "digit_words", n_columns + i), bytes);
@@ -375,7 +375,7 @@ void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes) {
                            "one, two bits each"};
     struct rsrc_kb *kb = &codes->frame->kb;
     const uint16_t macro = rsrc_kb_index_reg(kb, "macro");
-    const uint16_t n_steps = rsrc_kb_index_const(kb, codes->layout.n_steps, "n_steps");
+    const uint16_t n_steps = rsrc_kb_index_const(kb, codes->layout.group_steps, "n_steps");
     const uint16_t macro_steps = rsrc_kb_index_const(kb, codes->macro_steps, "macro_steps");
     rsrc_kb_loop(kb, macro, codes->first_macro, codes->end_macro, 1);
     const uint16_t step = rsrc_kb_index_op(kb, RSR_KOP_MUL, macro, macro_steps, "step");
@@ -406,11 +406,11 @@ void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes) {
 
 struct rsrc_lut_unpack rsrc_lut_begin_unpack(struct rsrc_frame *frame,
                                              const struct rsrc_lut_layout *layout) {
-    const uint32_t step_cols = layout->step_segments * layout->group_cols;
+    const uint32_t step_cols = layout->step_segments * layout->segment_cols;
     struct rsrc_lut_unpack codes = {.frame = frame, .layout = *layout};
     codes.macro_steps = step_cols % 4 == 0 ? 1 : step_cols % 2 == 0 ? 2 : 4;
     codes.macro_quads = step_cols * codes.macro_steps / 4;
-    codes.n_macros = rsrc_divide_up(layout->n_steps, codes.macro_steps);
+    codes.n_macros = rsrc_divide_up(layout->group_steps, codes.macro_steps);
     return codes;
 }
 

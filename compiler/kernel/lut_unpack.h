@@ -45,7 +45,8 @@ uint64_t rsrc_lut_digits_bytes(const struct rsrc_lut_layout *layout);
 void rsrc_pack_lut_digits(struct rsrc_arena *arena, const struct rsrc_lut_unpack *codes,
                           struct rsr_blob *index);
 void rsrc_lut_load_digits(struct rsrc_lut_unpack *codes);
-/* Unpacks macro steps first_macro .. end_macro - 1 of the vector at codes_at. */
+/* Unpacks macro steps first_macro .. end_macro - 1 of the vector at codes_at; with scales, of the
+ * group whose steps begin there. */
 void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes);
 
 void rsrc_lut_load_strides(struct rsrc_lut_unpack *codes);

@@ -4,6 +4,7 @@
  * One pass over a row's weights computes its codes as bytes of magnitude and sign (bit 7), for
  * every form. Then they are put where the layout has them.
  */
+#include "kernel/group_scales.h"
 #include "kernel/lut_layout.h"
 
 #include <assert.h>
@@ -42,7 +43,7 @@ static inline uint8_t sign_code(const int8_t *w) {
 static void code_segments(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t n,
                           uint8_t *codes) {
     const int zero = rsrc_lut_zero_code(layout);
-    switch (layout->group_cols) {
+    switch (layout->segment_cols) {
     case 3:
         for (uint32_t s = 0; s < n; s++)
             codes[s] = layout->has_sign ? ternary_code(w + (size_t)s * 3, 3)
@@ -58,19 +59,19 @@ static void code_segments(const struct rsrc_lut_layout *layout, const int8_t *w,
                                         : (uint8_t)plus_bits(w + (size_t)s * 5, 5);
         return;
     default:
-        assert(layout->group_cols == 8);
+        assert(layout->segment_cols == 8);
         for (uint32_t s = 0; s < n; s++)
             codes[s] = sign_code(w + (size_t)s * 8);
     }
 }
 
 static void code_row(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t cols,
-                     uint8_t *codes) {
-    const uint32_t n_full = cols / layout->group_cols;
+                     uint32_t n_segments, uint8_t *codes) {
+    const uint32_t n_full = cols / layout->segment_cols;
     code_segments(layout, w, n_full, codes);
-    if (n_full < layout->n_segments) {
+    if (n_full < n_segments) {
         int8_t last[8] = {0};
-        memcpy(last, w + (size_t)n_full * layout->group_cols, cols % layout->group_cols);
+        memcpy(last, w + (size_t)n_full * layout->segment_cols, cols % layout->segment_cols);
         code_segments(layout, last, 1, codes + n_full);
     }
 }
@@ -114,15 +115,30 @@ static int16_t count_signs(const uint8_t *codes, uint32_t n) {
     return (int16_t)count;
 }
 
+/* Puts the codes of a row's group; `steps` is the row's place in the first step. */
+static void put_group(const struct rsrc_lut_layout *layout, const uint8_t *codes, uint8_t *steps) {
+    const size_t plane_bytes = (size_t)layout->vector_rows * layout->plane_bytes;
+    for (uint32_t s = 0; s < layout->group_steps; s++)
+        put_step(layout, codes + (size_t)s * layout->step_segments,
+                 steps + (size_t)s * rsrc_lut_step_bytes(layout), plane_bytes);
+}
+
+static void put_head(const struct rsrc_lut_layout *layout, float scale, uint32_t lane,
+                     int16_t n_signs, uint8_t *head) {
+    rsrc_put_group_scale(scale, layout->scale_bytes,
+                         head + (size_t)rsrc_lut_lane_row(layout, lane) * layout->scale_bytes);
+    if (layout->has_sign)
+        head[(size_t)layout->vector_rows * layout->scale_bytes + lane] = (uint8_t)n_signs;
+}
+
 void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                    const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections) {
     const uint32_t vector_rows = layout->vector_rows;
-    const size_t plane_bytes = (size_t)vector_rows * layout->plane_bytes;
-    const size_t step_bytes = rsrc_lut_step_bytes(layout);
-    /* Segments that only pad the last step have the code whose sum is 0. */
-    const size_t n_coded = (size_t)layout->n_steps * layout->step_segments;
-    uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
-    memset(row_codes, rsrc_lut_zero_code(layout), n_coded);
+    const uint32_t group_segments = layout->n_segments / layout->n_groups;
+    /* Segments that only pad a group's last step have the code whose sum is 0. */
+    const size_t n_coded = (size_t)layout->group_steps * layout->step_segments;
+    uint8_t *group_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
+    memset(group_codes, rsrc_lut_zero_code(layout), n_coded);
     for (uint32_t v = 0; v < layout->n_vectors; v++) {
         const uint32_t stream = v % layout->unit_vectors, unit = v / layout->unit_vectors;
         uint8_t *vector =
@@ -134,13 +150,19 @@ void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
             const uint64_t row = (uint64_t)v * vector_rows + rsrc_lut_lane_row(layout, lane);
             if (row >= matrix->rows)
                 continue;
-            code_row(layout, matrix->values + row * matrix->cols, matrix->cols, row_codes);
-            for (uint32_t s = 0; s < layout->n_steps; s++)
-                put_step(layout, row_codes + (size_t)s * layout->step_segments,
-                         vector + lane_at + s * step_bytes, plane_bytes);
-            if (corrections != NULL)
-                corrections[(size_t)v * vector_rows + rsrc_lut_lane_correction(layout, lane)] =
-                    count_signs(row_codes, layout->n_segments);
+            for (uint32_t g = 0; g < layout->n_groups; g++) {
+                uint8_t *group = vector + g * rsrc_lut_group_bytes(layout);
+                code_row(layout,
+                         matrix->values + row * matrix->cols + (uint64_t)g * layout->group_cols,
+                         layout->group_cols, group_segments, group_codes);
+                put_group(layout, group_codes, group + rsrc_lut_head_bytes(layout) + lane_at);
+                if (layout->scale_bytes != 0)
+                    put_head(layout, matrix->scale[row * layout->n_groups + g], lane,
+                             count_signs(group_codes, group_segments), group);
+                else if (corrections != NULL)
+                    corrections[(size_t)v * vector_rows + rsrc_lut_lane_correction(layout, lane)] =
+                        count_signs(group_codes, group_segments);
+            }
         }
     }
 }

@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-#define MIDDLE_CODE 13         /* among the 27 codes of three ternary columns: the code of zeros */
-#define SIGNS_AT 24            /* in a word of planes: a sign bit per segment; */
-#define SINGLE_AT 31           /* whether the single column is not 0 */
-#define HALF_MANTISSA_SHIFT 13 /* difference of the mantissa bits of binary16 and binary32 */
-#define HALF_INFINITY 0x7c00u
+#include "kernel/group_scales.h"
+
+#define MIDDLE_CODE 13 /* among the 27 codes of three ternary columns: the code of zeros */
+#define SIGNS_AT 24    /* in a word of planes: a sign bit per segment; */
+#define SINGLE_AT 31   /* whether the single column is not 0 */
 
 /* ---- digits ---------------------------------------------------------------------------------- */
 
@@ -70,38 +70,6 @@ static uint32_t step_word(const struct rsrc_lut_f32_layout *layout, const int8_t
     return word;
 }
 
-/* ---- scales of groups ------------------------------------------------------------------------ */
-
-/* Packs a scale as binary16; the kernel does the reverse. The bits of a nonnegative binary16 number
- * are those of the binary32 number that is 2^112 times smaller, for subnormal numbers too. False:
- * the scale is not a binary16 number. */
-static bool to_half(float value, uint16_t *out) {
-    const float small = value * 0x1p-112f;
-    uint32_t bits;
-    memcpy(&bits, &small, sizeof bits);
-    *out = (uint16_t)(bits >> HALF_MANTISSA_SHIFT);
-    return bits >> HALF_MANTISSA_SHIFT < HALF_INFINITY &&
-           (uint32_t)*out << HALF_MANTISSA_SHIFT == bits && small * 0x1p112f == value;
-}
-
-uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix) {
-    uint16_t half;
-    if (matrix->group_cols == 0)
-        return 0;
-    for (uint32_t i = 0; i < matrix->n_scales; i++)
-        if (!to_half(matrix->scale[i], &half))
-            return sizeof(float);
-    return sizeof half;
-}
-
-static void put_scale(const struct rsrc_lut_f32_layout *layout, float scale, uint8_t *to) {
-    uint16_t half;
-    if (layout->scale_bytes == sizeof half && to_half(scale, &half))
-        memcpy(to, &half, sizeof half);
-    else
-        memcpy(to, &scale, layout->scale_bytes);
-}
-
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 /* The place of a row: in its unit's part of a stream. */
@@ -132,7 +100,8 @@ static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_
         const uint32_t left = layout->cols - first;
         const uint32_t n_cols = left < layout->group_cols ? left : layout->group_cols;
         if (layout->scale_bytes != 0)
-            put_scale(layout, scales[g], place->part + at + place->row * layout->scale_bytes);
+            rsrc_put_group_scale(scales[g], layout->scale_bytes,
+                                 place->part + at + place->row * layout->scale_bytes);
         at += place->part_rows * layout->scale_bytes;
         for (uint32_t col = 0; col < n_cols; col += layout->step_cols) {
             const uint32_t rest = n_cols - col;

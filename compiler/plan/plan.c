@@ -473,7 +473,9 @@ static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc
     const char *help = "leave out --variant, or choose another one";
     if (forced == -1)
         return rsrc_refuse(diag, "gpu-input", &place, "compile for a CPU",
-                           "a GPU's kernels multiply int8 activations, not floats");
+                           input->input == RSR_INPUT_F32
+                               ? "a GPU's kernels multiply int8 activations, not floats"
+                               : "a GPU's kernels have no scales of groups of columns");
     const char *name = rsrc_variant_name((enum rsr_variant)forced);
     uint32_t inputs = 0, traits = 0; /* what any of the variant's kernels takes */
     for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
@@ -534,8 +536,6 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
                            "leave out --rsr-k, or print the index again with it",
                            "the segment index has k=%u, k=%u is asked for", stats->k, asked_k);
     }
-    if (input->group_cols != 0 && input->input == RSR_INPUT_I8)
-        return rsrc_refuse_groups(diag, input->layer_name, input->group_cols);
     struct rsrc_choice choices[MAX_CHOICES];
     struct selection among = {.choices = choices,
                               .n_choices = list_choices(arena, input, choices),

@@ -312,11 +312,6 @@ static void test_plan(struct suite *suite) {
     }
     CHECK_INT(plan_case(suite, c, -1, "scalar", &plan, said, sizeof said), RSRC_OK);
     CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_SCATTER);
-    c->input = RSR_INPUT_I8;
-    CHECK_INT(plan_case(suite, c, -1, "avx512", &plan, said, sizeof said), RSRC_FAILED);
-    CHECK(strstr(said, "tensor 'blk.q': a scale for every 128 columns of a row is not supported "
-                       "with int8 activations [plan-groups]") != NULL);
-    CHECK(strstr(said, "float activations with groups as well") != NULL);
 }
 
 /* Float layers with one scale, in every variant and with the epilogue of models. */
@@ -361,12 +356,11 @@ static void test_refusals(struct suite *suite) {
     static const struct setting setting = {{10, 10, 64}, 5};
     struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_FOLD);
     const struct rsr_spec *spec = find_spec("avx512");
-    expect_lower_refused(suite, c, spec, NULL, "lower-groups", "fold of float activations");
+    expect_lower_refused(suite, c, spec, NULL, "lower-groups",
+                         "fold has no scales of column groups");
     c->plan.kernel = RSR_KERNEL_DOT;
-    expect_lower_refused(suite, c, spec, NULL, "lower-groups", "dot of float activations");
-    c->plan.kernel = RSR_KERNEL_LUT;
-    c->input = RSR_INPUT_I8;
-    expect_lower_refused(suite, c, spec, NULL, "lower-groups", "lut of int8 activations");
+    expect_lower_refused(suite, c, spec, NULL, "lower-groups",
+                         "dot has no scales of column groups");
 }
 
 int main(void) {

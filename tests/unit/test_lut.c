@@ -182,8 +182,8 @@ static void test_shared_tables(struct suite *suite, const struct rsr_spec *spec)
 static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
                                const struct rsr_spec *spec, struct rsrc_lut_layout *layout) {
     lower_case(suite, c, spec, 0);
-    *layout = rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, spec), spec->cores,
-                                   c->matrix.alphabet, c->matrix.rows, c->matrix.cols);
+    const struct rsrc_lut_shape shape = rsrc_lut_matrix_shape(&c->matrix);
+    *layout = rsrc_lut_layout_of(spec, &shape);
     return c->lowered;
 }
 
@@ -236,7 +236,7 @@ static int stored_weight(const struct rsrc_lut_layout *layout, uint32_t code, bo
         }
         return sign ? -weight : weight;
     }
-    const bool is_last = layout->has_sign && i == layout->group_cols - 1;
+    const bool is_last = layout->has_sign && i == layout->segment_cols - 1;
     const bool plus = (is_last || (code >> i & 1) != 0) != sign;
     return plus ? 1 : layout->alphabet == RSR_BINARY_SIGN ? -1 : 0;
 }
@@ -259,8 +259,8 @@ static void test_packing(struct suite *suite, const struct rsr_spec *spec, uint3
                 const uint32_t code =
                     stored_code(&layout, lowered.codes.bytes, row, segment, &sign);
                 n_signs = (int16_t)(n_signs + sign);
-                for (uint32_t i = 0; i < layout.group_cols; i++) {
-                    const uint32_t col = segment * layout.group_cols + i;
+                for (uint32_t i = 0; i < layout.segment_cols; i++) {
+                    const uint32_t col = segment * layout.segment_cols + i;
                     if (col < c->matrix.cols)
                         n_wrong += stored_weight(&layout, code, sign, i) !=
                                    c->matrix.values[(size_t)row * c->matrix.cols + col];
@@ -310,9 +310,8 @@ static void test_sizes(struct suite *suite) {
 /* Each long stream of codes begins in another part of a page. This adds at most 1 % to the size. */
 static void test_streams(void) {
     for (size_t i = 0; i < N_LUT_SPECS; i++) {
-        const struct rsrc_lut_layout layout =
-            rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, &lut_specs[i]),
-                                 lut_specs[i].cores, RSR_TERNARY, 2560, 2560);
+        const struct rsrc_lut_shape shape = {.alphabet = RSR_TERNARY, .rows = 2560, .cols = 2560};
+        const struct rsrc_lut_layout layout = rsrc_lut_layout_of(&lut_specs[i], &shape);
         const uint64_t read = layout.n_vectors * rsrc_lut_vector_bytes(&layout);
         CHECK(layout.stream_bytes % 64 == 0);
         CHECK(layout.unit_vectors == 1 ||

@@ -76,8 +76,8 @@ static void test_refusals(struct fixture *f) {
     const struct rsr_spec generic = {.name = "generic", .vector_bits = 128};
     struct rsr_plan none;
     CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
-    CHECK(strstr(f->text, "a scale for every 128 columns of a row is not supported with int8 "
-                          "activations [plan-groups]") != NULL);
+    CHECK(strstr(f->text, "a GPU's kernels have no scales of groups of columns [gpu-input]") !=
+          NULL);
     input.input = RSR_INPUT_F32;
     CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
     CHECK(strstr(f->text, "not floats [gpu-input]") != NULL);

@@ -20,19 +20,10 @@ const struct rsrc_machine_table rsrc_dot_panel_machines = RSRC_MACHINE_TABLE(mac
 
 /* Every machine that multiplies bytes can also look them up, in vectors with equal numbers of
  * rows. */
-struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
-                                        uint32_t rows, uint32_t cols) {
-    return rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, spec), spec->cores, alphabet,
-                                rows, cols);
-}
-
-/* Units of rows do not depend on alphabet and columns. */
 struct rsrc_tiling rsrc_fit_dot_panel(const struct rsrc_planned_layer *layer,
                                       const struct rsr_regime_plan *plan) {
     const struct rsrc_panel_machine *machine = (const struct rsrc_panel_machine *)plan->machine;
-    const struct rsrc_lut_layout layout =
-        rsrc_panel_codes(layer->spec, RSR_TERNARY, layer->rows, 1);
-    return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows,
+    return (struct rsrc_tiling){rsrc_lut_unit_rows(layer->spec, layer->rows),
                                 machine->matrix_tokens != 0 ? machine->matrix_tokens
                                                             : machine->n_tokens};
 }
@@ -53,15 +44,23 @@ static double count_unpacking(const struct rsrc_panel_machine *machine,
  * with many columns. */
 #define RESULT_INSTRUCTIONS 100
 
+/* Instructions that begin the sums of a group of columns with scales, and that add them to totals:
+ * for each of the four vectors of sums, of a token. */
+#define GROUP_INSTRUCTIONS (4 * 10)
+
 /* The kernel reads only a few tables of its own. panel_gmacs includes a batch's share of unpacking;
  * one token alone would wait for all of it. */
 uint32_t rsrc_list_dot_panel(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              const struct rsrc_machine *machine, struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->stats;
-    const struct rsrc_lut_layout layout =
-        rsrc_panel_codes(input->spec, input->alphabet, stats->rows, stats->cols);
+    const struct rsrc_lut_shape shape = rsrc_lut_planned_shape(input);
+    if (!rsrc_lut_takes_groups(&shape))
+        return 0;
+    const struct rsrc_lut_layout layout = rsrc_lut_layout_of(input->spec, &shape);
     const double macs = (double)stats->rows * stats->cols;
-    const double compute_us = rsrc_work_us(macs, input->spec->panel_gmacs);
+    const double groups = layout.scale_bytes != 0 ? (double)layout.n_vectors * layout.n_groups : 0;
+    const double compute_us = rsrc_work_us(macs, input->spec->panel_gmacs) +
+                              rsrc_work_us(GROUP_INSTRUCTIONS * groups, input->spec->vector_gips);
     const double unpack_us =
         rsrc_work_us(count_unpacking((const struct rsrc_panel_machine *)machine, &layout) *
                          layout.n_vectors * stats->cols,

@@ -12,12 +12,14 @@
  *   activations, a few tokens at a time ───────────┘                            │
  *   results <── dot_panel_sums.c: rows in order, corrected, scaled ─────────────┘
  *
- * lower_dot_panel.c has the loops around them. Unpacking a column costs about six instructions per
- * vector. A product costs one instruction per token and quarter of a vector, so 128 tokens hide the
- * unpacking. With VBMI, unpacking costs three instructions, and products hide most of them at once
- * (dot_panel_fields.c, where panels and activations have another order). Scratch memory has the
- * panel; the sums of the group's tokens, since rows may be longer than the panel; a last, short
- * vector; and activations in the order of dot_panel_fields.c.
+ * If groups of columns have scales, all of this is done for one group after another, and
+ * dot_panel_groups.c stands between sums and results. lower_dot_panel.c has the loops around them.
+ * Unpacking a column costs about six instructions per vector. A product costs one instruction per
+ * token and quarter of a vector, so 128 tokens hide the unpacking. With VBMI, unpacking costs three
+ * instructions, and products hide most of them at once (dot_panel_fields.c, where panels and
+ * activations have another order). Scratch memory has the panel; the sums of the group's tokens,
+ * since rows may be longer than the panel; a last, short vector; activations in the order of
+ * dot_panel_fields.c; and what dot_panel_groups.c needs.
  */
 #ifndef RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 #define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
@@ -37,10 +39,6 @@ struct rsrc_panel_machine {
                                unpacking comes first */
     uint32_t matrix_tokens;    /* tokens that come first, in matrix registers; 0: there are none */
 };
-/* The layout of the codes that lut stores for the target. */
-struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
-                                        uint32_t rows, uint32_t cols);
-
 /* Registers and sizes for dot_panel_fields.c. */
 struct rsrc_panel_fields {
     uint32_t whole_macros; /* the last macro step may lack codes */
@@ -58,15 +56,20 @@ struct rsrc_panel {
     struct rsrc_lut_layout layout;
     bool has_fields; /* else codes are unpacked a column at a time, by kernel/lut_unpack.c */
     bool is_packed;  /* the panel has packed digits (fields, on machines with first_tokens) */
-    uint32_t cols;
+    bool has_groups; /* groups of columns have scales */
+    uint32_t cols;   /* of a group: without scales, all */
     uint32_t group_tokens;
     uint32_t macro_bytes; /* of the panel */
     uint32_t block_macros;
-    bool starts_at_zero;      /* there is only one block, so there are no earlier sums */
-    int64_t sums_at, tail_at; /* scratch memory; the panel is at 0 */
+    bool starts_at_zero;          /* there is only one block, so there are no earlier sums */
+    int64_t sums_at, tail_at;     /* scratch memory; the panel is at 0 */
+    int64_t totals_at, x_sums_at; /* the same, with groups: float totals as sums lie; int32 sums of
+                                     x, negated, token after token, a group each */
     /* Registers, i64. */
     uint16_t row; /* first row of the vector */
     uint16_t n_quads, block_x;
+    uint16_t group, head_at, group_x; /* with groups: the current one, its first byte of codes, and
+                                         the distance of its activations from the first group's */
     uint16_t first_token, end_token;
     uint16_t first_tile; /* its tokens; RSR_NO_KREG: unpacking comes first */
     struct rsrc_token_tiles tiles;
@@ -100,6 +103,8 @@ uint64_t rsrc_panel_fields_bytes(const struct rsrc_lut_layout *layout);
 /* Bytes of a macro step's packed digits; bytes of a token's activations in that order. */
 uint32_t rsrc_panel_packed_bytes(const struct rsrc_lut_layout *layout);
 uint32_t rsrc_panel_ordered_bytes(const struct rsrc_panel *panel);
+/* The same of a group, which begins at a multiple of them. */
+uint32_t rsrc_panel_ordered_group_bytes(const struct rsrc_panel *panel);
 void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_panel *panel,
                             struct rsr_blob *index);
 void rsrc_panel_load_fields(struct rsrc_panel *panel);
@@ -131,6 +136,17 @@ void rsrc_panel_add_products(struct rsrc_panel *panel, const struct rsrc_panel_t
 /* Multiplies the rest of the group's tokens by the panel. */
 void rsrc_panel_multiply(struct rsrc_panel *panel);
 
+/* ---- dot_panel_groups.c ---------------------------------------------------------------------- */
+
+uint64_t rsrc_panel_x_sums_bytes(const struct rsrc_panel *panel);
+/* Sums the activations of the tokens, group by group. */
+void rsrc_panel_sum_x(struct rsrc_panel *panel);
+void rsrc_panel_clear_totals(struct rsrc_panel *panel);
+/* The sums with which the group begins for a token. */
+uint16_t rsrc_panel_first_sums(struct rsrc_panel *panel, uint16_t token);
+/* Adds the group's sums of all tokens, scaled, to their totals. */
+void rsrc_panel_scale_group(struct rsrc_panel *panel);
+
 /* ---- dot_panel_sums.c ------------------------------------------------------------------------ */
 
 void rsrc_panel_clear_sums(struct rsrc_panel *panel);
@@ -139,6 +155,10 @@ uint16_t rsrc_panel_sums_at(struct rsrc_panel *panel, uint16_t token, const char
 /* The address of a quarter of the sums of token `t`, counted from the token at `sums_at`. */
 struct rsrc_address rsrc_panel_sums(const struct rsrc_panel *panel, uint16_t sums_at, uint32_t t,
                                     uint32_t quarter);
+/* Brings sums into the order of rows: four consecutive runs. Names of registers end with
+ * `suffix`. */
+void rsrc_panel_sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
+                          const char *suffix, uint16_t runs[RSRC_PANEL_QUARTERS]);
 void rsrc_panel_store_results(struct rsrc_panel *panel);
 
 #endif

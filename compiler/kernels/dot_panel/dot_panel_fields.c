@@ -47,7 +47,7 @@ uint32_t rsrc_panel_packed_bytes(const struct rsrc_lut_layout *layout) {
 
 /* A chunk of activations, brought in order together: whole macro steps within a vector. */
 static uint32_t chunk_cols(const struct rsrc_lut_layout *layout) {
-    const uint32_t macro_cols = CODES * layout->group_cols;
+    const uint32_t macro_cols = CODES * layout->segment_cols;
     return layout->vector_rows / macro_cols * macro_cols;
 }
 
@@ -55,10 +55,15 @@ static uint32_t n_chunks(const struct rsrc_panel *panel) {
     return rsrc_divide_up(panel->cols, chunk_cols(&panel->layout));
 }
 
-/* Matrix registers read whole tiles of quads, beyond the last macro step. */
-uint32_t rsrc_panel_ordered_bytes(const struct rsrc_panel *panel) {
+/* Matrix registers read whole tiles of quads, beyond the last macro step. With groups, what they
+ * read there ends before the next group: a chunk has 15 quads, or a tile of 16. */
+uint32_t rsrc_panel_ordered_group_bytes(const struct rsrc_panel *panel) {
     return (uint32_t)rsrc_round_up((uint64_t)n_chunks(panel) * chunk_cols(&panel->layout),
-                                   LINE_BYTES) +
+                                   LINE_BYTES);
+}
+
+uint32_t rsrc_panel_ordered_bytes(const struct rsrc_panel *panel) {
+    return panel->layout.n_groups * rsrc_panel_ordered_group_bytes(panel) +
            2 * panel->layout.vector_rows;
 }
 
@@ -71,8 +76,8 @@ static uint32_t last_chunk_at(const struct rsrc_lut_layout *layout, uint32_t col
 
 /* The column that comes to byte i of a chunk. */
 static uint32_t source_of(const struct rsrc_lut_layout *layout, uint32_t i) {
-    const uint32_t macro_cols = CODES * layout->group_cols, in_macro = i % macro_cols;
-    return i / macro_cols * macro_cols + in_macro % CODES * layout->group_cols + in_macro / CODES;
+    const uint32_t macro_cols = CODES * layout->segment_cols, in_macro = i % macro_cols;
+    return i / macro_cols * macro_cols + in_macro % CODES * layout->segment_cols + in_macro / CODES;
 }
 
 /* Byte numbers for any chunk and for the last one, and a mask of its bytes that are columns. */
@@ -108,7 +113,8 @@ struct rsrc_frame_token rsrc_panel_ordered(struct rsrc_panel *panel, uint16_t to
 void rsrc_panel_order_activations(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const struct rsrc_panel_fields *fields = &panel->fields;
-    const uint32_t n = chunk_cols(&panel->layout), rows = panel->layout.vector_rows;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint32_t n = chunk_cols(layout), rows = layout->vector_rows;
     const int64_t last = (int64_t)(n_chunks(panel) - 1) * n;
     rsrc_kb_comment(kb,
                     "activations in the order of fields: once a token, where columns of every row "
@@ -116,9 +122,16 @@ void rsrc_panel_order_activations(struct rsrc_panel *panel) {
     const uint16_t token = rsrc_kb_index_reg(kb, "order_token");
     rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
     const struct rsrc_frame_token row = rsrc_frame_token(&panel->frame, token, "_x");
-    const struct rsrc_address from = rsrc_frame_activations(&row);
+    struct rsrc_address from = rsrc_frame_activations(&row);
     const struct rsrc_frame_token ordered = rsrc_panel_ordered(panel, token, "_x");
-    const struct rsrc_address to = rsrc_frame_activations(&ordered);
+    struct rsrc_address to = rsrc_frame_activations(&ordered);
+    if (panel->has_groups) {
+        const uint16_t group = rsrc_kb_index_reg(kb, "order_group");
+        rsrc_kb_loop(kb, group, panel->frame.zero,
+                     rsrc_kb_index_const(kb, layout->n_groups, "order_groups"), 1);
+        from = rsrc_address_plus(from, group, layout->group_cols);
+        to = rsrc_address_plus(to, group, rsrc_panel_ordered_group_bytes(panel));
+    }
     const uint16_t x = bytes_reg(panel, "chunk", 0),
                    end = rsrc_kb_index_const(kb, (uint64_t)last, "chunks_end");
     const uint16_t at = rsrc_kb_index_reg(kb, "chunk_at");
@@ -127,12 +140,14 @@ void rsrc_panel_order_activations(struct rsrc_panel *panel) {
     rsrc_kb_binary(kb, RSR_KOP_TABLE, x, fields->order[0], x);
     rsrc_kb_store(kb, x, rsrc_address_plus(to, at, 1));
     rsrc_kb_end(kb);
-    rsrc_kb_load(kb, x, rsrc_address_offset(from, last_chunk_at(&panel->layout, panel->cols)));
+    rsrc_kb_load(kb, x, rsrc_address_offset(from, last_chunk_at(layout, panel->cols)));
     rsrc_kb_binary(kb, RSR_KOP_TABLE, x, fields->order[1], x);
     rsrc_kb_binary(kb, RSR_KOP_AND, x, x, fields->order[2]);
     rsrc_kb_store(kb, x, rsrc_address_offset(to, last));
     rsrc_kb_const(kb, x, 0);
     rsrc_kb_store(kb, x, rsrc_address_offset(to, last + rows));
+    if (panel->has_groups)
+        rsrc_kb_end(kb);
     rsrc_kb_end(kb);
 }
 
@@ -148,8 +163,8 @@ uint64_t rsrc_panel_fields_bytes(const struct rsrc_lut_layout *layout) {
 
 static uint32_t digits_of_plane(const struct rsrc_lut_layout *layout, uint32_t plane) {
     if (!is_ternary(layout))
-        return layout->group_cols;
-    return plane == 0 ? PACKED_DIGITS : layout->group_cols - PACKED_DIGITS;
+        return layout->segment_cols;
+    return plane == 0 ? PACKED_DIGITS : layout->segment_cols - PACKED_DIGITS;
 }
 
 void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_panel *panel,
@@ -285,7 +300,7 @@ static struct rsrc_address in_panel(const struct rsrc_panel *panel, uint32_t i, 
 static void emit_fields(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
                         const struct packed *packed, uint16_t quad, uint16_t macro_at,
                         const char *suffix) {
-    for (uint32_t digit = 0; digit < panel->layout.group_cols; digit++) {
+    for (uint32_t digit = 0; digit < panel->layout.segment_cols; digit++) {
         uint16_t quarters[RSRC_PANEL_QUARTERS];
         for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
             quarters[q] = take_field(panel, packed, digit, q, suffix);
@@ -374,7 +389,7 @@ static void emit_steps(struct rsrc_panel *panel, const struct rsrc_panel_tile *t
     if (fields->whole_macros == panel->codes.n_macros)
         return;
     rsrc_kb_if_less(kb, fields->whole_end, panel->codes.end_macro);
-    emit_step(panel, tile, stores, fields->whole_end, panel->layout.n_steps % CODES);
+    emit_step(panel, tile, stores, fields->whole_end, panel->layout.group_steps % CODES);
     rsrc_kb_end(kb);
 }
 

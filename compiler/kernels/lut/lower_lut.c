@@ -9,6 +9,10 @@
  * added as bytes. In the form that looks up words, a table is 32 sums. Sums are widened before they
  * could overflow.
  *
+ * If groups of columns have scales, the int32 sum of each group is converted to float (exactly, as
+ * it is below 2^24) and multiplied by the group's scale of the row, and these products are added in
+ * ascending order, from +0 on; the row's result is that sum times the token's scale.
+ *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
 #include "kernels/lut/lut_kernel.h"
@@ -17,6 +21,7 @@
 #include <stdio.h>
 
 #include "base/round.h"
+#include "kernel/group_scales.h"
 
 #define MAX_VECTORS 10 /* of a unit */
 #define RUNS 4         /* quarters: vectors of int32 sums for a vector of rows */
@@ -46,6 +51,11 @@ struct unit {
     uint16_t words[MAX_VECTORS][2], rests[MAX_VECTORS][2];
     uint16_t number, rest_bits[WORD_CODE_BITS]; /* u16; of planes 1 and up */
     uint16_t sum_table, term;                   /* i16 */
+    /* Of groups with scales. */
+    uint16_t group;                          /* counter; RSR_NO_KREG: groups have none */
+    uint16_t group_sums[MAX_VECTORS * RUNS]; /* i32, of groups that are flushed more than once */
+    struct rsrc_group_scales scales;
+    uint16_t real, no_highs; /* f32; u8 */
 };
 
 static const struct rsrc_lut_layout *layout_of(const struct unit *u) {
@@ -66,6 +76,10 @@ static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *nam
     char numbered[32];
     snprintf(numbered, sizeof numbered, "%s%u", name, i);
     return vector_reg(u, elem, numbered);
+}
+
+static bool has_scales(const struct rsrc_lut_layout *layout) {
+    return layout->scale_bytes != 0;
 }
 
 /* Whether one operation can weight and add neighbouring bytes. */
@@ -114,12 +128,30 @@ static void make_word_registers(struct unit *u) {
             rsrc_kb_const(u->kb, numbered_reg(u, RSR_ELEM_U16, "rest_bit", j), INT64_C(1) << j);
 }
 
+static bool flushes_once(const struct rsrc_lut_layout *layout) {
+    return layout->group_steps <= layout->flush_steps;
+}
+
+static uint16_t run_reg(struct unit *u, enum rsr_elem elem, const char *name, uint32_t run) {
+    return rsrc_kb_reg(u->kb, elem, u->base.lanes, "%s%u_%u%s", name, run / RUNS, run % RUNS,
+                       u->base.suffix);
+}
+
+static void make_group_registers(struct unit *u) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    u->group = rsrc_kb_index_reg(u->kb, "group%s", u->base.suffix);
+    for (uint32_t run = 0; !flushes_once(layout) && run < u->base.n_runs; run++)
+        u->group_sums[run] = run_reg(u, RSR_ELEM_I32, "group_sum", run);
+    u->scales = rsrc_make_group_scales(u->kb, layout->scale_bytes, u->base.lanes, u->base.suffix);
+    u->real = rsrc_kb_reg(u->kb, RSR_ELEM_F32, u->base.lanes, "real%s", u->base.suffix);
+    if (layout->lookup == RSRC_LUT_TABLE128)
+        u->no_highs = rsrc_kb_const(u->kb, vector_reg(u, RSR_ELEM_U8, "no_highs"), 0);
+}
+
 static void make_registers(struct unit *u) {
+    for (uint32_t run = 0; run < u->base.n_runs; run++)
+        u->base.sums[run] = run_reg(u, u->base.elem, "sum", run);
     for (uint32_t v = 0; v < u->n_vectors; v++) {
-        for (uint32_t run = 0; run < RUNS; run++)
-            u->base.sums[v * RUNS + run] =
-                rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS, "sum%u_%u%s", v,
-                            run, u->base.suffix);
         u->narrow[v][0] = numbered_reg(u, RSR_ELEM_I16, "narrow_low", v);
         u->narrow[v][1] = numbered_reg(u, RSR_ELEM_I16, "narrow_high", v);
     }
@@ -129,6 +161,8 @@ static void make_registers(struct unit *u) {
         make_word_registers(u);
     else
         make_byte_registers(u);
+    if (has_scales(layout_of(u)))
+        make_group_registers(u);
 }
 
 /* ---- codes, and what is fetched ahead of them
@@ -168,6 +202,17 @@ static void emit_fetch_at(struct unit *u, uint16_t first) {
     rsrc_kb_end(kb);
 }
 
+/* Byte `at` of the unit's part of a stream: with scales, of the current group's. */
+static struct rsrc_address codes_address(const struct unit *u, uint32_t stream, int64_t at) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    struct rsrc_address address =
+        rsrc_address_at(RSR_KBUF_CODES, (int64_t)(stream * layout->stream_bytes) + at);
+    address = rsrc_address_plus(address, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
+    if (has_scales(layout))
+        address = rsrc_address_plus(address, u->group, (int64_t)rsrc_lut_group_bytes(layout));
+    return address;
+}
+
 /* Loads codes of a plane from its byte `at` on. For every line it also prefetches a line further
  * ahead, so that memory reads are spread evenly. */
 static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t vector, uint32_t at) {
@@ -176,14 +221,15 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     const int64_t step_bytes = rsrc_lut_step_bytes(layout);
     const int64_t stream = (int64_t)(vector * layout->stream_bytes);
     const int64_t in_step = plane * plane_bytes + at;
-    const struct rsrc_address first = rsrc_address_at(RSR_KBUF_CODES, stream + in_step);
     struct rsrc_address at_unit =
-        rsrc_address_plus(first, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
+        codes_address(u, vector, (int64_t)rsrc_lut_head_bytes(layout) + in_step);
     rsrc_kb_load(u->kb, reg, rsrc_address_plus(at_unit, u->base.step, step_bytes));
     if (in_step % LINE_BYTES != 0)
         return;
-    at_unit = u->fetch_at == RSR_NO_KREG ? rsrc_address_offset(at_unit, fetch_bytes(u))
-                                         : rsrc_address_plus(first, u->fetch_at, 1);
+    at_unit =
+        u->fetch_at == RSR_NO_KREG
+            ? rsrc_address_offset(at_unit, fetch_bytes(u))
+            : rsrc_address_plus(rsrc_address_at(RSR_KBUF_CODES, stream + in_step), u->fetch_at, 1);
     rsrc_kb_prefetch(u->kb, rsrc_address_plus(at_unit, u->base.step, step_bytes));
 }
 
@@ -192,6 +238,8 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, offset);
     at = rsrc_address_plus(at, u->base.table_base, 1);
+    if (has_scales(layout_of(u)))
+        at = rsrc_address_plus(at, u->group, u->base.walk->table_step_bytes);
     return rsrc_address_plus(at, u->base.step, layout_of(u)->table_step_bytes);
 }
 
@@ -373,18 +421,29 @@ static void emit_step(struct unit *u) {
 
 /* ---- sums of a unit's rows ------------------------------------------------------------------- */
 
-/* sums += the even and the odd lanes of two vectors of int16. */
-static void widen(struct unit *u, uint32_t v, const uint16_t narrow[2]) {
+/* wide = the even or the odd lanes of a vector of int16 sums. */
+static void widen_run(struct unit *u, uint32_t run) {
     struct rsrc_kb *kb = u->kb;
-    for (uint32_t run = 0; run < RUNS; run++) {
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->pairs, narrow[run / 2]);
-        if (run % 2 == 0)
-            rsrc_kb_immediate(kb, RSR_KOP_SHL, u->pairs, u->pairs, 16);
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->wide, u->pairs);
-        rsrc_kb_immediate(kb, RSR_KOP_SHR, u->wide, u->wide, 16);
-        rsrc_kb_binary(kb, RSR_KOP_ADD, u->base.sums[v * RUNS + run], u->base.sums[v * RUNS + run],
-                       u->wide);
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->pairs, u->narrow[run / RUNS][run % RUNS / 2]);
+    if (run % 2 == 0)
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, u->pairs, u->pairs, 16);
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->wide, u->pairs);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, u->wide, u->wide, 16);
+}
+
+/* sums += the int16 sums of all rows. */
+static void widen(struct unit *u, const uint16_t *sums) {
+    for (uint32_t run = 0; run < u->base.n_runs; run++) {
+        widen_run(u, run);
+        rsrc_kb_binary(u->kb, RSR_KOP_ADD, sums[run], sums[run], u->wide);
     }
+}
+
+/* Makes int16 sums a row a lane, in the order of the zips. */
+static void order_narrow(struct unit *u) {
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        if (layout_of(u)->lookup == RSRC_LUT_SHUFFLE16 && !adds_pairs(u))
+            zip_narrow(u, v);
 }
 
 /* The correction for complements: 1 for each code with a sign, and the weight as well for weighted
@@ -396,15 +455,14 @@ static void add_corrections(struct rsrc_lut_unit *base) {
     rsrc_kb_comment(u->kb,
                     "begin with what complements lack: -t is ~t + 1, and how many codes of a "
                     "row are negated is known from its weights");
-    for (uint32_t v = 0; v < u->n_vectors; v++) {
+    for (uint32_t v = 0; v < u->n_vectors; v++)
         for (uint32_t i = 0; i < 2; i++) {
             const int64_t first = (int64_t)rsrc_lut_constants_bytes(layout) + v * rows * 2;
             struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, first + i * rows);
             at = rsrc_address_plus(at, u->base.number, layout->unit_vectors * rows * 2);
             rsrc_kb_load(u->kb, u->narrow[v][i], at);
         }
-        widen(u, v, u->narrow[v]);
-    }
+    widen(u, base->sums);
     for (uint32_t i = 0; layout->lookup == RSRC_LUT_SHUFFLE16 && i < base->n_runs; i++) {
         rsrc_kb_immediate(u->kb, RSR_KOP_SHL, u->wide, base->sums[i], LUT_HIGH_BITS);
         rsrc_kb_binary(u->kb, RSR_KOP_ADD, base->sums[i], base->sums[i], u->wide);
@@ -417,34 +475,114 @@ static void clear_narrow(struct unit *u) {
             rsrc_kb_const(u->kb, u->narrow[v][i], 0);
 }
 
-static void emit_steps(struct unit *u) {
+#define WIDEN_COMMENT "widen: the even, then the odd lanes of int16, by shifts that keep the sign"
+
+/* Adds steps first .. end - 1 to the sums, flush by flush. */
+static void emit_steps(struct unit *u, uint16_t first_step, uint16_t end_step,
+                       const uint16_t *sums) {
     struct rsrc_kb *kb = u->kb;
     const struct rsrc_lut_walk *walk = u->base.walk;
     const struct rsrc_lut_layout *layout = layout_of(u);
+    const bool blocks = walk->n_blocks > 1 && !has_scales(layout);
     const uint16_t first = rsrc_kb_index_reg(kb, "flush%s", u->base.suffix),
                    end = rsrc_kb_index_reg(kb, "flush_end%s", u->base.suffix);
     const uint16_t size = rsrc_kb_index_reg(kb, "flush_steps%s", u->base.suffix);
     rsrc_kb_comment(kb, "int16 sums hold %u segments of %u columns, and are widened then",
-                    layout->flush_steps * layout->step_segments, layout->group_cols);
+                    layout->flush_steps * layout->step_segments, layout->segment_cols);
     rsrc_kb_const(kb, size, layout->flush_steps);
-    rsrc_kb_loop(kb, first, walk->first_step, walk->end_step, layout->flush_steps);
+    rsrc_kb_loop(kb, first, first_step, end_step, layout->flush_steps);
     rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
-    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, walk->end_step);
-    if (walk->n_blocks > 1 && u->base.n_rows == walk->frame.unit_rows)
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, end_step);
+    if (blocks && u->base.n_rows == walk->frame.unit_rows)
         emit_fetch_at(u, first);
     clear_narrow(u);
     rsrc_kb_comment(kb, "%s", step_comments[layout->lookup]);
     rsrc_kb_loop(kb, u->base.step, first, end, 1);
     emit_step(u);
     rsrc_kb_end(kb);
-    rsrc_kb_comment(kb,
-                    "widen: the even, then the odd lanes of int16, by shifts that keep the sign");
-    for (uint32_t v = 0; v < u->n_vectors; v++) {
-        if (layout->lookup == RSRC_LUT_SHUFFLE16 && !adds_pairs(u))
-            zip_narrow(u, v);
-        widen(u, v, u->narrow[v]);
-    }
+    rsrc_kb_comment(kb, WIDEN_COMMENT);
+    order_narrow(u);
+    widen(u, sums);
     rsrc_kb_end(kb);
+}
+
+/* ---- scales of groups ------------------------------------------------------------------------ */
+
+/* Begins the int16 sums of a group with what complements lack: its codes with a sign are counted
+ * behind its scales. */
+static void begin_group(struct unit *u) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    clear_narrow(u);
+    for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++) {
+        rsrc_kb_load(u->kb, u->lows[v],
+                     codes_address(u, v, (int64_t)layout->vector_rows * layout->scale_bytes));
+        rsrc_kb_unary(u->kb, RSR_KOP_COPY, u->highs[v],
+                      layout->lookup == RSRC_LUT_TABLE128 ? u->no_highs : u->lows[v]);
+        if (layout->lookup == RSRC_LUT_TABLE128 || adds_pairs(u))
+            add_zipped(u, v, u->lows[v], u->highs[v]);
+        else
+            add_lanes(u, v);
+    }
+}
+
+/* sums += the group's sum of a run, in register `sum`, times its scales */
+static void scale_run(struct unit *u, uint32_t run, uint16_t sum) {
+    struct rsrc_kb *kb = u->kb;
+    const int64_t row = run % RUNS * u->base.lanes;
+    const uint16_t scale = rsrc_load_group_scales(
+        kb, &u->scales, codes_address(u, run / RUNS, row * layout_of(u)->scale_bytes));
+    rsrc_kb_unary(kb, RSR_KOP_CONVERT, u->real, sum);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, u->real, u->real, scale);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->base.sums[run], u->base.sums[run], u->real);
+}
+
+#define SCALE_COMMENT                                                                              \
+    "scale: a group's sums are added to the rows' times the group's scales, which lie before its " \
+    "codes"
+
+/* A group whose sums fit int16 until its end. */
+static void emit_short_group(struct unit *u, uint16_t n_steps) {
+    struct rsrc_kb *kb = u->kb;
+    begin_group(u);
+    rsrc_kb_comment(kb, "%s", step_comments[layout_of(u)->lookup]);
+    rsrc_kb_loop(kb, u->base.step, u->base.walk->frame.zero, n_steps, 1);
+    emit_step(u);
+    rsrc_kb_end(kb);
+    rsrc_kb_comment(kb, WIDEN_COMMENT);
+    order_narrow(u);
+    rsrc_kb_comment(kb, SCALE_COMMENT);
+    for (uint32_t run = 0; run < u->base.n_runs; run++) {
+        widen_run(u, run);
+        scale_run(u, run, u->wide);
+    }
+}
+
+static void emit_long_group(struct unit *u, uint16_t n_steps) {
+    begin_group(u);
+    order_narrow(u);
+    for (uint32_t run = 0; run < u->base.n_runs; run++)
+        rsrc_kb_const(u->kb, u->group_sums[run], 0);
+    widen(u, u->group_sums);
+    emit_steps(u, u->base.walk->frame.zero, n_steps, u->group_sums);
+    rsrc_kb_comment(u->kb, SCALE_COMMENT);
+    for (uint32_t run = 0; run < u->base.n_runs; run++)
+        scale_run(u, run, u->group_sums[run]);
+}
+
+static void emit_groups(struct unit *u) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    struct rsrc_lut_walk *walk = u->base.walk;
+    const uint16_t n_steps =
+        rsrc_kb_index_const(u->kb, layout->group_steps, "group_steps%s", u->base.suffix);
+    rsrc_kb_loop(u->kb, u->group, walk->first_step, walk->end_step, 1);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        rsrc_frame_prefetch_codes(&walk->frame, codes_address(u, v, 0), rsrc_lut_head_bytes(layout),
+                                  fetch_bytes(u));
+    if (flushes_once(layout))
+        emit_short_group(u, n_steps);
+    else
+        emit_long_group(u, n_steps);
+    rsrc_kb_end(u->kb);
 }
 
 /* ---- results --------------------------------------------------------------------------------- */
@@ -462,6 +600,12 @@ static void correct(struct unit *u, uint16_t sums, uint16_t x_sums) {
         rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
         rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sums);
     }
+}
+
+static void emit_scaled_results(struct rsrc_lut_unit *base) {
+    rsrc_frame_comment_results(&base->walk->frame);
+    for (uint32_t run = 0; run < base->n_runs; run++)
+        rsrc_lut_store_run(base, run);
 }
 
 static void emit_results(struct rsrc_lut_unit *base) {
@@ -485,34 +629,46 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
     struct unit u = {.base = {.walk = walk,
                               .n_rows = n_rows,
                               .suffix = suffix,
-                              .elem = RSR_ELEM_I32,
+                              .elem = has_scales(&lut->layout) ? RSR_ELEM_F32 : RSR_ELEM_I32,
                               .lanes = lut->layout.vector_rows / RUNS,
                               .number = number},
                      .lut = lut,
                      .kb = kb,
-                     .fetch_at = RSR_NO_KREG};
+                     .fetch_at = RSR_NO_KREG,
+                     .group = RSR_NO_KREG};
     u.n_vectors = rsrc_divide_up(n_rows, lut->layout.vector_rows);
     u.base.n_runs = u.n_vectors * RUNS;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);
     rsrc_lut_make_counters(&u.base);
     rsrc_lut_begin_token(&u.base);
-    rsrc_lut_begin_sums(&u.base, lut->layout.has_sign ? add_corrections : NULL);
-    emit_steps(&u);
-    rsrc_lut_end_sums(&u.base, emit_results);
+    if (has_scales(&lut->layout)) {
+        rsrc_lut_begin_sums(&u.base, NULL);
+        emit_groups(&u);
+        rsrc_lut_end_sums(&u.base, emit_scaled_results);
+    } else {
+        rsrc_lut_begin_sums(&u.base, lut->layout.has_sign ? add_corrections : NULL);
+        emit_steps(&u, walk->first_step, walk->end_step, u.base.sums);
+        rsrc_lut_end_sums(&u.base, emit_results);
+    }
     rsrc_kb_end(kb);
 }
 
 static void emit_kernel(struct rsrc_lut_kernel *lut) {
     static const struct rsrc_lut_form form = {rsrc_lut_emit_tables, emit_unit};
     const struct rsrc_lut_layout *layout = &lut->layout;
+    struct rsrc_arena *arena = lut->walk.frame.kb.arena;
+    const char *groups = !has_scales(layout)
+                             ? ""
+                             : rsrc_arena_printf(arena, "; a scale of %u bits every %u columns",
+                                                 8 * layout->scale_bytes, layout->group_cols);
     const char *comment = rsrc_arena_printf(
-        lut->walk.frame.kb.arena,
-        "%s: vectors of %u rows, %u a unit; %u columns a segment, %u segments a step", layout->form,
-        layout->vector_rows, layout->unit_vectors, layout->group_cols, layout->step_segments);
+        arena, "%s: vectors of %u rows, %u a unit; %u columns a segment, %u segments a step%s",
+        layout->form, layout->vector_rows, layout->unit_vectors, layout->segment_cols,
+        layout->step_segments, groups);
     const char *tables =
-        rsrc_arena_printf(lut->walk.frame.kb.arena, "%s of %u columns, %u a segment", layout->form,
-                          lut->cols, layout->group_cols);
+        rsrc_arena_printf(arena, "%s of %u columns in groups of %u, %u a segment", layout->form,
+                          lut->cols, layout->group_cols, layout->segment_cols);
     rsrc_lut_emit_walk(&lut->walk, &form, comment, tables);
 }
 
@@ -521,7 +677,8 @@ static void pack(const struct rsrc_lut_layout *layout, struct rsrc_arena *arena,
     const uint64_t n_constants = rsrc_lut_constants_bytes(layout);
     uint8_t *codes = rsrc_alloc_blob(arena, &out->codes, rsrc_lut_codes_bytes(layout));
     uint8_t *index = rsrc_alloc_blob(arena, &out->index, rsrc_lut_index_bytes(layout));
-    int16_t *corrections = layout->has_sign ? (int16_t *)(void *)(index + n_constants) : NULL;
+    int16_t *corrections =
+        rsrc_lut_has_corrections(layout) ? (int16_t *)(void *)(index + n_constants) : NULL;
     rsrc_lut_pack_constants(layout, index);
     rsrc_pack_lut(arena, matrix, layout, codes, corrections);
 }
@@ -530,10 +687,12 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
+    const struct rsrc_lut_shape shape = rsrc_lut_matrix_shape(matrix);
+    if (rsrc_lut_check_groups(diag, input) != RSRC_OK)
+        return RSRC_FAILED;
     struct rsrc_lut_kernel lut = {
         .cols = matrix->cols,
-        .layout = rsrc_make_lut_layout(input->plan->machine, input->spec->cores, matrix->alphabet,
-                                       matrix->rows, matrix->cols)};
+        .layout = rsrc_make_lut_layout(input->plan->machine, input->spec->cores, &shape)};
     if (matrix->cols > rsrc_lut_max_cols(&lut.layout))
         return rsrc_refuse_wide(diag, input);
     const struct rsrc_lut_layout *layout = &lut.layout;
@@ -542,14 +701,15 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
                      &out->kernel);
     rsrc_frame_streams(&lut.walk.frame, layout->unit_vectors, layout->stream_bytes,
                        rsrc_lut_vector_bytes(layout));
-    lut.walk.n_steps = layout->n_steps;
-    lut.walk.table_step_bytes = layout->table_step_bytes;
-    lut.x_at = (int64_t)rsrc_lut_plan_scratch(&lut.walk, layout->flush_steps,
+    const bool groups = has_scales(layout); /* a step of the walk is then a group */
+    lut.walk.n_steps = groups ? layout->n_groups : layout->n_steps;
+    lut.walk.table_step_bytes = layout->table_step_bytes * (groups ? layout->group_steps : 1);
+    lut.x_at = (int64_t)rsrc_lut_plan_scratch(&lut.walk, groups ? 1 : layout->flush_steps,
                                               (uint64_t)layout->n_vectors * layout->vector_rows);
     out->kernel.scratch_bytes += rsrc_lut_x_bytes(&lut);
     emit_kernel(&lut);
     rsrc_frame_end(&lut.walk.frame, out);
-    *detail = rsrc_arena_printf(arena, "%s-u%u-b%u", layout->form, layout->unit_vectors,
-                                lut.walk.block_steps);
+    *detail = rsrc_arena_printf(arena, "%s-u%u-b%u-s%u", layout->form, layout->unit_vectors,
+                                lut.walk.block_steps, 8 * layout->scale_bytes);
     return RSRC_OK;
 }

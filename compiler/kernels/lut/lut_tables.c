@@ -26,11 +26,16 @@ static uint32_t pass_segments(const struct rsrc_lut_layout *layout) {
 }
 
 static uint32_t pass_cols(const struct rsrc_lut_layout *layout) {
-    return pass_segments(layout) * layout->group_cols;
+    return pass_segments(layout) * layout->segment_cols;
 }
 
 static uint32_t passes_per_step(const struct rsrc_lut_layout *layout) {
     return layout->step_segments / pass_segments(layout);
+}
+
+/* Steps of segments that are a step of the walk: with scales, those of a group. */
+static uint32_t walk_steps(const struct rsrc_lut_layout *layout) {
+    return layout->scale_bytes != 0 ? layout->group_steps : 1;
 }
 
 static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
@@ -63,14 +68,15 @@ static int bit_digit(uint32_t code, uint32_t i) {
 static int part_digit(const struct rsrc_lut_layout *layout, uint32_t part, uint32_t lane,
                       uint32_t i) {
     const uint32_t first = part_first_col(layout, part);
-    const uint32_t end = part == LOW_PART ? part_first_col(layout, HIGH_PART) : layout->group_cols;
+    const uint32_t end =
+        part == LOW_PART ? part_first_col(layout, HIGH_PART) : layout->segment_cols;
     if (first + i >= end)
         return 0;
     if (layout->alphabet == RSR_TERNARY) {
         const uint32_t n = part == LOW_PART ? 9 : 14;
         return lane < n ? rsrc_balanced_digit((int)lane - (part == LOW_PART ? 4 : 0), i) : 0;
     }
-    return first + i == layout->group_cols - 1 ? 1 : bit_digit(lane, i);
+    return first + i == layout->segment_cols - 1 ? 1 : bit_digit(lane, i);
 }
 
 /* The parts whose sum is that of code c. Codes beyond the last are never looked up. */
@@ -150,13 +156,13 @@ void rsrc_lut_pack_constants(const struct rsrc_lut_layout *layout, uint8_t *out)
         return;
     }
     const uint32_t n = layout->vector_rows / 2; /* int16 lanes */
-    for (uint32_t i = 0; i < layout->group_cols; i++)
+    for (uint32_t i = 0; i < layout->segment_cols; i++)
         for (uint32_t byte = 0; byte < layout->vector_rows; byte++)
-            *out++ = (uint8_t)(byte / 16 % pass_segments(layout) * layout->group_cols + i);
+            *out++ = (uint8_t)(byte / 16 % pass_segments(layout) * layout->segment_cols + i);
     uint16_t lanes[32];
     assert(n <= 32);
     for (uint32_t half = 0; half < sum_vectors(layout); half++)
-        for (uint32_t i = 0; i < layout->group_cols; i++) {
+        for (uint32_t i = 0; i < layout->segment_cols; i++) {
             for (uint32_t lane = 0; lane < n; lane++)
                 lanes[lane] = (uint16_t)lane_digit(layout, half, lane, i);
             out = put_lanes(out, lanes, n);
@@ -221,10 +227,10 @@ static void load_constants(struct tables *t) {
         return;
     }
     uint32_t n = 0;
-    for (uint32_t i = 0; i < layout->group_cols; i++)
+    for (uint32_t i = 0; i < layout->segment_cols; i++)
         t->patterns[i] = load_constant(t, numbered_reg(t, RSR_ELEM_U8, "spread", i), &n);
     for (uint32_t half = 0; half < sum_vectors(layout); half++)
-        for (uint32_t i = 0; i < layout->group_cols; i++)
+        for (uint32_t i = 0; i < layout->segment_cols; i++)
             t->digits[half][i] = load_constant(
                 t, numbered_reg(t, RSR_ELEM_I16, half == 0 ? "digit" : "digit_b", i), &n);
     assert((uint64_t)n * layout->vector_rows == rsrc_lut_constants_bytes(layout));
@@ -242,7 +248,7 @@ static void emit_sums(struct tables *t, uint16_t x, const uint16_t sums[2]) {
     const uint16_t spread = vector_reg(t, RSR_ELEM_U8, "x_spread");
     const uint16_t wide = vector_reg(t, RSR_ELEM_I16, "x_wide");
     const uint16_t product = vector_reg(t, RSR_ELEM_I16, "product");
-    for (uint32_t i = 0; i < layout->group_cols; i++) {
+    for (uint32_t i = 0; i < layout->segment_cols; i++) {
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, spread, t->patterns[i], x);
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, wide, spread);
         rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 8);
@@ -357,27 +363,43 @@ static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
         emit_parts(t, sums, at);
 }
 
+static void copy_x_vector(struct tables *t, uint16_t bytes, struct rsrc_address from,
+                          struct rsrc_address to) {
+    rsrc_kb_load(t->kb, bytes, from);
+    if (t->lut->layout.lookup == RSRC_LUT_TABLE128)
+        rsrc_kb_binary(t->kb, RSR_KOP_XOR, bytes, bytes, t->x_offset);
+    rsrc_kb_store(t->kb, bytes, to);
+}
+
 /* Copies x up to the end of its padding. Vector loads read beyond the end of the row, where the
- * caller may have no memory; bytes that they read there are multiplied by digits 0. TABLE128: x +
- * 128. */
+ * caller may have no memory; bytes that they read there are multiplied by digits 0, as are those
+ * between the groups of a copy with scales, where each group has whole steps. TABLE128: x + 128. */
 static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) {
     struct rsrc_kb *kb = t->kb;
     const struct rsrc_lut_kernel *lut = t->lut;
-    const uint32_t step = lut->layout.vector_rows;
-    const uint64_t row_bytes = rsrc_round_up(lut->cols, RSR_ACT_PAD);
+    const struct rsrc_lut_layout *layout = &lut->layout;
     const uint16_t end = rsrc_kb_index_reg(kb, "x_end");
     const uint16_t at = rsrc_kb_index_reg(kb, "x_at");
     const uint16_t bytes = vector_reg(t, RSR_ELEM_U8, "x_bytes");
+    const struct rsrc_address x = rsrc_frame_activations(token);
     const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
     rsrc_kb_comment(kb, "a copy of x, behind which vector loads may reach%s",
-                    lut->layout.lookup == RSRC_LUT_TABLE128 ? "; + 128: products take it unsigned"
-                                                            : "");
-    rsrc_kb_const(kb, end, (int64_t)row_bytes);
-    rsrc_kb_loop(kb, at, lut->walk.frame.zero, end, step);
-    rsrc_kb_load(kb, bytes, rsrc_address_plus(rsrc_frame_activations(token), at, 1));
-    if (lut->layout.lookup == RSRC_LUT_TABLE128)
-        rsrc_kb_binary(kb, RSR_KOP_XOR, bytes, bytes, t->x_offset);
-    rsrc_kb_store(kb, bytes, rsrc_address_plus(copy, at, 1));
+                    layout->lookup == RSRC_LUT_TABLE128 ? "; + 128: products take it unsigned"
+                                                        : "");
+    if (layout->scale_bytes == 0) {
+        rsrc_kb_const(kb, end, (int64_t)rsrc_round_up(lut->cols, RSR_ACT_PAD));
+        rsrc_kb_loop(kb, at, lut->walk.frame.zero, end, layout->vector_rows);
+        copy_x_vector(t, bytes, rsrc_address_plus(x, at, 1), rsrc_address_plus(copy, at, 1));
+        rsrc_kb_end(kb);
+        return;
+    }
+    const uint32_t stored_cols = layout->group_steps * layout->step_segments * layout->segment_cols;
+    rsrc_kb_const(kb, end, layout->n_groups);
+    rsrc_kb_loop(kb, at, lut->walk.frame.zero, end, 1);
+    for (uint32_t i = 0; i < layout->group_cols; i += layout->vector_rows)
+        copy_x_vector(t, bytes,
+                      rsrc_address_plus(rsrc_address_offset(x, i), at, layout->group_cols),
+                      rsrc_address_plus(rsrc_address_offset(copy, i), at, stored_cols));
     rsrc_kb_end(kb);
 }
 
@@ -418,8 +440,9 @@ void rsrc_lut_emit_tables(struct rsrc_lut_walk *walk) {
     rsrc_kb_comment(kb,
                     "tables: the sums of %u columns for every code, %u segments a pass; a row then "
                     "looks up one sum where it would add %u products",
-                    lut->layout.group_cols, pass_segments(&lut->layout), lut->layout.group_cols);
-    rsrc_kb_const(kb, n_passes, passes_per_step(&lut->layout));
+                    lut->layout.segment_cols, pass_segments(&lut->layout),
+                    lut->layout.segment_cols);
+    rsrc_kb_const(kb, n_passes, walk_steps(&lut->layout) * passes_per_step(&lut->layout));
     rsrc_kb_binary(kb, RSR_KOP_MUL, first_pass, walk->first_step, n_passes);
     rsrc_kb_binary(kb, RSR_KOP_MUL, end_pass, walk->end_step, n_passes);
     rsrc_kb_comment(kb,

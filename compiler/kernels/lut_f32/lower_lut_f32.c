@@ -23,6 +23,7 @@
  * lut_f32_layout.h, or whole groups if groups have scales.
  */
 #include "base/round.h"
+#include "kernel/group_scales.h"
 #include "kernels/lut_f32/lut_f32.h"
 #include "kernel/lut_walk.h"
 
@@ -31,9 +32,6 @@
 #define MAX_RUNS 8u /* of a unit */
 #define PLANES LUT_F32_PLANES
 #define PLANE_RUNS RSRC_LUT_F32_RUNS
-/* Factor from the bits of a binary16 number, shifted to their place in binary32, to its value. */
-#define HALF_SHIFT 13
-#define HALF_FACTOR 0x1p112f
 
 /* ---- sums of a unit's rows ------------------------------------------------------------------- */
 
@@ -54,7 +52,7 @@ struct unit {
     const uint16_t *steps_sums;    /* the sums that steps add to: the group's or the rows' */
     uint16_t group_sums[MAX_RUNS]; /* only where groups have scales */
     uint16_t code, term;
-    uint16_t scale, half, half_bits, half_factor; /* of groups */
+    struct rsrc_group_scales scales;
     /* With words. */
     uint16_t words[MAX_RUNS]; /* u32 */
     uint16_t tables[2];
@@ -72,13 +70,7 @@ static void make_group_registers(struct unit *u) {
     u->steps_sums = u->group_sums;
     for (uint32_t run = 0; run < u->base.n_runs; run++)
         u->group_sums[run] = lanes_reg(lut, RSR_ELEM_F32, "group_sums", run, suffix);
-    u->scale = lanes_reg(lut, RSR_ELEM_F32, "scale", 0, suffix);
-    if (lut->layout.scale_bytes == sizeof(float))
-        return;
-    u->half = lanes_reg(lut, RSR_ELEM_U16, "half", 0, suffix);
-    u->half_bits = lanes_reg(lut, RSR_ELEM_U32, "half_bits", 0, suffix);
-    u->half_factor =
-        rsrc_kb_const_f32(kb, lanes_reg(lut, RSR_ELEM_F32, "half_factor", 0, suffix), HALF_FACTOR);
+    u->scales = rsrc_make_group_scales(kb, lut->layout.scale_bytes, u->base.lanes, suffix);
 }
 
 /* Adds by multiply-add: t * 1 + s rounds like t + s. On a Zen 4, shifts and additions share two of
@@ -332,23 +324,14 @@ static void emit_steps(struct unit *u, uint16_t first, uint16_t end) {
 
 /* ---- scales of groups ------------------------------------------------------------------------ */
 
-/* scale = the group's scales for a run */
-static void load_scales(struct unit *u, uint32_t run) {
+/* The group's scales for a run. */
+static uint16_t load_scales(struct unit *u, uint32_t run) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
-    struct rsrc_kb *kb = &u->base.walk->frame.kb;
     const uint32_t row = run * u->base.lanes,
                    stream_rows = layout->stream_vectors * layout->vector_rows;
     const struct rsrc_address at =
         codes_address(u, row / stream_rows, (int64_t)(row % stream_rows) * layout->scale_bytes);
-    if (layout->scale_bytes == sizeof(float)) {
-        rsrc_kb_load(kb, u->scale, at);
-        return;
-    }
-    rsrc_kb_load(kb, u->half, at);
-    rsrc_kb_unary(kb, RSR_KOP_CONVERT, u->half_bits, u->half);
-    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->half_bits, u->half_bits, HALF_SHIFT);
-    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->scale, u->half_bits);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, u->scale, u->scale, u->half_factor);
+    return rsrc_load_group_scales(&u->base.walk->frame.kb, &u->scales, at);
 }
 
 /* For each current group: makes its sums, and adds them times the scales to the rows' sums. */
@@ -376,8 +359,7 @@ static void emit_groups(struct unit *u) {
                     "lie before its codes");
     for (uint32_t run = 0; run < u->base.n_runs; run++) {
         const uint16_t group = u->group_sums[run], sums = u->base.sums[run];
-        load_scales(u, run);
-        rsrc_kb_binary(kb, RSR_KOP_MUL, group, group, u->scale);
+        rsrc_kb_binary(kb, RSR_KOP_MUL, group, group, load_scales(u, run));
         rsrc_kb_binary(kb, RSR_KOP_ADD, sums, sums, group);
     }
     rsrc_kb_end(kb);
@@ -448,7 +430,7 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
     (void)diag;
-    const struct rsrc_lut_f32_shape shape = rsrc_lut_f32_matrix_shape(input->matrix);
+    const struct rsrc_lut_shape shape = rsrc_lut_matrix_shape(input->matrix);
     struct rsrc_lut_f32 lut = {
         .layout = rsrc_make_lut_f32_layout(input->plan->machine, input->spec->cores, &shape)};
     const struct rsrc_lut_f32_layout *layout = &lut.layout;

@@ -24,8 +24,7 @@ const struct rsrc_machine_table rsrc_lut_f32_machines = RSRC_MACHINE_TABLE(machi
 
 struct rsrc_tiling rsrc_fit_lut_f32(const struct rsrc_planned_layer *layer,
                                     const struct rsr_regime_plan *plan) {
-    const struct rsrc_lut_f32_shape shape = {
-        .alphabet = RSR_TERNARY, .rows = layer->rows, .cols = 1};
+    const struct rsrc_lut_shape shape = {.alphabet = RSR_TERNARY, .rows = layer->rows, .cols = 1};
     const struct rsrc_lut_f32_layout layout =
         rsrc_make_lut_f32_layout(plan->machine, layer->spec->cores, &shape);
     return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows, 1};
@@ -33,7 +32,7 @@ struct rsrc_tiling rsrc_fit_lut_f32(const struct rsrc_planned_layer *layer,
 
 uint32_t rsrc_list_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                            const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    const struct rsrc_lut_f32_shape shape = rsrc_lut_f32_planned_shape(input);
+    const struct rsrc_lut_shape shape = rsrc_lut_planned_shape(input);
     const struct rsrc_lut_f32_layout layout =
         rsrc_make_lut_f32_layout(machine, input->spec->cores, &shape);
     const struct rsrc_lut_work *work =

@@ -313,7 +313,10 @@ static void emit_groups(struct scatter *s, const struct scatter_body *body,
     struct rsrc_kb *kb = &s->frame.kb;
     const int64_t row_bytes = s->layout.n_groups * (int64_t)sizeof(float);
     for (uint32_t i = 0; i < body->n_rows; i++)
-        totals[i] = clear_sum(s, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "total%u%s", i, body->suffix));
+        totals[i] = rsrc_kb_const_f32(
+            kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "total%u%s", i, body->suffix), 0.0f);
+    const uint16_t real =
+        is_float(s) ? RSR_NO_KREG : rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "real%s", body->suffix);
     const uint16_t scale = rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "group_scale%s", body->suffix);
     rsrc_kb_loop(kb, s->group, s->frame.zero, s->n_groups, 1);
     load_block(s);
@@ -323,8 +326,10 @@ static void emit_groups(struct scatter *s, const struct scatter_body *body,
         struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, s->scales_at + i * row_bytes);
         at = rsrc_address_plus(at, s->block, s->k * row_bytes);
         rsrc_kb_load(kb, scale, rsrc_address_plus(at, s->group, sizeof(float)));
-        rsrc_kb_binary(kb, RSR_KOP_MUL, body->rows[i], body->rows[i], scale);
-        rsrc_kb_binary(kb, RSR_KOP_ADD, totals[i], totals[i], body->rows[i]);
+        const uint16_t sum =
+            is_float(s) ? body->rows[i] : rsrc_kb_unary(kb, RSR_KOP_CONVERT, real, body->rows[i]);
+        rsrc_kb_binary(kb, RSR_KOP_MUL, sum, sum, scale);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, totals[i], totals[i], sum);
     }
     rsrc_kb_end(kb);
 }

@@ -206,8 +206,8 @@ enum rsrc_status rsrc_lower_table(struct rsrc_diag *diag, struct rsrc_arena *are
     const struct rsr_matrix *matrix = input->matrix;
     if (matrix->cols > RSRC_MAX_SUM_COLS)
         return rsrc_refuse_wide(diag, input);
-    const struct rsrc_lut_layout layout =
-        rsrc_table_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols);
+    const struct rsrc_lut_shape codes = rsrc_lut_matrix_shape(matrix);
+    const struct rsrc_lut_layout layout = rsrc_lut_layout_of(input->spec, &codes);
     struct rsrc_table table = {
         .shape = rsrc_make_table_shape(input->spec, &layout, input->plan->machine),
         .group.tokens = input->plan->token_tile};
@@ -281,7 +281,7 @@ enum rsrc_status rsrc_lower_table_f32(struct rsrc_diag *diag, struct rsrc_arena 
                                       const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                       const char **detail) {
     (void)diag;
-    const struct rsrc_lut_f32_shape shape = rsrc_lut_f32_matrix_shape(input->matrix);
+    const struct rsrc_lut_shape shape = rsrc_lut_matrix_shape(input->matrix);
     struct rsrc_table table = {.floats = rsrc_table_f32_codes(input->spec, &shape),
                                .group.tokens = input->plan->token_tile};
     const struct rsrc_lut_f32_layout *layout = &table.floats;

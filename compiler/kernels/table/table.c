@@ -36,15 +36,8 @@ const struct rsrc_machine_table rsrc_table_machines = {machines, sizeof *machine
 #define MAX_TILE_ROWS 1024u
 #define TILES_PER_CORE 2u
 
-/* Every machine has a form of lut. */
-struct rsrc_lut_layout rsrc_table_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
-                                        uint32_t rows, uint32_t cols) {
-    return rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, spec), spec->cores, alphabet,
-                                rows, cols);
-}
-
 struct rsrc_lut_f32_layout rsrc_table_f32_codes(const struct rsr_spec *spec,
-                                                const struct rsrc_lut_f32_shape *shape) {
+                                                const struct rsrc_lut_shape *shape) {
     static const struct rsrc_lut_f32_machine own = {{0, 128, "planes16"}, 16, 1, true, NULL};
     const struct rsrc_machine *lut = rsrc_find_machine(&rsrc_lut_f32_machines, spec);
     return rsrc_make_lut_f32_layout(lut != NULL ? lut : &own.head, spec->cores, shape);
@@ -191,12 +184,9 @@ static struct rsrc_tiling fit(const struct rsr_regime_plan *plan, uint32_t unit_
     return (struct rsrc_tiling){unit_rows, wanted < lanes ? lanes : wanted / lanes * lanes};
 }
 
-/* Units of rows do not depend on alphabet and columns. */
 struct rsrc_tiling rsrc_fit_table(const struct rsrc_planned_layer *layer,
                                   const struct rsr_regime_plan *plan) {
-    const struct rsrc_lut_layout layout =
-        rsrc_table_codes(layer->spec, RSR_TERNARY, layer->rows, 1);
-    return fit(plan, layout.unit_vectors * layout.vector_rows, plan->machine->vector_bits / 16);
+    return fit(plan, rsrc_lut_unit_rows(layer->spec, layer->rows), plan->machine->vector_bits / 16);
 }
 
 struct rsrc_tiling rsrc_fit_table_dot(const struct rsrc_planned_layer *layer,
@@ -207,8 +197,7 @@ struct rsrc_tiling rsrc_fit_table_dot(const struct rsrc_planned_layer *layer,
 
 struct rsrc_tiling rsrc_fit_table_f32(const struct rsrc_planned_layer *layer,
                                       const struct rsr_regime_plan *plan) {
-    const struct rsrc_lut_f32_shape shape = {
-        .alphabet = RSR_TERNARY, .rows = layer->rows, .cols = 1};
+    const struct rsrc_lut_shape shape = {.alphabet = RSR_TERNARY, .rows = layer->rows, .cols = 1};
     const struct rsrc_lut_f32_layout layout = rsrc_table_f32_codes(layer->spec, &shape);
     return fit(plan, layout.unit_vectors * layout.vector_rows, plan->machine->vector_bits / 32);
 }
@@ -256,7 +245,7 @@ static double count_codes(const struct rsrc_lut_layout *layout) {
                                      [RSRC_LUT_TABLE128] = {30, 22},
                                      [RSRC_LUT_SHUFFLE16] = {19, 21},
                                      [RSRC_LUT_WORDS] = {33, 25}};
-    const double quads = (double)layout->n_segments * layout->group_cols / 4;
+    const double quads = (double)layout->n_segments * layout->segment_cols / 4;
     return layout->n_vectors * quads * quad[layout->lookup][layout->alphabet != RSR_TERNARY];
 }
 
@@ -292,8 +281,8 @@ static void set_choice(struct rsrc_arena *arena, const struct rsrc_plan_input *i
 
 uint32_t rsrc_list_table(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                          const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    const struct rsrc_lut_layout layout =
-        rsrc_table_codes(input->spec, input->alphabet, input->stats->rows, input->stats->cols);
+    const struct rsrc_lut_shape codes = rsrc_lut_planned_shape(input);
+    const struct rsrc_lut_layout layout = rsrc_lut_layout_of(input->spec, &codes);
     const struct rsrc_table_shape shape = rsrc_make_table_shape(input->spec, &layout, machine);
     *out = (struct rsrc_choice){.max_cols = RSRC_MAX_SUM_COLS,
                                 .weight_bytes = rsrc_lut_codes_bytes(&layout) +
@@ -304,7 +293,7 @@ uint32_t rsrc_list_table(struct rsrc_arena *arena, const struct rsrc_plan_input 
 
 uint32_t rsrc_list_table_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    const struct rsrc_lut_f32_shape codes = rsrc_lut_f32_planned_shape(input);
+    const struct rsrc_lut_shape codes = rsrc_lut_planned_shape(input);
     const struct rsrc_lut_f32_layout layout = rsrc_table_f32_codes(input->spec, &codes);
     const struct rsrc_table_shape shape = rsrc_make_table_f32_shape(input->spec, &layout, machine);
     *out = (struct rsrc_choice){.max_cols = UINT32_MAX,

@@ -104,12 +104,9 @@ struct rsrc_table_shape rsrc_make_table_shape(const struct rsr_spec *spec,
 struct rsrc_table_shape rsrc_make_table_f32_shape(const struct rsr_spec *spec,
                                                   const struct rsrc_lut_f32_layout *layout,
                                                   const struct rsrc_machine *machine);
-/* The layout of the codes that lut stores for the target. */
-struct rsrc_lut_layout rsrc_table_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
-                                        uint32_t rows, uint32_t cols);
 /* On targets that look nothing up, codes are stored for `table` alone, in planes. */
 struct rsrc_lut_f32_layout rsrc_table_f32_codes(const struct rsr_spec *spec,
-                                                const struct rsrc_lut_f32_shape *shape);
+                                                const struct rsrc_lut_shape *shape);
 
 /* Bytes that their kernel reads besides codes. */
 uint64_t rsrc_table_f32_index_bytes(const struct rsrc_lut_f32_layout *layout);

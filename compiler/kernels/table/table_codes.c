@@ -97,7 +97,7 @@ void rsrc_table_put_code(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint
             continue;
         const uint32_t n = segment / 4 * RSRC_TABLE_PIECES + p;
         const uint16_t piece = rows_reg(table, "piece", n);
-        const bool whole = PIECES[p].n == codes->layout.group_cols && PIECES[p].weight == 1;
+        const bool whole = PIECES[p].n == codes->layout.segment_cols && PIECES[p].weight == 1;
         if (!whole)
             rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, piece, magnitude, table->pieces[p]);
         rsrc_kb_binary(kb, RSR_KOP_XOR, piece, whole ? magnitude : piece, sign);

@@ -3,17 +3,16 @@
  * kernel/lut_f32_layout.h describes the words and planes of codes. The sum of a ternary code c has
  * number 13 + c; in a step's single column, 1 + w. A binary code is the number itself.
  */
+#include "kernel/group_scales.h"
 #include "kernels/table/table.h"
 
 #include <assert.h>
 
 #include "base/round.h"
 
-#define MIDDLE 13     /* number of the sum of three zeros */
-#define MIDDLE_ONE 1  /* number of one column's zero */
-#define SINGLE_BIT 7  /* bit of the last plane: whether the single column is not 0 */
-#define HALF_SHIFT 13 /* shift of the bits of a binary16 number to their place in binary32 */
-#define HALF_FACTOR 0x1p112f
+#define MIDDLE 13    /* number of the sum of three zeros */
+#define MIDDLE_ONE 1 /* number of one column's zero */
+#define SINGLE_BIT 7 /* bit of the last plane: whether the single column is not 0 */
 
 struct words {
     struct rsrc_table *table;
@@ -166,23 +165,12 @@ static void emit_scales(struct words *w, struct rsrc_address from, uint16_t row)
     struct rsrc_kb *kb = &table->frame.kb;
     const struct rsrc_lut_f32_layout *layout = w->layout;
     const uint32_t lanes = scale_lanes(layout);
-    const uint16_t scale = rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "group_scale");
-    const uint16_t half = rsrc_kb_reg(kb, RSR_ELEM_U16, lanes, "half_scale");
-    const uint16_t bits = rsrc_kb_reg(kb, RSR_ELEM_U32, lanes, "half_scale_bits");
-    const uint16_t factor =
-        rsrc_kb_const_f32(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "half_factor"), HALF_FACTOR);
+    const struct rsrc_group_scales scales =
+        rsrc_make_group_scales(kb, layout->scale_bytes, lanes, "");
     for (uint32_t first = 0; first < layout->vector_rows; first += lanes) {
         const struct rsrc_address at =
             rsrc_address_offset(from, (int64_t)first * layout->scale_bytes);
-        if (layout->scale_bytes == sizeof(float)) {
-            rsrc_kb_load(kb, scale, at);
-        } else {
-            rsrc_kb_load(kb, half, at);
-            rsrc_kb_unary(kb, RSR_KOP_CONVERT, bits, half);
-            rsrc_kb_immediate(kb, RSR_KOP_SHL, bits, bits, HALF_SHIFT);
-            rsrc_kb_unary(kb, RSR_KOP_BITCAST, scale, bits);
-            rsrc_kb_binary(kb, RSR_KOP_MUL, scale, scale, factor);
-        }
+        const uint16_t scale = rsrc_load_group_scales(kb, &scales, at);
         const struct rsrc_address to = rsrc_address_at(
             RSR_KBUF_SCRATCH, table->scales_at + (int64_t)first * (int64_t)sizeof(float));
         rsrc_kb_store(kb, scale, rsrc_address_plus(to, row, sizeof(float)));
