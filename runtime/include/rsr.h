@@ -378,6 +378,10 @@ typedef struct rsr_probe_point {
     uint32_t cols;    /* elements of a row */
     uint32_t n_tokens;
     const uint32_t *positions;
+    bool has_int8_rows;   /* data has activation rows */
+    bool has_dense_layer; /* the linear layer's or the head's weights are floats, neither ternary
+                             nor binary */
+    uint8_t reserved[6];
 } rsr_probe_point;
 typedef void rsr_probe_fn(void *user, const rsr_probe_point *point);
 

@@ -457,8 +457,8 @@ static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, b
     return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
 }
 
-/* Probes see a ternary head that reads int8 rows as a linear layer. */
-static bool is_quantised_head(const struct walk *w, const struct rsr_step_op *op) {
+/* Of a linear layer or a head. Probes see a ternary head that reads int8 rows as a linear layer. */
+static bool reads_int8(const struct walk *w, const struct rsr_step_op *op) {
     return op->arg != RSR_NO_KERNEL &&
            w->crew->model->target->kernels[op->arg].input == RSR_INPUT_I8;
 }
@@ -470,7 +470,7 @@ static const char *probe_role(const struct walk *w, const struct rsr_step_op *op
     if (op->kind == RSR_OP_DENSE)
         return rsr_role_name(target->dense[op->arg].role);
     if (op->kind == RSR_OP_HEAD)
-        return is_quantised_head(w, op) ? rsr_role_name(RSR_ROLE_HEAD) : "";
+        return reads_int8(w, op) ? rsr_role_name(RSR_ROLE_HEAD) : "";
     return op->kind == RSR_OP_NORM ? target->norms[op->arg].name : "";
 }
 
@@ -499,7 +499,11 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
             .positions = w->chunk->positions,
         };
         point.kind = before ? row->before_kind : row->after_kind;
-        if (op->kind == RSR_OP_HEAD && is_quantised_head(w, op))
+        point.has_dense_layer =
+            op->kind == RSR_OP_DENSE || (op->kind == RSR_OP_HEAD && op->arg == RSR_NO_KERNEL);
+        if (op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_HEAD)
+            point.has_int8_rows = before && reads_int8(w, op);
+        if (op->kind == RSR_OP_HEAD && reads_int8(w, op))
             point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
         /* Restores the environment that bounds and sums need, because a probe may have changed
