@@ -380,15 +380,15 @@ static struct rsr_linear_slot bind_ternary_slot(struct builder *b, enum rsr_role
     return slot;
 }
 
-/* The gates of a delta rule are a few rows: checkpoints whose other layers multiply with floats may
- * keep them in floating point, which changes nothing for them. */
+/* The gates of a delta rule are a few rows: checkpoints that were not trained with int8 may keep
+ * them in floating point. They multiply floats then, whatever the other layers do. */
 static bool is_small_float(const struct builder *b, const struct rsrc_family_entry *entry,
                            const char *name) {
     const enum rsr_scale_rule rule = b->checkpoint->config.scale_rule;
     const struct rsr_tensor *tensor =
         find_tensor(b, rsrc_arena_printf(b->arena, "%s.weight", name));
 
-    return entry->rows == RSRC_DIM_DELTA_HEADS && b->graph->input == RSR_INPUT_F32 &&
+    return entry->rows == RSRC_DIM_DELTA_HEADS &&
            (rule == RSR_SCALE_VALUES || rule == RSR_SCALE_BLOCKS) && tensor != NULL &&
            rsrc_dtype_is_float(tensor->dtype);
 }

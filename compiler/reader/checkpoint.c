@@ -24,6 +24,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/suffix.h"
+#include "reader/activations.h"
 #include "reader/gguf_split.h"
 #include "reader/npy.h"
 #include "reader/reader.h"
@@ -541,6 +542,11 @@ static enum rsrc_status read_model_files(struct opening *opening, const char *co
         status = read_modules(opening);
         rsrc_recognise_masters(opening->out);
     }
+    if (status == RSRC_OK) {
+        const struct rsrc_place place = {.file = config};
+        status = rsrc_choose_activations(opening->diag, &place, opening->choices->activations,
+                                         &opening->out->config);
+    }
     if (status != RSRC_OK && !goes_on) {
         return RSRC_FAILED;
     }
@@ -632,15 +638,14 @@ static const char *folder_of(struct rsrc_arena *arena, const char *path) {
     return slash == path ? "/" : rsrc_arena_strndup(arena, path, (size_t)(slash - path));
 }
 
-/* These options are for GGUF files, which may omit the facts; other formats state them. */
+/* Other formats than GGUF have no I2_S. */
 static enum rsrc_status check_choices(const struct opening *opening, const char *path) {
     const struct format *format = find_format(path);
-    const struct rsrc_read_choices *choices = opening->choices;
     if ((format != NULL && format->config == CONFIG_INSIDE) ||
-        (choices->activations == RSRC_ACTIVATIONS_AUTO && choices->i2s_layout == RSRC_I2S_AUTO))
+        opening->choices->i2s_layout == RSRC_I2S_AUTO)
         return RSRC_OK;
     return refuse(opening, "option-value", path, "leave the option out",
-                  "--activations and --i2s-layout are for GGUF files, and this is none");
+                  "--i2s-layout is for GGUF files, and this is none");
 }
 
 static enum rsrc_status read_by_kind(struct opening *opening, const char *path) {
@@ -691,6 +696,11 @@ enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena 
                "a Hugging Face folder holds config.json; a matrix is given as a .safetensors or "
                ".npy file",
                "there is no config.json beside the weights");
+        goto failed;
+    }
+    if (!checkpoint.has_config && choices->activations != RSRC_ACTIVATIONS_AUTO) {
+        refuse(&opening, "option-value", path, "--input says what a file of matrices multiplies",
+               "--activations is for models, and this is a file of matrices");
         goto failed;
     }
     checkpoint.name = checkpoint_name(&opening, checkpoint.path);

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "reader/activations.h"
+
 /* Ambiguous types, and the place of a block's scale, a float16. */
 static const struct group_type {
     enum rsr_blocks blocks;
@@ -69,14 +71,11 @@ static struct shown look_at(const struct rsrc_gguf *gguf) {
     return shown;
 }
 
-static enum rsrc_status refuse(struct rsrc_diag *diag, const char *file,
-                               const struct rsr_tensor *tensor, const char *help,
-                               const char *problem) {
-    const struct rsrc_place place = {.file = tensor == NULL ? file : tensor->file,
-                                     .has_offset = tensor != NULL,
-                                     .offset = tensor == NULL ? 0 : tensor->offset,
-                                     .tensor = tensor == NULL ? NULL : tensor->name};
-    return rsrc_refuse(diag, "gguf-activations", &place, help, "%s", problem);
+static struct rsrc_place place_of(const char *file, const struct rsr_tensor *tensor) {
+    return (struct rsrc_place){.file = tensor == NULL ? file : tensor->file,
+                               .has_offset = tensor != NULL,
+                               .offset = tensor == NULL ? 0 : tensor->offset,
+                               .tensor = tensor == NULL ? NULL : tensor->name};
 }
 
 enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
@@ -92,9 +91,10 @@ enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
     }
     if (shown.activations == RSRC_ACTIVATIONS_AUTO && shown.tensor == NULL)
         shown = (struct shown){RSRC_ACTIVATIONS_INT8, "there is no ternary layer", NULL};
+    const struct rsrc_place place = place_of(file, shown.tensor);
     if (shown.activations == RSRC_ACTIVATIONS_AUTO && wanted == RSRC_ACTIVATIONS_AUTO)
-        return refuse(
-            diag, file, shown.tensor,
+        return rsrc_refuse(
+            diag, "gguf-activations", &place,
             "say it: --activations=int8 for models trained like BitNet (Falcon3-1.58bit, "
             "Llama3-8B-1.58), --activations=float for TriLM; the wrong one gives nonsense "
             "without an error",
@@ -102,12 +102,7 @@ enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
             "or float activations");
     if (shown.activations == RSRC_ACTIVATIONS_AUTO)
         shown = (struct shown){wanted, "--activations says so", shown.tensor};
-    if (wanted != RSRC_ACTIVATIONS_AUTO && wanted != shown.activations)
-        return refuse(diag, file, shown.tensor, shown.reason,
-                      wanted == RSRC_ACTIVATIONS_INT8
-                          ? "--activations=int8: this model's linear layers take floats"
-                          : "--activations=float: this model's linear layers take int8");
     config->input = shown.activations == RSRC_ACTIVATIONS_FLOAT ? RSR_INPUT_F32 : RSR_INPUT_I8;
     config->input_reason = shown.reason;
-    return RSRC_OK;
+    return rsrc_choose_activations(diag, &place, wanted, config);
 }

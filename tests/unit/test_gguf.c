@@ -605,7 +605,7 @@ static void test_activations(void) {
         {"llama", 35, {1, 1, 0, 1}, RSRC_ACTIVATIONS_FLOAT, false, RSR_INPUT_F32},
         {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_F32},
         {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_FLOAT, false, RSR_INPUT_F32},
-        {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_INT8, true, 0},
+        {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_INT8, false, RSR_INPUT_I8},
         {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_I8},
         {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_INT8, false, RSR_INPUT_I8},
         {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_FLOAT, true, 0},
@@ -613,7 +613,7 @@ static void test_activations(void) {
         {"llama", 134, {0}, RSRC_ACTIVATIONS_FLOAT, true, 0},
         {"qwen3", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_F32},
         {"qwen3", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_F32},
-        {"qwen3", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_INT8, true, 0},
+        {"qwen3", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_INT8, false, RSR_INPUT_I8},
         {"qwen3", 135, {0}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_I8},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -634,7 +634,10 @@ static void test_activations(void) {
             CHECK_INT(checkpoint.config.input, cases[i].input);
             CHECK(checkpoint.config.input_reason != NULL);
         } else {
-            check_one_error(&test, "gguf-activations", "activations");
+            check_one_error(&test,
+                            cases[i].wanted == RSRC_ACTIVATIONS_AUTO ? "gguf-activations"
+                                                                     : "activations",
+                            "activations");
         }
         reader_test_end(&test);
     }
