@@ -16,6 +16,7 @@
 static const char HELP[] =
     "usage: rsr-bench kernel --rows R --cols C [options]\n"
     "       rsr-bench model MODEL.so [options]\n"
+    "       rsr-bench activations MODEL.so [options]\n"
     "       rsr-bench attention --context N [options]\n"
     "       rsr-bench machine [options]\n"
     "       rsr-bench compare A.json B.json ... -o PAGE.html\n\n"
@@ -55,6 +56,13 @@ static const char HELP[] =
     "  --profile                   for each operation of a decode step and of reading a prompt:\n"
     "                              time, waiting at barriers, bytes, and the least time that\n"
     "                              reading them takes\n\n"
+    "activations: what --activations=int8 of rsrc would cost a model with float activations: for\n"
+    "each ternary layer the error of its results, the root of their squares over that of the "
+    "exact\n"
+    "ones, if its input alone is rounded to int8; and that of the logits if all inputs are.\n"
+    "  --text FILE                 tokens of a text [random ones, which is no text of a model]\n"
+    "  --prompt-tokens P           the first P of them; 0: as many as the model's context has "
+    "[128]\n\n"
     "attention: one layer over a long context, dense and through the KV index, rotating over at "
     "least\n"
     "1.5 GiB of distinct keys and values. Keys left out and outputs are checked in float64.\n"
@@ -94,18 +102,29 @@ static const char HELP[] =
     "models, attention, and the best k and kernels of models; ratios are to the first file.\n"
     "  -o FILE                     the page\n\n"
     "all but compare:\n"
-    "  --threads T                 [all CPUs for model; 1 and all for machine; else 1]\n"
+    "  --threads T                 [all CPUs for model and activations; 1 and all for machine;\n"
+    "                              else 1]\n"
     "  --runs N                    number of measurements; the median is shown [7]\n"
     "  --seed N                    [1]\n"
     "  --quick                     use only 64 MiB, or one layer of attention, even if the caches\n"
     "                              hold that: such figures are not to be published\n"
     "  --json                      one JSON object on stdout\n"
+    "  (activations takes no --runs and no --quick)\n"
     "  --help, --version           print this text, or the version\n";
 
 enum kind { TEXT, NUMBER, NUMBERS, PART, SEED, FLAG };
 
 /* Bits of the commands that take an option. */
-enum { KERNEL = 1, MODEL = 2, ATTENTION = 4, MACHINE = 8, ALL = 15, COMPARE = 16 };
+enum {
+    KERNEL = 1,
+    MODEL = 2,
+    ATTENTION = 4,
+    MACHINE = 8,
+    TIMED = 15,
+    COMPARE = 16,
+    ACTIVATIONS = 32,
+    THREADED = TIMED | ACTIVATIONS
+};
 
 struct bench_option {
     const char *name;
@@ -132,8 +151,9 @@ static const struct bench_option OPTIONS[] = {
     {"--repeat-rows", KERNEL, PART, FIELD(repeat_rows), 0, 0},
     {"--zero-rows", KERNEL, PART, FIELD(zero_rows), 0, 0},
     {"--zero-cols", KERNEL, PART, FIELD(zero_cols), 0, 0},
-    {"--threads", ALL, NUMBER, FIELD(threads), 1, 1024},
-    {"--prompt-tokens", MODEL, NUMBERS, FIELD(prompts), 0, 1u << 20},
+    {"--threads", THREADED, NUMBER, FIELD(threads), 1, 1024},
+    {"--prompt-tokens", MODEL | ACTIVATIONS, NUMBERS, FIELD(prompts), 0, 1u << 20},
+    {"--text", ACTIVATIONS, TEXT, FIELD(text), 0, 0},
     {"--gen-tokens", MODEL, NUMBER, FIELD(gen_tokens), 1, 1u << 20},
     {"--attention", MODEL, TEXT, FIELD(attention), 0, 0},
     {"--kv-type", MODEL | ATTENTION, TEXT, FIELD(kv_type), 0, 0},
@@ -144,12 +164,12 @@ static const struct bench_option OPTIONS[] = {
     {"--data", ATTENTION, TEXT, FIELD(data), 0, 0},
     {"--threshold", ATTENTION, TEXT, FIELD(threshold), 0, 0},
     {"--index", ATTENTION, TEXT, FIELD(index), 0, 0},
-    {"--quick", ALL, FLAG, FIELD(quick), 0, 0},
-    {"--runs", ALL, NUMBER, FIELD(runs), 1, 1000},
-    {"--seed", ALL, SEED, FIELD(seed), 0, 0},
+    {"--quick", TIMED, FLAG, FIELD(quick), 0, 0},
+    {"--runs", TIMED, NUMBER, FIELD(runs), 1, 1000},
+    {"--seed", THREADED, SEED, FIELD(seed), 0, 0},
     {"--shared-prefix", MODEL, FLAG, FIELD(shared_prefix), 0, 0},
     {"--profile", MODEL, FLAG, FIELD(profile), 0, 0},
-    {"--json", ALL, FLAG, FIELD(json), 0, 0},
+    {"--json", THREADED, FLAG, FIELD(json), 0, 0},
     {"-o", COMPARE, TEXT, FIELD(output), 0, 0},
 };
 #define N_OPTIONS (sizeof(OPTIONS) / sizeof(OPTIONS[0]))
@@ -190,6 +210,7 @@ static const struct bench_command {
 } COMMANDS[] = {
     {"kernel", KERNEL, 0, has_matrix, "needs --rows and --cols:", bench_kernel},
     {"model", MODEL, 1, has_model, "needs a MODEL.so:", bench_model},
+    {"activations", ACTIVATIONS, 1, has_model, "needs a MODEL.so:", bench_activations},
     {"attention", ATTENTION, 0, has_context, "needs --context:", bench_attention},
     {"machine", MACHINE, 0, needs_nothing, "", bench_machine},
     {"compare", COMPARE, MAX_FILES, has_comparison, "needs files and -o FILE:", bench_compare},
@@ -310,7 +331,7 @@ static int parse_option(const struct bench_command *command, int argc, char **ar
     return 1;
 }
 
-#define COMMANDS "kernel, model, attention, machine and compare"
+#define COMMANDS "kernel, model, activations, attention, machine and compare"
 
 /* Flushes stdout: results may go to a file, such as a target description. */
 static int finish_output(int code) {

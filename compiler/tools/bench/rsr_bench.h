@@ -22,6 +22,7 @@ struct bench_options {
     const char *const *files; /* arguments of the command: a model, or files to compare */
     uint32_t n_files;
     const char *output; /* of compare */
+    const char *text;   /* activations: a file; NULL: random tokens */
     uint32_t rows, cols;
     const char *type;
     const char *input;
@@ -55,6 +56,7 @@ struct bench_options {
 /* Each returns the exit status. */
 int bench_kernel(const struct bench_options *options);
 int bench_model(const struct bench_options *options);
+int bench_activations(const struct bench_options *options);
 int bench_attention(const struct bench_options *options);
 int bench_machine(const struct bench_options *options);
 int bench_compare(const struct bench_options *options);
