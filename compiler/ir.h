@@ -262,6 +262,9 @@ struct rsr_graph {
     struct rsr_block_layers *blocks; /* [hyper.n_layers] */
     uint32_t final_norm;
     const struct rsr_tensor *embedding;
+    const struct rsr_tensor *embedding_blocks; /* its rows as the file has them, which become floats
+                                                  when they are written; embedding->data is NULL.
+                                                  NULL: it has data */
     const struct rsr_tensor *head;    /* == embedding when tied; NULL: an embedding model */
     struct rsr_linear_slot head_slot; /* a ternary head; its layer is RSR_NO_LAYER if the head is
                                          dense */
