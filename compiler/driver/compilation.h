@@ -39,6 +39,9 @@ struct rsrc_compilation {
 /* layer_gpu.c */
 enum rsrc_status rsrc_emit_gpu(struct rsrc_compilation *c);
 
+/* expand_embedding.c */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_expanded_embedding(struct rsrc_compilation *c,
+                                                             const char *symbol);
 /* head_blocks.c */
 /* After the graph: chooses a sketch of the head, or refuses what --head-sketch asks for. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);

@@ -114,6 +114,15 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const char *part
     return rsrc_emit_own_blob(&c->weights, blob, symbol);
 }
 
+static enum rsrc_status emit_embedding(struct rsrc_compilation *c, const char **symbol) {
+    static const char *const part = "embedding", *const name = "rsr_w_embedding";
+    if (c->inputs.graph.embedding_blocks == NULL)
+        return emit_tensor(c, part, c->inputs.graph.embedding, name, symbol);
+    rsrc_begin_part(&c->weights, part);
+    *symbol = name;
+    return rsrc_emit_expanded_embedding(c, name);
+}
+
 /* A ternary head is a kernel, an embedding model has none. */
 static enum rsrc_status emit_head(struct rsrc_compilation *c, const char **symbol) {
     if (c->inputs.graph.head == NULL || c->inputs.graph.head_slot.layer != RSR_NO_LAYER)
@@ -188,8 +197,7 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
                                                 .n_steps = c->made.steps[t].n_steps};
     input.targets = targets;
     if (emit_norms(c, norms) != RSRC_OK || emit_deltas(c, deltas) != RSRC_OK ||
-        emit_tensor(c, "embedding", graph->embedding, "rsr_w_embedding", &input.embedding_symbol) !=
-            RSRC_OK ||
+        emit_embedding(c, &input.embedding_symbol) != RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||
         rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
         emit_dense(c, dense) != RSRC_OK || emit_tokenizer(c, &input.tokenizer_symbol) != RSRC_OK)

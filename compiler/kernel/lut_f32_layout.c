@@ -60,13 +60,6 @@ uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t ro
     return in_run / 4 * 16 + run * 4 + in_run % 4;
 }
 
-uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
-                                   uint32_t n_cols) {
-    const uint32_t first = i * layout->segment_cols;
-    const uint32_t left = first < n_cols ? n_cols - first : 0;
-    return left < layout->segment_cols ? left : layout->segment_cols;
-}
-
 uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout) {
     return layout->vector_rows * (uint32_t)sizeof(uint32_t);
 }

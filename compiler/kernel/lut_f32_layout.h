@@ -68,8 +68,12 @@ struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *m
 /* With planes: the place of a row of the vector within a plane. */
 uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row);
 /* Columns of segment i of a step that has n_cols. */
-uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
-                                   uint32_t n_cols);
+static inline uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout,
+                                                 uint32_t i, uint32_t n_cols) {
+    const uint32_t first = i * layout->segment_cols;
+    const uint32_t left = first < n_cols ? n_cols - first : 0;
+    return left < layout->segment_cols ? left : layout->segment_cols;
+}
 /* Bytes of one vector of rows: of a step, of a group that is not the last, and of all groups. */
 uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout);

@@ -61,8 +61,18 @@ static uint32_t segment_bits(const struct rsrc_lut_f32_layout *layout, const int
     return magnitude << (single ? SINGLE_AT : shift) | (uint32_t)(code < 0) << (SIGNS_AT + i);
 }
 
+/* Most steps: six codes of three columns, and one column. */
+static uint32_t full_ternary_word(const int8_t *w) {
+    uint32_t word = (uint32_t)(w[18] + 1) << 30;
+    for (uint32_t i = 0; i < 6; i++, w += 3)
+        word |= (uint32_t)(MIDDLE_CODE + w[0] + 3 * w[1] + 9 * w[2]) << 5 * i;
+    return word;
+}
+
 static uint32_t step_word(const struct rsrc_lut_f32_layout *layout, const int8_t *w,
                           uint32_t n_cols) {
+    if (layout->alphabet == RSR_TERNARY && !layout->planes && n_cols == layout->step_cols)
+        return full_ternary_word(w);
     uint32_t word = 0;
     for (uint32_t i = 0; i < layout->n_segments; i++)
         word |= segment_bits(layout, w + (size_t)i * layout->segment_cols, i,

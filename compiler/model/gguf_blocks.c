@@ -127,36 +127,35 @@ static int8_t digit_of(uint8_t byte, uint32_t power) {
 
 static const uint32_t powers[] = {1, 3, 9, 27, 81};
 
-/* Bytes of so many digits; the digits after them are 0. */
-struct digit_group {
-    uint32_t n_bytes, n_digits;
-};
-
-static const char *unpack_digits(const uint8_t *bytes, const struct digit_group groups[3],
+/* n_bytes bytes of n_digits digits each: all first digits, then all second ones, and so on. The
+ * digits after these are 0, and a byte is the least that has its digits, or the byte is illegal.
+ * Both counts are constants where it is called, so that its loops become vector code. */
+static inline bool unpack_digits(const uint8_t *bytes, uint32_t n_bytes, uint32_t n_digits,
                                  int8_t *values) {
+    const uint32_t unused = 243 / (3 * powers[n_digits - 1]);
     bool legal = true;
-    for (const struct digit_group *group = groups; group < groups + 3; group++) {
-        const uint32_t unused = 243 / (3 * powers[group->n_digits - 1]);
-        for (uint32_t m = 0; m < group->n_bytes; m++) {
-            const uint32_t number = bytes[m] * 243u >> 8;
-            legal &= number % unused == 0 && (number * 256 + 242) / 243 == bytes[m];
-        }
-        for (uint32_t digit = 0; digit < group->n_digits; digit++)
-            for (uint32_t m = 0; m < group->n_bytes; m++)
-                *values++ = digit_of(bytes[m], powers[digit]);
-        bytes += group->n_bytes;
+    for (uint32_t m = 0; m < n_bytes; m++) {
+        const uint32_t number = bytes[m] * 243u >> 8;
+        legal &= number % unused == 0 && (number * 256 + 242) / 243 == bytes[m];
     }
-    return legal ? NULL : BAD_DIGITS;
+    for (uint32_t digit = 0; digit < n_digits; digit++)
+        for (uint32_t m = 0; m < n_bytes; m++)
+            values[digit * n_bytes + m] = digit_of(bytes[m], powers[digit]);
+    return legal;
 }
 
 static const char *unpack_tq1_0(const uint8_t *bytes, int8_t *values) {
-    static const struct digit_group groups[] = {{32, 5}, {16, 5}, {4, 4}};
-    return unpack_digits(bytes, groups, values);
+    const bool legal = unpack_digits(bytes, 32, 5, values) &
+                       unpack_digits(bytes + 32, 16, 5, values + 160) &
+                       unpack_digits(bytes + 48, 4, 4, values + 240);
+    return legal ? NULL : BAD_DIGITS;
 }
 
 static const char *unpack_ptq1_0(const uint8_t *bytes, int8_t *values) {
-    static const struct digit_group groups[] = {{16, 5}, {8, 5}, {2, 4}};
-    return unpack_digits(bytes, groups, values);
+    const bool legal = unpack_digits(bytes, 16, 5, values) &
+                       unpack_digits(bytes + 16, 8, 5, values + 80) &
+                       unpack_digits(bytes + 24, 2, 4, values + 120);
+    return legal ? NULL : BAD_DIGITS;
 }
 
 static const char *unpack_iq1_bn(const uint8_t *bytes, int8_t *values) {
@@ -469,16 +468,31 @@ bool rsrc_can_expand_blocks(enum rsr_blocks blocks) {
     return formats[blocks].items != 0 && formats[blocks].scale_of == SCALE_OF_BLOCK;
 }
 
-enum rsrc_status rsrc_expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                    const struct rsr_tensor *tensor, struct rsr_tensor *out) {
+struct rsr_tensor rsrc_expanded(const struct rsr_tensor *tensor) {
+    struct rsr_tensor floats = *tensor;
+    floats.dtype = RSR_DTYPE_F16;
+    floats.blocks = RSR_BLOCKS_NONE;
+    floats.size_bytes = tensor->shape[0] * tensor->shape[1] * sizeof(uint16_t);
+    floats.data = NULL;
+    floats.is_mapped = false;
+    return floats;
+}
+
+/* Weights -1, 0 and 1 of a block as floats; d has the bits of its scale. */
+static void scale_block(const int8_t *values, uint32_t n, uint16_t d, uint16_t *out) {
+    const uint16_t floats[3] = {d == 0 ? 0 : d ^ 0x8000, 0, d};
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = floats[values[i] + 1];
+}
+
+enum rsrc_status rsrc_expand_rows(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
+                                  uint32_t first, uint32_t n, uint16_t *out) {
     const struct rsr_layer layer = {
         .weight = tensor, .rows = (uint32_t)tensor->shape[0], .cols = (uint32_t)tensor->shape[1]};
     const uint32_t items = formats[tensor->blocks].items;
-    uint16_t *floats = rsrc_arena_array(arena, layer.rows, layer.cols * sizeof(*floats));
-    uint16_t *at = floats;
-    for (uint32_t r = 0; r < layer.rows; r++) {
+    for (uint32_t r = first; r < first + n; r++) {
         const struct row row = row_at(&layer, r);
-        for (uint32_t b = 0; b < layer.cols / items; b++) {
+        for (uint32_t b = 0; b < layer.cols / items; b++, out += items) {
             int8_t values[MAX_BLOCK];
             uint16_t d;
             memcpy(&d, row.data + scale_at(&row, b), sizeof(d));
@@ -489,15 +503,17 @@ enum rsrc_status rsrc_expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *a
             }
             if (unpack_legal(diag, tensor, &row, r, b, values) != RSRC_OK)
                 return RSRC_FAILED;
-            for (uint32_t i = 0; i < items; i++)
-                *at++ = values[i] == 0 || d == 0 ? 0 : values[i] < 0 ? d ^ 0x8000 : d;
+            scale_block(values, items, d, out);
         }
     }
-    *out = *tensor;
-    out->dtype = RSR_DTYPE_F16;
-    out->blocks = RSR_BLOCKS_NONE;
-    out->size_bytes = (uint64_t)layer.rows * layer.cols * sizeof(*floats);
-    out->data = (const uint8_t *)floats;
-    out->is_mapped = false;
     return RSRC_OK;
+}
+
+enum rsrc_status rsrc_expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsr_tensor *tensor, struct rsr_tensor *out) {
+    const uint32_t rows = (uint32_t)tensor->shape[0], cols = (uint32_t)tensor->shape[1];
+    uint16_t *floats = rsrc_arena_array(arena, rows, cols * sizeof(*floats));
+    *out = rsrc_expanded(tensor);
+    out->data = (const uint8_t *)floats;
+    return rsrc_expand_rows(diag, tensor, 0, rows, floats);
 }

@@ -19,8 +19,15 @@ RSRC_NODISCARD enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struc
 
 /* Whether each block has its own scale, a float16. */
 bool rsrc_can_expand_blocks(enum rsr_blocks blocks);
-/* A matrix in such blocks, an embedding, as float16 in the arena, which holds -d, 0 and d exactly.
- * Refuses illegal codes and scales that are not finite. */
+/* What a matrix in such blocks, an embedding, is as float16, which holds -d, 0 and d exactly: a
+ * tensor without data. */
+struct rsr_tensor rsrc_expanded(const struct rsr_tensor *tensor);
+/* Its rows first .. first + n - 1 as float16. Refuses illegal codes and scales that are not
+ * finite. */
+RSRC_NODISCARD enum rsrc_status rsrc_expand_rows(struct rsrc_diag *diag,
+                                                 const struct rsr_tensor *tensor, uint32_t first,
+                                                 uint32_t n, uint16_t *out);
+/* All of it in the arena. */
 RSRC_NODISCARD enum rsrc_status rsrc_expand_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsr_tensor *tensor,
                                                    struct rsr_tensor *out);

@@ -300,7 +300,8 @@ static bool check_dense(struct builder *b, const struct rsr_tensor *tensor, uint
         return refuse(b, "graph-dtype", tensor, expected, help);
     if (!has_shape(tensor, rows, cols))
         return refuse(b, "graph-shape", tensor, expected, help);
-    if (rsrc_check_finite(b->diag, tensor, (uint64_t)rows * cols) == RSRC_OK)
+    if (tensor->data == NULL || /* blocks, which are checked when they are expanded */
+        rsrc_check_finite(b->diag, tensor, (uint64_t)rows * cols) == RSRC_OK)
         return true;
     b->n_errors++;
     return false;
@@ -621,7 +622,8 @@ static void bind_head(struct builder *b) {
         check_dense(b, graph->head, hyper->vocab, hyper->hidden, VOCABULARY_HELP);
 }
 
-/* Steps look up rows of floats, so an embedding in blocks is expanded. */
+/* Steps look up rows of floats, so an embedding in blocks is expanded: now if it may be the head as
+ * well, else when it is written, as it may take gigabytes. */
 static const struct rsr_tensor *take_embedding(struct builder *b) {
     const struct rsr_tensor *tensor =
         take(b, rsrc_arena_printf(b->arena, "%s" EMBEDDING ".weight", b->prefix),
@@ -632,6 +634,11 @@ static const struct rsr_tensor *take_embedding(struct builder *b) {
         !has_shape(tensor, hyper->vocab, hyper->hidden))
         return tensor;
     struct rsr_tensor *floats = RSRC_NEW_ARRAY(b->arena, 1, struct rsr_tensor);
+    if (!hyper->tied_head) {
+        *floats = rsrc_expanded(tensor);
+        b->graph->embedding_blocks = tensor;
+        return floats;
+    }
     b->n_errors += rsrc_expand_blocks(b->diag, b->arena, tensor, floats) != RSRC_OK;
     return b->n_errors == 0 ? floats : NULL;
 }
