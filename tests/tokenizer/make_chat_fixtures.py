@@ -525,6 +525,120 @@ MODELS = {
     {{ "<|im_start|>assistant\\n" }}
 {%- endif -%}
 """,
+    "qwen-3.5-form": """{%- set seen = namespace(images=0, videos=0) %}
+{%- macro flatten(content, counts, in_system=false) %}
+    {%- if content is string %}
+        {{- content }}
+    {%- elif content is iterable and content is not mapping %}
+        {%- for part in content %}
+            {%- if 'image' in part or part.type == 'image' %}
+                {%- if in_system %}
+                    {{- raise_exception('No images in the system message.') }}
+                {%- endif %}
+                {%- if counts %}
+                    {%- set seen.images = seen.images + 1 %}
+                {%- endif %}
+                {%- if add_vision_id %}
+                    {{- 'Image ' ~ seen.images ~ ': ' }}
+                {%- endif %}
+                {{- '<|image|>' }}
+            {%- elif 'text' in part %}
+                {{- part.text }}
+            {%- else %}
+                {{- raise_exception('An unknown part.') }}
+            {%- endif %}
+        {%- endfor %}
+    {%- elif content is none or content is undefined %}
+        {{- '' }}
+    {%- else %}
+        {{- raise_exception('Unknown content.') }}
+    {%- endif %}
+{%- endmacro %}
+{%- if tools and tools is iterable and tools is not mapping %}
+    {{- '<|im_start|>system\\n<tools>' }}
+    {%- for tool in tools %}
+        {{- "\\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- '\\n</tools>' }}
+    {%- if messages[0].role == 'system' %}
+        {{- '\\n\\n' + flatten(messages[0].content, false, true)|trim }}
+    {%- endif %}
+    {{- '<|im_end|>\\n' }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + flatten(messages[0].content, false, true)|trim + '<|im_end|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(searching=true, last_query_index=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.searching and message.role == "user" %}
+        {%- set content = flatten(message.content, false)|trim %}
+        {%- if not(content.startswith('<tool_response>') and content.endswith('</tool_response>')) %}
+            {%- set ns.searching = false %}
+            {%- set ns.last_query_index = index %}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if ns.searching %}
+    {{- raise_exception('No query.') }}
+{%- endif %}
+{%- for message in messages %}
+    {%- set content = flatten(message.content, true)|trim %}
+    {%- if message.role == "user" %}
+        {{- '<|im_start|>user\\n' + content + '<|im_end|>\\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set thoughts = '' %}
+        {%- if message.reasoning_content is string %}
+            {%- set thoughts = message.reasoning_content %}
+        {%- elif '</think>' in content %}
+            {%- set thoughts = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {%- if (preserve_thinking is defined and preserve_thinking is true) or loop.index0 > ns.last_query_index %}
+            {{- '<|im_start|>assistant\\n<think>\\n' + thoughts|trim + '\\n</think>\\n\\n' + content }}
+        {%- else %}
+            {{- '<|im_start|>assistant\\n' + content }}
+        {%- endif %}
+        {%- if message.tool_calls and message.tool_calls is iterable and message.tool_calls is not mapping %}
+            {%- for tool_call in message.tool_calls %}
+                {%- if tool_call.function is defined %}
+                    {%- set tool_call = tool_call.function %}
+                {%- endif %}
+                {{- ('\\n\\n' if content|trim else '') if loop.first else '\\n' }}
+                {{- '<tool_call>\\n<function=' + tool_call.name + '>\\n' }}
+                {%- if tool_call.arguments is mapping %}
+                    {%- for key, value in tool_call.arguments|items %}
+                        {{- '<parameter=' + key + '>\\n' }}
+                        {%- set value = value | string if value is string else value | tojson | safe %}
+                        {{- value }}
+                        {{- '\\n</parameter>\\n' }}
+                    {%- endfor %}
+                {%- endif %}
+                {{- '</function>\\n</tool_call>' }}
+            {%- endfor %}
+        {%- endif %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if loop.previtem and loop.previtem.role != "tool" %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\\n<tool_response>\\n' + content + '\\n</tool_response>' }}
+        {%- if loop.last or loop.nextitem.role != "tool" %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}
+    {%- elif message.role != "system" or not loop.first %}
+        {{- raise_exception('Unexpected role.') }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- else %}
+        {{- '<think>\\n' }}
+    {%- endif %}
+{%- endif %}
+""",
     "numbered-turns": (
         "{{ bos_token }}{% for message in messages %}{{ '[Round %02d]' | format(loop.index0 // 2 + 1) }} "
         "{{ loop.cycle('Q', 'A') }}{{ '{:>3}'.format(loop.index) }}: {{ message['content'] | trim }}"
@@ -532,6 +646,7 @@ MODELS = {
 }
 
 PIECES = [
+    "{{ range(5, -1, -2) | join }}|{{ range(0, 5, 2) | join }}|{{ range(0, 5, -1) | join }}", "{{ range(0, 5, 0) | join }}",
     # white space
     "a\n  {% if true %}\n  b\n  {% endif %}\n c\n", "x {%- if true -%} y {%- endif %} z", "\n\n{{ 'a' }}\n\n",
     "  {%+ if true %} a {%+ endif +%}\n b", "{# comment #}\na{#- c -#} b {#+ c +#}\n d", "a\r\nb\rc\n{% if 1 %}\r\nd{% endif %}\r\n",
@@ -656,6 +771,12 @@ CALLS = [
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "look "}, {"type": "image"}, {"type": "text", "text": "here"}]}]},
     {"messages": [{"role": "user", "content": "d"}], "date_string": "1 Jan 2026", "tools_in_user_message": False, "tools": TOOLS},
     {"messages": [{"role": "user", "content": "d"}], "documents": [{"title": "T", "text": "é"}], "custom_tools": TOOLS, "xml_tools": TOOLS},
+    {"messages": [{"role": "user", "content": "Both?"}, {"role": "assistant", "content": "So.", "reasoning_content": " why ",
+                  "tool_calls": [{"function": {"name": "weather", "arguments": {"place": "日 <é>", "deep": {"a": ["x", 1]}, "b": True}}},
+                                 {"function": {"name": "noon", "arguments": {}}}]},
+                  {"role": "tool", "content": "1"}, {"role": "tool", "content": [{"type": "text", "text": "2"}]},
+                  {"role": "assistant", "content": "<think>\nhm\n</think>\n\nDone."}], "tools": TOOLS, "preserve_thinking": True},
+    {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}], "add_vision_id": True},
 ]
 
 

@@ -54,23 +54,26 @@ static struct chat_value raise_exception(struct chat_render *r, const struct cha
     return (struct chat_value){0};
 }
 
-/* range(end) or range(begin, end) */
+/* range(end), range(begin, end) or range(begin, end, step) */
 static struct chat_value make_range(struct chat_render *r, const struct chat_node *node,
                                     const struct chat_arguments *arguments) {
-    int64_t bounds[2] = {0, 0};
-    for (uint32_t i = 0; i < arguments->n && i < 2; i++) {
+    int64_t bounds[3] = {0, 0, 1};
+    for (uint32_t i = 0; i < arguments->n && i < 3; i++) {
         const struct chat_value *v = &arguments->values[i];
         if (v->kind != CHAT_VALUE_INTEGER || v->integer < -MAX_RANGE || v->integer > MAX_RANGE)
             return chat_refuse_types(r, node);
         bounds[arguments->n == 1 ? 1 : i] = v->integer;
     }
-    if (arguments->n < 1 || arguments->n > 2)
+    const int64_t step = bounds[2];
+    if (arguments->n < 1 || arguments->n > 3 || step == 0)
         return chat_refuse_types(r, node);
     struct chat_value list = {0};
-    size_t n = bounds[1] > bounds[0] ? (size_t)(bounds[1] - bounds[0]) : 0;
+    const int64_t span = step > 0 ? bounds[1] - bounds[0] : bounds[0] - bounds[1];
+    const int64_t stride = step > 0 ? step : -step;
+    size_t n = span > 0 ? (size_t)((span + stride - 1) / stride) : 0;
     struct chat_value *items = chat_new_list(r, n, &list);
     for (size_t i = 0; items && i < n; i++)
-        items[i] = chat_integer(bounds[0] + (int64_t)i);
+        items[i] = chat_integer(bounds[0] + (int64_t)i * step);
     return list;
 }
 
