@@ -204,6 +204,7 @@ static void destroy(struct serve_answer *answer) {
     free(answer->echo);
     free(answer->cursors);
     rsr_bytes_free(&answer->head);
+    json_decref(answer->tools);
     serve_job_release(answer->job);
     free(answer);
 }

@@ -43,6 +43,7 @@ struct serve_answer {
     bool base64;
     struct rsr_bytes *echo;       /* [n_prompts], texts of the prompts; NULL: not wanted */
     enum serve_call_form calls;   /* of tools, in the generated text */
+    json_t *tools;                /* those that the model was told of; NULL: none */
     struct rsr_bytes head;        /* of an event's JSON, up to the choices */
     struct serve_cursor *cursors; /* [choices] of a stream; NULL: plain */
     size_t n_told;                /* choices sent of a plain answer that goes out in pieces */

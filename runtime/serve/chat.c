@@ -104,6 +104,7 @@ static bool read(const json_t *body, struct serve_answer *answer, struct serve_e
     answer->streams = c.text.stream;
     answer->include_usage = c.text.include_usage;
     answer->calls = use.calls;
+    answer->tools = json_incref(use.told);
     const bool is_read = ok && read_chat(&c, &use, answer, error);
     json_decref(use.schema);
     return is_read;

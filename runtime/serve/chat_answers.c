@@ -91,7 +91,7 @@ static bool read_text(const struct serve_answer *answer, const struct serve_choi
     const char *text = choice->text.data ? choice->text.data : "";
     for (;;) {
         const struct serve_piece piece =
-            serve_next_piece(answer->calls, text, n_text, ends, &cursor->n_text);
+            serve_next_piece(answer->calls, answer->tools, text, n_text, ends, &cursor->n_text);
         if (piece.kind == SERVE_PIECE_NONE)
             return true;
         if (piece.kind == SERVE_PIECE_CONTENT

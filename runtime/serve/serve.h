@@ -51,7 +51,8 @@ struct serve_error {
 /* The form in which a chat template tells tools to a model, and in which the model calls them. */
 enum serve_tool_format {
     SERVE_TOOLS_NONE,   /* requests with tools are refused */
-    SERVE_TOOLS_HERMES, /* <tool_call>{"name": ..., "arguments": {...}}</tool_call> */
+    SERVE_TOOLS_TAGGED, /* <tool_call>{"name": ..., "arguments": {...}}</tool_call>, or
+                           <tool_call><function=...>...</function></tool_call> */
     SERVE_TOOLS_LLAMA3  /* {"name": ..., "parameters": {...}} */
 };
 

@@ -85,7 +85,7 @@ static enum serve_tool_format find_tool_format(const struct serve_model *model) 
                                      text, CAPACITY, &n, NULL) == RSR_OK) {
         text[n] = '\0';
         if (strstr(text, "rsr_probe") && strstr(text, "<tool_call>"))
-            format = SERVE_TOOLS_HERMES;
+            format = SERVE_TOOLS_TAGGED;
         else if (strstr(text, "rsr_probe") &&
                  strstr(text, "{\"name\": function name, \"parameters\":"))
             format = SERVE_TOOLS_LLAMA3;

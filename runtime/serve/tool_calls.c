@@ -74,8 +74,8 @@ static struct serve_piece content(size_t begin, size_t end, size_t *at, size_t n
 }
 
 /* Reads the call whose tag is at `open`; between *at and the tag is only white space. */
-static struct serve_piece tagged_call(const char *text, size_t open, size_t n_bytes, bool ends,
-                                      size_t *at) {
+static struct serve_piece tagged_call(const json_t *tools, const char *text, size_t open,
+                                      size_t n_bytes, bool ends, size_t *at) {
     const size_t begin = open + sizeof(open_tag) - 1;
     const size_t close = find(text, begin, n_bytes, close_tag);
     const size_t next = close < n_bytes ? close + sizeof(close_tag) - 1 : n_bytes;
@@ -83,6 +83,8 @@ static struct serve_piece tagged_call(const char *text, size_t open, size_t n_by
     if (close == n_bytes && !ends)
         return (struct serve_piece){0};
     json_t *call = read_call(text + begin, close - begin, &n_read);
+    if (call == NULL)
+        call = serve_read_function(tools, text + begin, close - begin, &n_read);
     if (call == NULL || skip_space(text, begin + n_read, close) != close) {
         json_decref(call);
         return content(*at, next, at, next);
@@ -91,10 +93,11 @@ static struct serve_piece tagged_call(const char *text, size_t open, size_t n_by
     return (struct serve_piece){.kind = SERVE_PIECE_CALL, .call = call};
 }
 
-static struct serve_piece next_tagged(const char *text, size_t n_bytes, bool ends, size_t *at) {
+static struct serve_piece next_tagged(const json_t *tools, const char *text, size_t n_bytes,
+                                      bool ends, size_t *at) {
     const size_t first = skip_space(text, *at, n_bytes);
     if (begins_with(text, first, n_bytes, open_tag))
-        return tagged_call(text, first, n_bytes, ends, at);
+        return tagged_call(tools, text, first, n_bytes, ends, at);
     size_t end = find(text, first, n_bytes, open_tag);
     if (end == n_bytes && !ends)
         end = find_partial_tag(text, first, n_bytes);
@@ -137,11 +140,12 @@ static struct serve_piece next_plain(const char *text, size_t n_bytes, bool ends
     return content(*at, n_bytes, at, n_bytes);
 }
 
-struct serve_piece serve_next_piece(enum serve_call_form form, const char *text, size_t n_bytes,
-                                    bool ends, size_t *at) {
+struct serve_piece serve_next_piece(enum serve_call_form form, const json_t *tools,
+                                    const char *text, size_t n_bytes, bool ends, size_t *at) {
     switch (form) {
-    case SERVE_CALLS_HERMES:
-        return *at < n_bytes ? next_tagged(text, n_bytes, ends, at) : (struct serve_piece){0};
+    case SERVE_CALLS_TAGGED:
+        return *at < n_bytes ? next_tagged(tools, text, n_bytes, ends, at)
+                             : (struct serve_piece){0};
     case SERVE_CALLS_JSON:
         return next_plain(text, n_bytes, ends, at);
     case SERVE_CALLS_NONE:

@@ -139,7 +139,8 @@ bool serve_check_tools(const struct serve_model *model, const json_t *tools,
     if (model->tools == SERVE_TOOLS_NONE)
         return serve_fail(error, 400, "unsupported_parameter", "tools",
                           "The chat template of the model '%.100s' does not present tools in a "
-                          "form that this server reads (Hermes' <tool_call>, Llama 3's JSON).",
+                          "form that this server reads (<tool_call> of Hermes and Qwen, Llama 3's "
+                          "JSON).",
                           model->name);
     if (json_array_size(tools) > MAX_TOOLS)
         return serve_fail(error, 400, "invalid_value", "tools",
@@ -215,6 +216,6 @@ bool serve_read_tools(const struct serve_model *model, json_t *tools, const json
         use->calls = SERVE_CALLS_JSON;
         return add_schemas(model, named, use, error);
     }
-    use->calls = model->tools == SERVE_TOOLS_HERMES ? SERVE_CALLS_HERMES : SERVE_CALLS_JSON;
+    use->calls = model->tools == SERVE_TOOLS_TAGGED ? SERVE_CALLS_TAGGED : SERVE_CALLS_JSON;
     return check_free(tools, parallel, error);
 }

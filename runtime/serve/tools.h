@@ -10,7 +10,8 @@
 /* The form of calls in generated text. */
 enum serve_call_form {
     SERVE_CALLS_NONE,   /* all text is content */
-    SERVE_CALLS_HERMES, /* <tool_call>{...}</tool_call>, among content */
+    SERVE_CALLS_TAGGED, /* <tool_call>...</tool_call>, among content: in it an object as Hermes
+                           writes, or a function as Qwen3.5 does */
     SERVE_CALLS_JSON    /* a text that consists only of objects, all of them calls; otherwise it is
                            content */
 };
@@ -44,11 +45,16 @@ struct serve_piece {
     json_t *call;      /* {"name": ..., "arguments": {...}}; new */
 };
 
+/* function_calls.c: reads <function=...>...</function> as a call, whose arguments have the types
+ * that `tools` declare (NULL: none); new. NULL: the text is no call. *n_read receives the bytes
+ * that were read. */
+json_t *serve_read_function(const json_t *tools, const char *text, size_t n_bytes, size_t *n_read);
+
 /* Takes the next piece at text + *at and moves *at past it. A call is one piece, once it is
  * complete; text that begins like a call and turns out to be none is content. White space before
  * calls and at the end is dropped. `ends`: no more text will come. The content and the calls do not
- * depend on how the text arrives. */
-struct serve_piece serve_next_piece(enum serve_call_form form, const char *text, size_t n_bytes,
-                                    bool ends, size_t *at);
+ * depend on how the text arrives. `tools`: as in serve_tool_use. */
+struct serve_piece serve_next_piece(enum serve_call_form form, const json_t *tools,
+                                    const char *text, size_t n_bytes, bool ends, size_t *at);
 
 #endif

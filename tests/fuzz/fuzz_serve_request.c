@@ -52,7 +52,7 @@ static void open_model(struct serve_model *model) {
                                   .model = fake_open(&fake, RSR_OPS_GENERIC),
                                   .info = RSR_MODEL_INFO_INIT,
                                   .pooling = "mean",
-                                  .tools = SERVE_TOOLS_HERMES,
+                                  .tools = SERVE_TOOLS_TAGGED,
                                   .fingerprint = "fp"};
     if (rsr_model_get_info(model->model, &model->info) != RSR_OK ||
         rsr_vocabulary_create(model->model, &model->vocabulary, NULL) != RSR_OK)

@@ -11,8 +11,10 @@ struct sample {
     const char *calls; /* "name{arguments}" one after another */
 };
 
-#define HERMES SERVE_CALLS_HERMES
+#define HERMES SERVE_CALLS_TAGGED
 #define JSON SERVE_CALLS_JSON
+#define X(name, rest) "<tool_call>\n<function=" name ">\n" rest "</function>\n</tool_call>"
+#define P(name, text) "<parameter=" name ">" text "</parameter>\n"
 #define F "{\"name\": \"f\", \"arguments\": {\"a\": 1}}"
 #define G "{\"name\":\"g\",\"parameters\":{}}"
 
@@ -40,6 +42,27 @@ static const struct sample samples[] = {
     {HERMES, "<tool_call><tool_call>" G "</tool_call>", "<tool_call><tool_call>" G "</tool_call>",
      ""},
     {HERMES, F, F, ""},
+    /* Functions: "f" declares "a" as an integer, "b" as a boolean, "s" as a string and "o" as an
+     * object. */
+    {HERMES, X("f", P("a", "\n1\n")), "", "f{\"a\":1}"},
+    {HERMES,
+     "I look.\n\n" X("f", P("a", "7") "\n" P("s", "\n 7 \n\n") P("b", "True")) "\n" X("g", ""),
+     "I look.", "f{\"a\":7,\"s\":\" 7 \\n\",\"b\":true}g{}"},
+    {HERMES, X("f", P("o", "{\"x\": [1, \"</function>\"]}") P("b", "maybe") P("s", "null")), "",
+     "f{\"o\":{\"x\":[1,\"</function>\"]},\"b\":\"maybe\",\"s\":\"null\"}"},
+    {HERMES, X("g", P("a", "1")), "", "g{\"a\":\"1\"}"}, /* nothing is declared */
+    {HERMES, X("f", P("a", "") P("s", "\n\n")), "", "f{\"a\":\"\",\"s\":\"\"}"},
+    {HERMES, X("f", P("a", "1") P("a", "2")), X("f", P("a", "1") P("a", "2")), ""},
+    {HERMES, "<tool_call><function=f></tool_call>", "<tool_call><function=f></tool_call>", ""},
+    {HERMES, "<tool_call><function=></function></tool_call>",
+     "<tool_call><function=></function></tool_call>", ""},
+    {HERMES, "<tool_call><function=f\n></function></tool_call>",
+     "<tool_call><function=f\n></function></tool_call>", ""},
+    {HERMES, "<tool_call><function=f><parameter=a>1</function></tool_call>",
+     "<tool_call><function=f><parameter=a>1</function></tool_call>", ""},
+    {HERMES, "<tool_call><function=f></function> and</tool_call>",
+     "<tool_call><function=f></function> and</tool_call>", ""},
+    {HERMES, "<tool_call><function=f>" P("a", "1") "</function>", "", "f{\"a\":1}"},
     {JSON, F, "", "f{\"a\":1}"},
     {JSON, " " G "; " F "\n" G " ", "", "g{}f{\"a\":1}g{}"},
     {JSON, F " I did it.", F " I did it.", ""},
@@ -52,6 +75,12 @@ static const struct sample samples[] = {
     {JSON, "", "", ""},
 };
 
+static const char declared[] =
+    "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"properties\": "
+    "{\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": [\"boolean\", \"null\"]}, \"s\": "
+    "{\"type\": [\"null\", \"string\"]}, \"o\": {\"anyOf\": []}}}}}]";
+static json_t *tools;
+
 struct read {
     char content[512], calls[512];
 };
@@ -60,7 +89,7 @@ static void read_pieces(const struct sample *sample, size_t n_bytes, bool ends, 
                         struct read *read) {
     for (;;) {
         const struct serve_piece piece =
-            serve_next_piece(sample->form, sample->text, n_bytes, ends, at);
+            serve_next_piece(sample->form, tools, sample->text, n_bytes, ends, at);
         if (piece.kind == SERVE_PIECE_NONE)
             return;
         if (piece.kind == SERVE_PIECE_CONTENT) {
@@ -86,6 +115,7 @@ static int check(const struct sample *sample, const struct read *read, const cha
 
 int main(void) {
     int failed = 0, n_checks = 0;
+    tools = json_loads(declared, 0, NULL);
     for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
         const struct sample *sample = &samples[i];
         const size_t size = strlen(sample->text);
@@ -104,6 +134,7 @@ int main(void) {
         failed += check(sample, &bytes, "byte by byte", size);
         n_checks++;
     }
+    json_decref(tools);
     printf("%d checks, %d failed\n", n_checks, failed);
     return failed != 0;
 }
