@@ -584,16 +584,20 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_read_kv(rsr_sequence *sequence,
  * end of a text before its beginning. If a sequence needs a page and none is free, a cache gives
  * one up: cached pages never make a call fail.
  *
+ * If the model has recurrent layers, a text goes on only where a cache keeps their state: where a
+ * batch of a sequence had ended when the sequence was put. So put a sequence after every batch of
+ * its prompt. States are kept and given up as pages are.
+ *
  * Threads: any thread may call at any time. Calls are short and wait for no evaluation. An engine
- * may have several caches; end them before it. A model with recurrent layers is refused
- * (RSR_ERR_ARGUMENT). */
+ * may have several caches; end them before it. */
 typedef struct rsr_prefix_cache rsr_prefix_cache;
 
 typedef struct rsr_prefix_cache_options {
     uint32_t size_bytes;
-    uint64_t budget_bytes; /* for the keys and values that are kept, in whole pages; pages that
-                              sequences also use count. 0: all of the engine's pages. Less than one
-                              page is refused (RSR_ERR_ARGUMENT) */
+    uint64_t budget_bytes; /* for the keys, values and recurrent states that are kept, in whole
+                              pages; what sequences also use counts. 0: as much as all of the
+                              engine's pages take. Less than one page is refused
+                              (RSR_ERR_ARGUMENT) */
 } rsr_prefix_cache_options;
 #define RSR_PREFIX_CACHE_OPTIONS_INIT RSR_SIZED(rsr_prefix_cache_options)
 
