@@ -298,7 +298,10 @@ bool serve_generation_take(struct serve_generation *g, size_t n_entries, const u
                            struct serve_error *error) {
     const bool was_prompt = !serve_generation_decodes(g);
     g->n_evaluated += (uint32_t)n_entries;
-    if (was_prompt && serve_generation_decodes(g) && g->job->model->cache != NULL)
+    /* A recurrent model goes on where a batch ended: other prompts may share parts of this one. */
+    const bool is_whole = serve_generation_decodes(g);
+    if (was_prompt && (is_whole || g->job->model->engine_info.n_states != 0) &&
+        g->job->model->cache != NULL)
         (void)!rsr_prefix_cache_put(g->job->model->cache, g->sequence, NULL); /* or is not kept */
     if (picked != NULL)
         return take_token(g, *picked, error);

@@ -107,7 +107,7 @@ static bool open_text(const struct serve_settings *settings, struct serve_model 
     if (model->info.has_tokenizer && !model->info.pooling &&
         rsr_vocabulary_create(model->model, &model->vocabulary, &err) != RSR_OK)
         return fail(model, &err);
-    if (!settings->no_prefix_cache && !model->info.pooling && model->engine_info.n_states == 0 &&
+    if (!settings->no_prefix_cache && !model->info.pooling &&
         rsr_prefix_cache_create(model->engine, NULL, &model->cache, &err) != RSR_OK)
         return fail(model, &err);
     model->tools = find_tool_format(model);

@@ -1,6 +1,6 @@
 /* states.c - the recurrent state of sequences: whatever happens to a sequence (truncation, a fork,
- * a batch that is stopped, drafts that are refused, a file), its logits have the bits of one that
- * was evaluated straight on. Uses that need a state at other places are refused.
+ * a batch that is stopped, drafts that are refused, a file, a prefix cache), its logits have the
+ * bits of one that was evaluated straight on. Uses that need a state at other places are refused.
  *
  * usage: states MODULE.so
  */
@@ -192,20 +192,87 @@ static void check_files(const char *path) {
 
 static void check_refusals(void) {
     rsr_sequence *sequence = open_sequence();
-    rsr_prefix_cache *cache = NULL;
     float row[2][4096];
     go_on(sequence, 10, "a prompt");
-    refused(rsr_prefix_cache_create(engine, NULL, &cache, &err), RSR_ERR_ARGUMENT,
-            "prefix caches do not hold their state", "a prefix cache");
     refused(rsr_sequence_read_kv(sequence, 3, 0, row[0], row[1], &err), RSR_ERR_ARGUMENT,
             "layer 0 has no keys", "keys of a recurrent layer");
     must(rsr_sequence_read_kv(sequence, 3, 1, row[0], row[1], &err), "rsr_sequence_read_kv");
     rsr_sequence_destroy(sequence);
 }
 
-/* Sequences until all states are taken; then one that waits for a state to be free. */
+static rsr_prefix_cache *open_cache(uint64_t budget_bytes) {
+    rsr_prefix_cache *cache = NULL;
+    rsr_prefix_cache_options options = RSR_PREFIX_CACHE_OPTIONS_INIT;
+    options.budget_bytes = budget_bytes;
+    must(rsr_prefix_cache_create(engine, &options, &cache, &err), "rsr_prefix_cache_create");
+    return cache;
+}
+
+/* Evaluates tokens as a prompt is, and puts the sequence after every batch. */
+static void put_prompt(rsr_prefix_cache *cache) {
+    static const uint32_t ends[] = {20, 50, 75};
+    rsr_sequence *sequence = open_sequence();
+    for (uint32_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+        go_on(sequence, ends[i], "a prompt that is cached");
+        must(rsr_prefix_cache_put(cache, sequence, &err), "rsr_prefix_cache_put");
+    }
+    rsr_sequence_destroy(sequence);
+}
+
+/* A sequence for the first n tokens, of which `expected` are cached. */
+static rsr_sequence *take(rsr_prefix_cache *cache, uint32_t n, uint32_t expected) {
+    rsr_sequence *sequence = NULL;
+    must(rsr_prefix_cache_take(cache, tokens, n, &sequence, &err), "rsr_prefix_cache_take");
+    expect(rsr_sequence_length(sequence) == expected, "the longest prefix that has a state");
+    return sequence;
+}
+
+static uint64_t kept_bytes(rsr_prefix_cache *cache) {
+    rsr_prefix_cache_info info = RSR_PREFIX_CACHE_INFO_INIT;
+    must(rsr_prefix_cache_get_info(cache, &info), "rsr_prefix_cache_get_info");
+    return info.bytes;
+}
+
+/* A page has one state at most, the last one that was put. */
+static void check_caches(void) {
+    static const struct {
+        uint32_t n, cached;
+    } prompts[] = {{100, 75}, {76, 75}, {75, 50}, {60, 50}, {51, 50}, {50, 0}, {1, 0}, {0, 0}};
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    must(rsr_engine_get_info(engine, &info), "rsr_engine_get_info");
+    const uint64_t page_bytes = info.kv_token_bytes * info.kv_page_tokens;
+    rsr_prefix_cache *cache = open_cache(0);
+    put_prompt(cache);
+    put_prompt(cache);
+    expect(kept_bytes(cache) == 2 * page_bytes + 2 * info.state_bytes, "the size of a cache");
+    for (uint32_t i = 0; i < sizeof(prompts) / sizeof(*prompts); i++) {
+        rsr_sequence *sequence = take(cache, prompts[i].n, prompts[i].cached);
+        go_on(sequence, N_TOKENS, "a sequence from a cache");
+        rsr_sequence_destroy(sequence);
+    }
+    tokens[70] = (tokens[70] + 1) % vocab; /* a text that shares the first 70 tokens */
+    rsr_sequence *other = take(cache, N_TOKENS, 50);
+    tokens[70] = (tokens[70] + vocab - 1) % vocab;
+    go_on(other, N_TOKENS, "another end after a cached beginning");
+    rsr_sequence_destroy(other);
+
+    must(rsr_prefix_cache_shrink(cache, page_bytes + info.state_bytes, &err), "shrink");
+    rsr_sequence_destroy(take(cache, N_TOKENS, 50));
+    rsr_prefix_cache *small = open_cache(page_bytes); /* no room for a state */
+    put_prompt(small);
+    expect(kept_bytes(small) == page_bytes, "a budget without a state");
+    rsr_sequence_destroy(take(small, N_TOKENS, 0));
+    rsr_prefix_cache_destroy(small);
+    rsr_prefix_cache_destroy(cache);
+}
+
+/* Sequences until all states are taken, also those that a cache keeps; then one that waits for a
+ * state to be free. */
 static void check_full(uint32_t n_states) {
     rsr_sequence **sequences = calloc(n_states, sizeof(*sequences));
+    rsr_prefix_cache *cache = open_cache(0);
+    put_prompt(cache);
+    expect(states_free() < n_states, "a cache keeps states");
     for (uint32_t i = 0; sequences != NULL && i < n_states; i++) {
         sequences[i] = open_sequence();
         go_on(sequences[i], 1, "one of many sequences");
@@ -218,6 +285,8 @@ static void check_full(uint32_t n_states) {
     for (uint32_t i = 1; i < n_states; i++)
         rsr_sequence_destroy(sequences[i]);
     rsr_sequence_destroy(last);
+    rsr_sequence_destroy(take(cache, N_TOKENS, 0));
+    rsr_prefix_cache_destroy(cache);
     free(sequences);
 }
 
@@ -251,6 +320,7 @@ int main(int argc, char **argv) {
     check_forks();
     check_turns();
     check_files(argv[2]);
+    check_caches();
     check_refusals();
     expect(n_states > 0 && states_free() == n_states, "all states are free in the end");
     check_full(n_states);

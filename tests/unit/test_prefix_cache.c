@@ -83,7 +83,8 @@ static bool is_oldest(const struct list *list, uint32_t page) {
 }
 
 static void evict(struct list *list, struct rsr_prefix_tree *tree) {
-    const uint32_t page = rsr_prefix_tree_evict(tree, NULL);
+    uint32_t state;
+    const uint32_t page = rsr_prefix_tree_evict(tree, NULL, &state);
     CHECK(page <= KEPT && is_oldest(list, page));
     for (uint32_t i = 0; page <= KEPT && i <= KEPT; i++) /* a leaf */
         CHECK(!list->is_taken[i] || i == page || list->pages[i].n <= list->pages[page].n ||
@@ -166,7 +167,8 @@ static void test_tree(void) {
     CHECK(tree.n_pages > KEPT / 2);
     while (tree.n_pages > 0)
         evict(&list, &tree);
-    CHECK_INT(rsr_prefix_tree_evict(&tree, NULL), RSR_NO_PAGE);
+    uint32_t none;
+    CHECK_INT(rsr_prefix_tree_evict(&tree, NULL, &none), RSR_NO_PAGE);
     free(tree.root.children);
 }
 

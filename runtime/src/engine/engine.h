@@ -158,12 +158,17 @@ void rsr_engine_drop_warm(struct rsr_engine *engine);
 /* Makes a cache give up its oldest page, which may then be free. False: nothing is cached. Called
  * with the lock. */
 RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
+/* The same of a recurrent state. */
+RSR_NODISCARD bool rsr_prefix_caches_yield_state(struct rsr_engine *engine);
 
 /* Recurrent states, all with the lock. states.c
  * Takes the state that a batch will write. False: none is free. */
 RSR_NODISCARD bool rsr_sequence_begin_state(struct rsr_sequence *sequence);
 /* Keeps it, because the batch has succeeded, or gives it back. */
 void rsr_sequence_end_state(struct rsr_sequence *sequence, bool succeeded);
+/* Ends a reference to a state; RSR_NO_PAGE: none. Free states keep their memory as long as the next
+ * batches will want it: as many as are taken. */
+void rsr_engine_release_state(struct rsr_engine *engine, uint32_t state);
 /* Drops states of more than n_tokens. */
 void rsr_sequence_rewind_state(struct rsr_sequence *sequence, uint32_t n_tokens);
 /* Gives an empty sequence the states of another one. */

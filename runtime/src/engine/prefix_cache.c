@@ -1,9 +1,12 @@
-/* prefix_cache.c - prefix caches: trees of KV pages (kv/prefix_tree.h) with a budget, which give
- * pages up to sequences that need them.
+/* prefix_cache.c - prefix caches: trees of KV pages and recurrent states (kv/prefix_tree.h) with a
+ * budget, which give pages and states up to sequences that need them.
  *
  * The engine's lock guards them. Caches share pages as forks do, and the open page, too: the
- * sequence that writes to it next gets a copy (rsr_sequence_reserve). So neither take nor put
- * computes or copies.
+ * sequence that writes to it next gets a copy (rsr_sequence_reserve). A finished state never
+ * changes (states.c). So neither take nor put computes or copies.
+ *
+ * A model with a recurrence goes on only where a state is kept: after the tokens of a batch that a
+ * sequence had done when it was put.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +19,8 @@ struct rsr_prefix_cache {
     rsr_engine *engine;
     struct rsr_prefix_cache *next; /* the engine's next cache */
     struct rsr_prefix_tree tree;
-    uint64_t page_bytes;
-    uint32_t max_pages;
+    uint64_t page_bytes, state_bytes;
+    uint64_t budget_bytes;
     rsr_prefix_cache_info counts; /* from `takes` on */
 };
 
@@ -25,9 +28,12 @@ struct rsr_prefix_cache {
 
 /* Evicts a page as rsr_prefix_tree_evict does; false: there was none. Called with the lock. */
 static bool evict(struct rsr_prefix_cache *cache, const struct rsr_prefix_node *last) {
-    const uint32_t page = rsr_prefix_tree_evict(&cache->tree, last);
+    uint32_t state;
+    const uint32_t page = rsr_prefix_tree_evict(&cache->tree, last, &state);
     if (page == RSR_NO_PAGE)
         return false;
+    if (state != RSR_NO_PAGE)
+        rsr_engine_release_state(cache->engine, state);
     rsr_kv_page_unkeep(&cache->engine->kv, page);
     rsr_kv_page_release(&cache->engine->kv, page, false);
     cache->counts.evicted_pages++;
@@ -44,9 +50,24 @@ bool rsr_prefix_caches_yield(rsr_engine *engine) {
     return false;
 }
 
+bool rsr_prefix_caches_yield_state(rsr_engine *engine) {
+    for (struct rsr_prefix_cache *cache = engine->caches; cache != NULL; cache = cache->next) {
+        const uint32_t state = rsr_prefix_tree_take_state(&cache->tree);
+        if (state == RSR_NO_PAGE)
+            continue;
+        rsr_engine_release_state(engine, state);
+        return true;
+    }
+    return false;
+}
+
+static uint64_t kept_bytes(const struct rsr_prefix_cache *cache) {
+    return cache->tree.n_pages * cache->page_bytes + cache->tree.n_states * cache->state_bytes;
+}
+
 /* Called with the lock, which it releases. */
-static void shrink_to(struct rsr_prefix_cache *cache, uint32_t n_pages) {
-    while (cache->tree.n_pages > n_pages)
+static void shrink_to(struct rsr_prefix_cache *cache, uint64_t bytes) {
+    while (kept_bytes(cache) > bytes)
         (void)evict(cache, NULL);
     rsr_engine_drop_warm(cache->engine);
 }
@@ -63,11 +84,6 @@ rsr_status rsr_api_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cach
         status = rsr_check_owner(engine->owner_pid, err);
     if (status != RSR_OK)
         return status;
-    if (engine->info.n_states != 0)
-        return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "%s: this model has recurrent layers, and prefix caches do not hold their "
-                        "state yet",
-                        engine->model->module->architecture);
     const uint64_t page_bytes = engine->info.kv_bytes / engine->kv.n_pages;
     const uint64_t n = options.budget_bytes / page_bytes;
     if (options.budget_bytes != 0 && n == 0)
@@ -81,7 +97,10 @@ rsr_status rsr_api_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cach
     made->api = engine->api;
     made->engine = engine;
     made->page_bytes = page_bytes;
-    made->max_pages = n == 0 || n > engine->kv.n_pages ? engine->kv.n_pages : (uint32_t)n;
+    made->state_bytes = engine->info.state_bytes;
+    const bool has_states = engine->info.n_states != 0; /* beside pages */
+    made->budget_bytes =
+        n == 0 || (n > engine->kv.n_pages && !has_states) ? engine->info.kv_bytes : n * page_bytes;
     pthread_mutex_lock(&engine->lock);
     made->next = engine->caches;
     engine->caches = made;
@@ -103,7 +122,8 @@ void rsr_api_prefix_cache_destroy(rsr_prefix_cache *cache) {
         shrink_to(cache, 0);
         pthread_mutex_unlock(&engine->lock);
     } else {
-        while (rsr_prefix_tree_evict(&cache->tree, NULL) != RSR_NO_PAGE)
+        uint32_t state;
+        while (rsr_prefix_tree_evict(&cache->tree, NULL, &state) != RSR_NO_PAGE)
             ;
     }
     free(cache->tree.root.children);
@@ -119,7 +139,13 @@ static void take_prefix(struct rsr_prefix_cache *cache, const uint32_t *tokens, 
     const size_t n_but_last = n_tokens == 0 ? 0 : n_tokens - 1;
     const uint32_t most =
         n_but_last < engine->info.context ? (uint32_t)n_but_last : engine->info.context;
-    const uint32_t n = rsr_prefix_tree_find(&cache->tree, tokens, most, sequence->pages);
+    uint32_t n = rsr_prefix_tree_find(&cache->tree, tokens, most, sequence->pages);
+    if (engine->info.n_states != 0) {
+        n = rsr_prefix_tree_find_state(&cache->tree, tokens, n, &sequence->state.state);
+        sequence->state.n_tokens = n;
+        if (n > 0)
+            rsr_kv_page_share(&engine->states, sequence->state.state);
+    }
     sequence->length = n;
     sequence->n_pages = rsr_pages_of(n);
     for (uint32_t i = 0; i < sequence->n_pages; i++)
@@ -172,6 +198,30 @@ static rsr_status put_page(struct rsr_prefix_cache *cache, const struct rsr_sequ
     return RSR_OK;
 }
 
+/* Keeps a state of the sequence where the cache has its tokens, and no state of them yet. Other
+ * texts, but no part of this one, make room for it. */
+static void put_state(struct rsr_prefix_cache *cache, const struct rsr_sequence *sequence,
+                      struct rsr_state_mark mark) {
+    struct rsr_prefix_node *node =
+        mark.n_tokens > sequence->length
+            ? NULL
+            : rsr_prefix_tree_node_of(&cache->tree, sequence->tokens, mark.n_tokens);
+    const uint32_t in_node = (mark.n_tokens - 1) % RSR_PAGE_TOKENS + 1;
+    const uint64_t bytes = rsr_pages_of(mark.n_tokens) * cache->page_bytes + cache->state_bytes;
+    if (node == NULL || bytes > cache->budget_bytes ||
+        (node->state != RSR_NO_PAGE && node->n_state_tokens == in_node))
+        return;
+    rsr_kv_page_share(&cache->engine->states, mark.state);
+    rsr_engine_release_state(cache->engine,
+                             rsr_prefix_tree_set_state(&cache->tree, node, mark.state, in_node));
+    bool fits = true;
+    while (fits && kept_bytes(cache) > cache->budget_bytes)
+        fits = evict(cache, node);
+    if (!fits)
+        rsr_engine_release_state(cache->engine,
+                                 rsr_prefix_tree_set_state(&cache->tree, node, RSR_NO_PAGE, 0));
+}
+
 /* Adds page by page until the budget is used up. */
 static rsr_status put_pages(struct rsr_prefix_cache *cache, const struct rsr_sequence *sequence,
                             rsr_error *err) {
@@ -184,11 +234,15 @@ static rsr_status put_pages(struct rsr_prefix_cache *cache, const struct rsr_seq
     bool fits = true;
     for (; status == RSR_OK && fits && n_pages < sequence->n_pages; n_pages++) {
         status = put_page(cache, sequence, n_pages * RSR_PAGE_TOKENS, &node, err);
-        while (fits && cache->tree.n_pages > cache->max_pages)
+        while (fits && kept_bytes(cache) > cache->budget_bytes)
             fits = evict(cache, node);
     }
     if (!fits)
         (void)evict(cache, NULL);
+    if (status == RSR_OK) {
+        put_state(cache, sequence, sequence->earlier);
+        put_state(cache, sequence, sequence->state);
+    }
     return status;
 }
 
@@ -217,9 +271,8 @@ rsr_status rsr_api_prefix_cache_shrink(rsr_prefix_cache *cache, uint64_t bytes, 
     const rsr_status status = check_cache(cache, "rsr_prefix_cache_shrink", err);
     if (status != RSR_OK)
         return status;
-    const uint64_t n_pages = bytes / cache->page_bytes;
     pthread_mutex_lock(&cache->engine->lock);
-    shrink_to(cache, n_pages < UINT32_MAX ? (uint32_t)n_pages : UINT32_MAX);
+    shrink_to(cache, bytes);
     pthread_mutex_unlock(&cache->engine->lock);
     return RSR_OK;
 }
@@ -231,8 +284,8 @@ rsr_status rsr_api_prefix_cache_get_info(const rsr_prefix_cache *cache,
         return status;
     pthread_mutex_lock(&cache->engine->lock);
     rsr_prefix_cache_info known = cache->counts;
-    known.budget_bytes = cache->max_pages * cache->page_bytes;
-    known.bytes = cache->tree.n_pages * cache->page_bytes;
+    known.budget_bytes = cache->budget_bytes;
+    known.bytes = kept_bytes(cache);
     pthread_mutex_unlock(&cache->engine->lock);
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }

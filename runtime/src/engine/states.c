@@ -4,23 +4,27 @@
  * a batch that fails leaves nothing to restore. A sequence keeps the state of all its tokens and
  * the one before its last batch. A truncation to a length in between goes back to an earlier
  * state, or to the beginning; the next batch first evaluates the tokens from there on once more.
- * Every token is one step of the recurrence, so this gives the same bits.
+ * Every token is one step of the recurrence, so this gives the same bits. Prefix caches share
+ * states as forks do, and give them up when a batch finds none free.
  */
 #include "engine.h"
 
 static const struct rsr_state_mark no_state = {.state = RSR_NO_PAGE};
 
-/* Free states keep their memory as long as the next batches will want it: as many as are taken. */
-static void release_state(rsr_engine *engine, struct rsr_state_mark *mark) {
+void rsr_engine_release_state(rsr_engine *engine, uint32_t state) {
     struct rsr_kv_pool *states = &engine->states;
-    if (mark->state != RSR_NO_PAGE)
-        rsr_kv_page_release(states, mark->state, false);
-    *mark = no_state;
+    if (state != RSR_NO_PAGE)
+        rsr_kv_page_release(states, state, false);
     while (states->n_warm > states->n_pages - states->n_free + RSR_WARM_PAGES) {
-        const uint32_t state = rsr_kv_page_take(states);
-        engine->backend->drop_state(engine, state);
-        rsr_kv_page_release(states, state, true);
+        const uint32_t warm = rsr_kv_page_take(states);
+        engine->backend->drop_state(engine, warm);
+        rsr_kv_page_release(states, warm, true);
     }
+}
+
+static void release_state(rsr_engine *engine, struct rsr_state_mark *mark) {
+    rsr_engine_release_state(engine, mark->state);
+    *mark = no_state;
 }
 
 bool rsr_sequence_begin_state(struct rsr_sequence *sequence) {
@@ -29,7 +33,9 @@ bool rsr_sequence_begin_state(struct rsr_sequence *sequence) {
     if (engine->info.n_states == 0)
         return true;
     rsr_sequence_rewind_state(sequence, sequence->length); /* drafts may be in it */
-    sequence->next.state = rsr_kv_page_take(&engine->states);
+    do
+        sequence->next.state = rsr_kv_page_take(&engine->states);
+    while (sequence->next.state == RSR_NO_PAGE && rsr_prefix_caches_yield_state(engine));
     return sequence->next.state != RSR_NO_PAGE;
 }
 

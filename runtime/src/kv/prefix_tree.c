@@ -159,6 +159,7 @@ static struct rsr_prefix_node *new_node(struct rsr_prefix_node *parent, const ui
     node->parent = parent;
     node->page = page;
     node->n_tokens = n_tokens;
+    node->state = RSR_NO_PAGE;
     memcpy(node->tokens, tokens, n_tokens * sizeof(*tokens));
     return node;
 }
@@ -196,15 +197,69 @@ bool rsr_prefix_tree_add(struct rsr_prefix_tree *tree, struct rsr_prefix_node **
     return true;
 }
 
-uint32_t rsr_prefix_tree_evict(struct rsr_prefix_tree *tree, const struct rsr_prefix_node *last) {
+uint32_t rsr_prefix_tree_evict(struct rsr_prefix_tree *tree, const struct rsr_prefix_node *last,
+                               uint32_t *state) {
     struct rsr_prefix_node *node = tree->oldest;
+    *state = RSR_NO_PAGE;
     if (node == NULL || node == last)
         return RSR_NO_PAGE;
     const uint32_t page = node->page;
+    *state = rsr_prefix_tree_set_state(tree, node, RSR_NO_PAGE, 0);
     unlink_node(tree, node);
     remove_child(node);
     free(node->children);
     free(node);
     tree->n_pages--;
     return page;
+}
+
+/* ---- States ---- */
+
+uint32_t rsr_prefix_tree_find_state(const struct rsr_prefix_tree *tree, const uint32_t *tokens,
+                                    uint32_t n_tokens, uint32_t *state) {
+    const struct rsr_prefix_node *node = &tree->root;
+    uint32_t length = 0, n_common = RSR_PAGE_TOKENS;
+    *state = RSR_NO_PAGE;
+    for (uint32_t at = 0; at < n_tokens && n_common == RSR_PAGE_TOKENS; at += RSR_PAGE_TOKENS) {
+        const uint32_t left = n_tokens - at;
+        node = find_child(node, tokens + at, left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS,
+                          &n_common);
+        if (node == NULL || node->state == RSR_NO_PAGE || node->n_state_tokens > n_common)
+            continue;
+        length = at + node->n_state_tokens;
+        *state = node->state;
+    }
+    return length;
+}
+
+struct rsr_prefix_node *rsr_prefix_tree_node_of(const struct rsr_prefix_tree *tree,
+                                                const uint32_t *tokens, uint32_t n_tokens) {
+    const struct rsr_prefix_node *above = &tree->root;
+    struct rsr_prefix_node *node = NULL;
+    for (uint32_t at = 0; at < n_tokens; at += RSR_PAGE_TOKENS, above = node) {
+        const uint32_t left = n_tokens - at;
+        const uint32_t n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
+        uint32_t n_common;
+        node = find_child(above, tokens + at, n, &n_common);
+        if (n_common < n)
+            return NULL;
+    }
+    return node;
+}
+
+uint32_t rsr_prefix_tree_set_state(struct rsr_prefix_tree *tree, struct rsr_prefix_node *node,
+                                   uint32_t state, uint32_t n_tokens) {
+    const uint32_t before = node->state;
+    tree->n_states += state != RSR_NO_PAGE;
+    tree->n_states -= before != RSR_NO_PAGE;
+    node->state = state;
+    node->n_state_tokens = n_tokens;
+    return before;
+}
+
+uint32_t rsr_prefix_tree_take_state(struct rsr_prefix_tree *tree) {
+    for (struct rsr_prefix_node *node = tree->oldest; node != NULL; node = node->newer)
+        if (node->state != RSR_NO_PAGE)
+            return rsr_prefix_tree_set_state(tree, node, RSR_NO_PAGE, 0);
+    return RSR_NO_PAGE;
 }
