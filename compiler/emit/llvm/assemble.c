@@ -3,6 +3,7 @@
 
 #include <llvm-c/Core.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "emit/llvm/llvm_setup.h"
 
@@ -19,6 +20,18 @@ static void note_diagnostic(LLVMDiagnosticInfoRef info, void *context) {
     char *text = LLVMGetDiagInfoDescription(info);
     complaint->first = rsrc_arena_printf(complaint->arena, "the assembler says: %s", text);
     LLVMDisposeMessage(text);
+}
+
+/* LLVM copies the text without looking whether there was memory for the copy, and crashes if not:
+ * so there must be room for its copies, and for what is made of them. */
+#define ROOM_BYTES ((size_t)16 << 20)
+
+static void check_room(size_t text_bytes) {
+    const size_t n = 3 * text_bytes + ROOM_BYTES;
+    void *room = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        rsrc_out_of_memory(n);
+    munmap(room, n);
 }
 
 static enum rsrc_status emit_object(LLVMTargetMachineRef machine, LLVMModuleRef module,
@@ -47,6 +60,7 @@ enum rsrc_status rsrc_llvm_assemble(const struct rsr_spec *spec, const struct rs
                                     const char **why) {
     const struct rsrc_llvm_arch *arch = NULL;
     LLVMTargetMachineRef machine = NULL;
+    check_room(text->size_bytes);
     rsrc_llvm_initialize();
     if (rsrc_llvm_find_arch(spec, &arch, why) != RSRC_OK ||
         rsrc_llvm_create_machine(spec, arch, 0, &machine, why) != RSRC_OK)
