@@ -145,16 +145,16 @@ static inline bool unpack_digits(const uint8_t *bytes, uint32_t n_bytes, uint32_
 }
 
 static const char *unpack_tq1_0(const uint8_t *bytes, int8_t *values) {
-    const bool legal = unpack_digits(bytes, 32, 5, values) &
-                       unpack_digits(bytes + 32, 16, 5, values + 160) &
-                       unpack_digits(bytes + 48, 4, 4, values + 240);
+    bool legal = unpack_digits(bytes, 32, 5, values);
+    legal &= unpack_digits(bytes + 32, 16, 5, values + 160);
+    legal &= unpack_digits(bytes + 48, 4, 4, values + 240);
     return legal ? NULL : BAD_DIGITS;
 }
 
 static const char *unpack_ptq1_0(const uint8_t *bytes, int8_t *values) {
-    const bool legal = unpack_digits(bytes, 16, 5, values) &
-                       unpack_digits(bytes + 16, 8, 5, values + 80) &
-                       unpack_digits(bytes + 24, 2, 4, values + 120);
+    bool legal = unpack_digits(bytes, 16, 5, values);
+    legal &= unpack_digits(bytes + 16, 8, 5, values + 80);
+    legal &= unpack_digits(bytes + 24, 2, 4, values + 120);
     return legal ? NULL : BAD_DIGITS;
 }
 
