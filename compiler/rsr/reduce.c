@@ -238,9 +238,6 @@ static const char *compare_rows(struct rsrc_arena *arena, const struct rsr_matri
                                 const struct rsr_dead *dead, const struct rsr_matrix *reduced,
                                 const struct rsr_reduction *reduction) {
     int8_t *row = rsrc_arena_alloc(arena, matrix->cols);
-    if (reduced->values == matrix->values && reduction->row_sources == NULL &&
-        reduction->kept_cols == NULL && dead->cols == NULL)
-        return NULL; /* they are the same rows */
     for (uint32_t i = 0; i < matrix->rows; i++) {
         const bool is_dropped = reduction->row_sources != NULL && is_flagged(dead->rows, i);
         rebuild_row(reduced, reduction, i, row);
