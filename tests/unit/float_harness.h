@@ -9,13 +9,6 @@
 
 #include "kernel_harness.h"
 
-static inline const struct rsr_spec *find_spec(const char *name) {
-    for (size_t i = 0; i < N_SPECS; i++)
-        if (strcmp(specs[i].name, name) == 0)
-            return &specs[i];
-    abort();
-}
-
 /* Activations of many magnitudes, whose sums round. */
 static inline void make_random_floats(struct suite *suite, struct test_case *c) {
     for (uint32_t t = 0; t < MAX_TOKENS; t++)

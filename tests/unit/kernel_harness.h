@@ -99,6 +99,13 @@ static const struct rsr_spec specs[] = {
 };
 #define N_SPECS (sizeof specs / sizeof *specs)
 
+static inline const struct rsr_spec *find_spec(const char *name) {
+    for (size_t i = 0; i < N_SPECS; i++)
+        if (strcmp(specs[i].name, name) == 0)
+            return &specs[i];
+    abort();
+}
+
 struct shape {
     uint32_t rows, cols, tile_rows;
 };

@@ -27,13 +27,6 @@ struct setting {
 static const char *const machines[] = {"scalar", "generic", "avx2", "avx512"};
 #define N_MACHINES (sizeof machines / sizeof *machines)
 
-static const struct rsr_spec *find_spec(const char *name) {
-    for (size_t i = 0; i < N_SPECS; i++)
-        if (strcmp(specs[i].name, name) == 0)
-            return &specs[i];
-    abort();
-}
-
 static void set_fold(struct test_case *c, uint32_t k, uint32_t token_tile) {
     c->plan.kernel = RSR_KERNEL_FOLD;
     c->plan.k = k;

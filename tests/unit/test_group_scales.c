@@ -8,49 +8,22 @@
  */
 #include "float_harness.h"
 
-#include "plan/plan.h"
+#include "group_harness.h"
 #include "rsr/reduce.h"
 
 /* Groups that steps, segments and vectors of all kinds divide or do not divide. The last group is
  * short or full. */
-static const struct setting {
-    struct shape shape;
-    uint32_t group_cols;
-} settings[] = {{{1, 1, 64}, 1},      {{5, 128, 64}, 128},  {{67, 130, 64}, 128},
-                {{33, 384, 32}, 128}, {{16, 300, 16}, 77},  {{65, 256, 8}, 19},
-                {{3, 57, 64}, 4},     {{130, 513, 64}, 64}, {{17, 90, 5}, 100},
-                {{9, 1000, 64}, 500}};
+static const struct setting settings[] = {
+    {{1, 1, 64}, 1},     {{5, 128, 64}, 128}, {{67, 130, 64}, 128}, {{33, 384, 32}, 128},
+    {{16, 300, 16}, 77}, {{65, 256, 8}, 19},  {{3, 57, 64}, 4},     {{130, 513, 64}, 64},
+    {{17, 90, 5}, 100},  {{9, 1000, 64}, 500}};
 #define N_SETTINGS (sizeof settings / sizeof *settings)
 
-enum scales { POWERS, HALVES, FLOATS };
-
-static float draw_scale(struct suite *suite, enum scales scales) {
-    const uint64_t r = check_random(&suite->seed) >> 20;
-    switch (scales) {
-    case POWERS:
-        return ldexpf(1, (int)(r % 5) - 3);
-    case HALVES: /* 11 bits */
-        return ldexpf((float)(1024 + r % 1024), (int)(r >> 12 & 3) - 15);
-    case FLOATS:
-        break;
-    }
-    return 0.01f + (float)(r % 100000) / 77777.0f;
-}
-
-static struct test_case *make_group_case(struct suite *suite, const struct setting *setting,
+static struct test_case *make_float_case(struct suite *suite, const struct setting *setting,
                                          uint32_t alphabet, enum scales scales,
                                          enum rsr_kernel_id kernel) {
-    struct test_case *c =
-        make_case(suite, &setting->shape, (enum rsr_alphabet)alphabet, RSR_EPILOGUE_SCALE, false);
-    struct rsr_matrix *m = &c->matrix;
-    m->group_cols = setting->group_cols;
-    m->n_scales = m->rows * ((m->cols - 1) / m->group_cols + 1);
-    float *scale = RSRC_NEW_ARRAY(&suite->arena, m->n_scales, float);
-    for (uint32_t i = 0; i < m->n_scales; i++)
-        scale[i] = draw_scale(suite, scales);
-    m->scale = scale;
+    struct test_case *c = make_group_case(suite, setting, alphabet, scales, kernel);
     make_float_rows(suite, c);
-    c->plan.kernel = kernel;
     c->plan.token_tile = 1;
     return c;
 }
@@ -83,7 +56,7 @@ static void test_exact_lut(struct suite *suite, uint32_t machine) {
     struct ways ways = {.n = 0};
     for (uint32_t n = machine; n < 3 * N_SETTINGS; n += N_LUT_MACHINES) {
         struct test_case *c =
-            make_group_case(suite, &settings[n / 3], (n + n / 3) % 3, POWERS, RSR_KERNEL_LUT_F32);
+            make_float_case(suite, &settings[n / 3], (n + n / 3) % 3, POWERS, RSR_KERNEL_LUT_F32);
         const float *expected = exact_products(suite, c);
         add_way(suite, &ways, c, &spec, c->plan.tile_rows, expected);
         c->plan.kernel = RSR_KERNEL_TABLE_F32;
@@ -97,7 +70,7 @@ static void test_exact_scatter(struct suite *suite) {
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 3 * N_SETTINGS; n++) {
         struct test_case *c =
-            make_group_case(suite, &settings[n / 3], n % 3, POWERS, RSR_KERNEL_SCATTER);
+            make_float_case(suite, &settings[n / 3], n % 3, POWERS, RSR_KERNEL_SCATTER);
         c->plan.k = 1 + n % 5;
         c->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
         add_way(suite, &ways, c, spec, c->plan.tile_rows, exact_products(suite, c));
@@ -139,7 +112,7 @@ static void test_lut_order(struct suite *suite) {
     const float *expected[RSR_BINARY_BIT + 1];
     for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
         cases[alphabet] =
-            make_group_case(suite, &setting, alphabet, alphabet == RSR_TERNARY ? HALVES : FLOATS,
+            make_float_case(suite, &setting, alphabet, alphabet == RSR_TERNARY ? HALVES : FLOATS,
                             RSR_KERNEL_LUT_F32);
         make_random_floats(suite, cases[alphabet]);
         expected[alphabet] = sum_groups(suite, cases[alphabet]);
@@ -161,7 +134,7 @@ static void test_scatter_order(struct suite *suite) {
     const struct rsr_spec *spec = find_spec("scalar");
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 6; n++) {
-        struct test_case *c = make_group_case(suite, &setting, n / 2, FLOATS, RSR_KERNEL_SCATTER);
+        struct test_case *c = make_float_case(suite, &setting, n / 2, FLOATS, RSR_KERNEL_SCATTER);
         make_random_floats(suite, c);
         c->plan.k = 3;
         c->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
@@ -180,7 +153,7 @@ static void test_scatter_order(struct suite *suite) {
 static void test_half_scales(struct suite *suite) {
     enum { N_HALVES = 0x7c00 };
     static const struct setting setting = {{N_HALVES, 1, 4096}, 1};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, POWERS, RSR_KERNEL_LUT_F32);
+    struct test_case *c = make_float_case(suite, &setting, RSR_TERNARY, POWERS, RSR_KERNEL_LUT_F32);
     int8_t *values = RSRC_NEW_ARRAY(&suite->arena, N_HALVES, int8_t);
     float *scale = RSRC_NEW_ARRAY(&suite->arena, N_HALVES, float);
     memset(values, 1, N_HALVES);
@@ -210,32 +183,13 @@ static void test_half_scales(struct suite *suite) {
     CHECK_INT(rsrc_group_scale_bytes(&c->matrix), 0);
 }
 
-static struct rsrc_plan_input plan_input(struct suite *suite, const struct test_case *c,
-                                         const struct rsr_spec *spec,
-                                         const struct rsrc_plan_options *options) {
-    struct rsr_stats *stats = RSRC_NEW(&suite->arena, struct rsr_stats);
-    const uint32_t k = c->plan.k != 0 ? c->plan.k : c->matrix.rows < 3 ? c->matrix.rows : 3;
-    rsrc_analyse_matrix(&suite->arena, &c->matrix, k, stats);
-    return (struct rsrc_plan_input){.layer_name = "blk.q",
-                                    .role = RSR_ROLE_Q,
-                                    .alphabet = c->matrix.alphabet,
-                                    .input = c->input,
-                                    .group_cols = c->matrix.group_cols,
-                                    .scale_bytes = rsrc_group_scale_bytes(&c->matrix),
-                                    .stats = stats,
-                                    .fold_stats = stats,
-                                    .fold_budget = 1 << 20,
-                                    .spec = spec,
-                                    .options = options};
-}
-
 /* 128 ternary columns take 7 words and a scale, 128 binary ones 4 words and a scale; the planner
  * counts equally many. */
 static void test_sizes(struct suite *suite) {
     static const struct setting setting = {{640, 512, 64}, 128};
     for (uint32_t n = 0; n < 4; n++) {
         const enum scales scales = n % 2 == 0 ? HALVES : FLOATS;
-        struct test_case *c = make_group_case(suite, &setting, n / 2, scales, RSR_KERNEL_LUT_F32);
+        struct test_case *c = make_float_case(suite, &setting, n / 2, scales, RSR_KERNEL_LUT_F32);
         lower_case(suite, c, find_spec("avx512"), 0);
         CHECK_INT(c->lowered.codes.size_bytes,
                   640 * 4 * ((n / 2 == 0 ? 7 : 4) * 4 + (scales == HALVES ? 2 : 4)));
@@ -244,7 +198,7 @@ static void test_sizes(struct suite *suite) {
     }
     for (uint32_t n = 0; n < 3 * N_SETTINGS; n++) {
         const struct rsr_spec *spec = find_spec(lut_machines[n % N_LUT_MACHINES]);
-        struct test_case *c = make_group_case(suite, &settings[n / 3], n % 3,
+        struct test_case *c = make_float_case(suite, &settings[n / 3], n % 3,
                                               n % 2 == 0 ? HALVES : FLOATS, RSR_KERNEL_LUT_F32);
         struct rsrc_plan_input input = plan_input(suite, c, spec, NULL);
         struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES] = {0};
@@ -293,7 +247,7 @@ static bool has_one_order(const struct rsr_plan *plan) {
 
 static void test_plan(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 128};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
+    struct test_case *c = make_float_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
     struct rsr_plan plan;
     char said[500];
     /* Both regimes read one copy of the data: floats have one order of additions. */
@@ -317,7 +271,7 @@ static void test_plan(struct suite *suite) {
 /* Float layers with one scale, in every variant and with the epilogue of models. */
 static void test_one_order(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 512};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
+    struct test_case *c = make_float_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
     c->matrix.group_cols = 0;
     struct rsr_plan plan;
     char said[500];
@@ -335,7 +289,7 @@ static void test_one_order(struct suite *suite) {
  * 0. */
 static void test_reduction(struct suite *suite) {
     static const struct setting setting = {{40, 2560, 64}, 128};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
+    struct test_case *c = make_float_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
     uint8_t *dead_cols = RSRC_NEW_ARRAY(&suite->arena, 2560, uint8_t);
     memset(dead_cols, 1, 2000);
     int8_t *values = RSRC_NEW_ARRAY(&suite->arena, 40 * 2560, int8_t);
@@ -354,7 +308,7 @@ static void test_reduction(struct suite *suite) {
 
 static void test_refusals(struct suite *suite) {
     static const struct setting setting = {{10, 10, 64}, 5};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_FOLD);
+    struct test_case *c = make_float_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_FOLD);
     const struct rsr_spec *spec = find_spec("avx512");
     expect_lower_refused(suite, c, spec, NULL, "lower-groups",
                          "fold has no scales of column groups");

@@ -7,39 +7,16 @@
  */
 #define MAX_TOKENS 135
 #define BATCHES 1, 2, 3, 5, 6, 11, MAX_TOKENS
-#include "kernel_harness.h"
-
-#include <math.h>
+#include "group_harness.h"
 
 #include "kernel/lut_layout.h"
-#include "plan/plan.h"
 
 /* Rows around vectors and units; the four sizes of groups, and rows of one group. */
-static const struct setting {
-    struct shape shape;
-    uint32_t group_cols;
-} settings[] = {{{1, 128, 64}, 128},   {{5, 64, 64}, 64},     {{67, 256, 64}, 128},
-                {{64, 512, 64}, 256},  {{33, 384, 32}, 192},  {{130, 448, 99}, 64},
-                {{321, 256, 64}, 256}, {{20, 2560, 16}, 128}, {{65, 256, 64}, 300}};
+static const struct setting settings[] = {
+    {{1, 128, 64}, 128},   {{5, 64, 64}, 64},     {{67, 256, 64}, 128},
+    {{64, 512, 64}, 256},  {{33, 384, 32}, 192},  {{130, 448, 99}, 64},
+    {{321, 256, 64}, 256}, {{20, 2560, 16}, 128}, {{65, 256, 64}, 300}};
 #define N_SETTINGS (sizeof settings / sizeof *settings)
-
-/* Binary16 numbers, or others. */
-static struct test_case *make_group_case(struct suite *suite, const struct setting *setting,
-                                         bool halves, enum rsr_kernel_id kernel) {
-    struct test_case *c = make_case(suite, &setting->shape, RSR_TERNARY, RSR_EPILOGUE_SCALE, false);
-    struct rsr_matrix *m = &c->matrix;
-    m->group_cols = setting->group_cols;
-    m->n_scales = m->rows * ((m->cols - 1) / m->group_cols + 1);
-    float *scale = RSRC_NEW_ARRAY(&suite->arena, m->n_scales, float);
-    for (uint32_t i = 0; i < m->n_scales; i++) {
-        const uint64_t r = check_random(&suite->seed) >> 20;
-        scale[i] = halves ? ldexpf((float)(1024 + r % 1024), (int)(r >> 12 & 3) - 15)
-                          : 0.01f + (float)(r % 100000) / 77777.0f;
-    }
-    m->scale = scale;
-    c->plan.kernel = kernel;
-    return c;
-}
 
 static const enum rsr_kernel_id kernels[] = {RSR_KERNEL_LUT, RSR_KERNEL_DOT_PANEL};
 
@@ -50,7 +27,8 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec) {
         uint32_t n = 0;
         for (uint32_t s = 0; s < N_SETTINGS; s++)
             if ((s + k + spec - specs) % 2 == 0)
-                cases[n++] = make_group_case(suite, &settings[s], (s / 2 + k) % 2 == 0, kernels[k]);
+                cases[n++] = make_group_case(suite, &settings[s], RSR_TERNARY,
+                                             (s / 2 + k) % 2 == 0 ? HALVES : FLOATS, kernels[k]);
         run_cases(suite, cases, n, spec,
                   rsrc_arena_printf(&suite->arena, "groups_i8_%s_%u", spec->name, k));
     }
@@ -65,7 +43,8 @@ static void test_neon(struct suite *suite) {
                                          .vector_bits = 128,
                                          .cpu_features = F(NEON) | F(DOTPROD)};
     for (uint32_t n = 0; n < 2 * N_SETTINGS; n++) {
-        struct test_case *c = make_group_case(suite, &settings[n / 2], n % 4 < 2, kernels[n % 2]);
+        struct test_case *c = make_group_case(suite, &settings[n / 2], RSR_TERNARY,
+                                              n % 4 < 2 ? HALVES : FLOATS, kernels[n % 2]);
         lower_case(suite, c, &neon, n);
         check_call(c, NULL, "interpreter", 7, 0, c->lowered.kernel.n_tiles);
     }
@@ -77,7 +56,8 @@ static void test_scatter(struct suite *suite) {
     const struct rsr_spec *spec = &specs[0];
     struct test_case *cases[6];
     for (uint32_t n = 0; n < 6; n++) {
-        cases[n] = make_group_case(suite, &any[n / 2], n % 3 == 0, RSR_KERNEL_SCATTER);
+        cases[n] = make_group_case(suite, &any[n / 2], RSR_TERNARY, n % 3 == 0 ? HALVES : FLOATS,
+                                   RSR_KERNEL_SCATTER);
         cases[n]->plan.k = 3;
         cases[n]->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
     }
@@ -85,30 +65,6 @@ static void test_scatter(struct suite *suite) {
 }
 
 /* ---- what is stored -------------------------------------------------------------------------- */
-
-static const struct rsr_spec *find_spec(const char *name) {
-    for (size_t i = 0; i < N_SPECS; i++)
-        if (strcmp(specs[i].name, name) == 0)
-            return &specs[i];
-    abort();
-}
-
-static struct rsrc_plan_input plan_input(struct suite *suite, const struct test_case *c,
-                                         const struct rsr_spec *spec,
-                                         const struct rsrc_plan_options *options) {
-    struct rsr_stats *stats = RSRC_NEW(&suite->arena, struct rsr_stats);
-    rsrc_analyse_matrix(&suite->arena, &c->matrix, c->matrix.rows < 3 ? c->matrix.rows : 3, stats);
-    return (struct rsrc_plan_input){.layer_name = "blk.q",
-                                    .role = RSR_ROLE_Q,
-                                    .alphabet = c->matrix.alphabet,
-                                    .input = c->input,
-                                    .group_cols = c->matrix.group_cols,
-                                    .scale_bytes = rsrc_group_scale_bytes(&c->matrix),
-                                    .stats = stats,
-                                    .fold_stats = stats,
-                                    .spec = spec,
-                                    .options = options};
-}
 
 /* 128 ternary columns of a row take 26 bytes of codes (shuffles: 30, words: 30), a scale, and with
  * signs a byte that counts them. The planner counts equally many. */
@@ -121,7 +77,8 @@ static void test_sizes(struct suite *suite) {
     for (uint32_t n = 0; n < 6; n++) {
         const struct rsr_spec *spec = find_spec(sizes[n / 2].target);
         for (uint32_t k = 0; k < 2; k++) {
-            struct test_case *c = make_group_case(suite, &setting, n % 2 == 0, kernels[k]);
+            struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY,
+                                                  n % 2 == 0 ? HALVES : FLOATS, kernels[k]);
             const struct rsrc_plan_input input = plan_input(suite, c, spec, NULL);
             struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES] = {0};
             lower_case(suite, c, spec, 0);
@@ -157,7 +114,7 @@ static enum rsrc_status plan_case(struct suite *suite, const struct test_case *c
 
 static void test_plan(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 128}, odd = {{64, 500, 64}, 125};
-    struct test_case *c = make_group_case(suite, &setting, true, RSR_KERNEL_LUT);
+    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT);
     struct rsr_plan plan;
     for (int forced = -1; forced < RSR_VARIANT_BITS2; forced++) {
         const bool refused = forced == RSR_VARIANT_FOLD || forced == RSR_VARIANT_TABLE;
@@ -169,10 +126,10 @@ static void test_plan(struct suite *suite) {
     CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].kernel, RSR_KERNEL_DOT_PANEL);
     CHECK(strstr(plan.regimes[0].reason, " with a scale every 128 columns") != NULL);
     /* Groups of a size that look-ups do not have, signs, and targets without look-ups. */
-    c = make_group_case(suite, &odd, true, RSR_KERNEL_LUT);
+    c = make_group_case(suite, &odd, RSR_TERNARY, HALVES, RSR_KERNEL_LUT);
     CHECK_INT(plan_case(suite, c, -1, "avx512vbmi", &plan), RSRC_OK);
     CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_SCATTER);
-    c = make_group_case(suite, &setting, true, RSR_KERNEL_LUT);
+    c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT);
     CHECK_INT(plan_case(suite, c, -1, "scalar", &plan), RSRC_OK);
     CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_SCATTER);
     c->matrix.alphabet = RSR_BINARY_SIGN;
@@ -185,14 +142,15 @@ static void test_refusals(struct suite *suite) {
     static const struct setting *const refused[] = {&odd, &large, &short_last};
     const struct rsr_spec *spec = find_spec("avx512vbmi");
     for (uint32_t n = 0; n < 6; n++) {
-        struct test_case *c = make_group_case(suite, refused[n / 2], true, kernels[n % 2]);
+        struct test_case *c =
+            make_group_case(suite, refused[n / 2], RSR_TERNARY, HALVES, kernels[n % 2]);
         expect_lower_refused(suite, c, spec, NULL, "lower-groups",
                              "look-ups have scales of groups of 64, 128, 192 or 256 ternary");
     }
-    struct test_case *c = make_group_case(suite, &settings[0], true, RSR_KERNEL_LUT);
+    struct test_case *c = make_group_case(suite, &settings[0], RSR_TERNARY, HALVES, RSR_KERNEL_LUT);
     c->matrix.alphabet = RSR_BINARY_SIGN;
     expect_lower_refused(suite, c, spec, NULL, "lower-groups", "choose scatter");
-    c = make_group_case(suite, &settings[0], true, RSR_KERNEL_DOT);
+    c = make_group_case(suite, &settings[0], RSR_TERNARY, HALVES, RSR_KERNEL_DOT);
     expect_lower_refused(suite, c, spec, NULL, "lower-groups",
                          "dot has no scales of column groups");
 }
