@@ -76,9 +76,10 @@ static bool may_be_string(const json_t *schema) {
     size_t i;
     if (json_is_string(type))
         return strcmp(json_string_value(type), "string") == 0;
-    json_array_foreach(type, i,
-                       word) if (json_is_string(word) &&
-                                 strcmp(json_string_value(word), "string") == 0) return true;
+    json_array_foreach(type, i, word) {
+        if (json_is_string(word) && strcmp(json_string_value(word), "string") == 0)
+            return true;
+    }
     return schema == NULL;
 }
 

@@ -268,9 +268,13 @@ static void check_caches(void) {
 
 /* Sequences until all states are taken, also those that a cache keeps; then one that waits for a
  * state to be free. */
-static void check_full(uint32_t n_states) {
-    rsr_sequence **sequences = calloc(n_states, sizeof(*sequences));
+static void check_full(uint32_t n_states, const char *path) {
+    rsr_sequence **sequences = calloc(n_states, sizeof(*sequences)), *loaded = NULL;
     rsr_prefix_cache *cache = open_cache(0);
+    rsr_sequence *saved = open_sequence();
+    go_on(saved, 10, "a sequence for a file");
+    must(rsr_sequence_save(saved, path, &err), "rsr_sequence_save");
+    rsr_sequence_destroy(saved);
     put_prompt(cache);
     expect(states_free() < n_states, "a cache keeps states");
     for (uint32_t i = 0; sequences != NULL && i < n_states; i++) {
@@ -280,7 +284,11 @@ static void check_full(uint32_t n_states) {
     rsr_sequence *last = open_sequence();
     expect(states_free() == 0, "every sequence has a state");
     refused(eval(last, 0, 1, false), RSR_ERR_FULL, "recurrent states are taken", "one too many");
+    refused(rsr_sequence_load(engine, path, &loaded, &err), RSR_ERR_FULL,
+            "recurrent states are taken", "a file without a free state");
     rsr_sequence_destroy(sequences[0]);
+    must(rsr_sequence_load(engine, path, &loaded, &err), "rsr_sequence_load");
+    rsr_sequence_destroy(loaded);
     go_on(last, 1, "a sequence after one has ended");
     for (uint32_t i = 1; i < n_states; i++)
         rsr_sequence_destroy(sequences[i]);
@@ -323,7 +331,7 @@ int main(int argc, char **argv) {
     check_caches();
     check_refusals();
     expect(n_states > 0 && states_free() == n_states, "all states are free in the end");
-    check_full(n_states);
+    check_full(n_states, argv[2]);
     expect(states_free() == n_states, "all states are free after many sequences");
     rsr_engine_destroy(engine);
     rsr_close(model);

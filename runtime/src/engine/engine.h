@@ -162,7 +162,9 @@ RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
 RSR_NODISCARD bool rsr_prefix_caches_yield_state(struct rsr_engine *engine);
 
 /* Recurrent states, all with the lock. states.c
- * Takes the state that a batch will write. False: none is free. */
+ * Takes a free state, which caches give up if there is none else. RSR_NO_PAGE: all are taken. */
+uint32_t rsr_engine_take_state(struct rsr_engine *engine);
+/* Takes the state that a batch will write. False: none is free. */
 RSR_NODISCARD bool rsr_sequence_begin_state(struct rsr_sequence *sequence);
 /* Keeps it, because the batch has succeeded, or gives it back. */
 void rsr_sequence_end_state(struct rsr_sequence *sequence, bool succeeded);

@@ -421,7 +421,7 @@ static rsr_status read_state(struct source *source, struct rsr_sequence *sequenc
     if (source->header.state_tokens == 0)
         return RSR_OK;
     pthread_mutex_lock(&engine->lock);
-    sequence->state.state = rsr_kv_page_take(&engine->states);
+    sequence->state.state = rsr_engine_take_state(engine);
     pthread_mutex_unlock(&engine->lock);
     if (sequence->state.state == RSR_NO_PAGE)
         return rsr_fail_no_state(engine, err);

@@ -5,11 +5,19 @@
  * the one before its last batch. A truncation to a length in between goes back to an earlier
  * state, or to the beginning; the next batch first evaluates the tokens from there on once more.
  * Every token is one step of the recurrence, so this gives the same bits. Prefix caches share
- * states as forks do, and give them up when a batch finds none free.
+ * states as forks do, and give them up when none is free.
  */
 #include "engine.h"
 
 static const struct rsr_state_mark no_state = {.state = RSR_NO_PAGE};
+
+uint32_t rsr_engine_take_state(rsr_engine *engine) {
+    uint32_t state;
+    do
+        state = rsr_kv_page_take(&engine->states);
+    while (state == RSR_NO_PAGE && rsr_prefix_caches_yield_state(engine));
+    return state;
+}
 
 void rsr_engine_release_state(rsr_engine *engine, uint32_t state) {
     struct rsr_kv_pool *states = &engine->states;
@@ -33,9 +41,7 @@ bool rsr_sequence_begin_state(struct rsr_sequence *sequence) {
     if (engine->info.n_states == 0)
         return true;
     rsr_sequence_rewind_state(sequence, sequence->length); /* drafts may be in it */
-    do
-        sequence->next.state = rsr_kv_page_take(&engine->states);
-    while (sequence->next.state == RSR_NO_PAGE && rsr_prefix_caches_yield_state(engine));
+    sequence->next.state = rsr_engine_take_state(engine);
     return sequence->next.state != RSR_NO_PAGE;
 }
 
