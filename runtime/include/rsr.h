@@ -424,6 +424,10 @@ typedef struct rsr_engine_options {
     bool all_threads;      /* every step uses n_threads, even where fewer were measured to be
                               faster; a probe implies it */
     uint8_t reserved_too[7];
+    const char *state_type; /* how the recurrent states of a model that has some are stored: "f32",
+                               or "bf16", in about half the memory: every token rounds the state
+                               that it leaves to nearest. NULL or "": f32. Refused for a model
+                               without recurrent states (RSR_ERR_ARGUMENT) */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
@@ -452,6 +456,8 @@ typedef struct rsr_engine_info {
                                 has up to two, and takes another one while a batch extends it */
     uint64_t state_bytes; /* of one state, whatever the sequence's length */
     uint32_t n_states_free;
+    uint32_t reserved_too;
+    const char *state_type; /* "f32" or "bf16"; NULL: the model has no recurrent states */
 } rsr_engine_info;
 #define RSR_ENGINE_INFO_INIT RSR_SIZED(rsr_engine_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
