@@ -56,6 +56,8 @@ static const struct option options_table[] = {
      "at most slots x context)"},
     {"--kv-type", "TYPE", VALUE_TEXT, FIELD(kv_type), 0, 0, " bf16 f16 f32 int8 ",
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
+    {"--state-type", "TYPE", VALUE_TEXT, FIELD(state_type), 0, 0, " f32 bf16 ",
+     "store the states of recurrent models as f32 or bf16 (f32)"},
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), 0, 0, NULL,
      "dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N] as in rsr_louver.h (dense)"},
     {"--no-prefix-cache", NULL, VALUE_FLAG, FIELD(no_prefix_cache), 0, 0, NULL,

@@ -525,6 +525,7 @@ static bool open_engine(struct run_session *s) {
     options.pin_threads = o->pin;
     options.attention = o->attention;
     options.kv_type = o->kv_type;
+    options.state_type = o->state_type;
     options.kv_commit = o->kv_commit;
     if (!run_kv_check(s) || (o->qkv_file && !run_trace_check(o)))
         return false;

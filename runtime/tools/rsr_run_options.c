@@ -76,6 +76,8 @@ static const struct option options_table[] = {
      "dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N] as in rsr_louver.h (dense)"},
     {"--kv-type", "TYPE", VALUE_TEXT, FIELD(kv_type), ENGINE_MODES, RUN_NONE, 0, 0,
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
+    {"--state-type", "TYPE", VALUE_TEXT, FIELD(state_type), ENGINE_MODES, RUN_NONE, 0, 0,
+     "store a recurrent model's states as f32 or bf16 (f32)"},
     {"--kv-commit", NULL, VALUE_NONE, FIELD(kv_commit), ENGINE_MODES, RUN_NONE, 0, 0,
      "take the memory of all keys and values at the start, or say that there is too little"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), MODEL_MODES, RUN_NONE, 0, 0,

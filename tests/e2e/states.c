@@ -2,8 +2,9 @@
  * a batch that is stopped, drafts that are refused, a file, a prefix cache), its logits have the
  * bits of one that was evaluated straight on. Uses that need a state at other places are refused.
  *
- * usage: states MODULE.so
+ * usage: states MODULE.so FILE
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -298,6 +299,61 @@ static void check_full(uint32_t n_states, const char *path) {
     free(sequences);
 }
 
+/* The largest difference of logits between floats and bfloat16, of the largest logit. Rounded
+ * states must be noticed, and must be near. */
+static void check_rounding(const float *exact) {
+    float largest = 0, difference = 0;
+    for (size_t i = 0; i < (size_t)N_TOKENS * vocab; i++) {
+        largest = fmaxf(largest, fabsf(exact[i]));
+        difference = fmaxf(difference, fabsf(reference[i] - exact[i]));
+    }
+    printf("bf16: logits within %.2g of the largest\n", (double)(difference / largest));
+    expect(difference > 0 && difference < 0.05f * largest, "the effect of bfloat16");
+}
+
+static void check_type(rsr_model *model, const char *type, const char *path) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    options.n_threads = 2;
+    options.context = 128;
+    options.kv_tokens = 1100 * 64;
+    options.max_batch = MAX_BATCH;
+    options.state_type = type;
+    must(rsr_engine_create(model, &options, &engine, &err), "rsr_engine_create");
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    must(rsr_engine_get_info(engine, &info), "rsr_engine_get_info");
+    expect(strcmp(info.state_type, type) == 0, "the type of states");
+    printf("%s: %llu bytes\n", type, (unsigned long long)info.state_bytes);
+    const uint32_t n_states = states_free();
+    rsr_sequence *sequence = open_sequence();
+    must(eval(sequence, 0, N_TOKENS, false), "rsr_eval");
+    memcpy(reference, logits, (size_t)N_TOKENS * vocab * sizeof(float));
+    rsr_sequence_destroy(sequence);
+    check_truncations();
+    check_stops();
+    check_forks();
+    check_turns();
+    check_files(path);
+    check_caches();
+    check_refusals();
+    expect(n_states > 0 && states_free() == n_states, "all states are free in the end");
+    check_full(n_states, path);
+    expect(states_free() == n_states, "all states are free after many sequences");
+}
+
+/* Files of one type are not taken for another one's, and there are two types. */
+static void check_types(rsr_model *model, const char *path) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_sequence *loaded = NULL;
+    rsr_engine *other = NULL;
+    must(rsr_engine_create(model, &options, &other, &err), "rsr_engine_create");
+    refused(rsr_sequence_load(other, path, &loaded, &err), RSR_ERR_FILE,
+            "another state_type ('bf16', here 'f32')", "a file of another type");
+    rsr_engine_destroy(other);
+    options.state_type = "f16";
+    refused(rsr_engine_create(model, &options, &other, &err), RSR_ERR_ARGUMENT,
+            "state type 'f16' is unknown; there are f32 and bf16", "a type that there is not");
+}
+
 int main(int argc, char **argv) {
     rsr_model *model = NULL;
     rsr_model_info info = RSR_MODEL_INFO_INIT;
@@ -310,33 +366,21 @@ int main(int argc, char **argv) {
     vocab = info.vocab;
     for (uint32_t i = 0; i < N_TOKENS; i++)
         tokens[i] = (i * 37 + i / 7) % vocab;
-    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
-    options.n_threads = 2;
-    options.context = 128;
-    options.kv_tokens = 1100 * 64;
-    options.max_batch = MAX_BATCH;
-    must(rsr_engine_create(model, &options, &engine, &err), "rsr_engine_create");
-    const uint32_t n_states = states_free();
-    reference = calloc((size_t)N_TOKENS * vocab, sizeof(*reference));
-    logits = calloc((size_t)N_TOKENS * vocab, sizeof(*logits));
-    rsr_sequence *sequence = open_sequence();
-    must(eval(sequence, 0, N_TOKENS, false), "rsr_eval");
-    memcpy(reference, logits, (size_t)N_TOKENS * vocab * sizeof(float));
-    rsr_sequence_destroy(sequence);
-    check_truncations();
-    check_stops();
-    check_forks();
-    check_turns();
-    check_files(argv[2]);
-    check_caches();
-    check_refusals();
-    expect(n_states > 0 && states_free() == n_states, "all states are free in the end");
-    check_full(n_states, argv[2]);
-    expect(states_free() == n_states, "all states are free after many sequences");
+    const size_t n_logits = (size_t)N_TOKENS * vocab;
+    reference = calloc(n_logits, sizeof(*reference));
+    logits = calloc(n_logits, sizeof(*logits));
+    float *exact = calloc(n_logits, sizeof(*exact));
+    check_type(model, "f32", argv[2]);
+    memcpy(exact, reference, n_logits * sizeof(*exact));
+    rsr_engine_destroy(engine);
+    check_type(model, "bf16", argv[2]);
+    check_rounding(exact);
+    check_types(model, argv[2]);
     rsr_engine_destroy(engine);
     rsr_close(model);
     free(reference);
     free(logits);
+    free(exact);
     if (n_bad == 0)
         puts("the same bits");
     return n_bad != 0;

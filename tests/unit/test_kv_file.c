@@ -183,7 +183,7 @@ static void test_hostile(rsr_engine *engine, size_t at, const void *value, size_
 static void test_strangers(rsr_engine *engine) {
     static float logits[MORE * VOCAB];
     save(engine, 70, logits);
-    HOSTILE(version, uint32_t, 2, RSR_ERR_FILE, "has version 2 of the format");
+    HOSTILE(version, uint32_t, 1, RSR_ERR_FILE, "has version 1 of the format");
     HOSTILE(header_bytes, uint32_t, 0, RSR_ERR_FILE, "of the format");
     HOSTILE(n_tokens, uint32_t, UINT32_MAX, RSR_ERR_FULL, "has 4294967295 tokens");
     HOSTILE(n_tokens, uint32_t, 69, RSR_ERR_FILE, "has grown");
@@ -199,6 +199,7 @@ static void test_strangers(rsr_engine *engine) {
     HOSTILE(float_kernels, uint8_t, 1, RSR_ERR_FILE, "other kernels for float activations");
     HOSTILE(compiler_version, char, '9', RSR_ERR_FILE,
             "another version of rsrc compiled ('9', here '0')");
+    HOSTILE(state_type, char, 'b', RSR_ERR_FILE, "another state_type ('b', here '')");
     test_hostile(
         engine, offsetof(struct rsr_kv_file_header, attention),
         "ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"

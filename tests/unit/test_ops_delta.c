@@ -123,7 +123,49 @@ static void test_gates(const struct rsr_ops *ops, const struct rsr_ops *generic)
 
 /* ---- Recurrence ---- */
 
-static void reference_delta(float *s, const struct rsr_delta_tokens *tokens, float *out) {
+#define MOST_KEYS 33u
+#define MOST_COLS 144u
+#define MOST_TOKENS 9u
+
+static float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+static uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return bits;
+}
+
+/* The nearer one of the bfloat16 numbers around x, which is finite; the even one of two equally
+ * near. */
+static float rounded(float x, enum rsr_state_type type) {
+    if (type == RSR_STATE_F32)
+        return x;
+    const uint32_t inner = bits_of(x) & 0xffff0000u, outer = inner + 0x10000u;
+    const double to_inner = fabs((double)x - (double)float_of(inner));
+    const double to_outer = fabs((double)float_of(outer) - (double)x);
+    const bool takes_inner = to_inner != to_outer ? to_inner < to_outer : (inner >> 16) % 2 == 0;
+    return float_of(takes_inner ? inner : outer);
+}
+
+/* A state of floats, and the same numbers as the type stores them. */
+static void pack(void *stored, const float *x, uint32_t n, enum rsr_state_type type) {
+    const uint32_t bytes = rsr_state_element_bytes(type);
+    for (uint32_t i = 0; i < n; i++) /* little-endian: bfloat16 is the high half */
+        memcpy((char *)stored + i * bytes, (const char *)&x[i] + 4 - bytes, bytes);
+}
+
+static bool holds(const void *stored, const float *x, uint32_t n, enum rsr_state_type type) {
+    static char expected[MOST_KEYS * MOST_COLS * 4];
+    pack(expected, x, n, type);
+    return memcmp(stored, expected, n * rsr_state_element_bytes(type)) == 0;
+}
+
+static void reference_delta(float *s, const struct rsr_delta_tokens *tokens, float *out,
+                            enum rsr_state_type type) {
     const uint32_t cols = tokens->value_cols, key_dim = tokens->key_dim;
     for (uint32_t t = 0; t < tokens->n; t++)
         for (uint32_t j = 0; j < cols; j++) {
@@ -137,19 +179,16 @@ static void reference_delta(float *s, const struct rsr_delta_tokens *tokens, flo
                 float *entry = &s[i * cols + j];
                 *entry = fmaf(k[i], d, *entry * decay);
                 o = fmaf(q[i], *entry, o);
+                *entry = rounded(*entry, type);
             }
             out[t * cols + j] = o;
         }
 }
 
-#define MOST_KEYS 33u
-#define MOST_COLS 144u
-#define MOST_TOKENS 9u
-
-static void test_delta(const struct rsr_ops *ops) {
+static void test_delta(const struct rsr_ops *ops, enum rsr_state_type type) {
     static const uint32_t keys[] = {1, 8, 24, MOST_KEYS}, cols[] = {16, 32, 48, 64, 80, MOST_COLS};
-    static float from[MOST_KEYS * MOST_COLS], kept[MOST_KEYS * MOST_COLS];
-    static float to[MOST_KEYS * MOST_COLS], expected[MOST_KEYS * MOST_COLS];
+    static float first[MOST_KEYS * MOST_COLS], expected[MOST_KEYS * MOST_COLS];
+    static float from[MOST_KEYS * MOST_COLS], to[MOST_KEYS * MOST_COLS]; /* or bfloat16 */
     static float q[MOST_TOKENS * MOST_KEYS], k[MOST_TOKENS * MOST_KEYS];
     static float v[MOST_TOKENS * MOST_COLS], out[MOST_TOKENS * MOST_COLS];
     static float expected_out[MOST_TOKENS * MOST_COLS];
@@ -158,7 +197,10 @@ static void test_delta(const struct rsr_ops *ops) {
         for (size_t c = 0; c < sizeof(cols) / sizeof(cols[0]); c++)
             for (uint32_t n = 1; n <= MOST_TOKENS; n += 4) {
                 const uint32_t size = keys[a] * cols[c];
-                fill(from, size, 1.0f);
+                fill(first, size, 1.0f);
+                for (uint32_t i = 0; i < size; i++)
+                    first[i] = rounded(first[i], type);
+                pack(from, first, size, type);
                 fill(q, n * keys[a], 1.0f);
                 fill(k, n * keys[a], 1.0f);
                 fill(v, n * cols[c], 2.0f);
@@ -168,17 +210,37 @@ static void test_delta(const struct rsr_ops *ops) {
                 }
                 const struct rsr_delta_tokens tokens = {n, keys[a], cols[c], q,   k,
                                                         v, out,     decay,   beta};
-                memcpy(expected, from, size * sizeof(float));
-                memcpy(kept, from, size * sizeof(float));
-                reference_delta(expected, &tokens, expected_out);
-                ops->delta(to, from, &tokens);
-                CHECK(same_bits(to, expected, size) && same_bits(from, kept, size));
+                memcpy(expected, first, size * sizeof(float));
+                reference_delta(expected, &tokens, expected_out, type);
+                ops->delta[type](to, from, &tokens);
+                CHECK(holds(to, expected, size, type) && holds(from, first, size, type));
                 CHECK(same_bits(out, expected_out, n * cols[c]));
                 memset(out, 0, sizeof(out));
-                ops->delta(from, from, &tokens); /* in place */
-                CHECK(same_bits(from, expected, size));
+                ops->delta[type](from, from, &tokens); /* in place */
+                CHECK(holds(from, expected, size, type));
                 CHECK(same_bits(out, expected_out, n * cols[c]));
             }
+}
+
+/* States that a token leaves as they are, but for rounding: ties, denormals, signed zeros, and what
+ * is beyond bfloat16's largest number. */
+static void test_ties(const struct rsr_ops *ops) {
+    static const uint32_t states[16][2] = {
+        {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, {0x3f817fff, 0x3f81},
+        {0xbf808000, 0xbf80}, {0xbf818000, 0xbf82}, {0x00008000, 0x0000}, {0x00018000, 0x0002},
+        {0x80018000, 0x8002}, {0x80000000, 0x8000}, {0x00000000, 0x0000}, {0x007fffff, 0x0080},
+        {0x7f7f7fff, 0x7f7f}, {0x7f7fffff, 0x7f80}, {0xff7f8000, 0xff80}, {0x3fffffff, 0x4000}};
+    const float zero = 0.0f, one = 1.0f;
+    float v[16], out[16];
+    uint16_t stored[16] = {0};
+    for (uint32_t i = 0; i < 16; i++)
+        v[i] = float_of(states[i][0]);
+    /* S' = 1 * v + 0 * 0 */
+    const struct rsr_delta_tokens tokens = {1, 1, 16, &one, &one, v, out, &zero, &one};
+    ops->delta[RSR_STATE_BF16](stored, stored, &tokens);
+    for (uint32_t i = 0; i < 16; i++)
+        CHECK_INT(stored[i], states[i][1] == 0x8000 ? 0 : states[i][1]); /* v + 0 is not -0 */
+    CHECK(same_bits(&out[0], &v[0], 1) && same_bits(&out[13], &v[13], 1));
 }
 
 int main(void) {
@@ -190,7 +252,9 @@ int main(void) {
         test_convolve(ops);
         test_unit(ops);
         test_gates(ops, rsr_ops_get(RSR_OPS_GENERIC));
-        test_delta(ops);
+        test_delta(ops, RSR_STATE_F32);
+        test_delta(ops, RSR_STATE_BF16);
+        test_ties(ops);
     }
     return CHECK_EXIT();
 }

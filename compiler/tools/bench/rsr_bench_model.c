@@ -222,6 +222,7 @@ static bool create_engine(struct model_bench *b) {
     engine.n_threads = options->threads;
     engine.attention = options->attention;
     engine.kv_type = options->kv_type;
+    engine.state_type = options->state_type;
     engine.context = length;
     engine.kv_tokens = (length + 64) * options->batch;
     if (rsr_engine_create(b->model, &engine, &b->engine, &b->err) != RSR_OK)
@@ -328,6 +329,8 @@ static json_t *measure(struct model_bench *b, const struct start_times *times) {
     json_object_set_new(result, "attention",
                         json_string(options->attention == NULL ? "dense" : options->attention));
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));
+    if (engine.state_type != NULL)
+        json_object_set_new(result, "state_type", json_string(engine.state_type));
     json_object_set_new(result, "shared_prefix", json_boolean(options->shared_prefix));
     tell_model(b, result);
     if (add_profiles(b, &seed, &profile, dram, result))

@@ -35,11 +35,11 @@ struct rsr_backend {
 
     /* Makes engine->device for engine->model, with room for info.kv_tokens of keys and values and
      * chunks of info.max_batch tokens. `options` are the caller's: create chooses n_threads,
-     * pin_threads, attention and kv_type where they leave them open, and refuses what it cannot do.
-     * If they ask for neither context nor kv_tokens, create may lower info.kv_tokens by whole
-     * pages. Sets n_threads, kv_bytes, arena_bytes, kv_type (a constant), n_states and
-     * state_bytes of engine->info, and engine->saved. A create that fails leaves nothing to
-     * destroy. */
+     * pin_threads, attention, kv_type and state_type where they leave them open, and refuses what
+     * it cannot do. If they ask for neither context nor kv_tokens, create may lower info.kv_tokens
+     * by whole pages. Sets n_threads, kv_bytes, arena_bytes, kv_type, n_states, state_bytes and
+     * state_type of engine->info (types are constants), and engine->saved. A create that fails
+     * leaves nothing to destroy. */
     RSR_NODISCARD rsr_status (*create)(struct rsr_engine *engine, const rsr_engine_options *options,
                                        rsr_error *err);
 

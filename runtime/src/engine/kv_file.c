@@ -16,7 +16,7 @@
 #include "kv_file.h"
 #include "rsr_hash.h"
 
-_Static_assert(sizeof(struct rsr_kv_file_header) == 240, "no padding: files have it");
+_Static_assert(sizeof(struct rsr_kv_file_header) == 248, "no padding: files have it");
 
 /* Full pages that are sealed in one turn: for a model of 8 G weights, 16 pages take some ms. */
 #define SEALED_PAGES 16u
@@ -94,6 +94,8 @@ static bool describe(const rsr_engine *engine, uint32_t n_tokens, uint32_t state
     put_text(header->compiler_version, sizeof(header->compiler_version), module->compiler_version);
     hash_float_kernels(engine->model->target, header->float_kernels);
     put_text(header->kv_type, sizeof(header->kv_type), engine->info.kv_type);
+    if (engine->info.state_type != NULL)
+        put_text(header->state_type, sizeof(header->state_type), engine->info.state_type);
     put_text(header->attention, sizeof(header->attention), engine->saved.attention);
     header->n_layers = module->hyper.n_layers;
     header->n_kv_heads = module->hyper.n_kv_heads;
@@ -282,6 +284,7 @@ static const struct {
     FACT(float_kernels, false,
          "by this model with other kernels for float activations, which round differently"),
     FACT(kv_type, true, "by an engine with another kv_type"),
+    FACT(state_type, true, "by an engine with another state_type"),
     FACT(attention, true, "by an engine with another attention"),
     FACT(n_layers, false, "with another number of layers"),
     FACT(n_kv_heads, false, "with another number of KV heads"),

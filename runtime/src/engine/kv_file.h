@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define RSR_KV_FILE_MAGIC "rsr kv\n\032"
-#define RSR_KV_FILE_VERSION 1u /* increases when the layout changes */
+#define RSR_KV_FILE_VERSION 2u /* increases when the layout changes */
 
 struct rsr_kv_file_header {
     char magic[8];
@@ -32,6 +32,7 @@ struct rsr_kv_file_header {
      * there are none. Kernels of int8 all give the same bits. */
     uint8_t float_kernels[16];
     char kv_type[8];    /* texts end in zeros */
+    char state_type[8]; /* empty: the model has no recurrent states */
     char attention[96]; /* rsr_kv_saved.attention */
     uint32_t n_layers, n_kv_heads, head_dim, page_tokens;
     uint64_t token_bytes;

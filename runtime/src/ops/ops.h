@@ -52,7 +52,8 @@
  *   delta          token by token, for every column j: m = fma(k[1], S[1][j], fma(k[0], S[0][j],
  *                  +0)) and so on, ascending; d = (v[j] - decay * m) * beta; S'[i][j] =
  *                  fma(k[i], d, S[i][j] * decay); o[j] = fma(q[1], S'[1][j], fma(q[0], S'[0][j],
- *                  +0)) and so on. Only what is written as fma is fused.
+ *                  +0)) and so on. Only what is written as fma is fused. The next token's S is S',
+ *                  which a bfloat16 state rounds to nearest, ties to even, after o has read it.
  *   head           logit of row r = dot(row r, hidden); rows widened to float32 exactly.
  *
  * A result never depends on the other tokens of a batch, on the worker or on the level.
@@ -172,6 +173,14 @@ struct rsr_kv_ops {
 #define RSR_DELTA_PAD 16u
 #define RSR_UNIT_EPS 1e-6f
 
+/* How a recurrent state stores its numbers. */
+enum rsr_state_type { RSR_STATE_F32, RSR_STATE_BF16 };
+#define RSR_STATE_TYPES 2u
+
+static inline uint32_t rsr_state_element_bytes(enum rsr_state_type type) {
+    return type == RSR_STATE_F32 ? 4 : 2;
+}
+
 /* Consecutive tokens of one value head of a gated delta rule. */
 struct rsr_delta_tokens {
     uint32_t n;
@@ -231,9 +240,11 @@ struct rsr_ops {
     /* dst[n] = x over its Euclidean length, times scale; dst may be src */
     void (*unit)(float *dst, const float *src, float scale, uint32_t n);
     void (*delta_gates)(float *decay, float *beta, float a, float b, float rate, float shift);
-    /* Reads the state [key_dim][value_cols] at `from` and leaves the one after the tokens at `to`,
-     * which may be `from`. */
-    void (*delta)(float *to, const float *from, const struct rsr_delta_tokens *tokens);
+    /* Reads the state [key_dim][value_cols] at `from`, of the type, and leaves the one after the
+     * tokens at `to`, which may be `from`. A number that is not finite, in either state, makes an
+     * output of its token or of the next one not finite. */
+    void (*delta[RSR_STATE_TYPES])(void *to, const void *from,
+                                   const struct rsr_delta_tokens *tokens);
 };
 
 /* The table of a level; NULL if this build of the runtime has none. */

@@ -51,9 +51,25 @@ void RSR_OPS(delta_gates)(float *decay, float *beta, float a, float b, float rat
 /* As many columns at once as keep two vectors for each in registers: 64, 32 or 16. */
 #define GROUPS (RSR_NATIVE / 4)
 
-/* One token, 16 * groups columns; `groups` is a constant at every call. */
-RSR_INLINE void delta_columns(float *to, const float *from, const struct rsr_delta_tokens *tokens,
-                              uint32_t t, uint32_t column, int groups) {
+RSR_INLINE struct rsr_f16 load_state(const char *state, enum rsr_state_type type, size_t element) {
+    state += element * rsr_state_element_bytes(type);
+    return type == RSR_STATE_F32 ? rsr_load16((const float *)(const void *)state)
+                                 : rsr_load16_bf16(state);
+}
+
+/* A NaN may get lost in bfloat16; it has made this token's output NaN, which the walk reports. */
+RSR_INLINE void store_state(char *state, enum rsr_state_type type, size_t element,
+                            struct rsr_f16 x) {
+    state += element * rsr_state_element_bytes(type);
+    if (type == RSR_STATE_F32)
+        rsr_store16((float *)(void *)state, x);
+    else
+        rsr_store16_bf16(state, x);
+}
+
+/* One token, 16 * groups columns; `type` and `groups` are constants at every call. */
+RSR_INLINE void delta_columns(char *to, const char *from, const struct rsr_delta_tokens *tokens,
+                              uint32_t t, uint32_t column, enum rsr_state_type type, int groups) {
     const float *q = tokens->q + (size_t)t * tokens->key_dim;
     const float *k = tokens->k + (size_t)t * tokens->key_dim;
     const size_t cols = tokens->value_cols, at = t * cols + column;
@@ -63,7 +79,8 @@ RSR_INLINE void delta_columns(float *to, const float *from, const struct rsr_del
         delta[g] = out[g] = rsr_zero16();
     for (uint32_t i = 0; i < tokens->key_dim; i++)
         for (int g = 0; g < groups; g++)
-            delta[g] = rsr_add_scaled(delta[g], k[i], rsr_load16(from + i * cols + 16 * (size_t)g));
+            delta[g] = rsr_add_scaled(delta[g], k[i],
+                                      load_state(from, type, i * cols + column + 16 * (size_t)g));
     for (int g = 0; g < groups; g++) {
         const struct rsr_f16 v = rsr_load16(tokens->v + at + 16 * (size_t)g);
         RSR_EACH_PART(p)
@@ -71,10 +88,11 @@ RSR_INLINE void delta_columns(float *to, const float *from, const struct rsr_del
     }
     for (uint32_t i = 0; i < tokens->key_dim; i++) {
         for (int g = 0; g < groups; g++) {
-            struct rsr_f16 s = rsr_load16(from + i * cols + 16 * (size_t)g);
+            const size_t element = i * cols + column + 16 * (size_t)g;
+            struct rsr_f16 s = load_state(from, type, element);
             RSR_EACH_PART(p) s.part[p] = s.part[p] * decay;
             s = rsr_add_scaled(s, k[i], delta[g]);
-            rsr_store16(to + i * cols + 16 * (size_t)g, s);
+            store_state(to, type, element, s);
             out[g] = rsr_add_scaled(out[g], q[i], s);
         }
     }
@@ -82,13 +100,21 @@ RSR_INLINE void delta_columns(float *to, const float *from, const struct rsr_del
         rsr_store16(tokens->out + at + 16 * (size_t)g, out[g]);
 }
 
-void RSR_OPS(delta)(float *to, const float *from, const struct rsr_delta_tokens *tokens) {
+RSR_INLINE void delta(char *to, const char *from, const struct rsr_delta_tokens *tokens,
+                      enum rsr_state_type type) {
     uint32_t column = 0;
     for (; column + 16 * GROUPS <= tokens->value_cols; column += 16 * GROUPS)
         for (uint32_t t = 0; t < tokens->n; t++)
-            delta_columns(to + column, t == 0 ? from + column : to + column, tokens, t, column,
-                          GROUPS);
+            delta_columns(to, t == 0 ? from : to, tokens, t, column, type, GROUPS);
     for (; column < tokens->value_cols; column += 16)
         for (uint32_t t = 0; t < tokens->n; t++)
-            delta_columns(to + column, t == 0 ? from + column : to + column, tokens, t, column, 1);
+            delta_columns(to, t == 0 ? from : to, tokens, t, column, type, 1);
+}
+
+void RSR_OPS(delta_f32)(void *to, const void *from, const struct rsr_delta_tokens *tokens) {
+    delta(to, from, tokens, RSR_STATE_F32);
+}
+
+void RSR_OPS(delta_bf16)(void *to, const void *from, const struct rsr_delta_tokens *tokens) {
+    delta(to, from, tokens, RSR_STATE_BF16);
 }

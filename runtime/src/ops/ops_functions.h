@@ -43,7 +43,8 @@ void RSR_OPS(convolve)(float *dst, const float *const *rows, const float *taps, 
                        uint32_t n);
 void RSR_OPS(unit)(float *dst, const float *src, float scale, uint32_t n);
 void RSR_OPS(delta_gates)(float *decay, float *beta, float a, float b, float rate, float shift);
-void RSR_OPS(delta)(float *to, const float *from, const struct rsr_delta_tokens *tokens);
+void RSR_OPS(delta_f32)(void *to, const void *from, const struct rsr_delta_tokens *tokens);
+void RSR_OPS(delta_bf16)(void *to, const void *from, const struct rsr_delta_tokens *tokens);
 
 /* Functions of every type of stored rows are written once, with the type as a constant, and get
  * their names from this list: RSR_OPS(load_bf16). */

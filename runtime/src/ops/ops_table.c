@@ -44,5 +44,5 @@ const struct rsr_ops RSR_OPS(table) = {
     .convolve = RSR_OPS(convolve),
     .unit = RSR_OPS(unit),
     .delta_gates = RSR_OPS(delta_gates),
-    .delta = RSR_OPS(delta),
+    .delta = {[RSR_STATE_F32] = RSR_OPS(delta_f32), [RSR_STATE_BF16] = RSR_OPS(delta_bf16)},
 };

@@ -171,8 +171,27 @@ RSR_INLINE rsr_vu rsr_widen_bits(rsr_vh h) {
 #endif
 }
 
+/* uint32 lanes below 2^16 to uint16. */
+RSR_INLINE rsr_vh rsr_narrow_bits(rsr_vu u) {
+#if RSR_NATIVE == 16
+    return (rsr_vh)_mm512_cvtepi32_epi16((__m512i)u);
+#elif RSR_NATIVE == 8
+    return (rsr_vh)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)u),
+                                    _mm256_extracti128_si256((__m256i)u, 1));
+#else
+    return __builtin_convertvector(u, rsr_vh);
+#endif
+}
+
 RSR_INLINE rsr_vf rsr_from_bf16(rsr_vh h) {
     return (rsr_vf)(rsr_widen_bits(h) << 16);
+}
+
+/* Rounded to nearest, ties to even; what is beyond bfloat16 becomes infinity. x is not NaN: some
+ * NaNs would become a zero. */
+RSR_INLINE rsr_vh rsr_to_bf16(rsr_vf x) {
+    const rsr_vu bits = (rsr_vu)x;
+    return rsr_narrow_bits((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
 /* Without an instruction for it: exponent and mantissa are shifted into place, and a multiplication
@@ -224,6 +243,13 @@ RSR_INLINE struct rsr_f16 rsr_load16_bf16(const void *p) {
         r.part[i] = rsr_from_bf16(h);
     }
     return r;
+}
+
+RSR_INLINE void rsr_store16_bf16(void *p, struct rsr_f16 x) {
+    RSR_EACH_PART(i) {
+        const rsr_vh h = rsr_to_bf16(x.part[i]);
+        memcpy((char *)p + (size_t)i * sizeof(h), &h, sizeof(h));
+    }
 }
 
 RSR_INLINE struct rsr_f16 rsr_load16_f16(const void *p) {

@@ -168,7 +168,8 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     if (status == RSR_OK)
         status = make_pages(crew, options, err);
     if (status == RSR_OK)
-        status = rsr_state_memory_create(&crew->states, &crew->model->module->hyper, err);
+        status = rsr_state_memory_create(&crew->states, &crew->model->module->hyper,
+                                         options->state_type, err);
     if (status == RSR_OK)
         status = make_pool(crew, options, err);
     if (status == RSR_OK)
@@ -187,6 +188,8 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     engine->info.n_states = crew->states.n_states;
     engine->info.state_bytes = crew->states.state_bytes;
     engine->info.kv_type = rsr_kv_type_name(crew->kv_type);
+    if (crew->states.n_states > 0)
+        engine->info.state_type = rsr_state_type_name(crew->states.type);
     describe_saved(crew, &engine->saved);
     return RSR_OK;
 }

@@ -16,8 +16,8 @@ struct head {
     const struct rsr_hyper *hyper;
     const struct rsr_ops *ops;
     uint32_t number; /* of the value head */
-    float *state;    /* written */
-    const float *from;
+    char *state;     /* written */
+    const char *from;
     size_t channels;                          /* of a row of qkv */
     size_t first[PARTS];                      /* channel at which each part begins */
     uint32_t n[PARTS];                        /* channels of each part */
@@ -43,17 +43,21 @@ static const float *row_at(const struct rsr_step_rows *rows, uint32_t token) {
     return (const float *)(const void *)(rows->memory + token * rows->row_bytes);
 }
 
+/* The rows of qkv in a head's part of a state. */
+static float *kept_rows(const char *state, const struct rsr_state_memory *states) {
+    return (float *)(uintptr_t)(state + states->matrix_bytes);
+}
+
 /* Points to the rows that the state keeps. A sequence without a state starts with zeros. */
 static void begin_state(struct head *h, const struct rsr_state_run *run) {
     const struct rsr_state_memory *states = &h->crew->states;
-    const size_t matrix = (size_t)h->hyper->delta_key_dim * states->value_cols;
     h->state = rsr_state_memory_head(states, run->to, h->call->layer, h->number);
     if (run->from == RSR_NO_PAGE)
-        memset(h->state, 0, states->head_floats * sizeof(float));
+        memset(h->state, 0, states->head_bytes);
     h->from = run->from == RSR_NO_PAGE
                   ? h->state
                   : rsr_state_memory_head(states, run->from, h->call->layer, h->number);
-    const float *kept = h->from + matrix;
+    const float *kept = kept_rows(h->from, states);
     for (int part = 0; part < PARTS; part++)
         for (uint32_t i = 0; i < RSR_DELTA_PAST; i++, kept += h->n[part])
             h->past[i][part] = kept;
@@ -62,7 +66,7 @@ static void begin_state(struct head *h, const struct rsr_state_run *run) {
 /* Where a row is taken from the same state, it stood later there than it is put now, or where it
  * is put. */
 static void end_state(struct head *h) {
-    float *kept = h->state + (size_t)h->hyper->delta_key_dim * h->crew->states.value_cols;
+    float *kept = kept_rows(h->state, &h->crew->states);
     for (int part = 0; part < PARTS; part++)
         for (uint32_t i = 0; i < RSR_DELTA_PAST; i++, kept += h->n[part])
             memmove(kept, h->past[i][part], h->n[part] * sizeof(float));
@@ -104,7 +108,7 @@ static void finish_tile(struct head *h) {
                                             .out = h->out,
                                             .decay = h->decay,
                                             .beta = h->beta};
-    h->ops->delta(h->state, h->from, &tokens);
+    h->ops->delta[h->crew->states.type](h->state, h->from, &tokens);
     h->from = h->state;
     for (uint32_t t = 0; t < h->n_tokens; t++) {
         const struct rsr_step_rows *rows = &h->call->out;
