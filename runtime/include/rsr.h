@@ -545,12 +545,13 @@ RSR_EXPORT uint32_t rsr_sequence_length(const rsr_sequence *sequence);
 RSR_EXPORT const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence);
 
 /* Forgets every token from position `length` on. If the model has recurrent layers, the next batch
- * of the sequence evaluates tokens before `length` again: those of its last batch, or all. */
+ * of the sequence evaluates tokens before `length` again: those of its last batch, or all. A fork,
+ * made where a caller will want to go on, keeps the state of that length, and spares this. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length,
                                                           rsr_error *err);
 /* A new sequence with the same content; full pages are shared, the open one is copied. A batch with
  * several sequences that share pages reads these once for up to 16 tokens (dense attention); logits
- * have the bits that they have apart. */
+ * have the bits that they have apart. Recurrent states are shared; none is copied. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork,
                                                       rsr_error *err);
 
