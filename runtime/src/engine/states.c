@@ -4,8 +4,10 @@
  * a batch that fails leaves nothing to restore. A sequence keeps the state of all its tokens and
  * the one before its last batch. A truncation to a length in between goes back to an earlier
  * state, or to the beginning; the next batch first evaluates the tokens from there on once more.
- * Every token is one step of the recurrence, so this gives the same bits. Prefix caches share
- * states as forks do, and give them up when none is free.
+ * Every token is one step of the recurrence, so this gives the same bits. No other states are kept
+ * for truncations: one takes as much memory as the keys and values of 1,600 (2B) to 2,500 tokens
+ * (27B of Bonsai 2), and a fork, which copies nothing, keeps one where its owner knows that it
+ * pays. Prefix caches share states as forks do, and give them up when none is free.
  */
 #include "engine.h"
 
