@@ -1,5 +1,5 @@
-// activations.cuh - brings rows of activations as int8 into shared memory, with all threads of a
-// block.
+// activations.cuh - rows of activations as int8, made once from floats and read by every layer that
+// multiplies them.
 //
 // The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = (1 / max(largest |x|,
 // 1e-5)) * 127, q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN
@@ -9,7 +9,7 @@
 
 namespace rsr {
 
-// struct rsr_act_row of rsr_abi.h: this header, then int8 values up to a multiple of 512.
+// struct rsr_act_row of rsr_abi.h: this header, then int8 values up to a multiple of ACT_PAD.
 struct act_row {
     float scale;
     int sum;
@@ -17,26 +17,38 @@ struct act_row {
 };
 static_assert(sizeof(act_row) == 64, "the header of rsr_abi.h has 64 bytes");
 
-enum : unsigned { INFINITY_BITS = 0x7f800000u };
+enum : unsigned { ACT_PAD = 512, INFINITY_BITS = 0x7f800000u };
 
-// TOKENS rows of COLS values, PADDED with zeros to whole steps of the kernel, with a scale for each
-// row, and a partial sum of the row for every warp that quantised it.
-template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struct act_rows {
-    uint4 q[TOKENS][PADDED / 16];
-    float scale[TOKENS];
-    int sum[TOKENS][WARPS];
-    unsigned largest[TOKENS][WARPS];
+// Quantises rows of `cols` floats, 16-byte aligned and ldx elements apart (a multiple of 4), to
+// activation rows that are ldy bytes apart. Launch with a block of THREADS threads for each row.
+// *not_finite is set to 1 if some row has an infinity or a NaN.
+template <unsigned THREADS> struct quantization {
+    enum : unsigned { WARPS = THREADS / 32 };
 
-    // Columns 4i .. 4i + 3 of a row that is 16-byte aligned; zeros beyond the last.
-    static __device__ __forceinline__ float4 load(const float *x, unsigned i) {
+    struct arguments {
+        const float *x;
+        size_t ldx;
+        char *y;
+        size_t ldy;
+        unsigned cols;
+        unsigned *not_finite;
+    };
+
+    struct memory { // of a block, shared
+        unsigned largest[WARPS];
+        int sum[WARPS];
+    };
+
+    // Columns 4i .. 4i + 3; zeros beyond the last.
+    static __device__ __forceinline__ float4 load(const float *x, unsigned cols, unsigned i) {
         float4 v = make_float4(0, 0, 0, 0);
-        if (4 * i + 3 < COLS)
+        if (4 * i + 3 < cols)
             return reinterpret_cast<const float4 *>(x)[i];
-        if (4 * i < COLS)
+        if (4 * i < cols)
             v.x = x[4 * i];
-        if (4 * i + 1 < COLS)
+        if (4 * i + 1 < cols)
             v.y = x[4 * i + 1];
-        if (4 * i + 2 < COLS)
+        if (4 * i + 2 < cols)
             v.z = x[4 * i + 2];
         return v;
     }
@@ -55,71 +67,60 @@ template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struc
         return (a & 0xff) | (b & 0xff) << 8 | (c & 0xff) << 16 | static_cast<unsigned>(d) << 24;
     }
 
-    __device__ __forceinline__ void find_largest(const float *x, unsigned t) {
+    // Ends with a barrier, after which shared.largest has the largest |x| of every warp.
+    static __device__ __forceinline__ void find_largest(memory &shared, const float *x,
+                                                        unsigned cols) {
         unsigned most = 0;
-        for (unsigned i = threadIdx.x; i < (COLS + 3) / 4; i += WARPS * 32) {
-            const float4 v = load(x, i);
+        for (unsigned i = threadIdx.x; 4 * i < cols; i += THREADS) {
+            const float4 v = load(x, cols, i);
             most = max(most, max(max(magnitude(v.x), magnitude(v.y)),
                                  max(magnitude(v.z), magnitude(v.w))));
         }
         most = __reduce_max_sync(0xffffffffu, most);
         if (threadIdx.x % 32 == 0)
-            largest[t][threadIdx.x / 32] = most;
+            shared.largest[threadIdx.x / 32] = most;
+        __syncthreads();
     }
 
-    __device__ __forceinline__ void quantize_row(const float *x, unsigned t, unsigned *not_finite) {
-        unsigned most = 0;
-#pragma unroll
-        for (unsigned w = 0; w < WARPS; w++)
-            most = max(most, largest[t][w]);
-        const bool finite = most < INFINITY_BITS;
-        const float s = __fdiv_rn(1.0f, max(__uint_as_float(most), 1e-5f)) * 127.0f;
+    static __device__ __forceinline__ int quantize_values(const float *x, unsigned cols, float s,
+                                                          bool finite, unsigned *q) {
         int total = 0;
-        for (unsigned i = threadIdx.x; i < PADDED / 4; i += WARPS * 32) {
-            const float4 v = finite ? load(x, i) : make_float4(0, 0, 0, 0);
+        for (unsigned i = threadIdx.x; i < (cols + ACT_PAD - 1) / ACT_PAD * (ACT_PAD / 4);
+             i += THREADS) {
+            const float4 v = finite ? load(x, cols, i) : make_float4(0, 0, 0, 0);
             const int a = quantize(v.x, s), b = quantize(v.y, s);
             const int c = quantize(v.z, s), d = quantize(v.w, s);
-            reinterpret_cast<unsigned *>(q[t])[i] = pack(a, b, c, d);
+            q[i] = pack(a, b, c, d);
             total += a + b + c + d;
         }
+        return total;
+    }
+
+    static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
+        const float *x = a.x + blockIdx.x * a.ldx;
+        char *y = a.y + blockIdx.x * a.ldy;
+        find_largest(shared, x, a.cols);
+        unsigned most = 0;
+        for (unsigned w = 0; w < WARPS; w++)
+            most = max(most, shared.largest[w]);
+        const bool finite = most < INFINITY_BITS;
+        const float s = __fdiv_rn(1.0f, max(__uint_as_float(most), 1e-5f)) * 127.0f;
+        int total = quantize_values(x, a.cols, s, finite,
+                                    reinterpret_cast<unsigned *>(y + sizeof(act_row)));
         total = __reduce_add_sync(0xffffffffu, total);
         if (threadIdx.x % 32 == 0)
-            sum[t][threadIdx.x / 32] = total;
-        if (threadIdx.x == 0) {
-            scale[t] = finite ? __fdiv_rn(1.0f, s) : 0.0f;
-            if (!finite)
-                *not_finite = 1; // every block writes the same
-        }
-    }
-
-    // Rows of floats, ldx elements apart. Ends with a barrier.
-    __device__ __forceinline__ void quantize_rows(const float *x, size_t ldx, unsigned n_tokens,
-                                                  unsigned *not_finite) {
-        for (unsigned t = 0; t < n_tokens; t++)
-            find_largest(x + t * ldx, t);
+            shared.sum[threadIdx.x / 32] = total;
         __syncthreads();
-        for (unsigned t = 0; t < n_tokens; t++)
-            quantize_row(x + t * ldx, t, not_finite);
-        __syncthreads();
-    }
-
-    // Reads activation rows, ldx bytes apart; scale and sum stay in their rows. Ends with a
-    // barrier.
-    __device__ __forceinline__ void copy_rows(const char *x, size_t ldx, unsigned n_tokens) {
-        for (unsigned t = 0; t < n_tokens; t++) {
-            const uint4 *from = reinterpret_cast<const uint4 *>(x + t * ldx + sizeof(act_row));
-            for (unsigned i = threadIdx.x; i < PADDED / 16; i += WARPS * 32)
-                q[t][i] = i < (COLS + 15) / 16 ? from[i] : make_uint4(0, 0, 0, 0);
-        }
-        __syncthreads();
-    }
-
-    __device__ __forceinline__ int sum_of(unsigned t) const {
-        int total = 0;
-#pragma unroll
+        if (threadIdx.x != 0)
+            return;
+        total = 0;
         for (unsigned w = 0; w < WARPS; w++)
-            total += sum[t][w];
-        return total;
+            total += shared.sum[w];
+        act_row *row = reinterpret_cast<act_row *>(y);
+        row->scale = finite ? __fdiv_rn(1.0f, s) : 0.0f;
+        row->sum = total;
+        if (!finite)
+            *a.not_finite = 1; // every such row writes the same
     }
 };
 

@@ -5,15 +5,14 @@
 // (codes.cuh) of its row; the loads of a warp are 512 consecutive bytes. That is a step, and STEPS
 // steps cover a row. ROW_WARPS warps of a block work on different rows, and COL_WARPS warps share a
 // row's steps. Codes are weight + 1, so the sum of the activations is subtracted once at the end.
-// Each lane has AHEAD loads in flight, and issues the first ones before the activations are
-// quantised. TOKENS tokens share one reading of the codes; more tokens are computed in turns.
+// Each lane has AHEAD loads in flight, and issues the first ones before it reads the activations.
+// TOKENS tokens share one reading of the codes; more tokens are computed in turns.
 //
-//   SCALE  x: floats, 16-byte aligned rows ldx elements apart (ldx a multiple of 4), quantised;
-//          y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
-//   RAW    x: activation rows (rsr_abi.h) ldx bytes apart; y: int32 acc
+//   x: activation rows (rsr_abi.h), ldx bytes apart
+//   SCALE  y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
+//   RAW    y: int32 acc
 //
-// Launch with BLOCKS blocks of THREADS threads. *not_finite is set to 1 if x has an infinity or a
-// NaN.
+// Launch with BLOCKS blocks of THREADS threads.
 #pragma once
 
 #include "activations.cuh"
@@ -24,14 +23,13 @@ namespace rsr {
 enum epilogue { SCALE, RAW };
 
 struct arguments {
-    const void *x;
+    const char *x;
     size_t ldx;
     const uint4 *codes;
     const float *scale; // one scale, or one per row
     void *y;
     size_t ldy;
     unsigned n_tokens;
-    unsigned *not_finite;
 };
 
 template <codes CODES, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
@@ -53,9 +51,20 @@ struct matvec {
     };
 
     struct memory { // of a block, shared
-        act_rows<COLS, STEPS * STEP_COLS, TOKENS, WARPS> rows;
+        uint4 q[TOKENS][STEPS * STEP_COLS / 16];
         int partial[COL_WARPS][TOKENS][BLOCK_ROWS];
     };
+
+    // Copies the values of activation rows, with zeros up to whole steps. Ends with a barrier.
+    static __device__ __forceinline__ void copy_rows(memory &shared, const char *x, size_t ldx,
+                                                     unsigned n_tokens) {
+        for (unsigned t = 0; t < n_tokens; t++) {
+            const uint4 *from = reinterpret_cast<const uint4 *>(x + t * ldx + sizeof(act_row));
+            for (unsigned i = threadIdx.x; i < STEPS * STEP_COLS / 16; i += THREADS)
+                shared.q[t][i] = i < (COLS + 15) / 16 ? from[i] : make_uint4(0, 0, 0, 0);
+        }
+        __syncthreads();
+    }
 
     struct window { // the loads under way
         uint4 codes[AHEAD];
@@ -83,7 +92,7 @@ struct matvec {
         for (unsigned t = 0; t < TOKENS; t++) {
             if (t >= n_tokens)
                 break;
-            const uint4 *row = shared.rows.q[t] + step * (GROUPS * LANES) + threadIdx.x % LANES;
+            const uint4 *row = shared.q[t] + step * (GROUPS * LANES) + threadIdx.x % LANES;
 #pragma unroll
             for (unsigned i = 0; i < GROUPS; i++) {
                 const uint4 q = row[i * LANES];
@@ -152,15 +161,13 @@ struct matvec {
             for (unsigned c = 0; c < COL_WARPS; c++)
                 acc += shared.partial[c][t][i % BLOCK_ROWS];
             const size_t token = first_token + t;
-            if constexpr (EPILOGUE == SCALE) {
-                const float scale = shared.rows.scale[t] * a.scale[SCALE_PER_ROW ? row : 0];
+            const act_row *x = reinterpret_cast<const act_row *>(a.x + token * a.ldx);
+            acc -= x->sum;
+            if constexpr (EPILOGUE == SCALE)
                 static_cast<float *>(a.y)[token * a.ldy + row] =
-                    static_cast<float>(acc - shared.rows.sum_of(t)) * scale;
-            } else {
-                const char *x = static_cast<const char *>(a.x) + token * a.ldx;
-                static_cast<int *>(a.y)[token * a.ldy + row] =
-                    acc - reinterpret_cast<const act_row *>(x)->sum;
-            }
+                    static_cast<float>(acc) * (x->scale * a.scale[SCALE_PER_ROW ? row : 0]);
+            else
+                static_cast<int *>(a.y)[token * a.ldy + row] = acc;
         }
     }
 
@@ -170,12 +177,7 @@ struct matvec {
             const unsigned n_tokens = min(TOKENS, a.n_tokens - first);
             window loads;
             start_loads(codes, loads);
-            if constexpr (EPILOGUE == SCALE)
-                shared.rows.quantize_rows(static_cast<const float *>(a.x) + first * a.ldx, a.ldx,
-                                          n_tokens, a.not_finite);
-            else
-                shared.rows.copy_rows(static_cast<const char *>(a.x) + first * a.ldx, a.ldx,
-                                      n_tokens);
+            copy_rows(shared, a.x + first * a.ldx, a.ldx, n_tokens);
             int acc[TOKENS] = {};
             multiply(shared, codes, loads, n_tokens, acc);
             gather(shared, n_tokens, acc);

@@ -11,9 +11,8 @@ using runner = std::string (*)(const emulated_call &);
 
 template <class Kernel> std::string run(const emulated_call &call) {
     const rsr::arguments arguments = {
-        call.x,        call.ldx,       static_cast<const uint4 *>(call.codes),
-        call.scale,    call.y,         call.ldy,
-        call.n_tokens, call.not_finite};
+        call.x,   call.ldx,     static_cast<const uint4 *>(call.codes), call.scale, call.y,
+        call.ldy, call.n_tokens};
     const emulation::options options = {call.seed, call.skip_barrier, call.lane_error};
     return emulation::launch<typename Kernel::memory>(
         Kernel::BLOCKS, Kernel::THREADS, options,
@@ -59,6 +58,16 @@ static const char *text_or_null(const std::string &error) {
 
 const char *run_emulated_kernel(unsigned number, const emulated_call *call) {
     return text_or_null(runners[number](*call));
+}
+
+const char *run_emulated_quantization(const emulated_quantization *call) {
+    using kernel = rsr::quantization<128>;
+    const kernel::arguments arguments = {call->x,   call->ldx,  call->y,
+                                         call->ldy, call->cols, call->not_finite};
+    const emulation::options options = {call->seed, call->skip_barrier, 0};
+    return text_or_null(emulation::launch<kernel::memory>(
+        call->n_tokens, 128, options,
+        [&](kernel::memory &shared) { kernel::run(shared, arguments); }));
 }
 
 struct nothing {};

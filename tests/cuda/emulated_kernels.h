@@ -1,4 +1,5 @@
-/* emulated_kernels.h - cuda/kernels/matvec.cuh, compiled for the host at the shapes of a test. */
+/* emulated_kernels.h - the kernels of cuda/kernels/, compiled for the host at the shapes of a
+ * test. */
 #ifndef TESTS_CUDA_EMULATED_KERNELS_H
 #define TESTS_CUDA_EMULATED_KERNELS_H
 
@@ -37,14 +38,13 @@ struct emulated_kernel {
 
 /* The arguments of the kernel, and options of the emulation. */
 struct emulated_call {
-    const void *x;
+    const char *x;
     size_t ldx;
     const void *codes;
     const float *scale;
     void *y;
     size_t ldy;
     unsigned n_tokens;
-    unsigned *not_finite;
     uint64_t seed;
     unsigned skip_barrier; /* break the kernel: see cuda_emulation.h */
     unsigned lane_error;
@@ -55,6 +55,19 @@ extern const unsigned n_emulated_kernels;
 
 /* Returns NULL, or what went wrong; the text lives until the next call. */
 const char *run_emulated_kernel(unsigned number, const struct emulated_call *call);
+
+/* Rows to quantise, and options of the emulation. */
+struct emulated_quantization {
+    const float *x;
+    size_t ldx;
+    char *y;
+    size_t ldy;
+    unsigned cols, n_tokens;
+    unsigned *not_finite;
+    uint64_t seed;
+    unsigned skip_barrier;
+};
+const char *run_emulated_quantization(const struct emulated_quantization *call);
 
 /* A kernel whose lanes of one warp disagree, and one that some threads leave early. */
 const char *run_divergent_kernel(void);

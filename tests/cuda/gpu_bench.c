@@ -19,8 +19,7 @@ struct bench {
     struct gpu_problem problem;
     cuda_address codes; /* n_copies of them */
     uint32_t n_copies;
-    cuda_address x, scale, y, not_finite;
-    size_t ldx;
+    cuda_address rows, scale, y;
 };
 
 static int compare_floats(const void *a, const void *b) {
@@ -61,8 +60,8 @@ static void *capture(struct bench *b, void *kernel) {
     CUDA_DO(b->d, begin_capture, b->stream, CAPTURE_THREAD_LOCAL);
     for (uint32_t i = 0; i < b->n_copies; i++) {
         cuda_address codes = b->codes + i * plan->weight_bytes;
-        void *parameters[] = {&b->x, &b->ldx,         &codes,    &b->scale,
-                              &b->y, &b->problem.ldy, &n_tokens, &b->not_finite};
+        void *parameters[] = {&b->rows, &b->problem.row_bytes, &codes,   &b->scale,
+                              &b->y,    &b->problem.ldy,       &n_tokens};
         CUDA_DO(b->d, launch, kernel, plan->blocks, 1, 1, plan->row_warps * plan->col_warps * 32, 1,
                 1, 0, b->stream, parameters, NULL);
     }
@@ -87,25 +86,21 @@ static void fill_codes(struct bench *b) {
 static void open_bench(struct bench *b, const struct cuda_driver *d,
                        const struct rsr_matvec *plan) {
     uint64_t state = 1;
-    const uint32_t zero = 0;
-    size_t x_bytes = 0;
     *b = (struct bench){.d = d};
     if (!gpu_problem_make(&b->problem, plan, GPU_RANDOM, &state))
         abort(); /* the check before has found that */
     CUDA_DO(d, create_stream, &b->stream, STREAM_NON_BLOCKING);
     CUDA_DO(d, create_event, &b->begin, 0);
     CUDA_DO(d, create_event, &b->end, 0);
-    const void *x = gpu_problem_x(&b->problem, &b->ldx, &x_bytes);
-    b->x = cuda_copy_of(d, x, x_bytes);
+    b->rows = cuda_copy_of(d, b->problem.rows, gpu_problem_row_bytes(&b->problem));
     b->scale = cuda_copy_of(d, b->problem.scale, b->problem.matrix.n_scales * sizeof(float));
     b->y = cuda_copy_of(d, b->problem.y, gpu_problem_y_bytes(&b->problem));
-    b->not_finite = cuda_copy_of(d, &zero, sizeof zero);
     fill_codes(b);
     CUDA_DO(d, synchronize);
 }
 
 static void close_bench(struct bench *b) {
-    const cuda_address all[] = {b->x, b->scale, b->y, b->not_finite, b->codes};
+    const cuda_address all[] = {b->rows, b->scale, b->y, b->codes};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CUDA_DO(b->d, release, all[i]);
     gpu_problem_free(&b->problem);

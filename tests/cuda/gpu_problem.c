@@ -120,11 +120,26 @@ void gpu_problem_free(struct gpu_problem *p) {
     free(p->y);
 }
 
-const void *gpu_problem_x(const struct gpu_problem *p, size_t *ldx, size_t *size_bytes) {
-    *ldx = is_raw(p) ? p->row_bytes : p->ldx;
-    *size_bytes = is_raw(p) ? GPU_TOKENS * p->row_bytes
-                            : ((GPU_TOKENS - 1) * p->ldx + p->plan.cols) * sizeof(float);
-    return is_raw(p) ? (const void *)p->rows : (const void *)p->x;
+size_t gpu_problem_x_bytes(const struct gpu_problem *p) {
+    return ((GPU_TOKENS - 1) * p->ldx + p->plan.cols) * sizeof(float);
+}
+
+size_t gpu_problem_row_bytes(const struct gpu_problem *p) {
+    return GPU_TOKENS * p->row_bytes;
+}
+
+bool gpu_problem_is_quantized(const struct gpu_problem *p, const uint8_t *rows, uint32_t n_tokens) {
+    bool right = true;
+    for (uint32_t t = 0; t < GPU_TOKENS; t++) {
+        const uint8_t *row = rows + t * p->row_bytes, *expected = p->rows + t * p->row_bytes;
+        if (t < n_tokens)
+            right &= memcmp(row, expected, offsetof(struct rsr_act_row, reserved)) == 0 &&
+                     memcmp(row + RSR_ACT_HEADER, expected + RSR_ACT_HEADER,
+                            p->row_bytes - RSR_ACT_HEADER) == 0;
+        for (size_t i = 0; t >= n_tokens && i < p->row_bytes; i++)
+            right &= row[i] == GPU_POISON;
+    }
+    return right;
 }
 
 size_t gpu_problem_y_bytes(const struct gpu_problem *p) {
@@ -144,6 +159,6 @@ bool gpu_problem_is_right(const struct gpu_problem *p, uint32_t n_tokens) {
     return right;
 }
 
-bool gpu_problem_reports(const struct gpu_problem *p, enum gpu_values values, uint32_t n_tokens) {
-    return !is_raw(p) && values == GPU_NOT_FINITE && n_tokens != 0;
+bool gpu_problem_reports(enum gpu_values values, uint32_t n_tokens) {
+    return values == GPU_NOT_FINITE && n_tokens != 0;
 }

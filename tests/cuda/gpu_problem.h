@@ -31,13 +31,17 @@ extern const uint32_t n_gpu_batches;
 RSRC_NODISCARD bool gpu_problem_make(struct gpu_problem *p, const struct rsr_matvec *plan,
                                      enum gpu_values values, uint64_t *state);
 void gpu_problem_free(struct gpu_problem *p);
-/* The kernel's x, its distance between rows and the bytes that it may read. */
-const void *gpu_problem_x(const struct gpu_problem *p, size_t *ldx, size_t *size_bytes);
+/* The bytes of all floats that may be read, and of all activation rows. */
+size_t gpu_problem_x_bytes(const struct gpu_problem *p);
+size_t gpu_problem_row_bytes(const struct gpu_problem *p);
+/* The first n_tokens of GPU_TOKENS rows have the runtime's scale, sum and values; the others are
+ * poison. */
+bool gpu_problem_is_quantized(const struct gpu_problem *p, const uint8_t *rows, uint32_t n_tokens);
 /* The bytes of y. */
 size_t gpu_problem_y_bytes(const struct gpu_problem *p);
 /* All of y's results are right to the bit, and nothing else was written. */
 bool gpu_problem_is_right(const struct gpu_problem *p, uint32_t n_tokens);
-/* Whether a run must report a value that is not finite. */
-bool gpu_problem_reports(const struct gpu_problem *p, enum gpu_values values, uint32_t n_tokens);
+/* Whether the quantisation of so many rows must report a value that is not finite. */
+bool gpu_problem_reports(enum gpu_values values, uint32_t n_tokens);
 
 #endif

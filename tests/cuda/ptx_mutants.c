@@ -3,7 +3,7 @@
  *
  * usage: ptx_mutants FOLDER KERNEL...
  *   FOLDER  the output of write_gpu_kernels; its PTX is used
- *   KERNEL  its number
+ *   KERNEL  its number; qN: the kernel that quantises, on the floats of kernel N
  *
  * The program breaks lines that 9 tokens execute: it omits each barrier, changes each mask and lane
  * of a shuffle or reduction, and each offset of a memory access. It also changes the number of
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "emit/ptx/cuda_unit.h"
 #include "gpu_kernel_list.h"
 #include "gpu_problem.h"
 #include "ptx/ptx.h"
@@ -26,6 +27,7 @@ struct mutants {
     struct gpu_problem problems[2]; /* GPU_RANDOM, GPU_NOT_FINITE */
     const char *name;
     char symbol[32];
+    bool quantizes; /* the kernel makes activation rows of floats */
     bool *executed; /* [lines of the kernel's text], from 1 on */
     uint32_t n_made, n_survivors;
 };
@@ -38,40 +40,66 @@ static uint64_t copy_of(struct ptx_memory *memory, const void *bytes, size_t siz
     return address;
 }
 
-/* Whether the kernel solves this problem correctly. */
-static bool is_right(const struct ptx_kernel *kernel, struct gpu_problem *p, enum gpu_values values,
-                     uint32_t n_blocks, uint32_t n_threads, struct ptx_counts *counts) {
-    const uint32_t zero = 0;
+/* What is launched. */
+struct attempt {
+    const struct ptx_kernel *kernel;
+    uint32_t n_blocks, n_threads;
     struct ptx_memory memory;
+};
+
+static bool launch(struct attempt *a, const void *parameters, struct ptx_counts *counts) {
     struct ptx_error error;
-    uint32_t not_finite = 0;
-    size_t ldx = 0, x_bytes = 0;
-    const void *x = gpu_problem_x(p, &ldx, &x_bytes);
-    ptx_memory_init(&memory);
+    const struct ptx_launch launch = {.kernel = a->kernel,
+                                      .grid = {a->n_blocks, 1, 1},
+                                      .block = {a->n_threads, 1, 1},
+                                      .parameters = parameters,
+                                      .max_steps = 20000000};
+    return ptx_run(&a->memory, &launch, counts, &error);
+}
+
+/* Whether the kernel multiplies correctly. */
+static bool multiplies(struct attempt *a, struct gpu_problem *p, struct ptx_counts *counts) {
     memset(p->y, GPU_POISON, gpu_problem_y_bytes(p));
     const struct {
         uint64_t x, ldx, codes, scale, y, ldy;
         uint32_t n_tokens, unused;
-        uint64_t not_finite;
-    } parameters = {.x = copy_of(&memory, x, x_bytes),
-                    .ldx = ldx,
-                    .codes = copy_of(&memory, p->codes, p->plan.weight_bytes),
-                    .scale = copy_of(&memory, p->scale, p->matrix.n_scales * sizeof(float)),
-                    .y = copy_of(&memory, p->y, gpu_problem_y_bytes(p)),
+    } parameters = {.x = copy_of(&a->memory, p->rows, gpu_problem_row_bytes(p)),
+                    .ldx = p->row_bytes,
+                    .codes = copy_of(&a->memory, p->codes, p->plan.weight_bytes),
+                    .scale = copy_of(&a->memory, p->scale, p->matrix.n_scales * sizeof(float)),
+                    .y = copy_of(&a->memory, p->y, gpu_problem_y_bytes(p)),
                     .ldy = p->ldy,
-                    .n_tokens = N_TOKENS,
-                    .not_finite = copy_of(&memory, &zero, sizeof zero)};
-    const struct ptx_launch launch = {.kernel = kernel,
-                                      .grid = {n_blocks, 1, 1},
-                                      .block = {n_threads, 1, 1},
-                                      .parameters = &parameters,
-                                      .max_steps = 20000000};
+                    .n_tokens = N_TOKENS};
+    return launch(a, &parameters, counts) &&
+           ptx_download(&a->memory, p->y, parameters.y, gpu_problem_y_bytes(p)) &&
+           gpu_problem_is_right(p, N_TOKENS);
+}
+
+/* Whether the kernel makes the runtime's activation rows. */
+static bool quantizes(struct attempt *a, const struct gpu_problem *p, enum gpu_values values,
+                      struct ptx_counts *counts) {
+    const size_t size_bytes = gpu_problem_row_bytes(p);
+    const uint32_t zero = 0;
+    uint32_t not_finite = 0;
+    uint8_t *rows = malloc(size_bytes);
+    memset(rows, GPU_POISON, size_bytes);
+    const struct {
+        uint64_t x, ldx, y, ldy;
+        uint32_t cols, unused;
+        uint64_t not_finite;
+    } parameters = {.x = copy_of(&a->memory, p->x, gpu_problem_x_bytes(p)),
+                    .ldx = p->ldx,
+                    .y = copy_of(&a->memory, rows, size_bytes),
+                    .ldy = p->row_bytes,
+                    .cols = p->matrix.cols,
+                    .not_finite = copy_of(&a->memory, &zero, sizeof zero)};
     const bool right =
-        ptx_run(&memory, &launch, counts, &error) &&
-        ptx_download(&memory, p->y, parameters.y, gpu_problem_y_bytes(p)) &&
-        ptx_download(&memory, &not_finite, parameters.not_finite, sizeof not_finite) &&
-        gpu_problem_is_right(p, N_TOKENS) && not_finite == gpu_problem_reports(p, values, N_TOKENS);
-    ptx_memory_free(&memory);
+        launch(a, &parameters, counts) &&
+        ptx_download(&a->memory, rows, parameters.y, size_bytes) &&
+        ptx_download(&a->memory, &not_finite, parameters.not_finite, sizeof not_finite) &&
+        gpu_problem_is_quantized(p, rows, N_TOKENS) &&
+        not_finite == gpu_problem_reports(values, N_TOKENS);
+    free(rows);
     return right;
 }
 
@@ -94,9 +122,15 @@ static bool is_text_right(struct mutants *m, const struct rsrc_buffer *text, int
     counts.by_instruction = RSRC_NEW_ARRAY(&arena, kernel->n_instructions, uint64_t);
     for (uint32_t i = 0; i < 2 && right; i++) {
         const struct rsr_matvec *plan = &m->problems[i].plan;
-        const uint32_t threads = plan->row_warps * plan->col_warps * 32;
-        right = is_right(kernel, &m->problems[i], VALUES[i], plan->blocks + (uint32_t)more_blocks,
-                         threads * threads_factor / threads_divisor, &counts);
+        const uint32_t threads = m->quantizes ? RSRC_GPU_QUANTIZE_THREADS : rsrc_gpu_threads(plan);
+        const uint32_t blocks = m->quantizes ? N_TOKENS : plan->blocks;
+        struct attempt attempt = {.kernel = kernel,
+                                  .n_blocks = blocks + (uint32_t)more_blocks,
+                                  .n_threads = threads * threads_factor / threads_divisor};
+        ptx_memory_init(&attempt.memory);
+        right = m->quantizes ? quantizes(&attempt, &m->problems[i], VALUES[i], &counts)
+                             : multiplies(&attempt, &m->problems[i], &counts);
+        ptx_memory_free(&attempt.memory);
     }
     for (uint32_t i = 0; executed != NULL && i < kernel->n_instructions; i++)
         executed[kernel->code[i].line] |= counts.by_instruction[i] != 0;
@@ -256,7 +290,7 @@ static bool break_kernel(struct mutants *m, const struct gpu_kernel_list *list, 
     struct rsrc_buffer text = {0};
     uint64_t state = 1000 + k;
     bool right = true;
-    snprintf(m->symbol, sizeof m->symbol, "kernel_%u", k);
+    snprintf(m->symbol, sizeof m->symbol, m->quantizes ? RSRC_GPU_QUANTIZE : "kernel_%u", k);
     for (uint32_t i = 0; i < 2; i++)
         right &= gpu_problem_make(&m->problems[i], &list->plans[k], VALUES[i], &state);
     right = right && cut_kernel(module, m->symbol, &text);
@@ -302,7 +336,8 @@ int main(int argc, char **argv) {
             continue;
         right = read_file(argv[1], m.name, &module);
         for (int k = 2; right && k < argc; k++) {
-            const unsigned long number = strtoul(argv[k], NULL, 10);
+            m.quantizes = argv[k][0] == 'q';
+            const unsigned long number = strtoul(argv[k] + m.quantizes, NULL, 10);
             right = number < list.n_kernels && break_kernel(&m, &list, (uint32_t)number, &module);
         }
         rsrc_buffer_free(&module);

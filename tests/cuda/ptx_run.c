@@ -1,14 +1,14 @@
-/* ptx_run.c - runs every kernel that `rsrc MODEL --emit=ptx -o FOLDER/` wrote in the interpreter
- * (ptx/ptx.h), with 1 to 9 tokens, and compares the bits with those of the layer's CPU kernel in a
- * module of the same model.
+/* ptx_run.c - runs every layer that `rsrc MODEL --emit=ptx -o FOLDER/` wrote in the interpreter
+ * (ptx/ptx.h), with 1 to 9 tokens: quantises floats on the GPU, multiplies what was made of them,
+ * and compares the bits with those of the layer's CPU kernel in a module of the same model.
  *
  * usage: ptx_run [--seed=N] [--tokens=N] [--opcodes] FOLDER MODULE.so
  *   --seed     chooses the order of warps and blocks, and the activations
  *   --tokens   runs only this number of tokens
  *   --opcodes  also prints how often each instruction was executed
  *
- * Prints the instructions of warps for each layer and number of tokens, and their sum. Exits 1 if
- * anything is wrong.
+ * Prints the instructions of warps for each layer and number of tokens, and their sum; those that
+ * quantise, once for each layer, by themselves. Exits 1 if anything is wrong.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -22,6 +22,7 @@
 
 #define MAX_TOKENS 9u
 #define POISON 0x5a
+#define QUANTIZE "rsr_quantize"
 
 struct run {
     struct rsrc_arena arena;
@@ -31,6 +32,7 @@ struct run {
     uint32_t only; /* tokens; 0: all counts */
     bool wants_opcodes;
     uint64_t warp_instructions, thread_instructions;
+    uint64_t quantizing; /* instructions of warps, not counted above */
     uint32_t n_kernels, n_launches, n_wrong;
 };
 
@@ -38,16 +40,17 @@ struct run {
 struct layer {
     const char *symbol, *text;
     struct ptx_module module;
-    const struct ptx_kernel *kernel;
+    const struct ptx_kernel *kernel, *quantize;
     const struct rsr_kernel_desc *cpu;
     uint32_t n_blocks, n_threads;
+    uint32_t n_quantize_threads;
     struct ptx_memory memory;
     uint64_t codes, scale; /* addresses */
     size_t ldx, ldy, row_bytes;
     float *x;        /* [MAX_TOKENS][ldx] */
     char *rows;      /* the same, quantised */
     float *expected; /* [MAX_TOKENS][cpu->rows] */
-    struct ptx_counts counts;
+    struct ptx_counts counts, quantizing;
 };
 
 static bool complain(const struct layer *layer, const char *what) {
@@ -104,6 +107,15 @@ static bool find_cpu_kernel(const struct run *r, struct layer *layer) {
            complain(layer, "the module has no such kernel of int8 activations");
 }
 
+/* The launch in the comment before a kernel; NULL: there is none. */
+static const char *find_launch(const struct layer *layer, const char *symbol) {
+    char comment[256];
+    snprintf(comment, sizeof comment, "\n// %s\n", symbol);
+    const char *begin = strstr(layer->text, comment);
+    const char *launch = begin != NULL ? strstr(begin, "\n// Launch: ") : NULL;
+    return launch != NULL ? launch + strlen("\n// Launch: ") : NULL;
+}
+
 static bool load_kernel(struct run *r, struct layer *layer) {
     size_t size_bytes = 0;
     struct ptx_error error;
@@ -114,12 +126,16 @@ static bool load_kernel(struct run *r, struct layer *layer) {
         fprintf(stderr, "%s.ptx:%u: %s\n", layer->symbol, error.line, error.text);
         return false;
     }
-    const char *launch = strstr(layer->text, "\n// Launch: ");
-    if (launch == NULL || sscanf(launch, "\n// Launch: %u blocks of %u threads", &layer->n_blocks,
-                                 &layer->n_threads) != 2)
+    const char *launch = find_launch(layer, layer->symbol);
+    const char *quantize = find_launch(layer, QUANTIZE);
+    if (launch == NULL || quantize == NULL ||
+        sscanf(launch, "%u blocks of %u threads", &layer->n_blocks, &layer->n_threads) != 2 ||
+        sscanf(quantize, "a block of %u threads a row", &layer->n_quantize_threads) != 1)
         return complain(layer, "its comment says no launch");
     layer->kernel = ptx_find_kernel(&layer->module, layer->symbol);
-    return layer->kernel != NULL || complain(layer, "no kernel of that name");
+    layer->quantize = ptx_find_kernel(&layer->module, QUANTIZE);
+    return (layer->kernel != NULL && layer->quantize != NULL) ||
+           complain(layer, "no kernel of that name");
 }
 
 /* ---- the CPU --------------------------------------------------------------------------------- */
@@ -165,15 +181,52 @@ static void compute_expected(struct run *r, struct layer *layer) {
 struct parameters {
     uint64_t x, ldx, codes, scale, y, ldy;
     uint32_t n_tokens, unused;
+};
+struct quantize_parameters {
+    uint64_t x, ldx, y, ldy;
+    uint32_t cols, unused;
     uint64_t not_finite;
 };
 
+static bool launch(const struct run *r, struct layer *layer, const struct ptx_launch *how,
+                   uint32_t n_tokens, struct ptx_counts *counts) {
+    struct ptx_launch launch = *how;
+    struct ptx_error error;
+    launch.seed = r->seed + n_tokens;
+    if (ptx_run(&layer->memory, &launch, counts, &error))
+        return true;
+    fprintf(stderr, "%s.ptx:%u: %u tokens: %s\n", layer->symbol, error.line, n_tokens, error.text);
+    return false;
+}
+
+/* Makes rows of floats; their values are checked by what is computed of them. */
+static bool quantize(const struct run *r, struct layer *layer, uint32_t n_tokens, uint64_t rows) {
+    uint32_t not_finite = 0;
+    const struct quantize_parameters p = {
+        .x = copy_of(&layer->memory, layer->x,
+                     ((n_tokens - 1) * layer->ldx + layer->cpu->cols) * sizeof(float)),
+        .ldx = layer->ldx,
+        .y = rows,
+        .ldy = layer->row_bytes,
+        .cols = layer->cpu->cols,
+        .not_finite = copy_of(&layer->memory, &not_finite, sizeof not_finite)};
+    const struct ptx_launch how = {.kernel = layer->quantize,
+                                   .grid = {n_tokens, 1, 1},
+                                   .block = {layer->n_quantize_threads, 1, 1},
+                                   .parameters = &p};
+    const bool right =
+        launch(r, layer, &how, n_tokens, &layer->quantizing) &&
+        ((ptx_download(&layer->memory, &not_finite, p.not_finite, sizeof not_finite) &&
+          not_finite == 0) ||
+         complain(layer, "finite activations are reported"));
+    (void)ptx_release(&layer->memory, p.x);
+    (void)ptx_release(&layer->memory, p.not_finite);
+    return right;
+}
+
 /* All results are the CPU's, and nothing was written beside them. */
 static bool is_right(struct layer *layer, const struct parameters *p, float *y, size_t y_bytes) {
-    uint32_t not_finite = 1;
-    bool right = ptx_download(&layer->memory, y, p->y, y_bytes) &&
-                 ptx_download(&layer->memory, &not_finite, p->not_finite, sizeof not_finite) &&
-                 not_finite == 0;
+    bool right = ptx_download(&layer->memory, y, p->y, y_bytes);
     uint8_t poison[3 * sizeof(float)];
     memset(poison, POISON, sizeof poison);
     const uint32_t rows = layer->cpu->rows;
@@ -186,38 +239,28 @@ static bool is_right(struct layer *layer, const struct parameters *p, float *y, 
 }
 
 static bool run_tokens(struct run *r, struct layer *layer, uint32_t n_tokens) {
-    const uint32_t zero = 0;
     const size_t y_bytes = n_tokens * layer->ldy * sizeof(float);
     float *y = malloc(y_bytes);
     if (y == NULL)
         rsrc_out_of_memory(y_bytes);
     memset(y, POISON, y_bytes);
-    const struct parameters p = {
-        .x = copy_of(&layer->memory, layer->x,
-                     ((n_tokens - 1) * layer->ldx + layer->cpu->cols) * sizeof(float)),
-        .ldx = layer->ldx,
-        .codes = layer->codes,
-        .scale = layer->scale,
-        .y = copy_of(&layer->memory, y, y_bytes),
-        .ldy = layer->ldy,
-        .n_tokens = n_tokens,
-        .not_finite = copy_of(&layer->memory, &zero, sizeof zero)};
-    const struct ptx_launch launch = {.kernel = layer->kernel,
-                                      .grid = {layer->n_blocks, 1, 1},
-                                      .block = {layer->n_threads, 1, 1},
-                                      .parameters = &p,
-                                      .seed = r->seed + n_tokens};
-    struct ptx_error error;
-    bool right = ptx_run(&layer->memory, &launch, &layer->counts, &error);
-    if (!right)
-        fprintf(stderr, "%s.ptx:%u: %u tokens: %s\n", layer->symbol, error.line, n_tokens,
-                error.text);
-    else if (!is_right(layer, &p, y, y_bytes))
-        right = complain(layer, "the results are not the CPU's");
+    const struct parameters p = {.x = ptx_allocate(&layer->memory, n_tokens * layer->row_bytes),
+                                 .ldx = layer->row_bytes,
+                                 .codes = layer->codes,
+                                 .scale = layer->scale,
+                                 .y = copy_of(&layer->memory, y, y_bytes),
+                                 .ldy = layer->ldy,
+                                 .n_tokens = n_tokens};
+    const struct ptx_launch how = {.kernel = layer->kernel,
+                                   .grid = {layer->n_blocks, 1, 1},
+                                   .block = {layer->n_threads, 1, 1},
+                                   .parameters = &p};
+    const bool right =
+        quantize(r, layer, n_tokens, p.x) && launch(r, layer, &how, n_tokens, &layer->counts) &&
+        (is_right(layer, &p, y, y_bytes) || complain(layer, "the results are not the CPU's"));
     free(y);
     (void)ptx_release(&layer->memory, p.x);
     (void)ptx_release(&layer->memory, p.y);
-    (void)ptx_release(&layer->memory, p.not_finite);
     return right;
 }
 
@@ -233,7 +276,8 @@ static void print_opcodes(const struct layer *layer) {
 }
 
 static bool run_counts(struct run *r, struct layer *layer) {
-    if (layer->kernel->parameter_bytes != sizeof(struct parameters))
+    if (layer->kernel->parameter_bytes != offsetof(struct parameters, unused) ||
+        layer->quantize->parameter_bytes != sizeof(struct quantize_parameters))
         return complain(layer, "other parameters than those of a matrix times vectors");
     for (uint32_t n = 1; n <= MAX_TOKENS; n++) {
         if (r->only != 0 && r->only != n)
@@ -264,6 +308,7 @@ static bool run_layer(struct run *r, const char *symbol) {
     }
     r->warp_instructions += layer.counts.warp_instructions;
     r->thread_instructions += layer.counts.thread_instructions;
+    r->quantizing += layer.quantizing.warp_instructions;
     ptx_memory_free(&layer.memory);
     return right;
 }
@@ -283,9 +328,11 @@ static void run_folder(struct run *r) {
         free(entries[i]);
     }
     free(entries);
-    printf("%u kernels, %u launches, %u wrong, %llu instructions of warps, %llu of threads\n",
-           r->n_kernels, r->n_launches, r->n_wrong, (unsigned long long)r->warp_instructions,
-           (unsigned long long)r->thread_instructions);
+    printf(
+        "%u kernels, %u launches, %u wrong, %llu instructions of warps, %llu of threads, and %llu "
+        "of warps that quantise\n",
+        r->n_kernels, r->n_launches, r->n_wrong, (unsigned long long)r->warp_instructions,
+        (unsigned long long)r->thread_instructions, (unsigned long long)r->quantizing);
 }
 
 /* ---- command line ---------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "cuda_driver.h"
+#include "emit/ptx/cuda_unit.h"
 #include "gpu_bench.h"
 #include "gpu_kernel_list.h"
 #include "gpu_problem.h"
@@ -75,15 +76,13 @@ static void load_all(struct runner *r) {
 
 /* A problem in device memory, each array of exactly the bytes that a kernel may touch. */
 struct arrays {
-    cuda_address x, codes, scale, y, not_finite;
-    size_t ldx;
+    cuda_address x, rows, codes, scale, y, not_finite;
 };
 
 static void upload(const struct cuda_driver *d, const struct gpu_problem *p, struct arrays *out) {
     const uint32_t zero = 0;
-    size_t x_bytes = 0;
-    const void *x = gpu_problem_x(p, &out->ldx, &x_bytes);
-    out->x = cuda_copy_of(d, x, x_bytes);
+    out->x = cuda_copy_of(d, p->x, gpu_problem_x_bytes(p));
+    out->rows = cuda_copy_of(d, p->rows, gpu_problem_row_bytes(p));
     out->codes = cuda_copy_of(d, p->codes, p->plan.weight_bytes);
     out->scale = cuda_copy_of(d, p->scale, p->matrix.n_scales * sizeof(float));
     out->y = cuda_copy_of(d, p->y, gpu_problem_y_bytes(p));
@@ -91,26 +90,43 @@ static void upload(const struct cuda_driver *d, const struct gpu_problem *p, str
 }
 
 static void release(const struct cuda_driver *d, const struct arrays *arrays) {
-    const cuda_address all[] = {arrays->x, arrays->codes, arrays->scale, arrays->y,
-                                arrays->not_finite};
+    const cuda_address all[] = {arrays->x,     arrays->rows, arrays->codes,
+                                arrays->scale, arrays->y,    arrays->not_finite};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CUDA_DO(d, release, all[i]);
 }
 
-static bool run(const struct cuda_driver *d, void *kernel, struct gpu_problem *p,
-                enum gpu_values values, struct arrays *a, uint32_t n_tokens) {
-    void *parameters[] = {&a->x, &a->ldx, &a->codes, &a->scale,
-                          &a->y, &p->ldy, &n_tokens, &a->not_finite};
+static bool run(const struct cuda_driver *d, void *kernel, struct gpu_problem *p, struct arrays *a,
+                uint32_t n_tokens) {
+    void *parameters[] = {&a->rows, &p->row_bytes, &a->codes, &a->scale, &a->y, &p->ldy, &n_tokens};
     CUDA_DO(d, fill, a->y, GPU_POISON, gpu_problem_y_bytes(p));
-    CUDA_DO(d, fill, a->not_finite, 0, sizeof(uint32_t));
     CUDA_DO(d, launch, kernel, p->plan.blocks, 1, 1, p->plan.row_warps * p->plan.col_warps * 32, 1,
             1, 0, NULL, parameters, NULL);
     CUDA_DO(d, synchronize);
-    uint32_t not_finite = 0;
     CUDA_DO(d, download, p->y, a->y, gpu_problem_y_bytes(p));
+    return gpu_problem_is_right(p, n_tokens);
+}
+
+/* Quantises the floats over the rows that the runtime made. Whether it makes these rows again. */
+static bool quantize(const struct cuda_driver *d, void *module, struct gpu_problem *p,
+                     enum gpu_values values, struct arrays *a) {
+    void *kernel = NULL;
+    uint32_t not_finite = 0;
+    const size_t size_bytes = gpu_problem_row_bytes(p);
+    uint8_t *rows = malloc(size_bytes);
+    void *parameters[] = {&a->x, &p->ldx, &a->rows, &p->row_bytes, &p->matrix.cols, &a->not_finite};
+    CUDA_DO(d, find_kernel, &kernel, module, RSRC_GPU_QUANTIZE);
+    CUDA_DO(d, fill, a->rows, GPU_POISON, size_bytes);
+    CUDA_DO(d, fill, a->not_finite, 0, sizeof not_finite);
+    CUDA_DO(d, launch, kernel, GPU_TOKENS, 1, 1, RSRC_GPU_QUANTIZE_THREADS, 1, 1, 0, NULL,
+            parameters, NULL);
+    CUDA_DO(d, synchronize);
+    CUDA_DO(d, download, rows, a->rows, size_bytes);
     CUDA_DO(d, download, &not_finite, a->not_finite, sizeof not_finite);
-    return gpu_problem_is_right(p, n_tokens) &&
-           not_finite == gpu_problem_reports(p, values, n_tokens);
+    const bool right = gpu_problem_is_quantized(p, rows, GPU_TOKENS) &&
+                       not_finite == gpu_problem_reports(values, GPU_TOKENS);
+    free(rows);
+    return right;
 }
 
 /* The first byte's first weight is that of row 0 and column 0, in both codes. */
@@ -132,9 +148,15 @@ static bool check_batches(struct runner *r, uint32_t m, uint32_t k, enum gpu_val
     char name[32];
     snprintf(name, sizeof name, "kernel_%u", k);
     void *kernel = NULL;
+    if (p->plan.epilogue == RSR_EPILOGUE_SCALE &&
+        !quantize(&r->driver, r->modules[m], p, values, arrays)) {
+        fprintf(stderr, "%s: " RSRC_GPU_QUANTIZE ": %u columns, values %d: wrong\n",
+                r->list.modules[m], p->matrix.cols, (int)values);
+        return false;
+    }
     CUDA_DO(&r->driver, find_kernel, &kernel, r->modules[m], name);
     for (uint32_t b = 0; b < n_gpu_batches; b++)
-        if (!run(&r->driver, kernel, p, values, arrays, gpu_batches[b])) {
+        if (!run(&r->driver, kernel, p, arrays, gpu_batches[b])) {
             tell_wrong(r, m, k, (int)values, gpu_batches[b]);
             return false;
         }

@@ -16,14 +16,41 @@ void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer 
     rsrc_buffer_printf(out, ": %u x %u, %s codes of %llu bytes, %s\n", matvec->rows, matvec->cols,
                        matvec->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3",
                        (unsigned long long)matvec->weight_bytes,
-                       raw                     ? "int8 rows to int32"
-                       : matvec->scale_per_row ? "quantised here, a scale a row"
-                                               : "quantised here, one scale");
+                       raw                     ? "int32 results"
+                       : matvec->scale_per_row ? "a scale a row"
+                                               : "one scale");
     rsrc_buffer_printf(out, "// Launch: %u blocks of %u threads; %u tokens share one reading.\n",
                        matvec->blocks, rsrc_gpu_threads(matvec), matvec->token_tile);
     rsrc_buffer_puts(out, "// Why: ");
     rsrc_buffer_put_comment(out, kernel->reason);
     rsrc_buffer_puts(out, "\n");
+}
+
+bool rsrc_gpu_quantizes(const struct rsr_kernel *kernel) {
+    return kernel->matvec->epilogue == RSR_EPILOGUE_SCALE;
+}
+
+void rsrc_print_quantize_comment(struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out,
+                       "// " RSRC_GPU_QUANTIZE "\n"
+                       "// Rows of floats to int8 rows with their scales, which layers read.\n"
+                       "// Launch: a block of %u threads a row.\n"
+                       "// Why: all layers of an input read what is quantised once.\n",
+                       RSRC_GPU_QUANTIZE_THREADS);
+}
+
+void rsrc_print_cuda_quantize(struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "#include \"activations.cuh\"\n\n");
+    rsrc_print_quantize_comment(out);
+    rsrc_buffer_printf(out,
+                       "using quantization = rsr::quantization</* threads */ %u>;\n"
+                       "extern \"C\" __global__ void __launch_bounds__(%u)\n" RSRC_GPU_QUANTIZE
+                       "(const float *x, size_t ldx, char *y, size_t ldy, unsigned cols,\n"
+                       "             unsigned *not_finite) {\n"
+                       "    __shared__ quantization::memory shared;\n"
+                       "    quantization::run(shared, {x, ldx, y, ldy, cols, not_finite});\n"
+                       "}\n",
+                       RSRC_GPU_QUANTIZE_THREADS, RSRC_GPU_QUANTIZE_THREADS);
 }
 
 static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
@@ -44,10 +71,10 @@ static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *ou
         out,
         "static_assert(%s_matvec::STEPS == %u && %s_matvec::BLOCKS == %u, \"as planned\");\n"
         "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n"
-        "%s(const void *x, size_t ldx, const uint4 *codes, const float *scale,\n"
-        "    void *y, size_t ldy, unsigned n_tokens, unsigned *not_finite) {\n"
+        "%s(const char *x, size_t ldx, const uint4 *codes, const float *scale, void *y,\n"
+        "    size_t ldy, unsigned n_tokens) {\n"
         "    __shared__ %s_matvec::memory shared;\n"
-        "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens, not_finite});\n"
+        "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens});\n"
         "}\n",
         kernel->symbol, matvec->steps, kernel->symbol, matvec->blocks, rsrc_gpu_threads(matvec),
         RSRC_GPU_MIN_BLOCKS, kernel->symbol, kernel->symbol, kernel->symbol);

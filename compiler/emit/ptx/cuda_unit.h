@@ -1,4 +1,5 @@
-/* cuda_unit.h - the CUDA C++ text that instantiates cuda/kernels/matvec.cuh for planned layers. */
+/* cuda_unit.h - the CUDA C++ text that instantiates the templates of cuda/kernels/ for planned
+ * layers. */
 #ifndef RSRC_EMIT_PTX_CUDA_UNIT_H
 #define RSRC_EMIT_PTX_CUDA_UNIT_H
 
@@ -11,6 +12,11 @@
  * more blocks and spills (64 registers: 8 bytes); with 2, LLVM's base-3 kernels spill 56 bytes. */
 #define RSRC_GPU_MIN_BLOCKS 1u
 
+/* The kernel that makes activation rows of floats for all layers of a model, and the threads of its
+ * blocks. A block has one row. */
+#define RSRC_GPU_QUANTIZE "rsr_quantize"
+#define RSRC_GPU_QUANTIZE_THREADS 256u
+
 /* A kernel as two compilers see it. */
 struct rsrc_cuda_text {
     struct rsrc_buffer source; /* CUDA C++ */
@@ -20,9 +26,13 @@ struct rsrc_cuda_text {
 /* One __global__ function per kernel, each with its title and reason in a comment. */
 void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out);
+void rsrc_print_cuda_quantize(struct rsrc_buffer *out);
 /* The comment before a kernel, equal in CUDA C++ and PTX: what it computes, how to launch it,
  * why. */
 void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out);
+void rsrc_print_quantize_comment(struct rsrc_buffer *out);
+/* Whether the kernel's activation rows are made on the GPU, from floats. */
+bool rsrc_gpu_quantizes(const struct rsr_kernel *kernel);
 /* Threads of one block. */
 uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec);
 

@@ -16,7 +16,7 @@
 
 /* One compiled entry. */
 struct entry {
-    const struct rsr_kernel *kernel; /* the first with this code */
+    const struct rsr_kernel *kernel; /* the first with this code; NULL: what quantises */
     struct rsrc_cuda_text text;
     const char *body; /* of the PTX, after the directives of the whole text */
     uint32_t version; /* the lowest that has the body, 10 * major + minor */
@@ -32,6 +32,7 @@ struct rsrc_ptx {
     const char *file;     /* where it is */
     struct entry *entries;
     uint32_t n_entries;
+    struct entry *quantize; /* one of them; NULL: no layer's rows are made of floats */
 };
 
 /* Commands are shown and not run. */
@@ -99,14 +100,25 @@ static bool same_code(const struct rsr_matvec *a, const struct rsr_matvec *b) {
 /* NULL: no kernel with this code is listed. */
 static const struct entry *find_entry(const struct rsrc_ptx *e, const struct rsr_kernel *kernel) {
     for (uint32_t i = 0; i < e->n_entries; i++)
-        if (same_code(e->entries[i].kernel->matvec, kernel->matvec))
+        if (e->entries[i].kernel != NULL && same_code(e->entries[i].kernel->matvec, kernel->matvec))
             return &e->entries[i];
     return NULL;
 }
 
+static bool any_quantizes(const struct rsr_kernel *kernels, uint32_t n_kernels) {
+    for (uint32_t i = 0; i < n_kernels; i++)
+        if (rsrc_gpu_quantizes(&kernels[i]))
+            return true;
+    return false;
+}
+
 /* Lists the distinct kernels. */
 static void list_entries(struct rsrc_ptx *e, const struct rsr_kernel *kernels, uint32_t n_kernels) {
-    e->entries = RSRC_NEW_ARRAY(e->arena, n_kernels, struct entry);
+    e->entries = RSRC_NEW_ARRAY(e->arena, n_kernels + 1, struct entry);
+    if (any_quantizes(kernels, n_kernels)) {
+        e->quantize = &e->entries[e->n_entries++];
+        rsrc_print_cuda_quantize(&e->quantize->text.source);
+    }
     for (uint32_t i = 0; i < n_kernels; i++) {
         if (find_entry(e, &kernels[i]) != NULL)
             continue;
@@ -190,6 +202,8 @@ static void put_directives(const struct rsrc_ptx *e, const struct rsr_kernel *ke
                            uint32_t n_kernels, struct rsrc_buffer *out) {
     const uint32_t sm = e->options->spec->gpu.sm;
     uint32_t version = rsrc_ptx_version_of_target(sm);
+    if (any_quantizes(kernels, n_kernels) && e->quantize->version > version)
+        version = e->quantize->version;
     for (uint32_t i = 0; i < n_kernels; i++) {
         const uint32_t needed = find_entry(e, &kernels[i])->version;
         version = needed > version ? needed : version;
@@ -202,6 +216,11 @@ static void emit_text(struct rsrc_ptx *e, const struct rsr_kernel *kernels, uint
                       struct rsrc_buffer *out) {
     put_title(e, out);
     put_directives(e, kernels, n_kernels, out);
+    if (any_quantizes(kernels, n_kernels)) {
+        rsrc_buffer_puts(out, "\n");
+        rsrc_print_quantize_comment(out);
+        rsrc_buffer_puts(out, e->quantize->body);
+    }
     for (uint32_t i = 0; i < n_kernels; i++) {
         const struct entry *entry = find_entry(e, &kernels[i]);
         rsrc_buffer_puts(out, "\n");
@@ -214,6 +233,8 @@ static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_kernel *
                                    uint32_t n_kernels, struct rsrc_buffer *out) {
     struct rsrc_buffer source = {0};
     put_title(e, &source);
+    if (any_quantizes(kernels, n_kernels))
+        rsrc_print_cuda_quantize(&source);
     rsrc_print_cuda_unit(kernels, n_kernels, &source);
     const struct rsrc_nvrtc_job job = {source.data, e->options->spec->gpu.sm, RSR_UNIT_CUBIN};
     const enum rsrc_status status = rsrc_nvrtc_compile(e->diag, e->arena, e->nvrtc, &job, out);
