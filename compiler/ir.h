@@ -746,9 +746,8 @@ struct rsr_matvec {
     uint32_t token_tile; /* tokens that share one reading of the codes */
     uint32_t blocks;     /* blocks of the grid */
     bool scale_per_row;
-    enum rsr_epilogue epilogue; /* SCALE: x is float, and the kernel quantises it; RAW: x is act
-                                   rows */
-    uint64_t weight_bytes;      /* size of the packed codes */
+    enum rsr_epilogue epilogue;
+    uint64_t weight_bytes; /* size of the packed codes */
 };
 
 /* ---- schedule -------------------------------------------------------------------------------- */
