@@ -43,4 +43,12 @@ static inline bool rsrc_is_gpu(const struct rsrc_input_set *in) {
     return in->specs[0].gpu.sm != 0;
 }
 
+/* Whether a GPU is among the targets. */
+static inline bool rsrc_has_gpu(const struct rsrc_input_set *in) {
+    for (uint32_t t = 0; t < in->n_specs; t++)
+        if (in->specs[t].gpu.sm != 0)
+            return true;
+    return false;
+}
+
 #endif

@@ -16,9 +16,11 @@ struct rsrc_layer_state {
     struct rsrc_arena arena;
     struct rsr_matrix matrix; /* the layer's own */
     struct rsr_dead dead;
-    struct rsr_matrix reduced;      /* the matrix that is analysed, planned and lowered */
+    struct rsr_matrix reduced;      /* what a CPU's kernels compute, and what is analysed */
     struct rsr_reduction reduction; /* how the layer follows from the reduced matrix */
+    struct rsr_reduction whole;     /* nothing is dropped: how a GPU's kernels compute the layer */
     struct rsr_stats stats;         /* of the reduced matrix, at the k of scatter */
+    struct rsr_stats whole_stats;   /* of the layer's own matrix, at that k */
     struct rsr_stats fold_stats;    /* at the k of fold, if has_fold_stats */
     bool has_fold_stats;
     struct rsr_segment_picture picture; /* of the reduced matrix, if a report draws it */
@@ -41,6 +43,15 @@ void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 /* The segment index with blocks of k rows, where k is that of the statistics or of fold's. */
 const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k);
+
+/* What the kernels of a target compute: the reduced matrix, or, because a GPU's kernels apply no
+ * maps, the layer's own. */
+const struct rsr_matrix *rsrc_matrix_for(const struct rsrc_layer_state *state, uint32_t target);
+const struct rsr_reduction *rsrc_reduction_for(const struct rsrc_layer_state *state,
+                                               uint32_t target);
+const struct rsr_stats *rsrc_stats_for(const struct rsrc_layer_state *state, uint32_t target);
+/* rsrc_reduction_text() of that. */
+const char *rsrc_reduction_words(struct rsrc_layer_state *state, uint32_t target);
 
 /* layer_lower.c */
 /* Makes the layer's kernels for a target: one per regime, or one for both. */

@@ -31,7 +31,31 @@ enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
     if (read != NULL)
         rsrc_release_tensor(read, 0, read->size_bytes);
     rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
+    state->whole = state->reduction;
     return RSRC_OK;
+}
+
+static bool is_gpu(const struct rsrc_layer_state *state, uint32_t target) {
+    return state->compilation->inputs.specs[target].gpu.sm != 0;
+}
+
+const struct rsr_matrix *rsrc_matrix_for(const struct rsrc_layer_state *state, uint32_t target) {
+    return is_gpu(state, target) ? &state->matrix : &state->reduced;
+}
+
+const struct rsr_reduction *rsrc_reduction_for(const struct rsrc_layer_state *state,
+                                               uint32_t target) {
+    return is_gpu(state, target) ? &state->whole : &state->reduction;
+}
+
+const struct rsr_stats *rsrc_stats_for(const struct rsrc_layer_state *state, uint32_t target) {
+    return is_gpu(state, target) ? &state->whole_stats : &state->stats;
+}
+
+const char *rsrc_reduction_words(struct rsrc_layer_state *state, uint32_t target) {
+    const char *why_all =
+        is_gpu(state, target) ? "a GPU's kernel applies no map" : RSRC_TOO_FEW_TO_MAP;
+    return rsrc_reduction_text(&state->arena, rsrc_reduction_for(state, target), why_all);
 }
 
 const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k) {
@@ -41,15 +65,27 @@ const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k
     return index;
 }
 
+/* Says it once for the CPUs and once for the GPUs among the targets. */
 static void remark_reduction(struct rsrc_layer_state *state) {
-    const struct rsr_reduction *reduction = &state->reduction;
-    const char *text = rsrc_reduction_text(&state->arena, reduction);
-    if (text == NULL)
-        return;
     const struct rsrc_place place = {.tensor = state->item->name};
-    const bool used = reduction->row_sources != NULL || reduction->kept_cols != NULL;
-    rsrc_diag_emit(state->diag, used ? RSRC_REMARK : RSRC_REMARK_MISSED, "reduce", &place, NULL,
-                   "%s", text);
+    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++) {
+        if (t != 0 && is_gpu(state, t) == is_gpu(state, t - 1))
+            continue;
+        const struct rsr_reduction *reduction = rsrc_reduction_for(state, t);
+        const char *text = rsrc_reduction_words(state, t);
+        const bool used = reduction->row_sources != NULL || reduction->kept_cols != NULL;
+        if (text != NULL)
+            rsrc_diag_emit(state->diag, used ? RSRC_REMARK : RSRC_REMARK_MISSED, "reduce", &place,
+                           NULL, "%s", text);
+    }
+}
+
+/* Without a CPU among the targets no kernel applies maps: the analysis is of the layer itself. */
+static bool applies_maps(const struct rsrc_layer_state *state) {
+    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++)
+        if (!is_gpu(state, t))
+            return true;
+    return false;
 }
 
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
@@ -61,6 +97,12 @@ enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
         rsrc_find_dead(c->made.dead_channels, &state->arena, state->item->layer, &state->dead);
     rsrc_reduce_matrix(&state->arena, &state->matrix, &state->dead, &state->reduced,
                        &state->reduction);
+    state->whole.counts = state->reduction.counts;
+    if (!applies_maps(state)) {
+        state->reduced = state->matrix;
+        state->reduction = state->whole;
+        state->dead = (struct rsr_dead){0};
+    }
     remark_reduction(state);
     return RSRC_OK;
 }
@@ -132,6 +174,9 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
     } else {
         (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
     }
+    state->whole_stats = state->stats;
+    if (!is_unreduced(state) && rsrc_has_gpu(&state->compilation->inputs))
+        rsrc_analyse_matrix(&state->arena, &state->matrix, state->stats.k, &state->whole_stats);
     analyse_for_fold(state);
     picture_segments(state);
     return RSRC_OK;

@@ -1,5 +1,6 @@
 /* layer_lower.c - lowers a planned layer to kernels and packed weights. */
 #include "driver/layer.h"
+#include "emit/ptx/cuda_unit.h"
 #include "lower/lower.h"
 
 uint32_t rsrc_n_kernels(const struct rsrc_layer_state *state, uint32_t target) {
@@ -34,8 +35,8 @@ static struct rsrc_lower_input lower_input(struct rsrc_layer_state *state, uint3
     return (struct rsrc_lower_input){
         .symbol_stem = state->item->stem,
         .title = rsrc_arena_printf(arena, "%s: %s", model, state->item->name),
-        .matrix = &state->reduced,
-        .reduction = &state->reduction,
+        .matrix = rsrc_matrix_for(state, target),
+        .reduction = rsrc_reduction_for(state, target),
         .index = plan->k != 0 ? rsrc_index_at(state, plan->k) : NULL,
         .plan = plan,
         .input = state->item->input,
@@ -69,15 +70,24 @@ enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
 }
 
 static enum rsrc_status verify(struct rsrc_layer_state *state, uint32_t target, uint32_t regime) {
-    return rsrc_verify_kernel(state->diag, &rsrc_lowered_of(state, target, regime)->kernel);
+    const struct rsr_kernel *kernel = &rsrc_lowered_of(state, target, regime)->kernel;
+    return kernel->matvec != NULL ? RSRC_OK : rsrc_verify_kernel(state->diag, kernel);
 }
 
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
     return rsrc_visit_kernels(state, verify);
 }
 
+/* A GPU's kernel has no operations. Its text is the comment that stands before it in PTX. */
+static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+    if (kernel->matvec != NULL)
+        rsrc_print_gpu_comment(kernel, out);
+    else
+        rsrc_print_kernel(kernel, out);
+}
+
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
     for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++)
         for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
-            rsrc_print_kernel(&rsrc_lowered_of(state, t, r)->kernel, out);
+            print_kernel(&rsrc_lowered_of(state, t, r)->kernel, out);
 }

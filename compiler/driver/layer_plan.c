@@ -6,11 +6,11 @@
 #include "lower/lower.h"
 #include "model/graph.h"
 #include "model/relu2_lists.h"
-#include "rsr/reduce.h"
 
 /* Dropped rows and columns are a part of the reason. */
-static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_plan *plan) {
-    const char *text = rsrc_reduction_text(&state->arena, &state->reduction);
+static void add_reduction_to_reasons(struct rsrc_layer_state *state, uint32_t target,
+                                     struct rsr_plan *plan) {
+    const char *text = rsrc_reduction_words(state, target);
     for (uint32_t r = 0; r < RSR_REGIME_COUNT && text != NULL; r++)
         plan->regimes[r].reason =
             rsrc_arena_printf(&state->arena, "%s; %s", plan->regimes[r].reason, text);
@@ -48,11 +48,11 @@ static enum rsrc_status apply_given(struct rsrc_layer_state *state,
     return rsrc_apply_plan(state->diag, &state->arena, input, file, given, out);
 }
 
-static enum rsrc_status make_plan(struct rsrc_layer_state *state,
+static enum rsrc_status make_plan(struct rsrc_layer_state *state, uint32_t target,
                                   const struct rsrc_plan_input *input, struct rsr_plan *out) {
     if (rsrc_plan_layer(state->diag, &state->arena, input, out) != RSRC_OK)
         return RSRC_FAILED;
-    add_reduction_to_reasons(state, out);
+    add_reduction_to_reasons(state, target, out);
     return RSRC_OK;
 }
 
@@ -71,7 +71,7 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .input = state->item->input,
             .group_cols = state->reduced.group_cols,
             .scale_bytes = rsrc_group_scale_bytes(&state->reduced),
-            .stats = &state->stats,
+            .stats = rsrc_stats_for(state, t),
             .fold_stats = state->has_fold_stats ? &state->fold_stats : NULL,
             .fold_budget = state->item->fold_budget,
             .list = list,
@@ -82,7 +82,7 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .timer = c->run.tuner != NULL ? &timer.plan : NULL};
         const struct rsr_named_plan **given = state->item->plans;
         if ((given != NULL ? apply_given(state, &input, given[t], &state->plans[t])
-                           : make_plan(state, &input, &state->plans[t])) != RSRC_OK)
+                           : make_plan(state, t, &input, &state->plans[t])) != RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -132,7 +132,7 @@ enum rsrc_status rsrc_layer_record(struct rsrc_layer_state *state) {
                                           item->layer != NULL ? rsrc_role_name(item->role) : NULL,
                                       .block = item->block,
                                       .found = state->reduction.counts,
-                                      .stats = state->stats,
+                                      .stats = *rsrc_stats_for(state, t),
                                       .picture = picture,
                                       .alphabet = state->reduced.alphabet,
                                       .plan = plan};

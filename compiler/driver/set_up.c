@@ -281,7 +281,6 @@ static enum rsrc_status set_variants(struct rsrc_input_set *in) {
 
 #define GPU_KINDS ((uint32_t)(RSRC_EMIT_PTX | RSRC_EMIT_CUBIN))
 #define GPU_TEXTS ((uint32_t)(RSRC_EMIT_RSR | RSRC_EMIT_PLAN | RSRC_EMIT_STEP | RSRC_EMIT_REPORT))
-#define NOT_GPU_DUMPS (1u << PASS_REDUCE | 1u << PASS_LOWER)
 
 static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *option,
                                       const char *help) {
@@ -305,10 +304,7 @@ static enum rsrc_status check_machine(struct rsrc_input_set *in) {
         {options->from != NULL, "--from", "give a checkpoint"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for clang's PTX"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
-         "a GPU's kernels are of layers alone: leave it out"},
-        {options->no_reduce, "--no-reduce", "nothing is reduced for a GPU"},
-        {(in->run->dumps & NOT_GPU_DUMPS) != 0, "--dump=reduce and --dump=lower",
-         "nothing is reduced for a GPU, and its kernels have no operation lists"}};
+         "a GPU's kernels are of layers alone: leave it out"}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other != NULL)
         return refuse_on_gpu(in, other->option, other->help);

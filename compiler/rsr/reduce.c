@@ -292,23 +292,27 @@ static const char *findings_text(struct rsrc_arena *arena, uint32_t n_dead, uint
 }
 
 static const char *side_text(struct rsrc_arena *arena, const char *verb, const char *noun,
-                             uint32_t n_kept, uint32_t n_all, const char *findings) {
+                             uint32_t n_kept, uint32_t n_all, const char *findings,
+                             const char *why_all) {
     if (*findings == '\0')
         return NULL;
     if (n_kept == n_all)
-        return rsrc_arena_printf(arena, "%s all %" PRIu32 " %s (%s: too few to pay for a map)",
-                                 verb, n_all, noun, findings);
+        return rsrc_arena_printf(arena, "%s all %" PRIu32 " %s (%s: %s)", verb, n_all, noun,
+                                 findings, why_all);
     return rsrc_arena_printf(arena, "%s %" PRIu32 " of %" PRIu32 " %s (%s)", verb, n_kept, n_all,
                              noun, findings);
 }
 
-const char *rsrc_reduction_text(struct rsrc_arena *arena, const struct rsr_reduction *reduction) {
+const char *rsrc_reduction_text(struct rsrc_arena *arena, const struct rsr_reduction *reduction,
+                                const char *why_all) {
     const struct rsr_reduction_counts *counts = &reduction->counts;
     const char *rows = side_text(
         arena, "computes", "rows", reduction->rows, counts->rows,
-        findings_text(arena, counts->n_dead_rows, counts->n_zero_rows, counts->n_repeated_rows));
-    const char *cols = side_text(arena, "reads", "columns", reduction->cols, counts->cols,
-                                 findings_text(arena, counts->n_dead_cols, counts->n_zero_cols, 0));
+        findings_text(arena, counts->n_dead_rows, counts->n_zero_rows, counts->n_repeated_rows),
+        why_all);
+    const char *cols =
+        side_text(arena, "reads", "columns", reduction->cols, counts->cols,
+                  findings_text(arena, counts->n_dead_cols, counts->n_zero_cols, 0), why_all);
     if (rows == NULL || cols == NULL)
         return rows != NULL ? rows : cols;
     return rsrc_arena_printf(arena, "%s, %s", rows, cols);

@@ -26,8 +26,11 @@ rsrc_verify_reduction(struct rsrc_diag *diag, const struct rsr_matrix *matrix,
                       const struct rsr_reduction *reduction, const char *layer_name);
 
 /* Words on what was found and saved, for reasons and remarks: "computes 320 of 640 rows (320 repeat
- * others)". NULL: nothing was found. */
-const char *rsrc_reduction_text(struct rsrc_arena *arena, const struct rsr_reduction *reduction);
+ * others)". `why_all` says why a map is missing. NULL: nothing was found. */
+const char *rsrc_reduction_text(struct rsrc_arena *arena, const struct rsr_reduction *reduction,
+                                const char *why_all);
+/* A map that would not pay for itself is not made. */
+#define RSRC_TOO_FEW_TO_MAP "too few to pay for a map"
 
 /* The text form; see reduce_text.c. */
 void rsrc_print_reduction(const struct rsr_reduction *reduction, const char *layer_name,

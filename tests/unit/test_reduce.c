@@ -168,7 +168,7 @@ static void test_break_even(struct fixture *f) {
     reduce(f);
     CHECK(f->reduction.row_sources != NULL);
     CHECK_INT(f->reduction.rows, 200 - f->reduction.counts.n_repeated_rows);
-    CHECK_STR(rsrc_reduction_text(&f->arena, &f->reduction),
+    CHECK_STR(rsrc_reduction_text(&f->arena, &f->reduction, RSRC_TOO_FEW_TO_MAP),
               rsrc_arena_printf(&f->arena, "computes %u of 200 rows (%u repeated)",
                                 f->reduction.rows, 200 - f->reduction.rows));
 
@@ -177,7 +177,8 @@ static void test_break_even(struct fixture *f) {
     CHECK(f->reduction.counts.n_repeated_rows > 0);
     CHECK(f->reduction.row_sources == NULL);
     CHECK(f->reduced.values == f->matrix.values);
-    CHECK(strstr(rsrc_reduction_text(&f->arena, &f->reduction), "too few to pay") != NULL);
+    CHECK(strstr(rsrc_reduction_text(&f->arena, &f->reduction, RSRC_TOO_FEW_TO_MAP),
+                 "too few to pay") != NULL);
 
     plant(f, 200, 100, RSR_TERNARY, &many); /* narrow rows are as cheap as a map */
     reduce(f);
@@ -193,10 +194,10 @@ static void test_break_even(struct fixture *f) {
 
     plant(f, 50, 300, RSR_TERNARY, &none);
     reduce(f);
-    CHECK(rsrc_reduction_text(&f->arena, &f->reduction) == NULL);
+    CHECK(rsrc_reduction_text(&f->arena, &f->reduction, RSRC_TOO_FEW_TO_MAP) == NULL);
     rsrc_keep_matrix(&f->matrix, &f->reduced, &f->reduction);
     CHECK_INT(verify(f, NULL), RSRC_OK);
-    CHECK(rsrc_reduction_text(&f->arena, &f->reduction) == NULL);
+    CHECK(rsrc_reduction_text(&f->arena, &f->reduction, RSRC_TOO_FEW_TO_MAP) == NULL);
 }
 
 /* ---- the verifier ---------------------------------------------------------------------------- */

@@ -310,7 +310,7 @@ double bench_time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t 
 }
 
 static const char *reason_text(struct kernel_bench *b) {
-    const char *found = rsrc_reduction_text(&b->arena, &b->reduction);
+    const char *found = rsrc_reduction_text(&b->arena, &b->reduction, RSRC_TOO_FEW_TO_MAP);
     return found == NULL ? bench_plan_of(b)->reason
                          : rsrc_arena_printf(&b->arena, "%s; %s", bench_plan_of(b)->reason, found);
 }
