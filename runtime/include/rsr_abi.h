@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 10u
+#define RSR_ABI_VERSION 11u
 #define RSR_ABI_OLDEST 9u /* older versions lay out the fixed parts otherwise: refused */
 
 /* ---- The note -----------------------------------------------------------------------------
@@ -489,23 +489,107 @@ struct rsr_head_sketch {
     uint32_t reserved;
 };
 
-struct rsr_target {
-    const char *name;      /* "avx512" */
-    uint64_t cpu_features; /* all of these bits are required */
-    uint32_t n_kernels;
-    const struct rsr_kernel_desc *kernels;
-    const struct rsr_step_table *steps;
-    uint32_t n_steps;
-    uint32_t n_norms;
+/* Everything that is not a ternary layer. All targets and GPUs of a module point to one. */
+struct rsr_tensors {
     const struct rsr_norm *norms;
     const struct rsr_matrix_data *dense; /* linear layers that are not ternary */
+    const struct rsr_delta *deltas;
+    uint32_t n_norms;
     uint32_t n_dense;
     uint32_t n_deltas;
-    const struct rsr_delta *deltas;
+    uint32_t reserved;
     struct rsr_matrix_data embedding;
     struct rsr_matrix_data head;        /* data NULL: the head is a kernel, or an embedding model
                                            has none */
     struct rsr_head_sketch head_sketch; /* of head */
+};
+
+struct rsr_target {
+    const char *name;      /* "avx512" */
+    uint64_t cpu_features; /* all of these bits are required */
+    uint32_t n_kernels;
+    uint32_t n_steps;
+    const struct rsr_kernel_desc *kernels;
+    const struct rsr_step_table *steps;
+    const struct rsr_tensors *tensors;
+};
+
+/* ---- GPUs -------------------------------------------------------------------------------------
+ *
+ * For a GPU a module has images, which a CUDA driver loads, and tables that say how to launch the
+ * functions in them. All pointers are into the host's memory: a loader copies weights and tensors
+ * to the device. The runtime checks and lists these tables; it has no loader that runs them yet.
+ */
+
+enum rsr_gpu_image_kind {
+    RSR_GPU_IMAGE_CUBIN, /* machine code: for GPUs of sm's major number, and no lower minor one */
+    RSR_GPU_IMAGE_PTX, /* text that ends in NUL: the driver compiles it for sm and anything newer */
+    RSR_GPU_IMAGE_KIND_COUNT
+};
+
+struct rsr_gpu_image {
+    const void *bytes;
+    uint64_t size_bytes; /* of a text: with its NUL */
+    uint32_t kind;       /* enum rsr_gpu_image_kind */
+    uint32_t sm;         /* compute capability without its dot: 90 */
+};
+
+/* The parameters of a function. The order is ABI; append only. */
+enum rsr_gpu_call {
+    /* (const float *x, size_t ldx, void *y, size_t ldy, unsigned cols, unsigned *not_finite)
+     * QUANT, a block for each token. Rows of x are aligned to 16 bytes and ldx elements apart;
+     * activation rows y are ldy bytes apart. *not_finite becomes 1 if x has an infinity or a NaN;
+     * such a row is zeros. */
+    RSR_GPU_CALL_QUANTIZE,
+    /* (const void *x, size_t ldx, const void *codes, const float *scale, void *y, size_t ldy,
+     *  unsigned n_tokens)
+     * LINEAR over activation rows. x is ldx bytes, y ldy elements apart. */
+    RSR_GPU_CALL_LINEAR,
+    RSR_GPU_CALL_COUNT
+};
+
+/* A function of the images, and its launch: a grid and blocks of one dimension. */
+struct rsr_gpu_entry {
+    const char *symbol; /* in every image of the GPU */
+    uint32_t call;      /* enum rsr_gpu_call */
+    uint32_t min_tokens;
+    uint32_t max_tokens;
+    uint32_t blocks;       /* 0: one for each token */
+    uint32_t threads;      /* of a block */
+    uint32_t shared_bytes; /* of a block, dynamic: besides what the function declares */
+    uint32_t token_tile;   /* tokens that share one reading of the weights */
+    uint32_t reserved;
+};
+
+/* A ternary layer. */
+struct rsr_gpu_kernel {
+    const char *name; /* rsr_l<block>_<role>_<variant>_<gpu> */
+    const char *variant;
+    const char *reason; /* the planner's sentence */
+    struct rsr_weights weights;
+    uint64_t codes_bytes;
+    uint64_t index_bytes;                /* 0: no index */
+    const struct rsr_gpu_entry *entries; /* by number of tokens: together they serve
+                                            1..UINT32_MAX, each once */
+    uint32_t n_entries;
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t epilogue; /* enum rsr_epilogue */
+    uint32_t block;    /* transformer block, or RSR_NO_BLOCK */
+    uint32_t role;     /* enum rsr_role */
+};
+
+struct rsr_gpu_target {
+    const char *name; /* "sm_90" */
+    uint32_t sm;
+    uint32_t n_images;
+    const struct rsr_gpu_image *images; /* preferred ones first */
+    uint32_t n_kernels;
+    uint32_t n_steps;
+    const struct rsr_gpu_kernel *kernels;
+    const struct rsr_step_table *steps;   /* LINEAR and HEAD name these kernels */
+    const struct rsr_gpu_entry *quantize; /* QUANT of any number of tokens; NULL: steps have none */
+    const struct rsr_tensors *tensors;
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------
@@ -660,7 +744,10 @@ struct rsr_module {
     uint32_t n_rotations;
     const struct rsr_rotation *rotations;
     const struct rsr_target *targets; /* of one architecture; the loader takes the best */
-    uint32_t n_targets;
+    const struct rsr_gpu_target *gpus;
+    uint32_t n_targets; /* 0: the module is for GPUs alone */
+    uint32_t n_gpus;
+    uint32_t size_gpu_kernel; /* sizeof, as size_kernel_desc */
     uint32_t n_stop_tokens;
     const uint32_t *stop_tokens;
     uint32_t bos_token; /* RSR_NO_TOKEN if there is none */

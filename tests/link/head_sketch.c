@@ -62,8 +62,8 @@ static int check_centre(const struct rsr_matrix_data *head, const float *centre)
 }
 
 static int check(const struct rsr_target *target) {
-    const struct rsr_matrix_data *head = &target->head;
-    const struct rsr_head_sketch *sketch = &target->head_sketch;
+    const struct rsr_matrix_data *head = &target->tensors->head;
+    const struct rsr_head_sketch *sketch = &target->tensors->head_sketch;
     const struct rsr_sketch_shape shape = rsr_sketch_flat_shape(head->cols, sketch->n_planes);
     const uint32_t n_blocks = (head->rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS;
     float *rows = calloc((size_t)RSR_SKETCH_VECTORS * head->cols, sizeof(*rows));
@@ -95,20 +95,20 @@ int main(int argc, char **argv) {
     const struct rsr_module *module = query(RSR_ABI_VERSION, &host);
     const struct rsr_target *first = &module->targets[0];
     for (uint32_t t = 1; t < module->n_targets; t++) {
-        if (memcmp(&module->targets[t].head_sketch, &first->head_sketch,
-                   sizeof(first->head_sketch)) != 0) {
+        if (memcmp(&module->targets[t].tensors->head_sketch, &first->tensors->head_sketch,
+                   sizeof(first->tensors->head_sketch)) != 0) {
             puts("targets differ");
             return 1;
         }
     }
-    if (first->head_sketch.blocks == NULL) {
+    if (first->tensors->head_sketch.blocks == NULL) {
         puts("none");
         return 0;
     }
     if (check(first) != 0)
         return 1;
-    printf("%u planes, %u blocks of %u bytes, %u targets\n", first->head_sketch.n_planes,
-           (first->head.rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS,
-           (unsigned)first->head_sketch.block_bytes, module->n_targets);
+    printf("%u planes, %u blocks of %u bytes, %u targets\n", first->tensors->head_sketch.n_planes,
+           (first->tensors->head.rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS,
+           (unsigned)first->tensors->head_sketch.block_bytes, module->n_targets);
     return 0;
 }

@@ -70,7 +70,8 @@ static inline struct fake_shape fake_text_shape(uint32_t vocab, uint32_t context
 
 struct fake_module {
     struct rsr_module module; /* module.targets == &target */
-    struct rsr_target target;
+    struct rsr_target target; /* target.tensors == &tensors */
+    struct rsr_tensors tensors;
     struct rsr_kernel_desc kernels[FAKE_MAX_LAYERS * FAKE_KERNELS];
     struct rsr_norm norms[FAKE_MAX_LAYERS * FAKE_NORMS + 1];
     struct rsr_buffer buffers[FAKE_BUFFERS];
@@ -305,15 +306,14 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
                                               .arena_bytes_per_token = arena};
     const struct rsr_matrix_data embedding =
         fake_dense(&seed, shape->head_dtype, shape->vocab, shape->hidden);
+    m->tensors = (struct rsr_tensors){
+        .n_norms = n_norms, .norms = m->norms, .embedding = embedding, .head = embedding};
     m->target = (struct rsr_target){.name = "generic",
                                     .n_kernels = shape->n_layers * FAKE_KERNELS,
                                     .kernels = m->kernels,
                                     .steps = m->steps,
                                     .n_steps = 2,
-                                    .n_norms = n_norms,
-                                    .norms = m->norms,
-                                    .embedding = embedding,
-                                    .head = embedding};
+                                    .tensors = &m->tensors};
     for (uint32_t i = 0; i < shape->head_dim / 2; i++)
         m->inv_freq[i] = (float)(1.0 / pow(10000.0, 2.0 * i / shape->head_dim));
     m->rope = (struct rsr_rope){m->inv_freq, 1.0f};
@@ -322,6 +322,7 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
                             .size_bytes = sizeof(struct rsr_module),
                             .size_kernel_desc = sizeof(struct rsr_kernel_desc),
                             .size_step_op = sizeof(struct rsr_step_op),
+                            .size_gpu_kernel = sizeof(struct rsr_gpu_kernel),
                             .model_name = "fake",
                             .architecture = "bitnet",
                             .compiler_version = "0",

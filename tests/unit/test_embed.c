@@ -84,7 +84,7 @@ static void test_many(rsr_engine *engine, const struct texts *texts, const char 
 /* The hidden states of a language model are the vectors that its head multiplies. */
 static void test_states(rsr_engine *engine, const struct fake_module *fake) {
     float states[HIDDEN], logits[VOCAB];
-    const float *head = fake->target.head.data;
+    const float *head = fake->tensors.head.data;
     for (int wants_states = 0; wants_states < 2; wants_states++) {
         rsr_sequence *sequence = NULL;
         CHECK_INT(API->sequence_create(engine, &sequence, NULL), RSR_OK);

@@ -270,7 +270,7 @@ static void test_against_reference(const struct fixture *f) {
 
     ref->fake = f->fake;
     ref->recorded = recorded;
-    const struct rsr_matrix_data *embedding = &f->fake->target.embedding;
+    const struct rsr_matrix_data *embedding = &f->fake->tensors.embedding;
     double worst = 0.0;
     for (uint32_t t = 0; t < N_TOKENS; t++) {
         double x[1024], largest = 0.0;
@@ -624,7 +624,7 @@ static void test_not_finite(const struct fixture *f, rsr_model *model) {
     float *logits = new_logits(f, N_TOKENS);
     CHECK_INT(fake_feed(engine, sequence, f->tokens, 60, f->vocab, NULL), RSR_OK);
     const uint32_t before = free_tokens(engine);
-    uint16_t *row = (uint16_t *)(uintptr_t)f->fake->target.embedding.data +
+    uint16_t *row = (uint16_t *)(uintptr_t)f->fake->tensors.embedding.data +
                     (size_t)f->tokens[70] * f->fake->shape.hidden;
     const uint16_t saved = row[5];
     row[5] = 0x7fff; /* NaN in float16 and bfloat16 */

@@ -338,8 +338,9 @@ static uint32_t sampled(const rsr_sampling *s, uint32_t entry) {
 }
 
 static void open_head(enum rsr_dtype dtype, const struct rsr_head_sketch *sketch) {
-    f.fake.target.head = store_head(dtype);
-    f.fake.target.head_sketch = sketch != NULL ? *sketch : (struct rsr_head_sketch){.blocks = NULL};
+    f.fake.tensors.head = store_head(dtype);
+    f.fake.tensors.head_sketch =
+        sketch != NULL ? *sketch : (struct rsr_head_sketch){.blocks = NULL};
     f.model = fake_open(&f.fake, RSR_OPS_GENERIC);
 }
 
@@ -723,7 +724,7 @@ static void test_broken_modules(char *blocks) {
         rsr_error err = RSR_ERROR_INIT;
         rsr_model *model = NULL;
         options.target = f.fake.target.name;
-        f.fake.target.head_sketch = bad[i];
+        f.fake.tensors.head_sketch = bad[i];
         CHECK_INT(rsr_runtime_api.open(&f.fake.module, NULL, &options, &model, &err), RSR_ERR_ABI);
         CHECK(strstr(err.message, "sketch") != NULL);
     }

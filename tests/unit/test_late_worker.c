@@ -180,7 +180,8 @@ int main(void) {
     gate->tables = 1;
     check_late(model, gate->weights.codes, n_tiles, n_piece, 1);
     const uint32_t block_rows = 16, n_blocks = VOCAB / block_rows;
-    check_late(model, fake.target.head.data, VOCAB, (n_blocks / N_THREADS / 2 + 1) * block_rows, 1);
+    check_late(model, fake.tensors.head.data, VOCAB, (n_blocks / N_THREADS / 2 + 1) * block_rows,
+               1);
 
     watch.weights = NULL;
     gate->fn = slow_kernel;

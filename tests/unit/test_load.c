@@ -75,7 +75,8 @@ static void test_broken_tables(const struct fake_module *fake) {
         broken.steps[0].buffers = broken.steps[1].buffers = broken.buffers;                        \
         broken.target.steps = broken.steps;                                                        \
         broken.target.kernels = broken.kernels;                                                    \
-        broken.target.norms = broken.norms;                                                        \
+        broken.target.tensors = &broken.tensors;                                                   \
+        broken.tensors.norms = broken.norms;                                                       \
         broken.module = *module;                                                                   \
         change;                                                                                    \
         CHECK_INT(open_copy(&broken.module, &broken.target, NULL, &err), RSR_ERR_ABI);             \
@@ -83,6 +84,8 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.module.abi_version++);
     EXPECT_BROKEN(broken.module.size_bytes--);
     EXPECT_BROKEN(broken.module.size_kernel_desc--);
+    EXPECT_BROKEN(broken.module.size_gpu_kernel--);
+    EXPECT_BROKEN(broken.target.tensors = NULL);
     EXPECT_BROKEN(broken.module.hyper.n_layers = 0);
     EXPECT_BROKEN(broken.module.hyper.n_kv_heads = 3 + broken.module.hyper.n_heads);
     EXPECT_BROKEN(broken.module.hyper.context = 1u << 25);
@@ -91,8 +94,8 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.module.n_ropes = 0);
     EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_COUNT);
     EXPECT_BROKEN(broken.module.hyper.attention_scale = INFINITY);
-    EXPECT_BROKEN(broken.target.embedding.rows++);
-    EXPECT_BROKEN(broken.target.head.dtype = RSR_DTYPE_I8);
+    EXPECT_BROKEN(broken.tensors.embedding.rows++);
+    EXPECT_BROKEN(broken.tensors.head.dtype = RSR_DTYPE_I8);
     EXPECT_BROKEN(broken.target.n_kernels = 1);
     EXPECT_BROKEN(broken.target.n_steps = 1);
     EXPECT_BROKEN(broken.steps[1].min_tokens = 4);
@@ -115,15 +118,15 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.ops[7].block = 2);
     /* Wrong numbers in operations that the fake model's steps lack: op 0 becomes such an
      * operation. */
-    EXPECT_BROKEN(broken.ops[1].arg = 1);                         /* rope_table */
-    EXPECT_BROKEN(broken.ops[7].arg = 0);                         /* norms of heads, as wide as x */
-    EXPECT_BROKEN(broken.ops[7].arg = broken.target.n_norms - 1); /* no second one */
+    EXPECT_BROKEN(broken.ops[1].arg = 1); /* rope_table */
+    EXPECT_BROKEN(broken.ops[7].arg = 0); /* norms of heads, as wide as x */
+    EXPECT_BROKEN(broken.ops[7].arg = broken.tensors.n_norms - 1); /* no second one */
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_DENSE; broken.ops[0].src[0] = FAKE_X);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_PAD; broken.ops[0].dst = RSR_NO_BUFFER);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_HEAD; broken.ops[0].arg = 0; /* no head's shape */
                   broken.ops[0].src[0] = FAKE_ACT);
-    EXPECT_BROKEN(broken.target.head.data = NULL);                 /* and a step that reads it */
+    EXPECT_BROKEN(broken.tensors.head.data = NULL);                /* and a step that reads it */
     EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_MEAN); /* logits in its place */
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT; broken.ops[0].src[0] = FAKE_X);
     static const struct rsr_rotation rotations[] = {
@@ -137,13 +140,13 @@ static void test_broken_tables(const struct fake_module *fake) {
                   broken.module.n_rotations = 1); /* wider than x */
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_ROTATE; broken.ops[0].src[0] = FAKE_X;
                   broken.module.rotations = &rotations[0]; broken.module.n_rotations = 1);
-    EXPECT_BROKEN(broken.target.norms = NULL);
-    EXPECT_BROKEN(broken.target.n_dense = 1);
+    EXPECT_BROKEN(broken.tensors.norms = NULL);
+    EXPECT_BROKEN(broken.tensors.n_dense = 1);
     EXPECT_BROKEN(broken.module.stop_tokens = NULL; broken.module.n_stop_tokens = 1);
-    struct rsr_matrix_data dense = fake->target.head;
-    EXPECT_BROKEN(dense.rows = 0; broken.target.dense = &dense; broken.target.n_dense = 1);
+    struct rsr_matrix_data dense = fake->tensors.head;
+    EXPECT_BROKEN(dense.rows = 0; broken.tensors.dense = &dense; broken.tensors.n_dense = 1);
     dense.rows = 1u << 30;
-    EXPECT_BROKEN(broken.target.dense = &dense; broken.target.n_dense = 1);
+    EXPECT_BROKEN(broken.tensors.dense = &dense; broken.tensors.n_dense = 1);
     const struct rsr_sampling_advice hot = {INFINITY, 0, 1, 0, 1};
     EXPECT_BROKEN(broken.module.sampling = &hot);
 #undef EXPECT_BROKEN

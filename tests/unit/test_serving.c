@@ -603,8 +603,8 @@ int main(void) {
     fake_module_init(&fake, &shape, 1);
     /* An embedding that the head does not share, because a test makes one of its rows NaN. */
     static float embedding[VOCAB * FAKE_SMALL_HIDDEN];
-    memcpy(embedding, fake.target.embedding.data, sizeof(embedding));
-    fake.target.embedding.data = embedding;
+    memcpy(embedding, fake.tensors.embedding.data, sizeof(embedding));
+    fake.tensors.embedding.data = embedding;
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     test_order(model);
     test_stall(model);

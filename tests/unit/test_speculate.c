@@ -357,7 +357,7 @@ int main(void) {
     const struct rsr_matrix_data poisoned = fake_dense(&state, RSR_DTYPE_BF16, VOCAB, shape.hidden);
     memset((uint16_t *)(uintptr_t)poisoned.data + (size_t)POISON * shape.hidden, 0x7f,
            shape.hidden * sizeof(uint16_t)); /* NaN or 3e38: no norm takes it */
-    fake.target.embedding = poisoned;
+    fake.tensors.embedding = poisoned;
     fake.module.hyper.tied_head = 0;
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     rsr_engine *engines[sizeof(kinds) / sizeof(kinds[0])] = {NULL};

@@ -225,13 +225,35 @@ static void put_sketch(const struct rsr_module_sketch *sketch, struct rsrc_buffe
     if (sketch->blocks == NULL)
         return;
     rsrc_buffer_printf(out,
-                       ",\n     .head_sketch = {.blocks = %s, .centre = %s,\n"
-                       "                     .block_bytes = %" PRIu64 "u, .n_planes = %u}",
+                       ",\n    .head_sketch = {.blocks = %s, .centre = %s,\n"
+                       "                    .block_bytes = %" PRIu64 "u, .n_planes = %u}",
                        sketch->blocks, sketch->centre, sketch->block_bytes, sketch->n_planes);
 }
 
-static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+/* What all targets share. */
+static void put_tensors(const struct rsr_module_input *input, struct rsrc_buffer *out) {
     const struct rsr_graph *graph = input->graph;
+    rsrc_buffer_printf(out,
+                       "\nstatic const struct rsr_tensors tensors = {\n"
+                       "    .n_norms = %u, .norms = norms,\n"
+                       "    .embedding = ",
+                       graph->n_norms);
+    put_dense(input->embedding_symbol, graph->embedding->dtype, graph->hyper.vocab,
+              graph->hyper.hidden, RSR_ROLE_EMBED, out);
+    if (input->head_symbol != NULL) {
+        rsrc_buffer_puts(out, ",\n    .head = ");
+        put_dense(input->head_symbol, graph->head->dtype, graph->hyper.vocab, graph->hyper.hidden,
+                  RSR_ROLE_HEAD, out);
+    }
+    put_sketch(&input->head_sketch, out);
+    if (graph->n_dense != 0)
+        rsrc_buffer_printf(out, ",\n    .n_dense = %u, .dense = dense", graph->n_dense);
+    if (graph->n_deltas != 0)
+        rsrc_buffer_printf(out, ",\n    .n_deltas = %u, .deltas = deltas", graph->n_deltas);
+    rsrc_buffer_puts(out, "};\n");
+}
+
+static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "\nstatic const struct rsr_target targets[] = {\n");
     for (uint32_t t = 0; t < input->n_targets; t++) {
         const struct rsr_module_target *target = &input->targets[t];
@@ -240,23 +262,9 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
                            "     .cpu_features = UINT64_C(0x%" PRIx64 "),\n"
                            "     .n_kernels = %u, .kernels = kernels_%u,\n"
                            "     .steps = steps_%u, .n_steps = %u,\n"
-                           "     .n_norms = %u, .norms = norms,\n"
-                           "     .embedding = ",
+                           "     .tensors = &tensors},\n",
                            target->spec->name, target->spec->cpu_features, target->n_linears, t, t,
-                           target->n_steps, graph->n_norms);
-        put_dense(input->embedding_symbol, graph->embedding->dtype, graph->hyper.vocab,
-                  graph->hyper.hidden, RSR_ROLE_EMBED, out);
-        if (input->head_symbol != NULL) {
-            rsrc_buffer_puts(out, ",\n     .head = ");
-            put_dense(input->head_symbol, graph->head->dtype, graph->hyper.vocab,
-                      graph->hyper.hidden, RSR_ROLE_HEAD, out);
-        }
-        put_sketch(&input->head_sketch, out);
-        if (graph->n_dense != 0)
-            rsrc_buffer_printf(out, ",\n     .n_dense = %u, .dense = dense", graph->n_dense);
-        if (graph->n_deltas != 0)
-            rsrc_buffer_printf(out, ",\n     .n_deltas = %u, .deltas = deltas", graph->n_deltas);
-        rsrc_buffer_puts(out, "},\n");
+                           target->n_steps);
     }
     rsrc_buffer_puts(out, "};\n");
 }
@@ -388,6 +396,7 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
                           "    .size_bytes = sizeof(struct rsr_module),\n"
                           "    .size_kernel_desc = sizeof(struct rsr_kernel_desc),\n"
                           "    .size_step_op = sizeof(struct rsr_step_op),\n"
+                          "    .size_gpu_kernel = sizeof(struct rsr_gpu_kernel),\n"
                           "    .model_name = ");
     rsrc_buffer_put_c_string(out, checkpoint->name);
     rsrc_buffer_printf(out, ",\n    .architecture = \"%s\",\n    .compiler_version = \"%s\",\n",
@@ -428,6 +437,7 @@ void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *
     put_norms(input, out);
     put_dense_layers(input, out);
     put_deltas(input, out);
+    put_tensors(input, out);
     for (uint32_t t = 0; t < input->n_targets; t++) {
         rsrc_put_kernels(&input->targets[t], t, out);
         put_steps(&input->targets[t], t, out);

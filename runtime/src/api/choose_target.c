@@ -35,17 +35,48 @@ static rsr_status refuse(const struct rsr_target *targets, uint32_t n_targets, b
                            : "compile with --target native here, or add the target generic");
 }
 
+/* "avx2, generic, sm_90" */
+struct list {
+    char text[256];
+    size_t used;
+};
+
+static void add_name(struct list *list, const char *name) {
+    const size_t room = sizeof(list->text) - list->used;
+    const int n =
+        snprintf(list->text + list->used, room, "%s%s", list->used == 0 ? "" : ", ", name);
+    if (n > 0)
+        list->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static struct list list_gpus(const struct rsr_module *module) {
+    struct list list = {.used = 0};
+    for (uint32_t i = 0; i < module->n_gpus; i++)
+        add_name(&list, module->gpus[i].name);
+    return list;
+}
+
+#define NO_LOADER "this runtime has no loader for GPUs yet"
+
+rsr_status rsr_refuse_gpus(const struct rsr_module *module, rsr_error *err) {
+    const struct list gpus = list_gpus(module);
+    return rsr_fail(err, RSR_ERR_CPU,
+                    "the module is for GPUs alone (%s), and " NO_LOADER
+                    ": compile with --target=native,%s",
+                    gpus.text, module->gpus[0].name);
+}
+
 static rsr_status refuse_name(const struct rsr_module *module, const char *name, rsr_error *err) {
-    char list[256] = "";
-    size_t used = 0;
-    for (uint32_t i = 0; i < module->n_targets; i++) {
-        int n = snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
-                         module->targets[i].name);
-        if (n < 0 || (size_t)n >= sizeof(list) - used)
-            break;
-        used += (size_t)n;
+    struct list list = {.used = 0};
+    for (uint32_t i = 0; i < module->n_targets; i++)
+        add_name(&list, module->targets[i].name);
+    for (uint32_t i = 0; i < module->n_gpus; i++) {
+        if (strcmp(module->gpus[i].name, name) == 0)
+            return rsr_fail(err, RSR_ERR_CPU, "target %.64s is a GPU, and " NO_LOADER, name);
+        add_name(&list, module->gpus[i].name);
     }
-    return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name, list);
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name,
+                    list.text);
 }
 
 /* Without __builtin_popcount: on a baseline without that instruction the builtin calls libgcc. */

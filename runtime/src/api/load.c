@@ -30,8 +30,10 @@ const char *rsr_role_name(uint32_t role) {
 /* ---- What is read from every target, chosen or not ---- */
 
 static rsr_status check_targets(const struct rsr_module *module, rsr_error *err) {
-    if (module->targets == NULL || module->n_targets == 0)
+    if (module->n_targets == 0 && module->n_gpus == 0)
         return rsr_fail(err, RSR_ERR_ABI, "the module has no target");
+    if (module->n_targets != 0 && module->targets == NULL)
+        return rsr_fail(err, RSR_ERR_ABI, "the module is broken: its table of targets is missing");
     for (uint32_t i = 0; i < module->n_targets; i++)
         if (module->targets[i].name == NULL)
             return rsr_fail(err, RSR_ERR_ABI, "target %u of the module is broken", i);
@@ -46,9 +48,9 @@ static uint64_t matrix_bytes(const struct rsr_matrix_data *matrix) {
 
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op) {
     if (op->kind == RSR_OP_DENSE)
-        return matrix_bytes(&target->dense[op->arg]);
+        return matrix_bytes(&target->tensors->dense[op->arg]);
     if (op->kind == RSR_OP_HEAD && op->arg == RSR_NO_KERNEL)
-        return matrix_bytes(&target->head);
+        return matrix_bytes(&target->tensors->head);
     return op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_HEAD
                ? target->kernels[op->arg].weight_bytes
                : 0;
@@ -64,20 +66,25 @@ static bool shares_codes(const struct rsr_kernel_desc *kernels, uint32_t i) {
 }
 
 /* Bytes of the first n_planes planes; 0: there is no sketch. */
-static uint64_t sketch_bytes(const struct rsr_target *target, uint32_t n_planes) {
-    if (target->head_sketch.blocks == NULL)
+static uint64_t sketch_bytes(const struct rsr_tensors *tensors, uint32_t n_planes) {
+    if (tensors->head_sketch.blocks == NULL)
         return 0;
-    const uint64_t n_blocks = rsr_sketch_blocks_of(target->head.rows);
-    return n_blocks * rsr_sketch_flat_shape(target->head.cols, n_planes).block_bytes;
+    const uint64_t n_blocks = rsr_sketch_blocks_of(tensors->head.rows);
+    return n_blocks * rsr_sketch_flat_shape(tensors->head.cols, n_planes).block_bytes;
+}
+
+static uint64_t tensor_bytes(const struct rsr_tensors *tensors) {
+    uint64_t bytes =
+        matrix_bytes(&tensors->embedding) + sketch_bytes(tensors, tensors->head_sketch.n_planes);
+    if (tensors->head.data != tensors->embedding.data)
+        bytes += matrix_bytes(&tensors->head);
+    for (uint32_t i = 0; i < tensors->n_dense; i++)
+        bytes += matrix_bytes(&tensors->dense[i]);
+    return bytes;
 }
 
 static uint64_t all_weight_bytes(const struct rsr_target *target) {
-    uint64_t bytes =
-        matrix_bytes(&target->embedding) + sketch_bytes(target, target->head_sketch.n_planes);
-    if (target->head.data != target->embedding.data)
-        bytes += matrix_bytes(&target->head);
-    for (uint32_t i = 0; i < target->n_dense; i++)
-        bytes += matrix_bytes(&target->dense[i]);
+    uint64_t bytes = tensor_bytes(target->tensors);
     for (uint32_t i = 0; i < target->n_kernels; i++)
         if (!shares_codes(target->kernels, i))
             bytes += target->kernels[i].weight_bytes;
@@ -89,8 +96,9 @@ static uint64_t all_weight_bytes(const struct rsr_target *target) {
  * counts, and they add nothing. */
 static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *logits_bytes) {
     const struct rsr_step_table *step = &target->steps[0];
-    const uint64_t sketch = sketch_bytes(target, 1), head = matrix_bytes(&target->head);
-    uint64_t bytes = rsr_matrix_row_bytes(&target->embedding);
+    const uint64_t sketch = sketch_bytes(target->tensors, 1);
+    const uint64_t head = matrix_bytes(&target->tensors->head);
+    uint64_t bytes = rsr_matrix_row_bytes(&target->tensors->embedding);
     for (uint32_t i = 0; i < step->n_ops; i++)
         bytes += rsr_op_weight_bytes(target, &step->ops[i]);
     *logits_bytes = sketch != 0 && sketch < head ? head - sketch : 0;
@@ -134,17 +142,24 @@ static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, 
     const struct rsr_host_cpu cpu = {rsr_cpu_features(), rsr_cpu_enable};
     rsr_status status = check_targets(module, err);
     if (status == RSR_OK)
-        status = rsr_choose_target(module, options->target, &cpu, &model->target, err);
+        status = rsr_check_model(module, err);
     if (status == RSR_OK)
-        status = rsr_check_module_tables(module, model->target, err);
+        status = rsr_check_gpus(module, err);
+    if (status == RSR_OK && (module->n_targets != 0 || options->target != NULL))
+        status = rsr_choose_target(module, options->target, &cpu, &model->target, err);
+    if (status == RSR_OK && model->target != NULL)
+        status = rsr_check_target(module, model->target, err);
     if (status == RSR_OK)
         status = read_sampling(model, err);
     if (status != RSR_OK)
         return status;
     model->ops = rsr_ops_best(cpu.features);
-    model->weight_bytes = all_weight_bytes(model->target);
-    model->token_bytes = decode_weight_bytes(model->target, &model->logits_bytes);
-    model->target_names = malloc(module->n_targets * sizeof(*model->target_names));
+    if (model->target != NULL) {
+        model->weight_bytes = all_weight_bytes(model->target);
+        model->token_bytes = decode_weight_bytes(model->target, &model->logits_bytes);
+    }
+    /* One more than there are: no size of 0. */
+    model->target_names = malloc((module->n_targets + 1) * sizeof(*model->target_names));
     if (model->target_names == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a model");
     for (uint32_t i = 0; i < module->n_targets; i++)
@@ -203,7 +218,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
     rsr_model_info known = {
         .name = module->model_name,
         .architecture = module->architecture,
-        .target = model->target->name,
+        .target = model->target != NULL ? model->target->name : "",
         .targets = model->target_names,
         .n_targets = module->n_targets,
         .hidden = h->hidden,
@@ -240,7 +255,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
 }
 
 rsr_status rsr_api_model_get_kernel(const rsr_model *model, uint32_t index, rsr_kernel_info *info) {
-    if (model == NULL || info == NULL || index >= model->target->n_kernels)
+    if (model == NULL || info == NULL || model->target == NULL || index >= model->target->n_kernels)
         return RSR_ERR_ARGUMENT;
     rsr_status status = rsr_check_owner(model->owner_pid, NULL);
     if (status != RSR_OK)

@@ -5,19 +5,15 @@
 
 #include <math.h>
 
-#include "kv/kv_rows.h"
 #include "ops/ops.h"
 #include "runtime.h"
 #include "sketch/sketch.h"
+#include "step_check.h"
 
-/* RoPE computes positions in float32, which is exact up to 2^24. The other limits are far above any
- * model, and products of two such sizes fit 64 bits. */
+/* RoPE computes positions in float32, which is exact up to 2^24. */
 #define LIMIT_CONTEXT (1u << 24)
-#define LIMIT_SIZE (1u << 28)
 #define LIMIT_ROTATION 65536u
 #define LIMIT_STREAMS 64u
-
-#define BROKEN(...) rsr_fail(err, RSR_ERR_ABI, "the module is broken: " __VA_ARGS__)
 
 rsr_status rsr_check_module_abi(const struct rsr_module *module, rsr_error *err) {
     if (module->abi_version != RSR_ABI_VERSION)
@@ -26,7 +22,8 @@ rsr_status rsr_check_module_abi(const struct rsr_module *module, rsr_error *err)
                         module->abi_version, RSR_ABI_VERSION);
     if (module->size_bytes != sizeof(struct rsr_module) ||
         module->size_kernel_desc != sizeof(struct rsr_kernel_desc) ||
-        module->size_step_op != sizeof(struct rsr_step_op))
+        module->size_step_op != sizeof(struct rsr_step_op) ||
+        module->size_gpu_kernel != sizeof(struct rsr_gpu_kernel))
         return rsr_fail(err, RSR_ERR_ABI,
                         "the module's tables were laid out for another runtime; compile again");
     return RSR_OK;
@@ -97,9 +94,9 @@ static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name,
     return RSR_OK;
 }
 
-static rsr_status check_head_sketch(const struct rsr_target *target, rsr_error *err) {
-    const struct rsr_head_sketch *s = &target->head_sketch;
-    const struct rsr_matrix_data *head = &target->head;
+static rsr_status check_head_sketch(const struct rsr_tensors *tensors, rsr_error *err) {
+    const struct rsr_head_sketch *s = &tensors->head_sketch;
+    const struct rsr_matrix_data *head = &tensors->head;
     if (head->data == NULL || head->cols > RSR_SKETCH_MAX_DIM || s->n_planes < 1 ||
         s->n_planes > RSR_SKETCH_MAX_PLANES || s->centre == NULL)
         return BROKEN("a sketch of %u planes does not fit the head", s->n_planes);
@@ -134,289 +131,80 @@ static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, 
     return RSR_OK;
 }
 
-/* ---- Steps ---- */
-
-struct step_check {
-    const struct rsr_module *module;
-    const struct rsr_target *target;
-    const struct rsr_step_table *step;
-    uint32_t index; /* of the operation */
-    rsr_error *err;
-};
-
-static const char *const operand_names[] = {"dst", "src0", "src1", "src2", "src3"};
-
-/* The operand (0: dst, 1..4: src) must be a buffer whose rows hold `bytes`. */
-static rsr_status check_operand(const struct step_check *c, uint32_t operand, uint64_t bytes) {
-    const struct rsr_step_op *op = &c->step->ops[c->index];
-    const uint16_t number = operand == 0 ? op->dst : op->src[operand - 1];
-    rsr_error *err = c->err;
-    if (number >= c->step->n_buffers)
-        return BROKEN("step %s, operation %u: %s is buffer %u of %u", c->step->regime, c->index,
-                      operand_names[operand], number, c->step->n_buffers);
-    const struct rsr_buffer *buffer = &c->step->buffers[number];
-    if (buffer->row_bytes < bytes)
-        return BROKEN("step %s, operation %u: %s has rows of %u bytes, %llu are needed",
-                      c->step->regime, c->index, operand_names[operand], buffer->row_bytes,
-                      (unsigned long long)bytes);
-    return RSR_OK;
-}
-
-static uint64_t act_row_bytes(uint32_t cols) {
-    return RSR_ACT_HEADER + ((uint64_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
-}
-
 /* Bytes of an input row that a kernel reads. */
-static uint64_t kernel_row_bytes(const struct rsr_kernel_desc *k) {
+static uint64_t input_row_bytes(const struct rsr_kernel_desc *k) {
     if (k->list != RSR_LIST_NONE)
         return rsr_list_layout(k->cols, k->list == RSR_LIST_ROWS ? k->rows : k->cols).row_bytes;
-    const uint64_t padded = ((uint64_t)k->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
-    return k->input == RSR_INPUT_F32 ? 4 * padded : RSR_ACT_HEADER + padded;
+    const uint64_t act = rsr_act_row_bytes(k->cols);
+    return k->input == RSR_INPUT_F32 ? 4 * (act - RSR_ACT_HEADER) : act;
 }
 
-/* Elements of an operand's rows, by its buffer. An operand without a buffer gets 1, so it counts as
- * used and check_operand refuses it. */
-static uint32_t buffer_cols(const struct step_check *c, uint16_t number) {
-    return number < c->step->n_buffers ? c->step->buffers[number].cols : 1;
+static struct rsr_walked_kernel describe_kernel(const void *kernels, uint32_t i) {
+    const struct rsr_kernel_desc *k = (const struct rsr_kernel_desc *)kernels + i;
+    return (struct rsr_walked_kernel){k->rows, k->cols, input_row_bytes(k)};
 }
 
-/* Bytes that the rows of dst, src0 .. src3 must hold; 0: operand not used. */
-struct operand_bytes {
-    uint64_t bytes[5];
-};
-
-static struct operand_bytes needed_bytes(const struct step_check *c) {
-    const struct rsr_step_op *op = &c->step->ops[c->index];
-    const struct rsr_hyper *h = &c->module->hyper;
-    const uint64_t hidden = 4 * (uint64_t)h->hidden, head = 4 * (uint64_t)h->head_dim;
-    const uint64_t rope = 4 * (uint64_t)h->rotary_dim;
-    const uint64_t heads = head * h->n_heads, kv_heads = head * h->n_kv_heads;
-    const uint64_t values = 4 * (uint64_t)h->delta_value_heads * h->delta_value_dim;
-    const uint64_t dst = 4 * (uint64_t)buffer_cols(c, op->dst);
-    const uint64_t src = 4 * (uint64_t)buffer_cols(c, op->src[0]);
-    switch ((enum rsr_op_kind)op->kind) {
-    case RSR_OP_EMBED:
-        return (struct operand_bytes){{hidden}};
-    case RSR_OP_ROPE_TABLE:
-        return (struct operand_bytes){{rope}};
-    case RSR_OP_ADD:
-        return (struct operand_bytes){{dst, dst}};
-    case RSR_OP_NORM: {
-        const uint64_t norm = 4 * (uint64_t)c->target->norms[op->arg].cols;
-        return (struct operand_bytes){{norm, norm}};
-    }
-    case RSR_OP_QUANT:
-        return (struct operand_bytes){{act_row_bytes(buffer_cols(c, op->src[0])), src}};
-    case RSR_OP_ACT_MUL:
-        return (struct operand_bytes){{dst, dst, dst}};
-    case RSR_OP_LINEAR: {
-        const struct rsr_kernel_desc *k = &c->target->kernels[op->arg];
-        return (struct operand_bytes){{4 * (uint64_t)k->rows, kernel_row_bytes(k)}};
-    }
-    case RSR_OP_ROPE_APPEND:
-        if (op->dst != RSR_NO_BUFFER)
-            return (struct operand_bytes){{heads, 2 * heads, kv_heads, kv_heads, rope}};
-        return (struct operand_bytes){{0, heads, kv_heads, kv_heads, rope}};
-    case RSR_OP_ATTENTION:
-        return (struct operand_bytes){{heads, heads}};
-    case RSR_OP_HEAD:
-        return (struct operand_bytes){{0, op->arg == RSR_NO_KERNEL
-                                              ? hidden
-                                              : kernel_row_bytes(&c->target->kernels[op->arg])}};
-    case RSR_OP_DENSE: {
-        const struct rsr_matrix_data *m = &c->target->dense[op->arg];
-        return (struct operand_bytes){{4 * (uint64_t)m->rows, 4 * (uint64_t)m->cols}};
-    }
-    case RSR_OP_PAD:
-        return (struct operand_bytes){{dst}};
-    case RSR_OP_OUTPUT:
-        return (struct operand_bytes){{0, hidden}};
-    case RSR_OP_LIST_ROWS: {
-        const uint32_t n = buffer_cols(c, op->src[0]);
-        return (struct operand_bytes){{rsr_list_layout(buffer_cols(c, op->dst), n).row_bytes, src}};
-    }
-    case RSR_OP_LIST_COLS: {
-        const uint32_t n = buffer_cols(c, op->dst);
-        return (struct operand_bytes){{rsr_list_layout(n, n).row_bytes}};
-    }
-    case RSR_OP_GATE:
-        return (struct operand_bytes){{heads, heads, 2 * heads}};
-    case RSR_OP_DELTA: {
-        const uint64_t keys = 4 * (uint64_t)h->delta_key_heads * h->delta_key_dim;
-        const uint64_t gates = 4 * (uint64_t)h->delta_value_heads;
-        return (struct operand_bytes){{values, 2 * keys + values, values, gates, gates}};
-    }
-    case RSR_OP_ROTATE: {
-        const uint64_t cols = c->module->rotations[op->arg].cols;
-        return (struct operand_bytes){{4 * cols, 4 * cols}};
-    }
-    case RSR_OP_UNROTATE:
-        return (struct operand_bytes){{4 * (uint64_t)c->module->rotations[op->arg].cols}};
-    case RSR_OP_KIND_COUNT:
-        break;
-    }
-    return (struct operand_bytes){{0}};
-}
-
-/* Whether this is a kernel that can compute the head. */
-static bool is_head_kernel(const struct step_check *c, uint32_t number) {
-    const struct rsr_hyper *h = &c->module->hyper;
-    const struct rsr_kernel_desc *k = &c->target->kernels[number];
-    return k->rows == h->vocab && k->cols == h->hidden;
-}
-
-/* Whether norms `first` and first + 1 fit query and key heads. */
-static bool are_head_norms(const struct step_check *c, uint32_t first) {
-    const struct rsr_norm *norms = c->target->norms;
-    const uint32_t head_dim = c->module->hyper.head_dim;
-    return first < c->target->n_norms && first + 1 < c->target->n_norms &&
-           norms[first].cols == head_dim && norms[first + 1].cols == head_dim;
-}
-
-/* Whether the argument names something that exists. */
-static bool has_argument(const struct step_check *c) {
-    const struct rsr_step_op *op = &c->step->ops[c->index];
-    switch ((enum rsr_op_kind)op->kind) {
-    case RSR_OP_ROPE_TABLE:
-        return op->arg < c->module->n_ropes;
-    case RSR_OP_ROTATE: /* what follows the elements is padding */
-        return op->arg < c->module->n_rotations &&
-               buffer_cols(c, op->dst) == c->module->rotations[op->arg].cols;
-    case RSR_OP_UNROTATE:
-        return op->arg < c->module->n_rotations;
-    case RSR_OP_NORM:
-        return op->arg < c->target->n_norms;
-    case RSR_OP_LINEAR:
-        return op->arg < c->target->n_kernels;
-    case RSR_OP_DENSE:
-        return op->arg < c->target->n_dense;
-    case RSR_OP_ROPE_APPEND:
-        return op->layer < rsr_kv_layers(&c->module->hyper) &&
-               (op->arg == RSR_NO_NORM || are_head_norms(c, op->arg));
-    case RSR_OP_ATTENTION:
-        return op->layer < rsr_kv_layers(&c->module->hyper);
-    case RSR_OP_DELTA:
-        return op->arg < c->target->n_deltas && op->layer < c->module->hyper.delta_layers;
-    case RSR_OP_HEAD:
-        if (c->module->hyper.pooling != RSR_POOLING_NONE)
-            return false;
-        return op->arg == RSR_NO_KERNEL
-                   ? c->target->head.data != NULL
-                   : op->arg < c->target->n_kernels && is_head_kernel(c, op->arg) &&
-                         c->target->head_sketch.blocks == NULL;
-    case RSR_OP_OUTPUT:
-        return c->module->hyper.pooling != RSR_POOLING_NONE;
-    case RSR_OP_EMBED:
-    case RSR_OP_ADD:
-    case RSR_OP_QUANT:
-    case RSR_OP_ACT_MUL:
-    case RSR_OP_GATE:
-    case RSR_OP_PAD:
-    case RSR_OP_LIST_ROWS:
-    case RSR_OP_LIST_COLS:
-        return true;
-    case RSR_OP_KIND_COUNT:
-        break;
-    }
-    return false;
-}
-
-static rsr_status check_op(const struct step_check *c) {
-    const struct rsr_step_op *op = &c->step->ops[c->index];
-    rsr_error *err = c->err;
-    if (!has_argument(c) || ((op->kind == RSR_OP_ROPE_APPEND || op->kind == RSR_OP_ATTENTION) &&
-                             op->block >= c->module->hyper.n_layers))
-        return BROKEN("step %s, operation %u: kind %u, argument %u, block %u", c->step->regime,
-                      c->index, op->kind, op->arg, op->block);
-    const struct operand_bytes needed = needed_bytes(c);
-    for (uint32_t operand = 0; operand < 5; operand++) {
-        rsr_status status =
-            needed.bytes[operand] == 0 ? RSR_OK : check_operand(c, operand, needed.bytes[operand]);
-        if (status != RSR_OK)
-            return status;
-    }
-    return RSR_OK;
-}
-
-static rsr_status check_buffers(const struct rsr_step_table *step, rsr_error *err) {
-    for (uint32_t i = 0; i < step->n_buffers; i++) {
-        const struct rsr_buffer *b = &step->buffers[i];
-        if (b->row_bytes == 0 || b->cols == 0 || b->row_bytes % 64 != 0 || b->offset % 64 != 0 ||
-            b->offset > step->arena_bytes_per_token ||
-            b->row_bytes > step->arena_bytes_per_token - b->offset)
-            return BROKEN("step %s, buffer %u: rows of %u bytes at %llu of %llu", step->regime, i,
-                          b->row_bytes, (unsigned long long)b->offset,
-                          (unsigned long long)step->arena_bytes_per_token);
-    }
-    return RSR_OK;
-}
-
-static rsr_status check_step(const struct rsr_module *module, const struct rsr_target *target,
-                             const struct rsr_step_table *step, rsr_error *err) {
-    if (step->regime == NULL || step->ops == NULL || step->buffers == NULL || step->n_ops == 0)
-        return BROKEN("a step table is empty");
-    rsr_status status = check_buffers(step, err);
-    struct step_check check = {.module = module, .target = target, .step = step, .err = err};
-    for (; status == RSR_OK && check.index < step->n_ops; check.index++)
-        status = check_op(&check);
-    return status;
-}
-
-/* Steps must cover every batch size exactly once: 1..a, a+1..b, ... UINT32_MAX. */
-static rsr_status check_steps(const struct rsr_module *module, const struct rsr_target *target,
-                              rsr_error *err) {
-    uint64_t next = 1;
-    for (uint32_t i = 0; i < target->n_steps; i++) {
-        const struct rsr_step_table *step = &target->steps[i];
-        if (step->min_tokens != next || step->max_tokens < step->min_tokens)
-            return BROKEN("step %u of target %s serves %u to %u tokens", i, target->name,
-                          step->min_tokens, step->max_tokens);
-        next = (uint64_t)step->max_tokens + 1;
-        rsr_status status = check_step(module, target, step, err);
-        if (status != RSR_OK)
-            return status;
-    }
-    if (next != (uint64_t)UINT32_MAX + 1)
-        return BROKEN("no step of target %s serves %llu tokens", target->name,
-                      (unsigned long long)next);
-    return RSR_OK;
-}
-
-rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct rsr_target *target,
-                                   rsr_error *err) {
-    const struct rsr_hyper *hyper = &module->hyper;
-    rsr_status status = check_hyper(module, err);
-    if (status == RSR_OK && ((target->n_kernels != 0 && target->kernels == NULL) ||
-                             (target->n_norms != 0 && target->norms == NULL) ||
-                             (target->n_dense != 0 && target->dense == NULL) ||
-                             (target->n_deltas != 0 && target->deltas == NULL) ||
-                             (target->n_steps != 0 && target->steps == NULL) ||
-                             (module->n_stop_tokens != 0 && module->stop_tokens == NULL)))
-        status = BROKEN("a table is missing that has entries");
-    if (status == RSR_OK)
-        status = check_dense(&target->embedding, "embedding", hyper->vocab, hyper->hidden, err);
-    if (status == RSR_OK && target->head.data != NULL)
-        status = check_dense(&target->head, "head", hyper->vocab, hyper->hidden, err);
-    if (status == RSR_OK && target->head_sketch.blocks != NULL)
-        status = check_head_sketch(target, err);
-    for (uint32_t i = 0; status == RSR_OK && i < target->n_dense; i++)
-        status = check_dense(&target->dense[i], "dense layer", target->dense[i].rows,
-                             target->dense[i].cols, err);
-    for (uint32_t i = 0; status == RSR_OK && i < target->n_kernels; i++)
-        status = check_kernel(&target->kernels[i], i, err);
-    for (uint32_t i = 0; status == RSR_OK && i < target->n_norms; i++) {
-        const struct rsr_norm *norm = &target->norms[i];
+static rsr_status check_norms(const struct rsr_tensors *tensors, rsr_error *err) {
+    for (uint32_t i = 0; i < tensors->n_norms; i++) {
+        const struct rsr_norm *norm = &tensors->norms[i];
         if (norm->name == NULL || norm->weight == NULL || norm->cols == 0 ||
             norm->cols > LIMIT_SIZE || !(norm->eps >= 0.0f))
-            status = BROKEN("norm %u is incomplete", i);
+            return BROKEN("norm %u is incomplete", i);
     }
-    for (uint32_t i = 0; status == RSR_OK && i < target->n_deltas; i++) {
-        const struct rsr_delta *delta = &target->deltas[i];
+    return RSR_OK;
+}
+
+static rsr_status check_deltas(const struct rsr_tensors *tensors, rsr_error *err) {
+    for (uint32_t i = 0; i < tensors->n_deltas; i++) {
+        const struct rsr_delta *delta = &tensors->deltas[i];
         if (delta->taps == NULL || delta->rate == NULL || delta->shift == NULL ||
             delta->norm == NULL || !(delta->norm_eps >= 0.0f))
-            status = BROKEN("recurrent layer %u is incomplete", i);
+            return BROKEN("recurrent layer %u is incomplete", i);
     }
+    return RSR_OK;
+}
+
+rsr_status rsr_check_tensors(const struct rsr_module *module, const struct rsr_tensors *tensors,
+                             rsr_error *err) {
+    const struct rsr_hyper *hyper = &module->hyper;
+    if (tensors == NULL || (tensors->n_norms != 0 && tensors->norms == NULL) ||
+        (tensors->n_dense != 0 && tensors->dense == NULL) ||
+        (tensors->n_deltas != 0 && tensors->deltas == NULL))
+        return BROKEN("a table is missing that has entries");
+    rsr_status status =
+        check_dense(&tensors->embedding, "embedding", hyper->vocab, hyper->hidden, err);
+    if (status == RSR_OK && tensors->head.data != NULL)
+        status = check_dense(&tensors->head, "head", hyper->vocab, hyper->hidden, err);
+    if (status == RSR_OK && tensors->head_sketch.blocks != NULL)
+        status = check_head_sketch(tensors, err);
+    for (uint32_t i = 0; status == RSR_OK && i < tensors->n_dense; i++)
+        status = check_dense(&tensors->dense[i], "dense layer", tensors->dense[i].rows,
+                             tensors->dense[i].cols, err);
     if (status == RSR_OK)
-        status = check_steps(module, target, err);
+        status = check_norms(tensors, err);
+    return status == RSR_OK ? check_deltas(tensors, err) : status;
+}
+
+rsr_status rsr_check_model(const struct rsr_module *module, rsr_error *err) {
+    const rsr_status status = check_hyper(module, err);
+    if (status == RSR_OK && module->n_stop_tokens != 0 && module->stop_tokens == NULL)
+        return BROKEN("a table is missing that has entries");
     return status;
+}
+
+rsr_status rsr_check_target(const struct rsr_module *module, const struct rsr_target *target,
+                            rsr_error *err) {
+    rsr_status status = rsr_check_tensors(module, target->tensors, err);
+    if (status == RSR_OK && target->n_kernels != 0 && target->kernels == NULL)
+        status = BROKEN("a table is missing that has entries");
+    for (uint32_t i = 0; status == RSR_OK && i < target->n_kernels; i++)
+        status = check_kernel(&target->kernels[i], i, err);
+    const struct rsr_walked walked = {.name = target->name,
+                                      .tensors = target->tensors,
+                                      .steps = target->steps,
+                                      .n_steps = target->n_steps,
+                                      .n_kernels = target->n_kernels,
+                                      .kernels = target->kernels,
+                                      .kernel = describe_kernel};
+    return status == RSR_OK ? rsr_check_steps(module, &walked, err) : status;
 }

@@ -68,10 +68,11 @@ static struct segments find_segments(const struct rsr_target *target) {
         add_segment_of(&segments, target->kernels[i].weights.codes);
         add_segment_of(&segments, target->kernels[i].weights.index);
     }
-    for (uint32_t i = 0; i < target->n_dense; i++)
-        add_segment_of(&segments, target->dense[i].data);
-    add_segment_of(&segments, target->embedding.data);
-    add_segment_of(&segments, target->head.data);
+    const struct rsr_tensors *tensors = target->tensors;
+    for (uint32_t i = 0; i < tensors->n_dense; i++)
+        add_segment_of(&segments, tensors->dense[i].data);
+    add_segment_of(&segments, tensors->embedding.data);
+    add_segment_of(&segments, tensors->head.data);
     return segments;
 }
 
@@ -144,29 +145,33 @@ static const void *moved(struct segments *segments, char *copy, const void *poin
     return s == NULL ? pointer : copy + s->copy_offset + ((uintptr_t)pointer - s->begin);
 }
 
-/* The front of the copy: the target, its kernels and its dense matrices, which point to the copied
- * weights. */
+/* The front of the copy: the target, its tensors, kernels and dense matrices, which point to the
+ * copied weights. */
 struct target_copy {
     struct rsr_target target;
-    struct rsr_kernel_desc kernels[]; /* then struct rsr_matrix_data [target.n_dense] */
+    struct rsr_tensors tensors;
+    struct rsr_kernel_desc kernels[]; /* then struct rsr_matrix_data [tensors.n_dense] */
 };
 
 static uint64_t target_copy_bytes(const struct rsr_target *target) {
     return sizeof(struct target_copy) + (uint64_t)target->n_kernels * sizeof(*target->kernels) +
-           (uint64_t)target->n_dense * sizeof(*target->dense);
+           (uint64_t)target->tensors->n_dense * sizeof(*target->tensors->dense);
 }
 
 static void patch_target(struct target_copy *head, const struct rsr_target *target,
                          struct segments *segments) {
     char *copy = (char *)head;
+    const struct rsr_tensors *tensors = target->tensors;
     head->target = *target;
     head->target.kernels = head->kernels;
-    head->target.embedding.data = moved(segments, copy, target->embedding.data);
-    head->target.head.data = moved(segments, copy, target->head.data);
+    head->target.tensors = &head->tensors;
+    head->tensors = *tensors;
+    head->tensors.embedding.data = moved(segments, copy, tensors->embedding.data);
+    head->tensors.head.data = moved(segments, copy, tensors->head.data);
     struct rsr_matrix_data *dense = (void *)&head->kernels[target->n_kernels];
-    head->target.dense = dense;
-    for (uint32_t i = 0; i < target->n_dense; i++) {
-        dense[i] = target->dense[i];
+    head->tensors.dense = dense;
+    for (uint32_t i = 0; i < tensors->n_dense; i++) {
+        dense[i] = tensors->dense[i];
         dense[i].data = moved(segments, copy, dense[i].data);
     }
     for (uint32_t i = 0; i < target->n_kernels; i++) {
@@ -235,6 +240,10 @@ static rsr_status copy_weights(rsr_model *model, rsr_error *err) {
 }
 
 rsr_status rsr_weight_pages_apply(rsr_model *model, int pages, rsr_error *err) {
+    if (model->target == NULL) {
+        model->pages = "plain: no CPU reads the weights";
+        return RSR_OK;
+    }
     switch (pages) {
     case RSR_PAGES_AUTO:
         model->pages = advise_mapping(model->target);

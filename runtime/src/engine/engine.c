@@ -119,6 +119,8 @@ rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *mo
 
 rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *options,
                                  rsr_engine **engine, rsr_error *err) {
+    if (model != NULL && model->target == NULL)
+        return rsr_refuse_gpus(model->module, err);
     return rsr_engine_create_on(&rsr_backend_host, model, options, engine, err);
 }
 

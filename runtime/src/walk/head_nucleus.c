@@ -92,7 +92,7 @@ static double block_bound(const struct nucleus *z, uint32_t first, uint32_t end)
 
 /* An upper bound of the sum of the weights of all rows that are not listed. */
 static double tail_bound(const struct nucleus *z) {
-    const uint32_t rows = z->crew->model->target->head.rows;
+    const uint32_t rows = z->crew->model->target->tensors->head.rows;
     double sum = 0.0;
     for (uint32_t first = 0; first < rows; first += RSR_SKETCH_VECTORS)
         sum += block_bound(z, first,
@@ -140,7 +140,7 @@ void rsr_head_nucleus_find(struct rsr_crew *crew, struct rsr_head_scan *scan) {
         .rows = scan->listed,
         .n = rsr_head_gather(crew, scan),
         .top = {-INFINITY, UINT32_MAX},
-        .rounding = (crew->model->target->head.rows + 16.0) * 0x1p-50,
+        .rounding = (crew->model->target->tensors->head.rows + 16.0) * 0x1p-50,
         .most = INFINITY,
     };
     for (uint32_t i = 0; i < z.n; i++) {

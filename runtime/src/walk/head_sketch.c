@@ -662,13 +662,13 @@ void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, 
     const struct head_walk w = {
         .crew = crew,
         .slots = slots,
-        .head = &target->head,
-        .sketch = &target->head_sketch,
+        .head = &target->tensors->head,
+        .sketch = &target->tensors->head_sketch,
         .x = x,
         .x_bytes = row_bytes,
         .worker = worker,
         .n_workers = crew->n_workers,
-        .n_blocks = rsr_sketch_blocks_of(target->head.rows),
+        .n_blocks = rsr_sketch_blocks_of(target->tensors->head.rows),
     };
     for (uint32_t i = 0; i < slots->n_listed; i++)
         read_allowed(&w, &slots->scans[slots->n_sketched + i]);

@@ -46,8 +46,9 @@ static struct slot_layout slot_layout_of(const struct rsr_crew *crew) {
 void rsr_head_slots_create(struct rsr_crew *crew) {
     const struct rsr_target *target = crew->model->target;
     struct rsr_head_slots *slots = &crew->slots;
-    if (target->head_sketch.blocks != NULL) {
-        slots->shape = rsr_sketch_flat_shape(target->head.cols, target->head_sketch.n_planes);
+    if (target->tensors->head_sketch.blocks != NULL) {
+        slots->shape = rsr_sketch_flat_shape(target->tensors->head.cols,
+                                             target->tensors->head_sketch.n_planes);
         slots->kernel = rsr_sketch_kernel_for(rsr_cpu_features());
     }
     slots->slot_bytes = slot_layout_of(crew).bytes;

@@ -43,7 +43,7 @@ static void report_not_finite(const struct walk *w, uint32_t token) {
 
 static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T */
     for (uint32_t t = w->token_begin; t < w->token_end; t++) {
-        w->ops->embed(row_of(w, op->dst, t), &w->crew->model->target->embedding,
+        w->ops->embed(row_of(w, op->dst, t), &w->crew->model->target->tensors->embedding,
                       w->chunk->entries[t].token);
         if (w->hyper->embedding_scale != 1.0f)
             w->ops->scale(row_of(w, op->dst, t), w->hyper->embedding_scale, w->hyper->hidden);
@@ -62,7 +62,7 @@ static void run_add(const struct walk *w, const struct rsr_step_op *op) { /* T *
 }
 
 static void run_norm(const struct walk *w, const struct rsr_step_op *op) { /* T */
-    const struct rsr_norm *norm = &w->crew->model->target->norms[op->arg];
+    const struct rsr_norm *norm = &w->crew->model->target->tensors->norms[op->arg];
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
         if (!w->ops->norm(row_of(w, op->dst, t), row_of(w, op->src[0], t), norm->weight, norm->eps,
                           norm->cols))
@@ -233,8 +233,8 @@ static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *m
 }
 
 static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
-    multiply_dense(w, &w->crew->model->target->dense[op->arg], op->src[0], NULL, w->chunk->n_tokens,
-                   (float *)(void *)buffer_at(w, op->dst),
+    multiply_dense(w, &w->crew->model->target->tensors->dense[op->arg], op->src[0], NULL,
+                   w->chunk->n_tokens, (float *)(void *)buffer_at(w, op->dst),
                    buffer_of(w, op->dst)->row_bytes / sizeof(float));
 }
 
@@ -268,7 +268,7 @@ static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint
     const uint32_t head_dim = w->hyper->head_dim;
     const uint32_t group = w->hyper->n_heads / w->hyper->n_kv_heads;
     const struct rsr_norm *norms =
-        op->arg == RSR_NO_NORM ? NULL : &w->crew->model->target->norms[op->arg];
+        op->arg == RSR_NO_NORM ? NULL : &w->crew->model->target->tensors->norms[op->arg];
     const float *table = row_of(w, op->src[3], token);
     float *q = take_queries(w, op, token, head, group);
     for (uint32_t h = 0; h < group; h++)
@@ -306,7 +306,8 @@ static struct rsr_step_rows rows_of(const struct walk *w, uint16_t number) {
 }
 
 static void run_delta(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_delta_call call = {.weights = &w->crew->model->target->deltas[op->arg],
+    const struct rsr_delta_call call = {.weights =
+                                            &w->crew->model->target->tensors->deltas[op->arg],
                                         .layer = op->layer,
                                         .worker = w->worker,
                                         .op_index = w->op_index,
@@ -393,7 +394,7 @@ static void run_head(const struct walk *w, const struct rsr_step_op *op) {
     };
     for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
         if (op->arg == RSR_NO_KERNEL)
-            multiply_dense(w, &w->crew->model->target->head, op->src[0], asked[i].tokens,
+            multiply_dense(w, &w->crew->model->target->tensors->head, op->src[0], asked[i].tokens,
                            asked[i].n, asked[i].logits, asked[i].ld);
         else
             run_kernel_head(w, op, &asked[i]);
@@ -451,9 +452,9 @@ static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, b
     if (op->kind == RSR_OP_LINEAR)
         return before ? target->kernels[op->arg].cols : target->kernels[op->arg].rows;
     if (op->kind == RSR_OP_DENSE)
-        return before ? target->dense[op->arg].cols : target->dense[op->arg].rows;
+        return before ? target->tensors->dense[op->arg].cols : target->tensors->dense[op->arg].rows;
     if (op->kind == RSR_OP_NORM)
-        return target->norms[op->arg].cols;
+        return target->tensors->norms[op->arg].cols;
     return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
 }
 
@@ -468,10 +469,10 @@ static const char *probe_role(const struct walk *w, const struct rsr_step_op *op
     if (op->kind == RSR_OP_LINEAR)
         return rsr_role_name(target->kernels[op->arg].role);
     if (op->kind == RSR_OP_DENSE)
-        return rsr_role_name(target->dense[op->arg].role);
+        return rsr_role_name(target->tensors->dense[op->arg].role);
     if (op->kind == RSR_OP_HEAD)
         return reads_int8(w, op) ? rsr_role_name(RSR_ROLE_HEAD) : "";
-    return op->kind == RSR_OP_NORM ? target->norms[op->arg].name : "";
+    return op->kind == RSR_OP_NORM ? target->tensors->norms[op->arg].name : "";
 }
 
 static void list_again(const struct walk *w, uint16_t buffer) {
@@ -561,9 +562,9 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
             return begin_of_share(w, &tiles, FETCH_BYTES);
     } else if (slots->n_sketched > 0) {
         const uint32_t first_bytes = rsr_sketch_first_bytes(&slots->shape);
-        const struct weight_parts blocks = {.memory = target->head_sketch.blocks,
-                                            .n = rsr_sketch_blocks_of(target->head.rows),
-                                            .part_bytes = target->head_sketch.block_bytes,
+        const struct weight_parts blocks = {.memory = target->tensors->head_sketch.blocks,
+                                            .n = rsr_sketch_blocks_of(target->tensors->head.rows),
+                                            .part_bytes = target->tensors->head_sketch.block_bytes,
                                             .n_streams = 1};
         return begin_of_share(w, &blocks, first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
     }

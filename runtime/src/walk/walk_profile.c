@@ -19,9 +19,9 @@ static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_o
     const uint64_t n_tokens = crew->chunk->n_tokens;
     switch ((enum rsr_op_kind)op->kind) {
     case RSR_OP_EMBED:
-        return n_tokens * rsr_matrix_row_bytes(&target->embedding);
+        return n_tokens * rsr_matrix_row_bytes(&target->tensors->embedding);
     case RSR_OP_NORM:
-        return target->norms[op->arg].cols * sizeof(float);
+        return target->tensors->norms[op->arg].cols * sizeof(float);
     case RSR_OP_HEAD:
         if (crew->chunk->wants_states || (crew->chunk->n_wanted == 0 && crew->slots.n_all == 0))
             return 0;
