@@ -19,6 +19,21 @@ struct attention_data {
     float *queries; /* [source][step][KV head][group][head_dim] */
 };
 
+/* How rows are drawn. Sigma is the spread of a query's logits (scale q . k) over the keys; 0: the
+ * queries are from N(0, 1). */
+struct attention_drawing {
+    bool clustered, rope;
+    double sigma;
+    uint32_t outliers, topics; /* channels; centres of keys */
+};
+
+/* Parses gaussian, clustered or sigma:S[,rope][,outliers=N][,topics=N]. False with a message. */
+bool attention_drawing_parse(const char *text, uint32_t head_dim,
+                             struct attention_drawing *drawing);
+/* Fills the first layer and its queries; rows are zero from head_dim on. */
+void attention_draw(const struct attention_data *data, const struct attention_drawing *drawing,
+                    uint64_t seed, uint32_t threads);
+
 /* Makes the data that --data asks for. False with a message on stderr. */
 bool attention_data_make(const struct bench_options *options, struct attention_data *data);
 void attention_data_free(struct attention_data *data);

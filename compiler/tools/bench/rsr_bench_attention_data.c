@@ -1,5 +1,5 @@
-/* rsr_bench_attention_data.c - random keys, values and queries, or those of a model, from the file
- * that rsr-run --dump-qkv writes.
+/* rsr_bench_attention_data.c - memory for keys, values and queries; they are drawn
+ * (rsr_bench_attention_draw.c), or come from a model, in a file that rsr-run --dump-qkv writes.
  *
  * Such a file begins with 64 bytes: "RSRQKV1" and, from byte 8 on, five uint32: layers, query
  * heads, KV heads, head size, tokens. For every layer follow the tokens' queries, keys and values,
@@ -17,9 +17,6 @@
 #include "rsr_bench_attention.h"
 
 #define CHECKED_QUERIES 64u /* at least */
-#define N_CENTRES 64u       /* of clustered keys */
-#define CLUSTER_SPREAD 0.35
-#define CLUSTER_RUN 256u /* tokens of one centre */
 
 #define TRACE "trace:"
 #define TRACE_HEADER_BYTES 64u
@@ -27,57 +24,6 @@
 static bool refuse(const char *sentence) {
     fprintf(stderr, "rsr-bench: %s\n", sentence);
     return false;
-}
-
-/* ---- Drawing ---- */
-
-static double uniform(uint64_t *state) {
-    return ((double)(rsrc_random(state) >> 11) + 0.5) * 0x1p-53;
-}
-
-/* Draws n numbers of N(0, 1), times spread. */
-static void draw_gaussian(float *x, size_t n, double spread, uint64_t *state) {
-    for (size_t i = 0; i < n; i += 2) {
-        const double radius = spread * sqrt(-2.0 * log(uniform(state)));
-        const double angle = 6.283185307179586 * uniform(state);
-        x[i] = (float)(radius * cos(angle));
-        if (i + 1 < n)
-            x[i + 1] = (float)(radius * sin(angle));
-    }
-}
-
-static void draw_rows(const struct attention_data *d, float *rows, double spread, uint64_t *state) {
-    for (uint32_t i = 0; i < d->n_keys; i++)
-        draw_gaussian(rows + (size_t)i * d->row_floats, d->head_dim, spread, state);
-}
-
-/* Centres of N(0, 1), one for every run of tokens. */
-static void add_clusters(const struct attention_data *d, float *rows, uint64_t *state) {
-    static const size_t n = (size_t)N_CENTRES * ATTENTION_MAX_DIM;
-    float centres[N_CENTRES * ATTENTION_MAX_DIM];
-    draw_gaussian(centres, n, 1.0, state);
-    const float *centre = centres;
-    for (uint32_t i = 0; i < d->n_keys; i++) {
-        if (i % CLUSTER_RUN == 0)
-            centre = centres + rsrc_random(state) % N_CENTRES * ATTENTION_MAX_DIM;
-        for (uint32_t k = 0; k < d->head_dim; k++)
-            rows[(size_t)i * d->row_floats + k] += centre[k];
-    }
-}
-
-static void draw(const struct bench_options *options, const struct attention_data *d,
-                 bool clustered) {
-#pragma omp parallel for num_threads((int)options->threads)
-    for (uint32_t head = 0; head < d->kv_heads; head++) {
-        uint64_t state = options->seed + UINT64_C(0x1000) * (head + 1);
-        draw_rows(d, attention_keys(d, 0, head), clustered ? CLUSTER_SPREAD : 1.0, &state);
-        if (clustered)
-            add_clusters(d, attention_keys(d, 0, head), &state);
-        draw_rows(d, attention_values(d, 0, head), 1.0, &state);
-    }
-    uint64_t state = options->seed;
-    draw_gaussian(d->queries, (size_t)d->n_steps * d->kv_heads * d->group * d->head_dim, 1.0,
-                  &state);
 }
 
 /* ---- Traces ---- */
@@ -225,9 +171,9 @@ static bool make_from_trace(const struct bench_options *options, struct attentio
 }
 
 static bool make_drawn(const struct bench_options *options, struct attention_data *d) {
-    const bool clustered = strcmp(options->data, "clustered") == 0;
-    if (!clustered && strcmp(options->data, "gaussian") != 0)
-        return refuse("--data takes gaussian, clustered or trace:FILE");
+    struct attention_drawing drawing;
+    if (!attention_drawing_parse(options->data, options->head_dim, &drawing))
+        return false;
     if (options->heads % options->kv_heads != 0 ||
         options->heads / options->kv_heads > ATTENTION_MAX_GROUP)
         return refuse("--heads must be a multiple of --kv-heads, at most 64 times as many");
@@ -239,7 +185,7 @@ static bool make_drawn(const struct bench_options *options, struct attention_dat
     d->n_steps = rsrc_divide_up(CHECKED_QUERIES, options->heads);
     if (!reserve(options, d))
         return false;
-    draw(options, d, clustered);
+    attention_draw(d, &drawing, options->seed, options->threads);
     return true;
 }
 
