@@ -49,5 +49,10 @@ run rsr-mkmodel --preset tiny -o "$work/tiny"
 run rsrc "$work/tiny" --target=generic -o "$work/tiny.so"
 run build/numpy/bin/python3 tests/python/use_model.py "$work/kjv.so" "$work/tiny.so" "$work" 10000
 run build/numpy/bin/python3 tests/python/use_matrix.py "$work" 1000
+run build/numpy/bin/python3 tests/python/speed.py "$work/kjv.so"
+[ -e build/mypy/complete ] || { python3 -m venv build/mypy && build/mypy/bin/pip install -q 'mypy>=1.8,<3' 'numpy>=2,<3' &&
+    touch build/mypy/complete; }
+run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy --strict --follow-imports=silent tests/python/typed_user.py
+run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy -p rsrc
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

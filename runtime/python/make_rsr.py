@@ -282,7 +282,7 @@ class Declarations:
                 yield "]"
         for name in self.initialisers:
             struct, values = self.initialiser(name)
-            yield f"\n\ndef {name}():\n    return {struct}({', '.join(values)})"
+            yield f"\n\ndef {name}() -> {struct}:\n    return {struct}({', '.join(values)})"
         yield "\n\n_FUNCTIONS = {"
         for name, (result, parameters) in self.functions.items():
             yield f'    "{name}": ({result}, [{", ".join(parameters)}]),'
@@ -292,7 +292,7 @@ class Declarations:
 LOAD = """}
 
 
-def load(path):
+def load(path: str) -> c.CDLL:
     \"\"\"The shared library, whose functions know their prototypes.\"\"\"
     library = c.CDLL(path)
     for name, (result, parameters) in _FUNCTIONS.items():

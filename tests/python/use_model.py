@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import rsrc
+from rsrc import _generation, _rsr
 
 PATH, TINY, FOLDER = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 OPENS = int(sys.argv[4]) if len(sys.argv) > 4 else 200
@@ -243,6 +244,48 @@ def threads(model):
     assert ticks > (time.monotonic() - begun) * 100, ticks
 
 
+def interrupted_within_a_token(model):
+    """Ctrl-C while the tenth token is made. A token takes 20 ms here, as large models' do."""
+    seen = []
+
+    def slowly(writer, take):
+        def counted(piece):
+            take(piece)
+            seen.append(piece)
+            if len(seen) == 10:
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.02)
+        return write(writer, counted)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # lit's programs ignore it
+    write = _generation.Writer.write
+    _generation.Writer.write = slowly
+    try:
+        for call in (lambda: model.generate(TEXT, 400), lambda: list(model.generate(TEXT, 400, stream=True))):
+            seen.clear()
+            try:
+                call()
+                raise AssertionError("a signal was lost")
+            except KeyboardInterrupt:
+                assert 10 <= len(seen) <= 11, len(seen)
+    finally:
+        _generation.Writer.write = write
+        signal.signal(signal.SIGINT, handler)
+
+
+def names():
+    """The enumerations have every value of rsr.h, and what users call has help."""
+    for kind, prefix in ((rsrc.Status, "RSR_ERR_"), (rsrc.StopReason, "RSR_STOP_")):
+        want = {name[len(prefix):]: value for name, value in vars(_rsr).items() if name.startswith(prefix)}
+        assert want | ({"OK": 0} if kind is rsrc.Status else {}) == {one.name: one.value for one in kind}
+    for name in rsrc.__all__:
+        found = getattr(rsrc, name)
+        assert found.__doc__, name
+        for member, value in vars(found).items() if isinstance(found, type) else ():
+            assert member.startswith("_") or not (callable(value) or isinstance(value, property)) or value.__doc__, member
+    assert (pathlib.Path(rsrc.__file__).parent / "py.typed").exists()
+
+
 def interrupted():
     """Ctrl-C ends a prompt and a generation, and the model goes on."""
     program = f"""if True:
@@ -320,8 +363,8 @@ if len(sys.argv) > 4:
 for source in pathlib.Path(rsrc.__file__).parent.glob("*.py"):
     ast.parse(source.read_text(), feature_version=(3, 9))
 with rsrc.Model(PATH) as shared:
-    for check in (generation, texts, evaluation, sessions, threads, forked):
+    for check in (generation, texts, evaluation, sessions, threads, forked, interrupted_within_a_token):
         check(shared)
-for check in (closing, interrupted, opened_and_closed, compilation):
+for check in (names, closing, interrupted, opened_and_closed, compilation):
     check()
 print("all is as it should be")

@@ -13,9 +13,16 @@ from ._library import Error, Status, call, check, lib, number, refuse, terminate
 if TYPE_CHECKING:
     from .model import Session
 
-StopReason = enum.IntEnum("StopReason", {name[len("RSR_STOP_"):]: value for name, value in vars(rsr).items()
-                                         if name.startswith("RSR_STOP_")})
-StopReason.__doc__ = "What ended a generation: rsr_stop_reason of rsr.h, without its prefix."
+
+class StopReason(enum.IntEnum):
+    """What ended a generation: rsr_stop_reason of rsr.h, without its prefix."""
+    LENGTH = rsr.RSR_STOP_LENGTH
+    TOKEN = rsr.RSR_STOP_TOKEN
+    CONTEXT = rsr.RSR_STOP_CONTEXT
+    CALLBACK = rsr.RSR_STOP_CALLBACK
+    STRING = rsr.RSR_STOP_STRING
+    CANCELLED = rsr.RSR_STOP_CANCELLED
+
 
 _FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
 _WHOLE = {"top_k": 32, "repeat_window": 32, "seed": 64, "sequence_id": 64}
@@ -73,7 +80,8 @@ class Writer:
 
     def __init__(self, session: "Session", text: Any, max_tokens: int, temperature: float, seed: int, stop: Any,
                  options: "dict[str, Any]"):
-        self.session, self.constraint = session, None
+        self.session = session
+        self.constraint: Optional[_Constraint] = None
         self.options, self.sampling = rsr.RSR_GENERATE_OPTIONS_INIT(), rsr.RSR_SAMPLING_INIT()
         self.result, self.err = rsr.RSR_GENERATE_RESULT_INIT(), rsr.RSR_ERROR_INIT()
         self.failed: Optional[BaseException] = None
@@ -116,7 +124,7 @@ class Writer:
                     raise refuse(f"{name} is {value!r}, and must be a number") from None
             else:
                 raise TypeError(f"generate() has no option {name!r}")
-        pairs = [(number("a token of logit_bias", token), value) for token, value in bias.items()]
+        pairs = [rsr.rsr_logit_bias(number("a token of logit_bias", token), value) for token, value in bias.items()]
         self.sampling.logit_bias = (rsr.rsr_logit_bias * len(pairs))(*pairs)
         self.sampling.n_logit_bias = len(pairs)
 
@@ -141,8 +149,8 @@ class Writer:
             raise refuse("a text follows a schema or a grammar, not both")
         kind = rsr.RSR_CONSTRAINT_GRAMMAR if schema is None else rsr.RSR_CONSTRAINT_JSON_SCHEMA
         text = text_bytes(grammar if schema is None else schema if isinstance(schema, str) else json.dumps(schema))
-        self.constraint = _Constraint(self.session.model, kind, text)
-        self.sampling.allowed, self.sampling.allowed_words = self.constraint.words, len(self.constraint.words)
+        found = self.constraint = _Constraint(self.session.model, kind, text)
+        self.sampling.allowed, self.sampling.allowed_words = found.words, len(found.words)
         self.stops = {*self.session.model.info.stop_tokens, *self.options.stop_tokens[:self.options.n_stop_tokens]}
 
     def write(self, take: "Callable[[Tuple[int, bytes]], Any]") -> int:
@@ -222,7 +230,8 @@ class Stream:
 
     def __init__(self, writer: Writer):
         self.also_close: Any = None  # the session, if nobody else has it
-        self._writer, self._queue = writer, queue.SimpleQueue()
+        self._writer = writer
+        self._queue: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
         self._pieces: "List[Tuple[int, bytes]]" = []
         self._taken, self._ended = 0, False
         put = self._queue.put  # the thread has no reference to the stream: losing the last one ends the thread

@@ -25,9 +25,19 @@ def find_prefix() -> Optional[pathlib.Path]:
 PREFIX = find_prefix()
 lib = rsr.load(str(PREFIX / "lib" / _SONAME) if PREFIX else _SONAME)
 
-Status = enum.IntEnum("Status", {name[len("RSR_ERR_"):] if "_ERR_" in name else name[len("RSR_"):]: value
-                                 for name, value in vars(rsr).items() if name == "RSR_OK" or name.startswith("RSR_ERR_")})
-Status.__doc__ = "Why a call failed: rsr_status of rsr.h, without its prefix."
+class Status(enum.IntEnum):
+    """Why a call failed: rsr_status of rsr.h, without its prefix."""
+    OK = rsr.RSR_OK
+    ARGUMENT = rsr.RSR_ERR_ARGUMENT
+    MEMORY = rsr.RSR_ERR_MEMORY
+    FILE = rsr.RSR_ERR_FILE
+    ABI = rsr.RSR_ERR_ABI
+    CPU = rsr.RSR_ERR_CPU
+    FULL = rsr.RSR_ERR_FULL
+    NUMERIC = rsr.RSR_ERR_NUMERIC
+    TEXT = rsr.RSR_ERR_TEXT
+    STOPPED = rsr.RSR_ERR_STOPPED
+    FORK = rsr.RSR_ERR_FORK
 
 
 class Error(RuntimeError):

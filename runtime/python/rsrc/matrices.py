@@ -24,7 +24,7 @@ _DECLARED = r"#define (?P<upper>\w+)_ROWS (?P<rows>\d+)\n#define (?P=upper)_COLS
 _Bytes = c.c_char * 1
 
 
-def _address(array: np.ndarray) -> Any:
+def _address(array: Any) -> Any:
     """Where its elements are; twice as fast as array.ctypes.data, which a read-only array still needs."""
     return _Bytes.from_buffer(array) if array.flags.writeable else array.ctypes.data
 

@@ -9,7 +9,7 @@ import os
 import threading
 import types
 import weakref
-from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Iterator, List, Literal, Mapping, Optional, Sequence, Tuple, Union, overload
 
 import numpy as np
 
@@ -258,11 +258,29 @@ class Model:
                 self._run(running, lib.rsr_sequence_load, self._engine, terminated("path", path), sequence)
             return Session(self, sequence)
 
+    @overload
+    def eval(self, ids: Ids, logits: Literal[True] = ...) -> np.ndarray: ...
+
+    @overload
+    def eval(self, ids: Ids, logits: bool) -> Optional[np.ndarray]: ...
+
     def eval(self, ids: Ids, logits: bool = True) -> Optional[np.ndarray]:
         """The logits after each of n tokens, in an empty sequence: float32 of shape [n, vocab], in memory that the
         engine wrote (of an embedding model: hidden states, [n, hidden]). logits=False: None."""
         with self.session() as session:
             return session.eval(ids, logits)
+
+    @overload
+    def generate(self, text: "Text | Ids", max_tokens: int = ..., temperature: float = ..., seed: int = ...,
+                 stop: "Text | Sequence[Text]" = ..., stream: Literal[False] = ..., **options: Any) -> Answer: ...
+
+    @overload
+    def generate(self, text: "Text | Ids", max_tokens: int = ..., temperature: float = ..., seed: int = ...,
+                 stop: "Text | Sequence[Text]" = ..., *, stream: Literal[True], **options: Any) -> Stream: ...
+
+    @overload
+    def generate(self, text: "Text | Ids", max_tokens: int = ..., temperature: float = ..., seed: int = ...,
+                 stop: "Text | Sequence[Text]" = ..., stream: bool = ..., **options: Any) -> "Answer | Stream": ...
 
     def generate(self, text: "Text | Ids", max_tokens: int = 128, temperature: float = 0.0, seed: int = 0,
                  stop: "Text | Sequence[Text]" = (), stream: bool = False, **options: Any) -> "Answer | Stream":
@@ -282,11 +300,26 @@ class Model:
         except BaseException:
             session.close()
             raise
-        if stream:
+        if isinstance(found, Stream):
             found.also_close = session
         else:
             session.close()
         return found
+
+    @overload
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Optional[Sequence[Mapping[str, Any]]] = ...,
+             response_format: Optional[Mapping[str, Any]] = ..., max_tokens: int = ..., *, stream: Literal[False] = ...,
+             template: Optional[Mapping[str, Any]] = ..., **options: Any) -> Answer: ...
+
+    @overload
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Optional[Sequence[Mapping[str, Any]]] = ...,
+             response_format: Optional[Mapping[str, Any]] = ..., max_tokens: int = ..., *, stream: Literal[True],
+             template: Optional[Mapping[str, Any]] = ..., **options: Any) -> Stream: ...
+
+    @overload
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Optional[Sequence[Mapping[str, Any]]] = ...,
+             response_format: Optional[Mapping[str, Any]] = ..., max_tokens: int = ..., *, stream: bool = ...,
+             template: Optional[Mapping[str, Any]] = ..., **options: Any) -> "Answer | Stream": ...
 
     def chat(self, messages: Sequence[Mapping[str, Any]], tools: Optional[Sequence[Mapping[str, Any]]] = None,
              response_format: Optional[Mapping[str, Any]] = None, max_tokens: int = 128, *, stream: bool = False,
@@ -401,7 +434,7 @@ class Session:
 
     def __init__(self, model: Model, sequence: Any, pending: Optional[int] = None):
         self.model, self._sequence, self._busy = model, sequence, threading.Lock()
-        self.address = c.cast(sequence, c.c_void_p).value
+        self.address: int = c.cast(sequence, c.c_void_p).value or 0
         self._pending = pending  # a token that was generated and is not evaluated yet
         model._sequences[self.address] = sequence
 
@@ -455,6 +488,7 @@ class Session:
         return running
 
     def give(self, running: Call) -> None:
+        """Ends what `take` began."""
         self.model._end(running)
         self._busy.release()
 
@@ -490,6 +524,12 @@ class Session:
             self._append(running, rsr.RSR_BATCH_INIT(), self._with_pending([]))
             self.model._run(running, lib.rsr_sequence_save, self._sequence, terminated("path", path))
 
+    @overload
+    def eval(self, ids: Ids, logits: Literal[True] = ...) -> np.ndarray: ...
+
+    @overload
+    def eval(self, ids: Ids, logits: bool) -> Optional[np.ndarray]: ...
+
     def eval(self, ids: Ids, logits: bool = True) -> Optional[np.ndarray]:
         """Appends n tokens and returns the logits after each of them: float32 of shape [n, vocab], in memory that the
         engine wrote (of an embedding model: hidden states, [n, hidden]). logits=False: None."""
@@ -514,6 +554,18 @@ class Session:
         self._pending = None
 
     # ---- Generation ----------------------------------------------------------------------------------------------
+
+    @overload
+    def generate(self, text: "Text | Ids", max_tokens: int = ..., temperature: float = ..., seed: int = ...,
+                 stop: "Text | Sequence[Text]" = ..., stream: Literal[False] = ..., **options: Any) -> Answer: ...
+
+    @overload
+    def generate(self, text: "Text | Ids", max_tokens: int = ..., temperature: float = ..., seed: int = ...,
+                 stop: "Text | Sequence[Text]" = ..., *, stream: Literal[True], **options: Any) -> Stream: ...
+
+    @overload
+    def generate(self, text: "Text | Ids", max_tokens: int = ..., temperature: float = ..., seed: int = ...,
+                 stop: "Text | Sequence[Text]" = ..., stream: bool = ..., **options: Any) -> "Answer | Stream": ...
 
     def generate(self, text: "Text | Ids", max_tokens: int = 128, temperature: float = 0.0, seed: int = 0,
                  stop: "Text | Sequence[Text]" = (), stream: bool = False, **options: Any) -> "Answer | Stream":
