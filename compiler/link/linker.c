@@ -20,6 +20,8 @@
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
 /* Clang compiles for every machine; gcc is looked for by the triple's name before them. */
 static const char *const CROSS_CC_NAMES[] = {"clang", "clang-19"};
+/* A Python wheel brings a linker. */
+#define OWN_LD "lib/rsrc/ld.lld"
 /* Releases before 19 do not place large sections apart, which matters from 2 GiB of weights. */
 static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
@@ -88,7 +90,13 @@ enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *
                                      const char *cc_option, const char *ld_option,
                                      const char *triple, struct rsrc_toolchain *out) {
     struct rsrc_toolchain found = {0};
-    const struct rsrc_tool ld = {ld_option, "--ld", "RSRC_LD", LD_NAMES, N_NAMES(LD_NAMES)};
+    const char *names[N_NAMES(LD_NAMES) + 1];
+    struct rsrc_tool ld = {ld_option, "--ld", "RSRC_LD", names, 0};
+    const char *own = rsrc_beside_executable(arena, OWN_LD);
+    if (own != NULL)
+        names[ld.n_names++] = own;
+    for (uint32_t i = 0; i < N_NAMES(LD_NAMES); i++)
+        names[ld.n_names++] = LD_NAMES[i];
     if (find_compiler(diag, arena, cc_option, triple, &found) != RSRC_OK ||
         rsrc_find_tool(diag, arena, &ld, &found.ld) != RSRC_OK ||
         find_runtime(diag, arena, triple, &found) != RSRC_OK)
