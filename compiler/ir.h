@@ -685,6 +685,8 @@ struct rsr_kernel {
     const char *tables; /* names the tables of x that the kernel leaves in scratch; kernels with
                            equal texts use each other's tables where HAS_TABLES is 1; NULL: no
                            tables */
+    bool has_row_map;   /* the index has a row_map (rsr_abi.h), from byte row_map_at on */
+    uint64_t row_map_at;
     uint32_t n_streams; /* streams of the codes, stream_bytes apart; each has tile_bytes */
     uint64_t stream_bytes, tile_bytes; /* per tile, tile after tile. 0: lowering sets one stream of
                                           all codes */

@@ -108,6 +108,8 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .n_streams = kernel->n_streams,
         .stream_bytes = kernel->stream_bytes,
         .tile_bytes = kernel->tile_bytes,
+        .has_row_map = kernel->has_row_map,
+        .row_map_at = kernel->row_map_at,
         .reason = rsrc_arena_strdup(&c->run.arena, plan->reason)};
     if (rsrc_emit_kernel(&c->units, state->item, kernel, bodies_of(state, target, regime),
                          &linear.function) != RSRC_OK)

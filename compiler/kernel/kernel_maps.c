@@ -302,6 +302,8 @@ void rsrc_end_maps(struct rsrc_frame *frame, struct rsr_lowered *out) {
     kernel->ops[maps->tables_op].imm = (int64_t)tables_at;
     kernel->ops[maps->scratch_op].imm = (int64_t)scratch_at;
     append_tables(frame, tables_at, &out->index);
+    kernel->has_row_map = maps->expands;
+    kernel->row_map_at = tables_at + maps->layout.tiles_at;
     kernel->scratch_bytes =
         scratch_at + maps->group_tokens * (maps->x_bytes + UINT64_C(4) * maps->sums_rows);
 }

@@ -18,7 +18,8 @@
 #include "kernel/kernel_builder.h"
 #include "kernel/kernel.h"
 
-/* One row of results. Sorted by the tile of `slot`, then by row. */
+/* One row of results. Sorted by the tile of `slot`, then by row. To the runtime it is a struct
+ * rsr_row_entry of the kernel's row_map, which begins at tiles_at. */
 struct rsrc_map_entry {
     uint32_t row;
     uint32_t slot; /* kept row; for a zero row: any of its tile */

@@ -222,7 +222,23 @@ struct rsr_kernel_desc {
     uint64_t tile_bytes;   /* bytes of a tile in each stream, where tiles follow each other */
     uint32_t n_streams;
     uint32_t reserved;
+    const uint32_t *row_map; /* which rows of y a tile writes. NULL: tile t writes rows [t *
+                                tile_rows, (t + 1) * tile_rows) that are below `rows`. Else, where
+                                equal rows are computed once: entries [row_map[t], row_map[t + 1])
+                                of rsr_row_entries() */
 };
+
+/* An entry of a row_map; the other words are the kernel's own. Every row has one entry. */
+struct rsr_row_entry {
+    uint32_t row;
+    uint32_t reserved[2];
+};
+
+/* The entries lie after row_map's n_tiles + 1 numbers, from a multiple of 64 bytes on. */
+static inline const struct rsr_row_entry *rsr_row_entries(const struct rsr_kernel_desc *kernel) {
+    const size_t numbers = ((size_t)kernel->n_tiles + 1 + 15) / 16 * 16;
+    return (const struct rsr_row_entry *)(const void *)(kernel->row_map + numbers);
+}
 
 #define RSR_NO_BLOCK UINT32_MAX
 

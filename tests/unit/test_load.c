@@ -64,6 +64,12 @@ static void test_float_operations(const struct fake_module *fake) {
 }
 
 /* One number wrong in each table. */
+/* Of the first kernel, 20 rows in 4 tiles: entries that are too few, and one of row 20. */
+static const struct {
+    uint32_t first[16];
+    struct rsr_row_entry entries[20];
+} row_maps[] = {{.first = {0, 5, 10, 15, 19}}, {{0, 5, 10, 15, 20}, {[19] = {.row = 20}}}};
+
 static void test_broken_tables(const struct fake_module *fake) {
     const struct rsr_module *module = &fake->module;
     static struct fake_module broken;
@@ -107,6 +113,8 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.kernels[2].fn = NULL);
     EXPECT_BROKEN(broken.kernels[2].weights.n_scales = 2);
     EXPECT_BROKEN(broken.kernels[2].epilogue = RSR_EPILOGUE_RAW);
+    EXPECT_BROKEN(broken.kernels[0].row_map = row_maps[0].first);
+    EXPECT_BROKEN(broken.kernels[0].row_map = row_maps[1].first);
     EXPECT_BROKEN(broken.norms[1].weight = NULL);
     EXPECT_BROKEN(broken.norms[0].cols = 4096);
     EXPECT_BROKEN(broken.buffers[1].row_bytes = 100);

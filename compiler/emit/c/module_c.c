@@ -116,12 +116,16 @@ void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
             "     .epilogue = %s, .block = %uu, .role = %u, .input = %u, .tables = %u, .list = "
             "%u,\n"
             "     .scratch_bytes = %" PRIu64 "u, .weight_bytes = %" PRIu64 "u,\n"
-            "     .stream_bytes = %" PRIu64 "u, .tile_bytes = %" PRIu64 "u, .n_streams = %u},\n",
+            "     .stream_bytes = %" PRIu64 "u, .tile_bytes = %" PRIu64 "u, .n_streams = %u",
             linear->n_scales, linear->rows, linear->cols, linear->n_tiles, linear->tile_rows,
             linear->epilogue == RSR_EPILOGUE_RAW ? "RSR_EPILOGUE_RAW" : "RSR_EPILOGUE_SCALE",
             linear->block, (unsigned)linear->role, (unsigned)linear->input,
             tables_number(target, l), (unsigned)linear->list, linear->scratch_bytes,
             linear->weight_bytes, linear->stream_bytes, linear->tile_bytes, linear->n_streams);
+        if (linear->has_row_map)
+            rsrc_buffer_printf(out, ",\n     .row_map = (const void *)(%s + %" PRIu64 "u)",
+                               linear->index, linear->row_map_at);
+        rsrc_buffer_puts(out, "},\n");
     }
     rsrc_buffer_puts(out, "};\n");
 }

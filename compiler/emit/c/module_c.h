@@ -24,6 +24,8 @@ struct rsr_linear_unit {
     uint64_t scratch_bytes, weight_bytes;
     uint32_t n_streams; /* as in rsr_kernel */
     uint64_t stream_bytes, tile_bytes;
+    bool has_row_map; /* as in rsr_kernel */
+    uint64_t row_map_at;
     const char *tables; /* rsr_kernel.tables */
     const char *reason;
     const char *title;  /* of the layer; untrusted */

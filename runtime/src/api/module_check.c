@@ -111,6 +111,17 @@ static rsr_status check_head_sketch(const struct rsr_tensors *tensors, rsr_error
     return RSR_OK;
 }
 
+/* Whether the tiles' entries follow each other and name rows of the kernel, as many as it has. */
+static bool is_row_map(const struct rsr_kernel_desc *k) {
+    const struct rsr_row_entry *entries = rsr_row_entries(k);
+    bool fits = k->row_map[0] == 0 && k->row_map[k->n_tiles] == k->rows;
+    for (uint32_t t = 0; fits && t < k->n_tiles; t++)
+        fits = k->row_map[t] <= k->row_map[t + 1];
+    for (uint32_t i = 0; fits && i < k->rows; i++)
+        fits = entries[i].row < k->rows;
+    return fits;
+}
+
 static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, rsr_error *err) {
     if (k->name == NULL || k->variant == NULL || k->reason == NULL || k->fn == NULL ||
         k->role >= RSR_ROLE_COUNT)
@@ -123,6 +134,8 @@ static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, 
         k->tile_bytes > k->weight_bytes / (k->n_tiles > 1 ? k->n_tiles - 1 : 1))
         return BROKEN("kernel %s: %u streams of codes, %llu bytes a tile", k->name, k->n_streams,
                       (unsigned long long)k->tile_bytes);
+    if (k->row_map != NULL && !is_row_map(k))
+        return BROKEN("kernel %s: its row map does not have %u rows", k->name, k->rows);
     if (k->epilogue != RSR_EPILOGUE_SCALE || k->weights.scale == NULL ||
         (k->weights.n_scales != 1 && k->weights.n_scales % k->rows != 0) ||
         k->input > RSR_INPUT_F32 || k->list > RSR_LIST_COLS ||
