@@ -105,7 +105,8 @@ typedef enum rsr_status {
     RSR_ERR_NUMERIC, /* NaN or infinity where a number is needed */
     RSR_ERR_TEXT,    /* a chat template or token that cannot be rendered; no tokenizer */
     RSR_ERR_STOPPED, /* rsr_eval ended early: by rsr_cancel_request, or its progress callback */
-    RSR_ERR_FORK     /* the object was created in another process */
+    RSR_ERR_FORK,    /* the object was created in another process */
+    RSR_ERR_RANK     /* another rank failed, cannot be reached, or has another model or options */
 } rsr_status;
 
 typedef struct rsr_error {
@@ -385,6 +386,33 @@ typedef struct rsr_probe_point {
 } rsr_probe_point;
 typedef void rsr_probe_fn(void *user, const rsr_probe_point *point);
 
+/* How ranks reach each other. Ranks are processes, also of several machines, that evaluate one
+ * model together: each computes a part of every matrix's rows and of the KV heads, and keeps only
+ * the weights, keys and values of its part in memory. Logits and tokens have the bits that one
+ * process gives, because every sum is computed whole, by one rank.
+ *
+ * Every rank opens the same file and creates an engine with equal options, but for its own number
+ * here. Rank 0 then uses its engine as any other; the others call rsr_engine_follow(). The
+ * functions are called by one thread at a time, by all ranks in the same order. Each returns when
+ * this rank's part of the exchange is done, or fails (RSR_ERR_RANK, with a sentence that names the
+ * rank that cannot be reached); after a failure the engine refuses every evaluation. The struct is
+ * copied; `user` must outlive the engine. runtime/mpi has a transport over MPI. */
+typedef rsr_status rsr_allgatherv_fn(void *user, const void *part, void *all, const size_t *bytes,
+                                     rsr_error *err);
+typedef rsr_status rsr_bcast_fn(void *user, void *data, size_t n_bytes, uint32_t root,
+                                rsr_error *err);
+typedef rsr_status rsr_rank_barrier_fn(void *user, rsr_error *err);
+typedef struct rsr_transport {
+    uint32_t size_bytes;
+    uint32_t rank, size;           /* this rank's number, below the number of ranks */
+    rsr_allgatherv_fn *allgatherv; /* gives every rank the parts of all, one after another: that of
+                                      rank r has bytes[r] bytes. `part` and `all` do not overlap */
+    rsr_bcast_fn *bcast;           /* copies the root's data to all ranks */
+    rsr_rank_barrier_fn *barrier;  /* returns when all ranks have called it */
+    void *user;
+} rsr_transport;
+#define RSR_TRANSPORT_INIT RSR_SIZED(rsr_transport)
+
 typedef struct rsr_engine_options {
     uint32_t size_bytes;
     uint32_t n_threads;  /* at most, the calling thread included. 0: one for each core that this
@@ -428,13 +456,37 @@ typedef struct rsr_engine_options {
                                or "bf16", in about half the memory: every token rounds the state
                                that it leaves to nearest. NULL or "": f32. Refused for a model
                                without recurrent states (RSR_ERR_ARGUMENT) */
+    const rsr_transport *transport; /* NULL: this process alone. With several ranks, models with
+                                       recurrent layers, the KV index, probes, saved sequences and
+                                       rsr_sequence_read_kv() are refused */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_create(rsr_model *model,
                                                       const rsr_engine_options *options,
                                                       rsr_engine **engine, rsr_error *err);
+/* Ending the engine of rank 0 ends rsr_engine_follow() of the other ranks. */
 RSR_EXPORT void rsr_engine_destroy(rsr_engine *engine);
+
+/* Computes this rank's part of what rank 0 evaluates, until rank 0 ends its engine. For an engine
+ * whose transport has a rank above 0. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_follow(rsr_engine *engine, rsr_error *err);
+
+/* What a rank did in the steps since the engine was created, as rank 0 knows it. A step is a
+ * sequence of parts that all ranks compute, with a gather after each. */
+typedef struct rsr_rank_info {
+    uint32_t size_bytes;
+    uint32_t n_ranks;
+    uint32_t first_kv_head, n_kv_heads; /* its part of each layer's attention */
+    uint64_t n_gathers;
+    uint64_t gathered_bytes; /* what all ranks together sent */
+    uint64_t compute_ns;     /* this rank's time between gathers */
+    uint64_t step_ns;        /* rank 0's time, waiting and gathers included */
+} rsr_rank_info;
+#define RSR_RANK_INFO_INIT RSR_SIZED(rsr_rank_info)
+/* RSR_ERR_ARGUMENT: there is no such rank; an engine without a transport has none. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_rank(const rsr_engine *engine, uint32_t rank,
+                                                        rsr_rank_info *info);
 
 typedef struct rsr_engine_info {
     uint32_t size_bytes;

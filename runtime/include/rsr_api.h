@@ -74,6 +74,8 @@ struct rsr_api {
     rsr_status (*prefix_cache_put)(rsr_prefix_cache *, rsr_sequence *, rsr_error *);
     rsr_status (*prefix_cache_shrink)(rsr_prefix_cache *, uint64_t, rsr_error *);
     rsr_status (*prefix_cache_get_info)(const rsr_prefix_cache *, rsr_prefix_cache_info *);
+    rsr_status (*engine_follow)(rsr_engine *, rsr_error *);
+    rsr_status (*engine_get_rank)(const rsr_engine *, uint32_t, rsr_rank_info *);
 };
 
 /* What every model begins with. */

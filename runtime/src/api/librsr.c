@@ -404,6 +404,14 @@ void rsr_engine_destroy(rsr_engine *engine) {
         api_of(engine)->engine_destroy(engine);
 }
 
+rsr_status rsr_engine_follow(rsr_engine *engine, rsr_error *err) {
+    FORWARD(err, engine_follow, engine, err);
+}
+
+rsr_status rsr_engine_get_rank(const rsr_engine *engine, uint32_t rank, rsr_rank_info *info) {
+    FORWARD(NULL, engine_get_rank, engine, rank, info);
+}
+
 rsr_status rsr_engine_get_info(const rsr_engine *engine, rsr_engine_info *info) {
     FORWARD(NULL, engine_get_info, engine, info);
 }
