@@ -95,6 +95,8 @@ rsr_status rsr_api_engine_create(rsr_model *, const rsr_engine_options *, rsr_en
                                  rsr_error *); /* engine.c */
 void rsr_api_engine_destroy(rsr_engine *);
 rsr_status rsr_api_engine_get_info(const rsr_engine *, rsr_engine_info *);
+rsr_status rsr_api_engine_follow(rsr_engine *, rsr_error *);
+rsr_status rsr_api_engine_get_rank(const rsr_engine *, uint32_t, rsr_rank_info *);
 rsr_status rsr_api_engine_attention_stats(rsr_engine *, bool,
                                           rsr_attention_stats *); /* profile.c */
 rsr_status rsr_api_engine_head_stats(rsr_engine *, bool, rsr_head_stats *);

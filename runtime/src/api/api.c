@@ -47,4 +47,6 @@ const struct rsr_api rsr_runtime_api = {
     .prefix_cache_put = rsr_api_prefix_cache_put,
     .prefix_cache_shrink = rsr_api_prefix_cache_shrink,
     .prefix_cache_get_info = rsr_api_prefix_cache_get_info,
+    .engine_follow = rsr_api_engine_follow,
+    .engine_get_rank = rsr_api_engine_get_rank,
 };

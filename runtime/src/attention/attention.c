@@ -484,7 +484,7 @@ static void attend_cut(const struct cut *cut, struct pages span) {
 static void attend_family(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                           const struct rsr_run *runs, uint32_t n_runs, struct pages span,
                           uint64_t n_all, uint64_t *at) {
-    const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
+    const uint32_t n_kv_heads = crew->kv.n_kv_heads;
     const uint32_t most = rsr_shared_tokens(runs, n_runs, n_kv_heads, crew->n_workers);
     for (uint32_t head = 0; head < n_kv_heads; head++) {
         for (uint32_t r = 0, n; r < n_runs; r += n) {
@@ -529,7 +529,7 @@ static void attend_span(const struct rsr_crew *crew, const struct rsr_attention_
 void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {
     const struct pages pages =
         pages_of_unit(crew, crew->chunk->runs, crew->chunk->n_runs, given->window);
-    const uint64_t n_all = (pages.end - pages.begin) * crew->model->module->hyper.n_kv_heads;
+    const uint64_t n_all = (pages.end - pages.begin) * crew->kv.n_kv_heads;
     struct rsr_attention_call call = *given;
     uint32_t end;
     for (struct rsr_pieces left = n_all < PAGES_TO_SHARE

@@ -38,8 +38,8 @@ struct rsr_backend {
      * pin_threads, attention, kv_type and state_type where they leave them open, and refuses what
      * it cannot do. If they ask for neither context nor kv_tokens, create may lower info.kv_tokens
      * by whole pages. Sets n_threads, kv_bytes, arena_bytes, kv_type, n_states, state_bytes and
-     * state_type of engine->info (types are constants), and engine->saved. A create that fails
-     * leaves nothing to destroy. */
+     * state_type of engine->info (types are constants), engine->saved and
+     * engine->reads_all_logits. A create that fails leaves nothing to destroy. */
     RSR_NODISCARD rsr_status (*create)(struct rsr_engine *engine, const rsr_engine_options *options,
                                        rsr_error *err);
 
@@ -98,6 +98,12 @@ struct rsr_backend {
      * min_keys; adds to `head` and sets its n_planes; for chunks that ran while profile.enabled,
      * adds to `rows` (time in ns, bytes of memory read and written). */
     void (*profile)(struct rsr_engine *engine);
+
+    /* rsr_engine_follow() and rsr_engine_get_rank(), the latter with the lock. NULL: the backend
+     * knows no ranks, and create refused options with a transport. */
+    RSR_NODISCARD rsr_status (*follow)(struct rsr_engine *engine, rsr_error *err);
+    RSR_NODISCARD bool (*get_rank)(const struct rsr_engine *engine, uint32_t rank,
+                                   rsr_rank_info *info);
 };
 
 /* The host: workers walk the step table. walk/crew.c */

@@ -152,6 +152,36 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }
 
+rsr_status rsr_api_engine_follow(rsr_engine *engine, rsr_error *err) {
+    if (engine == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_engine_follow: the engine is NULL");
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status == RSR_OK && engine->backend->follow == NULL)
+        status = rsr_fail(err, RSR_ERR_ARGUMENT, "the backend %s knows no other ranks",
+                          engine->backend->name);
+    if (status != RSR_OK)
+        return status;
+    rsr_turns_take(&engine->turns);
+    status = engine->backend->follow(engine, err);
+    rsr_turns_give(&engine->turns);
+    return status;
+}
+
+rsr_status rsr_api_engine_get_rank(const rsr_engine *engine, uint32_t rank, rsr_rank_info *info) {
+    if (engine == NULL || info == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    rsr_rank_info known = RSR_RANK_INFO_INIT;
+    pthread_mutex_t *lock = (pthread_mutex_t *)&engine->lock;
+    pthread_mutex_lock(lock);
+    const bool found =
+        engine->backend->get_rank != NULL && engine->backend->get_rank(engine, rank, &known);
+    pthread_mutex_unlock(lock);
+    return found ? rsr_write_info(info, &known, sizeof(known), NULL) : RSR_ERR_ARGUMENT;
+}
+
 bool rsr_engine_has_probe(const rsr_engine *engine) {
     return engine->probe != NULL;
 }

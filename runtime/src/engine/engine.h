@@ -51,6 +51,9 @@ struct rsr_chunk {
                                  infinity for the token; UINT32_MAX: none did */
 };
 
+/* The step of a chunk of n tokens. eval.c */
+const struct rsr_step_table *rsr_find_step(const struct rsr_target *target, uint32_t n_tokens);
+
 /* Finds the runs of the chunk's tokens. runs.c */
 void rsr_runs_find(struct rsr_chunk *chunk);
 
@@ -67,9 +70,9 @@ struct rsr_profile {
 
 /* What a file of keys and values states about them, besides the model and engine->info. */
 struct rsr_kv_saved {
-    uint64_t token_bytes;
-    char attention[96]; /* kind of attention, because keys and values depend on it */
-    bool has_index;     /* seal_pages has something to do */
+    uint64_t token_bytes; /* 0: the backend saves none */
+    char attention[96];   /* kind of attention, because keys and values depend on it */
+    bool has_index;       /* seal_pages has something to do */
 };
 
 struct rsr_engine {
@@ -80,6 +83,7 @@ struct rsr_engine {
     int owner_pid;
     rsr_engine_info info; /* all but kv_tokens_free, which kv knows */
     struct rsr_kv_saved saved;
+    bool reads_all_logits; /* the backend computes all logits for every pick */
     rsr_probe_fn *probe;
     void *probe_user;
     uint64_t max_stall_ns; /* 0: no limit */

@@ -183,7 +183,7 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
 
 /* ---- Chunks ---- */
 
-static const struct rsr_step_table *find_step(const struct rsr_target *target, uint32_t n_tokens) {
+const struct rsr_step_table *rsr_find_step(const struct rsr_target *target, uint32_t n_tokens) {
     const struct rsr_step_table *step = target->steps;
     while (n_tokens > step->max_tokens) /* the loader checked that the steps cover all sizes */
         step++;
@@ -224,7 +224,7 @@ static void count_states(const rsr_engine *engine) {
 static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32_t n_tokens,
                       float *outputs) {
     struct rsr_chunk *chunk = &engine->chunk;
-    chunk->step = find_step(engine->model->target, n_tokens);
+    chunk->step = rsr_find_step(engine->model->target, n_tokens);
     chunk->entries = entries;
     chunk->n_tokens = n_tokens;
     chunk->outputs = outputs;

@@ -11,7 +11,8 @@ static enum rsr_pick_mode mode_of(const struct rsr_engine *engine,
                                   const struct rsr_head_pick *pick) {
     const uint32_t vocab = engine->model->module->hyper.vocab, part = vocab / RSR_HEAD_TOP_PART;
     const rsr_sampling *s = &pick->sampling;
-    const bool reads_all = pick->logits != NULL || pick->logprobs != NULL;
+    const bool reads_all =
+        pick->logits != NULL || pick->logprobs != NULL || engine->reads_all_logits;
     const bool penalizes = s->repeat_penalty != 1.0f && s->repeat_window > 0;
     if (!reads_all && s->allowed != NULL && rsr_count_allowed(s, vocab) <= part &&
         engine->model->target->tensors->head.data != NULL)

@@ -8,6 +8,7 @@
 #include "host/cpu.h"
 #include "host/host_memory.h"
 #include "host/stack.h"
+#include "ranks.h"
 
 #define LIMIT_THREADS 1024u
 #define CREATE_STACK_BYTES ((size_t)32 << 10) /* measured: 26 with the KV index, else 14 */
@@ -83,6 +84,9 @@ static rsr_status make_workers(struct rsr_crew *crew, rsr_error *err) {
 
 static void host_destroy(struct rsr_engine *engine, bool forked) {
     struct rsr_crew *crew = engine->device;
+    if (crew->ranks != NULL && crew->pool != NULL && !forked)
+        rsr_rank_send_end(crew->ranks);
+    rsr_ranks_destroy(crew->ranks);
     rsr_worker_pool_destroy(crew->pool, forked);
     for (uint32_t i = 0; crew->workers != NULL && i < crew->most_workers; i++)
         free(crew->workers[i].samples);
@@ -125,7 +129,15 @@ static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *op
         .shrinks = options->context == 0 && options->kv_tokens == 0,
         .commits = options->kv_commit,
     };
-    return rsr_kv_memory_create(&crew->kv, &format, hyper, sidecar_bytes, &size, err);
+    struct rsr_hyper own = *hyper; /* of this rank, which may have no KV head */
+    if (crew->ranks != NULL)
+        own.n_kv_heads = crew->ranks->kv_heads.end - crew->ranks->kv_heads.begin;
+    const uint32_t n_kv_heads = own.n_kv_heads;
+    own.n_kv_heads = n_kv_heads != 0 ? n_kv_heads : 1;
+    const rsr_status status =
+        rsr_kv_memory_create(&crew->kv, &format, &own, sidecar_bytes, &size, err);
+    crew->kv.n_kv_heads = n_kv_heads; /* memory of one that is not there is never touched */
+    return status;
 }
 
 static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *options,
@@ -143,13 +155,33 @@ static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *opt
 }
 
 static void describe_saved(const struct rsr_crew *crew, struct rsr_kv_saved *saved) {
-    saved->token_bytes = rsr_kv_memory_token_bytes(&crew->kv);
+    saved->token_bytes = crew->ranks == NULL ? rsr_kv_memory_token_bytes(&crew->kv) : 0;
     saved->has_index = crew->kv.sidecar_bytes != 0;
     if (saved->has_index)
         rsr_attention_describe(crew->attention, &crew->attention_options, saved->attention,
                                sizeof(saved->attention));
     else /* other kinds are dense where they need no index */
         strcpy(saved->attention, rsr_attention_dense.name);
+}
+
+/* All but the agreement with other ranks. */
+static rsr_status make_crew(struct rsr_crew *crew, const rsr_engine_options *options,
+                            rsr_error *err) {
+    rsr_status status = choose(crew, options, err);
+    if (status == RSR_OK)
+        status = make_pages(crew, options, err);
+    if (status == RSR_OK)
+        status = rsr_state_memory_create(&crew->states, &crew->model->module->hyper,
+                                         options->state_type, err);
+    if (status == RSR_OK)
+        status = make_pool(crew, options, err);
+    if (status == RSR_OK)
+        status = make_workers(crew, err);
+    if (status == RSR_OK)
+        status = make_arena(crew, err);
+    if (status == RSR_OK && crew->ranks != NULL)
+        status = rsr_rank_plan(crew, err);
+    return status;
 }
 
 static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_options *options,
@@ -164,26 +196,24 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     crew->model = engine->model;
     crew->chunk = &engine->chunk;
     engine->device = crew;
-    status = choose(crew, options, err);
-    if (status == RSR_OK)
-        status = make_pages(crew, options, err);
-    if (status == RSR_OK)
-        status = rsr_state_memory_create(&crew->states, &crew->model->module->hyper,
-                                         options->state_type, err);
-    if (status == RSR_OK)
-        status = make_pool(crew, options, err);
-    if (status == RSR_OK)
-        status = make_workers(crew, err);
-    if (status == RSR_OK)
-        status = make_arena(crew, err);
+    status = rsr_ranks_create(crew, engine, options, err);
+    if (status == RSR_OK) {
+        status = make_crew(crew, options, err);
+        uint32_t n_pages = crew->kv.n_pages;
+        if (crew->ranks != NULL)
+            status = rsr_ranks_ready(crew->ranks, status, &n_pages, err);
+        engine->info.kv_tokens = n_pages * RSR_PAGE_TOKENS;
+    }
     if (status != RSR_OK) {
+        rsr_ranks_destroy(crew->ranks); /* there is no engine to follow */
+        crew->ranks = NULL;
         host_destroy(engine, false);
         return status;
     }
     rsr_head_slots_create(crew);
     engine->info.n_threads = crew->most_workers;
-    engine->info.kv_tokens = crew->kv.n_pages * RSR_PAGE_TOKENS;
-    engine->info.kv_bytes = crew->kv.page_bytes * crew->kv.n_pages;
+    engine->reads_all_logits = crew->ranks != NULL;
+    engine->info.kv_bytes = crew->kv.page_bytes * (engine->info.kv_tokens / RSR_PAGE_TOKENS);
     engine->info.arena_bytes = crew->arena_bytes;
     engine->info.n_states = crew->states.n_states;
     engine->info.state_bytes = crew->states.state_bytes;
@@ -216,23 +246,49 @@ static void gather(struct rsr_crew *crew, uint32_t n_workers) {
     crew->n_workers = n_workers;
 }
 
-static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
-    struct rsr_crew *crew = engine->device;
+void rsr_crew_walk(struct rsr_crew *crew) {
     struct rsr_team_size *size = size_of_step(crew);
     gather(crew, size == NULL ? crew->most_workers : rsr_team_size_next(size));
+    atomic_store(&crew->last_op, UINT32_MAX);
+    const uint64_t begin_ns = rsr_now_ns();
+    if (crew->ranks != NULL)
+        crew->ranks->since_ns = begin_ns;
+    rsr_worker_pool_run(crew->pool, crew->n_workers, rsr_step_run, crew);
+    const uint64_t ns = rsr_now_ns() - begin_ns;
+    if (crew->ranks != NULL)
+        rsr_rank_count_step(crew->ranks, ns);
+    if (size != NULL && atomic_load(&crew->last_op) == UINT32_MAX)
+        rsr_team_size_took(size, crew->chunk->n_tokens, ns);
+}
+
+/* Walks together with the other ranks. */
+static rsr_status lead_ranks(struct rsr_crew *crew, rsr_error *err) {
+    struct rsr_ranks *ranks = crew->ranks;
+    if (ranks->transport.rank != 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "rank %u evaluates what rank 0 says: call rsr_engine_follow()",
+                        ranks->transport.rank);
+    if (ranks->lost.status == RSR_OK && rsr_rank_send_chunk(crew, err) == RSR_OK)
+        rsr_crew_walk(crew);
+    return ranks->lost.status == RSR_OK
+               ? RSR_OK
+               : rsr_fail(err, ranks->lost.status, "%s", ranks->lost.message);
+}
+
+static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
+    struct rsr_crew *crew = engine->device;
     rsr_status status =
         rsr_check_stack(&crew->stack, crew->attention->stack_bytes, "rsr_eval", err);
     if (status == RSR_OK)
         status = rsr_head_slots_begin(crew, &engine->picks, err);
+    if (status == RSR_OK && crew->ranks != NULL)
+        status = lead_ranks(crew, err);
+    else if (status == RSR_OK)
+        rsr_crew_walk(crew);
+    if (status == RSR_OK && atomic_load(&crew->last_op) != UINT32_MAX)
+        status = rsr_fail(err, RSR_ERR_STOPPED, "the batch was cancelled");
     if (status != RSR_OK)
         return status;
-    atomic_store(&crew->last_op, UINT32_MAX);
-    const uint64_t begin_ns = rsr_now_ns();
-    rsr_worker_pool_run(crew->pool, crew->n_workers, rsr_step_run, crew);
-    if (atomic_load(&crew->last_op) != UINT32_MAX)
-        return rsr_fail(err, RSR_ERR_STOPPED, "the batch was cancelled");
-    if (size != NULL)
-        rsr_team_size_took(size, crew->chunk->n_tokens, rsr_now_ns() - begin_ns);
     crew->timed = engine->profile.enabled;
     rsr_head_slots_answer(crew);
     return RSR_OK;
@@ -240,11 +296,17 @@ static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
 
 static void host_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t from,
                            uint32_t n_tokens) {
-    rsr_kv_memory_copy(&rsr_crew_of(engine)->kv, to, from, n_tokens);
+    struct rsr_crew *crew = rsr_crew_of(engine);
+    rsr_kv_memory_copy(&crew->kv, to, from, n_tokens);
+    if (crew->ranks != NULL)
+        rsr_rank_note_copy(crew->ranks, to, from, n_tokens);
 }
 
 static void host_drop_page(struct rsr_engine *engine, uint32_t page) {
-    rsr_kv_memory_drop(&rsr_crew_of(engine)->kv, page);
+    struct rsr_crew *crew = rsr_crew_of(engine);
+    rsr_kv_memory_drop(&crew->kv, page);
+    if (crew->ranks != NULL)
+        rsr_rank_note_drop(crew->ranks, page);
 }
 
 static void host_drop_state(struct rsr_engine *engine, uint32_t state) {
@@ -255,6 +317,8 @@ static rsr_status host_read_rows(struct rsr_engine *engine, uint32_t page, uint3
                                  uint32_t layer, float *keys, float *values, rsr_error *err) {
     const struct rsr_kv_memory *kv = &rsr_crew_of(engine)->kv;
     const struct rsr_kv_format *format = &kv->format;
+    if (rsr_crew_of(engine)->ranks != NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "keys and values are spread over several ranks");
     float *row = malloc(format->row_floats * sizeof(*row));
     if (row == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a row of %u floats",
@@ -351,12 +415,35 @@ static void host_profile(struct rsr_engine *engine) {
     profile->attention.min_keys = crew->attention_options.min_keys;
     profile->head.n_planes = crew->slots.shape.n_planes;
     engine->info.n_step_threads = crew->takes_all ? crew->most_workers : crew->sizes[0].usual;
+    if (crew->ranks != NULL)
+        rsr_rank_publish(crew->ranks);
     for (uint32_t i = 0; i < crew->most_workers; i++) {
         add_attention(&profile->attention, &crew->workers[i].attention);
         add_head(&profile->head, &crew->workers[i].head);
         crew->workers[i].attention = (rsr_attention_stats){0};
         crew->workers[i].head = (rsr_head_stats){0};
     }
+}
+
+/* ---- Ranks ---- */
+
+static rsr_status host_follow(struct rsr_engine *engine, rsr_error *err) {
+    struct rsr_crew *crew = engine->device;
+    if (crew->ranks == NULL || crew->ranks->transport.rank == 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        crew->ranks == NULL ? "the engine's transport has no other rank to follow"
+                                            : "rank 0 has no rank to follow: it leads");
+    rsr_status status =
+        rsr_check_stack(&crew->stack, crew->attention->stack_bytes, "rsr_engine_follow", err);
+    return status == RSR_OK ? rsr_rank_follow(crew, err) : status;
+}
+
+static bool host_get_rank(const struct rsr_engine *engine, uint32_t rank, rsr_rank_info *info) {
+    const struct rsr_ranks *ranks = rsr_crew_of(engine)->ranks;
+    if (ranks == NULL || rank >= ranks->transport.size)
+        return false;
+    *info = ranks->published[rank];
+    return true;
 }
 
 const struct rsr_backend rsr_backend_host = {
@@ -374,4 +461,6 @@ const struct rsr_backend rsr_backend_host = {
     .load_state = host_load_state,
     .seal_pages = host_seal_pages,
     .profile = host_profile,
+    .follow = host_follow,
+    .get_rank = host_get_rank,
 };

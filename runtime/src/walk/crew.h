@@ -18,6 +18,7 @@
 #include "tile_share.h"
 
 struct rsr_crew;
+struct rsr_ranks;
 
 /* One worker's call for one operation. q and out are buffer rows. */
 struct rsr_attention_call {
@@ -121,19 +122,23 @@ struct rsr_crew {
     struct rsr_attention_options attention_options;
     struct louver_setup louver; /* if attention is louver */
     struct rsr_head_slots slots;
-    char *arena; /* the buffers of a step */
+    struct rsr_ranks *ranks; /* NULL: this process computes all of the model */
+    char *arena;             /* the buffers of a step */
     uint64_t arena_bytes;
     char *scratch; /* of all workers */
     uint64_t scratch_bytes;
     struct rsr_worker_state *workers;
-    _Atomic uint32_t last_op; /* a cancelled walk ends at the barrier after this operation;
-                                 UINT32_MAX: not cancelled */
+    _Atomic uint32_t last_op; /* a walk that is cancelled, or whose ranks lost each other, ends at
+                                 the barrier after this operation; UINT32_MAX: none */
     bool timed;               /* samples are of a chunk that is not yet in the profile */
 };
 
 static inline struct rsr_crew *rsr_crew_of(const struct rsr_engine *engine) {
     return engine->device;
 }
+
+/* Runs the engine's chunk with as many workers as its step takes. crew.c */
+void rsr_crew_walk(struct rsr_crew *crew);
 
 /* A job for the workers of a crew: one walk over engine->chunk.step. step_run.c */
 void rsr_step_run(void *crew, uint32_t worker);
@@ -152,6 +157,20 @@ struct rsr_step_rows {
     char *memory;
     size_t row_bytes;
 };
+
+static inline struct rsr_step_rows rsr_crew_buffer(const struct rsr_crew *crew, uint16_t number) {
+    const struct rsr_buffer *buffer = &crew->chunk->step->buffers[number];
+    return (struct rsr_step_rows){crew->arena + buffer->offset * crew->engine->info.max_batch,
+                                  buffer->row_bytes};
+}
+
+/* The unit in which rows of a dense matrix are shared out. A block of rows stays in the cache while
+ * all tokens are multiplied with it. With a multiple of 16 no two workers write to one cache
+ * line. */
+#define RSR_DENSE_BLOCK_ROWS 16u
+static inline uint32_t rsr_dense_blocks(const struct rsr_matrix_data *matrix) {
+    return matrix->rows / RSR_DENSE_BLOCK_ROWS + (matrix->rows % RSR_DENSE_BLOCK_ROWS != 0);
+}
 
 /* One worker's call of DELTA. */
 struct rsr_delta_call {

@@ -70,6 +70,8 @@ void rsr_head_slots_destroy(struct rsr_head_slots *slots); /* zeros are fine */
 /* Prepares slots for engine->picks. */
 RSR_NODISCARD rsr_status rsr_head_slots_begin(struct rsr_crew *crew, struct rsr_picks *picks,
                                               rsr_error *err);
+/* Prepares slots for n picks of all logits, of tokens that the caller has put into all_tokens. */
+RSR_NODISCARD rsr_status rsr_head_slots_reserve(struct rsr_crew *crew, uint32_t n, rsr_error *err);
 /* A worker's share of the head's operation, for picks that do not need all logits. x: rows of the
  * chunk's tokens. */
 void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, size_t row_bytes);

@@ -118,6 +118,12 @@ static void set_scans(struct rsr_crew *crew, const struct slot_layout *at, struc
             set_scan(crew, at, &picks->picks[i]);
 }
 
+rsr_status rsr_head_slots_reserve(struct rsr_crew *crew, uint32_t n, rsr_error *err) {
+    crew->slots.n_all = n;
+    crew->slots.n_sketched = crew->slots.n_listed = 0;
+    return reserve_slots(&crew->slots, n, err);
+}
+
 rsr_status rsr_head_slots_begin(struct rsr_crew *crew, struct rsr_picks *picks, rsr_error *err) {
     struct rsr_head_slots *slots = &crew->slots;
     slots->n_all = slots->n_sketched = slots->n_listed = 0;

@@ -12,6 +12,7 @@
 #include "crew.h"
 #include "list.h"
 #include "pieces.h"
+#include "ranks.h"
 
 struct walk {
     struct rsr_crew *crew;
@@ -29,7 +30,19 @@ static const struct rsr_buffer *buffer_of(const struct walk *w, uint16_t number)
 }
 
 static char *buffer_at(const struct walk *w, uint16_t number) {
-    return w->crew->arena + buffer_of(w, number)->offset * w->crew->engine->info.max_batch;
+    return rsr_crew_buffer(w->crew, number).memory;
+}
+
+/* The part of n tiles or blocks of the running operation that this rank computes. */
+static struct rsr_range rank_part(const struct walk *w, uint32_t op_index, uint32_t n) {
+    return w->crew->ranks != NULL ? rsr_rank_op_of(w->crew, op_index)->part
+                                  : (struct rsr_range){0, n};
+}
+
+/* The KV heads whose keys and values this rank has. */
+static struct rsr_range rank_heads(const struct walk *w) {
+    return w->crew->ranks != NULL ? w->crew->ranks->kv_heads
+                                  : (struct rsr_range){0, w->hyper->n_kv_heads};
 }
 
 static void *row_of(const struct walk *w, uint16_t number, uint32_t token) {
@@ -180,10 +193,10 @@ static struct rsr_pieces share_out(const struct walk *w, uint32_t n, uint32_t n_
 #define BYTES_TO_SHARE (32u << 10)
 
 static struct rsr_pieces share_out_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
-                                         uint32_t n_tokens, uint32_t n_parts) {
+                                         uint32_t n_tiles, uint32_t n_tokens, uint32_t n_parts) {
     return kernel->weight_bytes / w->n_workers * n_tokens < BYTES_TO_SHARE
-               ? rsr_pieces_own(w->crew, w->worker, kernel->n_tiles)
-               : share_out(w, kernel->n_tiles, n_parts);
+               ? rsr_pieces_own(w->crew, w->worker, n_tiles)
+               : share_out(w, n_tiles, n_parts);
 }
 
 static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
@@ -191,12 +204,14 @@ static void run_kernel(const struct walk *w, uint32_t number, const struct kerne
     const bool keeps_tables =
         kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS && w->crew->engine->probe == NULL;
     const uint32_t n_parts = keeps_tables ? LEAST_PARTS : LEAST_PARTS_ANEW;
+    const struct rsr_range part = rank_part(w, w->op_index, kernel->n_tiles);
     uint32_t begin, end;
     if (kernel->list != RSR_LIST_NONE && w->worker == 0)
         w->crew->workers[0].bytes += listed_bytes(kernel, rows);
-    for (struct rsr_pieces left = share_out_tiles(w, kernel, rows->n_tokens, n_parts);
+    for (struct rsr_pieces left =
+             share_out_tiles(w, kernel, part.end - part.begin, rows->n_tokens, n_parts);
          rsr_pieces_next(&left, &begin, &end);)
-        run_tiles(w, kernel, rows, begin, end);
+        run_tiles(w, kernel, rows, part.begin + begin, part.begin + end);
 }
 
 static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
@@ -210,22 +225,18 @@ static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
     run_kernel(w, op->arg, &rows);
 }
 
-/* A block of rows stays in the cache while all tokens are multiplied with it. With a multiple of 16
- * no two workers write to one cache line. */
-#define DENSE_BLOCK_ROWS 16u
-
 /* Multiplies rows of a dense matrix with the src rows of n tokens: those listed, or the first n.
  * Results are ldy elements apart. */
 static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *matrix, uint16_t src,
                            const uint32_t *tokens, uint32_t n, float *y, size_t ldy) {
-    const uint32_t n_blocks =
-        matrix->rows / DENSE_BLOCK_ROWS + (matrix->rows % DENSE_BLOCK_ROWS != 0);
+    const struct rsr_range part = rank_part(w, w->op_index, rsr_dense_blocks(matrix));
     uint32_t b, end;
-    for (struct rsr_pieces pieces = share_out(w, n_blocks, LEAST_PARTS);
+    for (struct rsr_pieces pieces = share_out(w, part.end - part.begin, LEAST_PARTS);
          rsr_pieces_next(&pieces, &b, &end);)
         for (; b < end; b++) {
-            const uint32_t row = b * DENSE_BLOCK_ROWS, left = matrix->rows - row;
-            const uint32_t row_end = row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS);
+            const uint32_t row = (part.begin + b) * RSR_DENSE_BLOCK_ROWS, left = matrix->rows - row;
+            const uint32_t row_end =
+                row + (left < RSR_DENSE_BLOCK_ROWS ? left : RSR_DENSE_BLOCK_ROWS);
             for (uint32_t i = 0; i < n; i++)
                 w->ops->head(y + i * ldy, matrix, row, row_end,
                              row_of(w, src, tokens == NULL ? i : tokens[i]));
@@ -260,10 +271,11 @@ static float *take_queries(const struct walk *w, const struct rsr_step_op *op, u
     return dst;
 }
 
-/* Norms and rotates the group's query heads and the new key, and stores key and value in their
- * page. A token that is only evaluated again for its state has them there already. */
+/* Norms and rotates the group's query heads and the head's new key, and stores key and value in
+ * their page, where the head has the number `row`. A token that is only evaluated again for its
+ * state has them there already. */
 static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint32_t token,
-                        uint32_t head) {
+                        uint32_t head, uint32_t row) {
     const struct rsr_kv_memory *kv = &w->crew->kv;
     const uint32_t head_dim = w->hyper->head_dim;
     const uint32_t group = w->hyper->n_heads / w->hyper->n_kv_heads;
@@ -281,7 +293,7 @@ static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint
     if (position < sequence->length)
         return;
     const struct rsr_kv_rows rows =
-        rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->layer, head);
+        rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->layer, row);
     rotate_head(w, token, k, table, norms == NULL ? NULL : norms + 1);
     rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
 }
@@ -293,16 +305,17 @@ static struct rsr_pieces share_out_tokens(const struct walk *w, uint32_t n) {
 }
 
 static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
-    const uint32_t n_kv = w->hyper->n_kv_heads;
+    const struct rsr_range heads = rank_heads(w);
+    const uint32_t n_kv = heads.end - heads.begin;
     uint32_t unit, end;
     for (struct rsr_pieces left = share_out_tokens(w, w->chunk->n_tokens * n_kv);
          rsr_pieces_next(&left, &unit, &end);)
         for (; unit < end; unit++)
-            rope_append(w, op, unit / n_kv, unit % n_kv);
+            rope_append(w, op, unit / n_kv, heads.begin + unit % n_kv, unit % n_kv);
 }
 
 static struct rsr_step_rows rows_of(const struct walk *w, uint16_t number) {
-    return (struct rsr_step_rows){buffer_at(w, number), buffer_of(w, number)->row_bytes};
+    return rsr_crew_buffer(w->crew, number);
 }
 
 static void run_delta(const struct walk *w, const struct rsr_step_op *op) {
@@ -324,14 +337,18 @@ static void run_delta(const struct walk *w, const struct rsr_step_op *op) {
             rsr_delta_run(w->crew, &call, unit);
 }
 
+/* Attention numbers this rank's heads from 0. */
 static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
+    const size_t head_bytes =
+        w->hyper->n_heads / w->hyper->n_kv_heads * w->hyper->head_dim * sizeof(float);
+    const size_t first = rank_heads(w).begin * head_bytes;
     const struct rsr_attention_call call = {.layer = op->layer,
                                             .window = op->arg,
                                             .worker = w->worker,
                                             .share = w->worker,
-                                            .q = buffer_at(w, op->src[0]),
+                                            .q = buffer_at(w, op->src[0]) + first,
                                             .q_row_bytes = buffer_of(w, op->src[0])->row_bytes,
-                                            .out = buffer_at(w, op->dst),
+                                            .out = buffer_at(w, op->dst) + first,
                                             .out_row_bytes = buffer_of(w, op->dst)->row_bytes};
     w->crew->attention->run(w->crew, &call);
 }
@@ -381,6 +398,13 @@ static uint16_t states_buffer(const struct walk *w) {
     return w->chunk->step->ops[op].dst;
 }
 
+/* Gives every rank all logits of those asked for. */
+static void gather_logits(const struct walk *w, const struct head_rows *asked, size_t n) {
+    rsr_worker_pool_barrier(w->crew->pool, w->worker);
+    for (size_t i = 0; w->worker == 0 && i < n; i++)
+        rsr_rank_gather_logits(w->crew, w->op_index, asked[i].logits, asked[i].n, asked[i].ld);
+}
+
 static void run_head(const struct walk *w, const struct rsr_step_op *op) {
     struct rsr_head_slots *slots = &w->crew->slots;
     if (w->chunk->wants_states) {
@@ -399,6 +423,8 @@ static void run_head(const struct walk *w, const struct rsr_step_op *op) {
         else
             run_kernel_head(w, op, &asked[i]);
     }
+    if (w->crew->ranks != NULL)
+        gather_logits(w, asked, sizeof(asked) / sizeof(asked[0]));
     if (slots->n_sketched + slots->n_listed > 0)
         rsr_head_sketch_run(w->crew, w->worker, row_of(w, op->src[0], 0),
                             buffer_of(w, op->src[0])->row_bytes);
@@ -533,11 +559,14 @@ struct weight_parts {
     uint64_t stream_bytes; /* from one stream to the next */
 };
 
-/* The beginning of this worker's share of the parts, at most `most` bytes in total. */
-static struct rsr_fetch begin_of_share(const struct walk *w, const struct weight_parts *parts,
-                                       uint64_t most) {
-    const uint32_t begin = rsr_share_of(parts->n, w->worker, w->n_workers),
-                   end = rsr_share_of(parts->n, w->worker + 1, w->n_workers);
+/* The beginning of this worker's share of the parts of operation `op_index`, at most `most` bytes
+ * in total. */
+static struct rsr_fetch begin_of_share(const struct walk *w, uint32_t op_index,
+                                       const struct weight_parts *parts, uint64_t most) {
+    const struct rsr_range part = rank_part(w, op_index, parts->n);
+    const uint32_t n = part.end - part.begin;
+    const uint32_t begin = part.begin + rsr_share_of(n, w->worker, w->n_workers),
+                   end = part.begin + rsr_share_of(n, w->worker + 1, w->n_workers);
     const uint64_t bytes = (end - begin) * parts->part_bytes;
     const uint64_t most_of_stream = most / parts->n_streams;
     const char *at = (const char *)parts->memory + begin * parts->part_bytes;
@@ -548,7 +577,8 @@ static struct rsr_fetch begin_of_share(const struct walk *w, const struct weight
 }
 
 /* The weights of an operation that this worker reads first, if they are known. */
-static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_step_op *op) {
+static struct rsr_fetch first_weights(const struct walk *w, uint32_t op_index) {
+    const struct rsr_step_op *op = &w->chunk->step->ops[op_index];
     const struct rsr_target *target = w->crew->model->target;
     const struct rsr_head_slots *slots = &w->crew->slots;
     if (op->arg != RSR_NO_KERNEL) {
@@ -559,23 +589,24 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
                                            .n_streams = kernel->n_streams,
                                            .stream_bytes = kernel->stream_bytes};
         if (tiles.memory != NULL && kernel->list == RSR_LIST_NONE)
-            return begin_of_share(w, &tiles, FETCH_BYTES);
+            return begin_of_share(w, op_index, &tiles, FETCH_BYTES);
     } else if (slots->n_sketched > 0) {
         const uint32_t first_bytes = rsr_sketch_first_bytes(&slots->shape);
         const struct weight_parts blocks = {.memory = target->tensors->head_sketch.blocks,
                                             .n = rsr_sketch_blocks_of(target->tensors->head.rows),
                                             .part_bytes = target->tensors->head_sketch.block_bytes,
                                             .n_streams = 1};
-        return begin_of_share(w, &blocks, first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
+        return begin_of_share(w, op_index, &blocks,
+                              first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
     }
     return (struct rsr_fetch){.at = NULL};
 }
 
 /* Ends a cancelled walk at the next barrier of worker 0. All workers know the number of this
  * barrier before any of them leaves it, so all end there. A worker at an earlier barrier sees a
- * later number, and goes on. */
+ * later number, and goes on. (Several ranks must end at one operation: rank_gather.c.) */
 static void end_if_cancelled(const struct walk *w) {
-    if (w->worker == 0 && rsr_is_cancelled(w->chunk->cancel) &&
+    if (w->worker == 0 && w->crew->ranks == NULL && rsr_is_cancelled(w->chunk->cancel) &&
         atomic_load_explicit(&w->crew->last_op, memory_order_relaxed) == UINT32_MAX)
         atomic_store(&w->crew->last_op, w->op_index);
 }
@@ -592,8 +623,8 @@ static void wait_for_all(const struct walk *w) {
         next++;
     if (next != state->fetch_op) {
         state->fetch_op = next;
-        state->fetch = next == step->n_ops ? (struct rsr_fetch){.at = NULL}
-                                           : first_weights(w, &step->ops[next]);
+        state->fetch =
+            next == step->n_ops ? (struct rsr_fetch){.at = NULL} : first_weights(w, next);
     }
     rsr_worker_pool_barrier_fetching(w->crew->pool, w->worker, &state->fetch);
 }
@@ -636,6 +667,18 @@ static uint64_t find_own_rows(const struct rsr_crew *crew) {
     return has_token_barriers ? written : 0;
 }
 
+/* Gathers the results of other ranks that the operation reads. The workers of this rank have passed
+ * the barrier after these results. False: the walk ends. */
+static bool gather_results(const struct walk *w) {
+    struct rsr_crew *crew = w->crew;
+    if (crew->ranks == NULL || rsr_rank_op_of(crew, w->op_index)->n_gathers == 0)
+        return true;
+    if (w->worker == 0)
+        rsr_rank_gather(crew, w->op_index);
+    rsr_worker_pool_barrier(crew->pool, w->worker);
+    return atomic_load(&crew->last_op) == UINT32_MAX;
+}
+
 void rsr_step_run(void *argument, uint32_t worker) {
     struct rsr_crew *crew = argument;
     const struct rsr_chunk *chunk = crew->chunk;
@@ -657,6 +700,8 @@ void rsr_step_run(void *argument, uint32_t worker) {
     }
     for (; w.op_index < chunk->step->n_ops; w.op_index++) {
         const struct rsr_step_op *op = &chunk->step->ops[w.op_index];
+        if (!gather_results(&w))
+            return;
         call_probe(&w, op, true);
         if (op->kind != RSR_OP_LINEAR) /* it may use scratch, or write the rows of which tables were
                                           made */

@@ -2,6 +2,7 @@
  * worker's time is added to the row of the operation's kind or role: because of the barriers, its
  * times add up to the time of the step. */
 #include "crew.h"
+#include "ranks.h"
 
 static const char *const kind_names[RSR_OP_KIND_COUNT] = {
 #define OP_NAME(id, name) [RSR_OP_##id] = name,
@@ -11,6 +12,19 @@ static const char *const kind_names[RSR_OP_KIND_COUNT] = {
 
 static uint64_t scale_bytes(const struct rsr_kernel_desc *kernel) {
     return kernel->weights.n_scales * sizeof(float);
+}
+
+/* The part of an operation's weights that this rank reads. */
+static uint64_t weight_bytes(const struct rsr_crew *crew, const struct rsr_step_op *op) {
+    const struct rsr_target *target = crew->model->target;
+    const uint64_t bytes = rsr_op_weight_bytes(target, op);
+    if (crew->ranks == NULL)
+        return bytes;
+    const struct rsr_rank_op *own = rsr_rank_op_of(crew, (uint32_t)(op - crew->chunk->step->ops));
+    const uint32_t n_parts = op->kind == RSR_OP_DENSE   ? rsr_dense_blocks(&target->dense[op->arg])
+                             : op->arg == RSR_NO_KERNEL ? rsr_dense_blocks(&target->head)
+                                                        : target->kernels[op->arg].n_tiles;
+    return bytes * (own->part.end - own->part.begin) / n_parts;
 }
 
 /* Bytes of one execution that follow from the tables; the workers count the rest. */
@@ -25,14 +39,13 @@ static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_o
     case RSR_OP_HEAD:
         if (crew->chunk->wants_states || (crew->chunk->n_wanted == 0 && crew->slots.n_all == 0))
             return 0;
-        return rsr_op_weight_bytes(target, op) +
+        return weight_bytes(crew, op) +
                (op->arg == RSR_NO_KERNEL ? 0 : scale_bytes(&target->kernels[op->arg]));
     case RSR_OP_LINEAR:
-        return (target->kernels[op->arg].list == RSR_LIST_NONE ? rsr_op_weight_bytes(target, op)
-                                                               : 0) +
+        return (target->kernels[op->arg].list == RSR_LIST_NONE ? weight_bytes(crew, op) : 0) +
                scale_bytes(&target->kernels[op->arg]);
     case RSR_OP_DENSE:
-        return rsr_op_weight_bytes(target, op);
+        return weight_bytes(crew, op);
     case RSR_OP_ROPE_APPEND: /* a row of keys and one of values */
         return n_tokens * crew->kv.n_kv_heads * 2 * crew->kv.format.row_bytes;
     case RSR_OP_DELTA: /* each sequence's state is read and written */
