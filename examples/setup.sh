@@ -2,7 +2,7 @@
 # tools. Source it from the project's root.
 
 BUILD_PACKAGES="cmake ninja-build pkg-config gcc libc6-dev llvm-19-dev lld-19 libyaml-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libxml2-dev python3"
-TEST_PACKAGES="g++ clang-format-14 clang-19 libclang-rt-19-dev libomp-19-dev llvm-19-tools python3-venv binutils curl jq locales strace valgrind chromium chromium-driver"
+TEST_PACKAGES="g++ clang-format-14 clang-19 libclang-rt-19-dev libomp-19-dev llvm-19-tools python3-venv binutils curl jq locales strace valgrind chromium chromium-driver libopenmpi-dev openmpi-bin"
 # For AArch64: a C compiler, the emulator, and the libraries of the runtime and rsr-run. On an AArch64 machine the
 # native compiler is used, because Debian has no cross compiler for it.
 CROSS_PACKAGES="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"

@@ -1,4 +1,5 @@
-/* rsr_run.c - rsr-run: generates text with a compiled model, through the public API only.
+/* rsr_run.c - rsr-run: generates text with a compiled model, through the public API only. rsr-mpi
+ * (runtime/mpi/) is the same program with several ranks.
  *
  * Generated text goes to stdout, everything else to stderr. Exit status: 0 success, 1 a mistake or
  * a failure (with a message), 130 after SIGINT.
@@ -32,6 +33,8 @@ static void put_inert(FILE *stream, const char *text, size_t n, bool keep_lines)
     }
 }
 
+const char *run_program = "rsr-run";
+
 /* The line about a long prompt is shown on a terminal; the next output replaces it. */
 static bool progress_shown;
 
@@ -41,14 +44,18 @@ static void hide_progress(void) {
     progress_shown = false;
 }
 
+bool run_is_silent;
+
 int run_fail(const char *format, ...) {
+    if (run_is_silent)
+        return 1;
     hide_progress();
     char message[1024];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
-    fputs("rsr-run: ", stderr);
+    fprintf(stderr, "%s: ", run_program);
     put_inert(stderr, message, strlen(message), false);
     fputc('\n', stderr);
     return 1;
@@ -363,8 +370,8 @@ static bool continue_loaded(const struct run_session *session, const struct run_
     if (!run_keep_common(session, *tokens, n))
         return false;
     const uint32_t n_kept = rsr_sequence_length(session->sequence);
-    fprintf(stderr, "rsr-run: %" PRIu32 " of the prompt's %zu tokens are those of %s\n", n_kept, n,
-            session->options->load_kv);
+    fprintf(stderr, "%s: %" PRIu32 " of the prompt's %zu tokens are those of %s\n", run_program,
+            n_kept, n, session->options->load_kv);
     options->prompt_tokens = *tokens + n_kept;
     options->n_prompt_tokens = n - n_kept;
     return true;
@@ -485,6 +492,8 @@ static bool open_model(struct run_session *s) {
     open_options.target = o->target;
     open_options.flags = o->verify ? RSR_OPEN_VERIFY : 0;
     rsr_error err = RSR_ERROR_INIT;
+    if (s->ranks != NULL)
+        s->ranks->have_met = false;
     s->info = (rsr_model_info)RSR_MODEL_INFO_INIT;
     if (rsr_open(o->model, &open_options, &s->model, &err) != RSR_OK) {
         run_fail("%s", err.message);
@@ -510,11 +519,15 @@ static void check_threads(const struct run_session *s) {
         return;
     if (rsr_engine_get_info(engine, &info) == RSR_OK && s->options->threads > info.n_threads)
         fprintf(stderr,
-                "rsr-run: warning: %" PRIu32 " threads have %" PRIu32
+                "%s: warning: %" PRIu32 " threads have %" PRIu32
                 " core%s and wait for each other; -t %" PRIu32 " is faster\n",
-                s->options->threads, info.n_threads, info.n_threads == 1 ? "" : "s",
+                run_program, s->options->threads, info.n_threads, info.n_threads == 1 ? "" : "s",
                 info.n_threads);
     rsr_engine_destroy(engine);
+}
+
+static bool is_follower(const struct run_session *s) {
+    return s->ranks != NULL && s->ranks->transport.rank != 0;
 }
 
 static bool open_engine(struct run_session *s) {
@@ -527,6 +540,7 @@ static bool open_engine(struct run_session *s) {
     options.kv_type = o->kv_type;
     options.state_type = o->state_type;
     options.kv_commit = o->kv_commit;
+    options.transport = s->ranks != NULL ? &s->ranks->transport : NULL;
     if (!run_kv_check(s) || (o->qkv_file && !run_trace_check(o)))
         return false;
     if (o->qkv_file)
@@ -541,6 +555,10 @@ static bool open_engine(struct run_session *s) {
     check_threads(s);
     const rsr_status created = rsr_engine_create(s->model, &options, &s->engine, &err);
     block_interrupt(false);
+    if (s->ranks != NULL)
+        s->ranks->have_met = s->ranks->has_gathered();
+    if (created != RSR_OK && is_follower(s) && s->ranks->have_met) /* rank 0 says why */
+        return false;
     if (created != RSR_OK || run_begin_sequence(s, &err) != RSR_OK) {
         run_fail("%s", err.message);
         return false;
@@ -550,6 +568,22 @@ static bool open_engine(struct run_session *s) {
         return false;
     }
     return true;
+}
+
+/* What is done with an open engine. */
+static int work(struct run_session *s) {
+    rsr_error err = RSR_ERROR_INIT;
+    if (is_follower(s))
+        return rsr_engine_follow(s->engine, &err) == RSR_OK ? 0 : run_fail("%s", err.message);
+    if (s->ranks != NULL && !s->ranks->begin(s->ranks, s))
+        return 1;
+    const int code = s->info.pooling || s->options->pooling ? run_embedding(s)
+                     : s->options->mode == RUN_CHAT         ? run_chat(s)
+                     : s->options->mode == RUN_PERPLEXITY   ? run_perplexity(s)
+                                                            : run_prompt(s);
+    if (s->ranks != NULL)
+        s->ranks->end(s->ranks, s);
+    return code;
 }
 
 static int run(struct run_session *s) {
@@ -566,10 +600,7 @@ static int run(struct run_session *s) {
                  (s->options->schema_file || s->options->grammar_file))
             code = run_fail("--json-schema and --grammar have no meaning for embeddings");
         else if (open_engine(s) && run_constraint_open(s))
-            code = s->info.pooling || s->options->pooling ? run_embedding(s)
-                   : s->options->mode == RUN_CHAT         ? run_chat(s)
-                   : s->options->mode == RUN_PERPLEXITY   ? run_perplexity(s)
-                                                          : run_prompt(s);
+            code = work(s);
         if (code == 0 && s->options->save_kv)
             code = run_save_kv(s);
     }
@@ -581,18 +612,26 @@ static int run(struct run_session *s) {
     return code;
 }
 
-int main(int argc, char **argv) {
+int run_main(char **arguments, struct run_ranks *ranks) {
     struct run_options options;
-    if (argc < 1 || !run_parse_options(argv + 1, &options))
+    if (ranks != NULL)
+        ranks->have_met = true; /* until they open the model, all do the same */
+    if (!run_parse_options(arguments, &options))
         return 1;
     int code = 0;
-    if (options.help) {
-        run_print_help();
-    } else if (options.version) {
-        printf("rsr-run %s\n", rsr_version());
+    if (options.help || options.version) {
+        if (run_is_silent)
+            return 0;
+        if (options.help)
+            run_print_help();
+        else
+            printf("%s %s\n", run_program, rsr_version());
+    } else if (ranks != NULL && (options.mode == RUN_INFO || options.mode == RUN_VERIFY)) {
+        code = run_fail("--info and --verify need no ranks: use rsr-run");
     } else {
         catch_signals();
-        struct run_session session = {.options = &options};
+        run_is_silent = false;
+        struct run_session session = {.options = &options, .ranks = ranks};
         code = run(&session);
         if (run_interrupted())
             code = RUN_EXIT_INTERRUPTED;

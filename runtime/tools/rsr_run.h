@@ -70,9 +70,22 @@ bool run_second_name(const char *model, const char *second);
 
 struct run_trace;
 struct run_constraint;
+struct run_session;
+
+/* Several ranks run together: rank 0 is the program, and the others follow it. */
+struct run_ranks {
+    rsr_transport transport;
+    /* Called by rank 0 before its work and after it. `begin` gives false, after a message, if the
+     * work is not to be done. */
+    bool (*begin)(struct run_ranks *ranks, struct run_session *session);
+    void (*end)(struct run_ranks *ranks, const struct run_session *session);
+    bool (*has_gathered)(void); /* whether the ranks have exchanged anything */
+    bool have_met; /* set by run_main. False: this rank has ended and others may wait for it */
+};
 
 struct run_session {
     const struct run_options *options;
+    struct run_ranks *ranks; /* NULL: this process alone */
     rsr_model *model;
     rsr_model_info info;
     rsr_engine *engine; /* NULL with --info */
@@ -96,6 +109,13 @@ int run_perplexity(struct run_session *session);
 /* Opens nothing. */
 int run_verify(const struct run_options *options);
 
+/* The whole program; `arguments` are those after its name. Returns the exit status. */
+int run_main(char **arguments, struct run_ranks *ranks);
+/* What messages begin with. Set it before run_main. */
+extern const char *run_program;
+/* Set it in ranks above 0: they find the mistakes of rank 0 in the command line, and leave it to
+ * rank 0 to say so. Ends when the model is opened. */
+extern bool run_is_silent;
 /* "rsr-run: <sentence>" on stderr, control characters made visible; returns 1. */
 int run_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -141,9 +141,8 @@ static bool render_what_fits(struct chat *c, struct tokens *out) {
         ok = render_rest(c, n_skipped += 2, out);
     if (ok && n_skipped > 0 && out->size <= context) {
         forget_messages(c, first, first + n_skipped);
-        fprintf(stderr,
-                "rsr-run: the context of %u tokens is full; %zu of the oldest turns forgotten\n",
-                context, n_skipped / 2);
+        fprintf(stderr, "%s: the context of %u tokens is full; %zu of the oldest turns forgotten\n",
+                run_program, context, n_skipped / 2);
     }
     return ok;
 }
@@ -243,7 +242,7 @@ static enum line_kind read_line(const struct chat *c, char **out) {
 /* Each command returns whether the conversation goes on. */
 static bool reset(struct chat *c) {
     forget_messages(c, n_kept_messages(c), c->n_messages);
-    fputs("rsr-run: the conversation begins anew\n", stderr);
+    fprintf(stderr, "%s: the conversation begins anew\n", run_program);
     return true;
 }
 

@@ -97,6 +97,8 @@ bool run_constraint_is_closed(const struct run_constraint *c) {
 
 void run_constraint_warn(const struct run_constraint *c) {
     if (c && !rsr_constrained_is_complete(c->text))
-        fprintf(stderr, "rsr-run: warning: the text ended before it was complete; -n and -c give "
-                        "it more tokens\n");
+        fprintf(stderr,
+                "%s: warning: the text ended before it was complete; -n and -c give "
+                "it more tokens\n",
+                run_program);
 }

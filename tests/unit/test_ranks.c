@@ -104,7 +104,8 @@ static void test_shares(void) {
     CHECK_INT(rsr_rank_share(5, 0, 2).end, 3); /* 5 KV heads are 3 and 2 */
 }
 
-/* Four gathers a layer: of attention, of o, of gate and up together, and of down. Queries, keys and values are gathered by nobody, and every rank has a tile of them for its heads. */
+/* Four gathers a layer: of attention, of o, of gate and up together, and of down. Queries, keys and
+ * values are gathered by nobody, and every rank computes the tiles of its own heads. */
 static void test_plan(rsr_model *model) {
     struct setting s = usual(model);
     struct thread_ranks ranks = ranks_of(&s);

@@ -1,0 +1,167 @@
+/* mpi_transport.c - see mpi_transport.h. */
+#include "mpi_transport.h"
+
+#include <limits.h>
+#include <mpi.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "mpi_watch.h"
+
+/* A rank that waits for rank 0's next message polls for this long, and then less and less often: an
+ * idle server should not keep its CPUs busy. */
+#define POLL_NS 2000000u
+#define LONGEST_SLEEP_NS 500000u
+
+/* The state behind the functions of the one transport. */
+static struct {
+    MPI_Comm ranks;
+    int rank, size;
+    int *counts, *offsets; /* [size] */
+    uint32_t delay_us;
+    bool failed, gathered;
+} mpi;
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static rsr_status fail(int code, const char *what, rsr_error *err) {
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int n = 0;
+    mpi.failed = true;
+    MPI_Error_string(code, text, &n);
+    if (err != NULL)
+        snprintf(err->message, sizeof(err->message), "rank %d: %s: %.300s", mpi.rank, what, text);
+    return RSR_ERR_RANK;
+}
+
+static void wait_delay(void) {
+    if (mpi.delay_us == 0)
+        return;
+    for (const uint64_t end = now_ns() + mpi.delay_us * UINT64_C(1000); now_ns() < end;)
+        ;
+}
+
+static rsr_status allgatherv(void *user, const void *part, void *all, const size_t *bytes,
+                             rsr_error *err) {
+    size_t n = 0;
+    (void)user;
+    for (int r = 0; r < mpi.size; r++) {
+        mpi.offsets[r] = (int)n;
+        mpi.counts[r] = (int)bytes[r];
+        n += bytes[r];
+        if (bytes[r] > INT_MAX || n > INT_MAX) {
+            if (err != NULL)
+                snprintf(err->message, sizeof(err->message),
+                         "MPI gathers at most 2 GiB at a time; ask for a smaller max_batch");
+            mpi.failed = true;
+            return RSR_ERR_RANK;
+        }
+    }
+    const int code = MPI_Allgatherv(part, mpi.counts[mpi.rank], MPI_BYTE, all, mpi.counts,
+                                    mpi.offsets, MPI_BYTE, mpi.ranks);
+    wait_delay();
+    mpi.gathered = mpi.gathered || code == MPI_SUCCESS;
+    return code == MPI_SUCCESS ? RSR_OK : fail(code, "a gather failed", err);
+}
+
+/* Waits for a message that may come in a moment or in an hour. */
+static int wait_for(MPI_Request *request) {
+    const uint64_t begin = now_ns();
+    int done = 0, code;
+    while ((code = MPI_Test(request, &done, MPI_STATUS_IGNORE)) == MPI_SUCCESS && !done) {
+        const uint64_t waited = now_ns() - begin;
+        const struct timespec pause = {
+            .tv_nsec = (long)(waited / 16 < LONGEST_SLEEP_NS ? waited / 16 : LONGEST_SLEEP_NS)};
+        if (waited < POLL_NS)
+            sched_yield();
+        else
+            nanosleep(&pause, NULL);
+    }
+    return code;
+}
+
+static rsr_status bcast(void *user, void *data, size_t n_bytes, uint32_t root, rsr_error *err) {
+    int code = MPI_SUCCESS;
+    (void)user;
+    for (size_t at = 0; at < n_bytes && code == MPI_SUCCESS;) {
+        const size_t n = n_bytes - at < INT_MAX ? n_bytes - at : INT_MAX;
+        MPI_Request request;
+        code = MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, (int)root, mpi.ranks, &request);
+        if (code == MPI_SUCCESS)
+            code = wait_for(&request);
+        at += n;
+    }
+    wait_delay();
+    return code == MPI_SUCCESS ? RSR_OK : fail(code, "a broadcast failed", err);
+}
+
+static rsr_status barrier(void *user, rsr_error *err) {
+    (void)user;
+    const int code = MPI_Barrier(mpi.ranks);
+    wait_delay();
+    return code == MPI_SUCCESS ? RSR_OK : fail(code, "a barrier failed", err);
+}
+
+bool mpi_transport_begin(int *argc, char ***argv, rsr_transport *transport) {
+    int level = 0;
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS)
+        return false;
+    MPI_Comm_dup(MPI_COMM_WORLD, &mpi.ranks);
+    MPI_Comm_set_errhandler(mpi.ranks, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(mpi.ranks, &mpi.rank);
+    MPI_Comm_size(mpi.ranks, &mpi.size);
+    mpi.counts = calloc((size_t)mpi.size, sizeof(*mpi.counts));
+    mpi.offsets = calloc((size_t)mpi.size, sizeof(*mpi.offsets));
+    if (level < MPI_THREAD_MULTIPLE || mpi.counts == NULL || mpi.offsets == NULL) {
+        fprintf(stderr, "rsr-mpi: %s\n",
+                level < MPI_THREAD_MULTIPLE ? "this MPI was built without MPI_THREAD_MULTIPLE"
+                                            : "out of memory");
+        mpi_transport_end();
+        return false;
+    }
+    *transport = (rsr_transport)RSR_TRANSPORT_INIT;
+    transport->rank = (uint32_t)mpi.rank;
+    transport->size = (uint32_t)mpi.size;
+    transport->allgatherv = allgatherv;
+    transport->bcast = bcast;
+    transport->barrier = barrier;
+    if (mpi.size > 1 && !mpi_watch_begin(MPI_SILENT_MS)) {
+        fprintf(stderr, "rsr-mpi: cannot start a thread\n");
+        mpi_transport_abort();
+    }
+    return true;
+}
+
+void mpi_transport_delay(uint32_t us) {
+    mpi.delay_us = us;
+}
+
+bool mpi_transport_has_gathered(void) {
+    return mpi.gathered;
+}
+
+bool mpi_transport_failed(void) {
+    return mpi.failed;
+}
+
+void mpi_transport_end(void) {
+    mpi_watch_end();
+    MPI_Comm_free(&mpi.ranks);
+    free(mpi.counts);
+    free(mpi.offsets);
+    MPI_Finalize();
+}
+
+void mpi_transport_abort(void) {
+    fflush(stdout);
+    fflush(stderr);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+    _Exit(1);
+}

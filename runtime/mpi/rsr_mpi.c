@@ -1,0 +1,112 @@
+/* rsr_mpi.c - rsr-mpi: rsr-run with several ranks of MPI.
+ *
+ *     mpirun -n 4 rsr-mpi model.so -p "In the beginning"
+ *
+ * Rank 0 reads, generates and prints; the others compute their part of every step. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi_transport.h"
+#include "rsr_run.h"
+
+/* ---- What the ranks did ---- */
+
+/* A rank that computes this much longer than the fastest one is called slow. */
+#define SLOW 1.5
+
+/* A line on stderr: the part of the time that each rank computed, and the slow one. */
+static void print_ranks(struct run_ranks *ranks, const struct run_session *session) {
+    rsr_rank_info info = RSR_RANK_INFO_INIT;
+    uint32_t slowest = 0;
+    uint64_t least_ns = UINT64_MAX, most_ns = 0;
+    if (ranks->transport.size == 1)
+        return;
+    fputs("ranks computed", stderr);
+    for (uint32_t r = 0; r < ranks->transport.size; r++) {
+        if (rsr_engine_get_rank(session->engine, r, &info) != RSR_OK)
+            return;
+        fprintf(stderr, "%s %.0f%%", r == 0 ? "" : ",",
+                100.0 * (double)info.compute_ns / (double)(info.step_ns + 1));
+        least_ns = info.compute_ns < least_ns ? info.compute_ns : least_ns;
+        slowest = info.compute_ns > most_ns ? r : slowest;
+        most_ns = info.compute_ns > most_ns ? info.compute_ns : most_ns;
+    }
+    fprintf(stderr, " of the time; %llu gathers, %.1f MB", (unsigned long long)info.n_gathers,
+            (double)info.gathered_bytes * 1e-6);
+    if ((double)most_ns > SLOW * (double)least_ns)
+        fprintf(stderr, "; rank %u is slow: it computes %.1f times as long as the fastest", slowest,
+                (double)most_ns / (double)least_ns);
+    fputc('\n', stderr);
+}
+
+static bool begin(struct run_ranks *ranks, struct run_session *session) {
+    (void)ranks;
+    (void)session;
+    return true;
+}
+
+/* ---- Options ---- */
+
+struct mpi_options {
+    bool help;
+    uint32_t delay_us;
+};
+
+static void print_help(void) {
+    puts(
+        "usage: mpirun -n N rsr-mpi MODEL.so (-p TEXT | -f FILE | - | --chat | --perplexity FILE) "
+        "[options]\n\n"
+        "Runs a model with N processes, of one machine or several, which share out its rows and "
+        "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file.\n\n"
+        "  --delay US             let every exchange take so many microseconds longer, to see what "
+        "a slower\n                         network would do (0)\n\n"
+        "All other options are those of rsr-run:\n");
+}
+
+/* Takes the options of rsr-mpi out of the arguments. False after a message. */
+static bool take_options(char **arguments, struct mpi_options *options) {
+    char **kept = arguments;
+    for (char **a = arguments; *a != NULL; a++) {
+        if (strcmp(*a, "--delay") == 0) {
+            char *end = NULL;
+            const unsigned long us = a[1] != NULL ? strtoul(a[1], &end, 10) : 0;
+            if (end == NULL || end == a[1] || *end != '\0' || us > 1000000) {
+                run_fail("--delay: expected microseconds, from 0 to 1000000");
+                return false;
+            }
+            options->delay_us = (uint32_t)us;
+            a++;
+            continue;
+        }
+        options->help = options->help || strcmp(*a, "--help") == 0 || strcmp(*a, "-h") == 0;
+        *kept++ = *a;
+    }
+    *kept = NULL;
+    return true;
+}
+
+int main(int argc, char **argv) {
+    static char program[32] = "rsr-mpi";
+    struct run_ranks ranks = {
+        .begin = begin, .end = print_ranks, .has_gathered = mpi_transport_has_gathered};
+    struct mpi_options options = {0};
+    run_program = program;
+    if (argc < 1 || !mpi_transport_begin(&argc, &argv, &ranks.transport))
+        return 1;
+    run_is_silent = ranks.transport.rank > 0;
+    if (run_is_silent)
+        snprintf(program, sizeof(program), "rsr-mpi: rank %u", ranks.transport.rank);
+    int code = 1;
+    ranks.have_met = true;
+    if (take_options(argv + 1, &options)) {
+        mpi_transport_delay(options.delay_us);
+        if (options.help && ranks.transport.rank == 0)
+            print_help();
+        code = run_main(argv + 1, &ranks);
+    }
+    if (!ranks.have_met || mpi_transport_failed())
+        mpi_transport_abort();
+    mpi_transport_end();
+    return code;
+}
