@@ -181,6 +181,8 @@ static rsr_status make_crew(struct rsr_crew *crew, const rsr_engine_options *opt
         status = make_arena(crew, err);
     if (status == RSR_OK && crew->ranks != NULL)
         status = rsr_rank_plan(crew, err);
+    if (status == RSR_OK && crew->ranks != NULL)
+        rsr_rank_keep_own(crew);
     return status;
 }
 

@@ -98,6 +98,8 @@ void rsr_rank_publish(struct rsr_ranks *ranks);
 /* Plans what this rank does of every step. rank_parts.c */
 RSR_NODISCARD rsr_status rsr_rank_plan(struct rsr_crew *crew, rsr_error *err);
 void rsr_rank_plan_free(struct rsr_ranks *ranks);
+/* Keeps weights that this rank does not read out of its memory. rank_memory.c */
+void rsr_rank_keep_own(const struct rsr_crew *crew);
 /* What this rank does of operation `op_index` of the chunk's step. */
 const struct rsr_rank_op *rsr_rank_op_of(const struct rsr_crew *crew, uint32_t op_index);
 
