@@ -163,7 +163,7 @@ static struct rsr_rank_rows matrix_rows(const struct rsr_crew *crew, const struc
     struct rsr_rank_rows rows = {.y = y, .ld = ld, .n_tokens = n_tokens};
     if (op->kind == RSR_OP_DENSE || (op->kind == RSR_OP_HEAD && op->arg == RSR_NO_KERNEL)) {
         const struct rsr_matrix_data *matrix =
-            op->kind == RSR_OP_DENSE ? &target->dense[op->arg] : &target->head;
+            op->kind == RSR_OP_DENSE ? &target->tensors->dense[op->arg] : &target->tensors->head;
         rows.n_rows = matrix->rows;
         rows.n_units = rsr_dense_blocks(matrix);
         rows.unit_rows = RSR_DENSE_BLOCK_ROWS;

@@ -46,7 +46,7 @@ static void advise_op(const struct rsr_target *target, const struct rsr_step_op 
     const bool outward = own != NULL;
     if (op->kind == RSR_OP_DENSE || (op->kind == RSR_OP_HEAD && op->arg == RSR_NO_KERNEL)) {
         const struct rsr_matrix_data *matrix =
-            op->kind == RSR_OP_DENSE ? &target->dense[op->arg] : &target->head;
+            op->kind == RSR_OP_DENSE ? &target->tensors->dense[op->arg] : &target->tensors->head;
         const struct rsr_range all = {0, rsr_dense_blocks(matrix)};
         if (matrix->data != NULL)
             advise_rows(matrix, own != NULL ? own->part : all, advice, outward);

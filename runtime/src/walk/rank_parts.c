@@ -75,7 +75,7 @@ static struct rsr_range part_of(const struct rsr_crew *crew, const struct rsr_st
     const uint32_t begin = ranks->kv_heads.begin * head, end = ranks->kv_heads.end * head;
     if (dense) {
         const struct rsr_matrix_data *matrix =
-            op->kind == RSR_OP_DENSE ? &target->dense[op->arg] : &target->head;
+            op->kind == RSR_OP_DENSE ? &target->tensors->dense[op->arg] : &target->tensors->head;
         return head == 0
                    ? share_of(ranks, rsr_dense_blocks(matrix))
                    : (struct rsr_range){begin / RSR_DENSE_BLOCK_ROWS,
