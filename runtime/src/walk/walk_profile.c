@@ -21,7 +21,8 @@ static uint64_t weight_bytes(const struct rsr_crew *crew, const struct rsr_step_
     if (crew->ranks == NULL)
         return bytes;
     const struct rsr_rank_op *own = rsr_rank_op_of(crew, (uint32_t)(op - crew->chunk->step->ops));
-    const uint32_t n_parts = op->kind == RSR_OP_DENSE   ? rsr_dense_blocks(&target->tensors->dense[op->arg])
+    const uint32_t n_parts = op->kind == RSR_OP_DENSE
+                                 ? rsr_dense_blocks(&target->tensors->dense[op->arg])
                              : op->arg == RSR_NO_KERNEL ? rsr_dense_blocks(&target->tensors->head)
                                                         : target->kernels[op->arg].n_tiles;
     return bytes * (own->part.end - own->part.begin) / n_parts;
