@@ -78,7 +78,9 @@ struct rsr_file_note {
     struct rsr_note note;
 };
 
-#define RSR_NOTE_PLACE __attribute__((section(".note.rsrc"), used, aligned(8)))
+#define RSR_NOTE_SECTION ".note.rsrc"
+#define RSR_NOTE_ALIGN 8
+#define RSR_NOTE_PLACE __attribute__((section(RSR_NOTE_SECTION), used, aligned(RSR_NOTE_ALIGN)))
 #define RSR_NOTE_INIT(what, ...)                                                                   \
     {                                                                                              \
         sizeof(RSR_NOTE_OWNER), sizeof(struct rsr_note), RSR_NOTE_TYPE, RSR_NOTE_OWNER, {          \
