@@ -786,7 +786,9 @@ struct rsr_unit {
     void *state;             /* owned by the back end, from begin() to finish() or abandon() */
 };
 
-/* One back end, in emit/<name>/. A back end reads rsr_kernel alone. */
+struct rsrc_tables; /* emit/module/tables.h */
+
+/* One back end, in emit/<name>/. A back end reads rsr_kernel and rsrc_tables alone. */
 struct rsrc_backend {
     const char *name; /* "c", "llvm" */
     uint32_t kinds;   /* bits (1 << enum rsr_unit_kind) that it makes */
@@ -805,6 +807,11 @@ struct rsrc_backend {
     enum rsrc_status (*finish)(struct rsr_unit *unit, struct rsrc_arena *arena, const char **why);
     /* Frees a unit that will not be finished; harmless on one that is. */
     void (*abandon)(struct rsr_unit *unit);
+    /* Completes unit->text with a module's tables alone, from begin() to finish(). It declines a
+     * machine as begin() does. */
+    enum rsrc_status (*write_tables)(struct rsr_unit *unit, const struct rsrc_tables *tables,
+                                     const struct rsr_spec *spec, struct rsrc_arena *arena,
+                                     const char **why);
 };
 
 #endif
