@@ -4,7 +4,7 @@
 
 #include "driver/units.h"
 #include "driver/weights.h"
-#include "emit/c/module_c.h"
+#include "emit/module/model_tables.h"
 #include "model/dead_channels.h"
 #include "report/report.h"
 #include "schedule/schedule.h"
@@ -96,7 +96,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c);
 
 /* module_link.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path);
-/* Writes norms, embedding, head, tokenizer and model.c, closes the units and the weights, and
+/* Writes norms, embedding, head, tokenizer and tables, closes the units and the weights, and
  * links. */
 enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);

@@ -9,7 +9,7 @@
 #include <strings.h>
 
 #include "driver/compilation.h"
-#include "emit/c/matrices_c.h"
+#include "emit/c/matrices_header.h"
 #include "rsr/segment.h"
 
 #define MAX_NAME 100
@@ -149,13 +149,10 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
                                        .max_few = max_few};
 }
 
-static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_input *input) {
-    const char **exports =
-        RSRC_NEW_ARRAY(&c->run.arena, (size_t)input->n_entries * RSRC_MATRIX_FORMS, const char *);
-    for (uint32_t e = 0; e < input->n_entries; e++)
-        for (uint32_t form = 0; form < RSRC_MATRIX_FORMS; form++)
-            exports[c->made.n_exports++] =
-                rsrc_matrix_function(&c->run.arena, input, &input->entries[e], form);
+static void list_exports(struct rsrc_compilation *c, const struct rsrc_tables *tables) {
+    const char **exports = RSRC_NEW_ARRAY(&c->run.arena, tables->n_calls, const char *);
+    for (uint32_t i = 0; i < tables->n_calls; i++)
+        exports[c->made.n_exports++] = tables->calls[i].symbol;
     c->made.exports = exports;
 }
 
@@ -179,14 +176,15 @@ enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c) {
     struct rsr_matrices_input input = describe(c);
     const struct rsr_module_note note = rsrc_describe_module(c, input.stem);
     input.note = &note;
-    struct rsrc_buffer header = {0}, text = {0};
-    rsrc_emit_matrices_header(&c->run.arena, &input, &header);
-    rsrc_emit_matrices(&c->run.arena, &input, &text);
-    enum rsrc_status status = write_header(c, &header);
-    if (status == RSRC_OK)
-        status = rsrc_write_c(&c->units, c->outputs.temporary_dir, "matrices", &text);
-    list_exports(c, &input);
+    struct rsrc_tables tables;
+    rsrc_tables_init(&c->run.arena, &tables);
+    rsrc_describe_matrices(&tables, &input);
+    struct rsrc_buffer header = {0};
+    rsrc_c_put_matrices_header(&c->run.arena, &input, &tables, &header);
+    const enum rsrc_status status = write_header(c, &header);
     rsrc_buffer_free(&header);
-    rsrc_buffer_free(&text);
-    return status;
+    list_exports(c, &tables);
+    return status == RSRC_OK
+               ? rsrc_write_tables(&c->units, c->outputs.temporary_dir, "matrices", &tables)
+               : RSRC_FAILED;
 }

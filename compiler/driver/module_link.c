@@ -170,7 +170,8 @@ static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, ui
     return linears;
 }
 
-static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
+static enum rsrc_status write_tables(struct rsrc_compilation *c) {
+    static const char *const QUERY[] = {"rsr_module_query"};
     const struct rsr_graph *graph = &c->inputs.graph;
     struct rsrc_arena *arena = &c->run.arena;
     const char **norms = RSRC_NEW_ARRAY(arena, graph->n_norms, const char *);
@@ -202,20 +203,12 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
         rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
         emit_dense(c, dense) != RSRC_OK || emit_tokenizer(c, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
-    rsrc_emit_module(&input, text);
-    return RSRC_OK;
-}
-
-static enum rsrc_status write_tables(struct rsrc_compilation *c) {
-    static const char *const QUERY[] = {"rsr_module_query"};
-    struct rsrc_buffer text = {0};
-    enum rsrc_status status = emit_tables(c, &text);
-    if (status == RSRC_OK)
-        status = rsrc_write_c(&c->units, c->outputs.temporary_dir, "model", &text);
-    rsrc_buffer_free(&text);
+    struct rsrc_tables tables;
+    rsrc_tables_init(arena, &tables);
+    rsrc_describe_model(&tables, &input);
     c->made.exports = QUERY;
     c->made.n_exports = 1;
-    return status;
+    return rsrc_write_tables(&c->units, c->outputs.temporary_dir, "model", &tables);
 }
 
 /* Writes the tables of a complete model (without --layers), or the functions of matrices. Kernels
@@ -303,7 +296,6 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
                                               .n_aliases = c->units.n_aliases,
                                               .exports = c->made.exports,
                                               .n_exports = c->made.n_exports,
-                                              .triple = c->inputs.specs[0].triple,
                                               .output_dir = c->outputs.link_dir,
                                               .output = linked_name(&c->run, LINKED[i]),
                                               .relocatable = LINKED[i]->emit == RSRC_EMIT_OBJ};

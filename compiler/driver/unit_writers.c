@@ -71,6 +71,11 @@ uint32_t rsrc_list_makers(const struct rsrc_run *run, enum rsr_unit_kind kind,
     return n;
 }
 
+bool rsrc_makes_c_for_objects(const struct rsrc_run *run) {
+    struct rsrc_maker makers[RSRC_MAX_MAKERS];
+    return rsrc_list_makers(run, RSR_UNIT_OBJ, makers) != 0 && makers[0].kind == RSR_UNIT_C;
+}
+
 void rsrc_open_units(struct rsrc_units *units, struct rsrc_unit_writer *writer,
                      enum rsr_unit_kind kind, const char *dir) {
     *writer = (struct rsrc_unit_writer){
@@ -355,11 +360,11 @@ enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units, const struct rsrc_it
     return RSRC_OK;
 }
 
-/* ---- C that the module is made of besides kernels -------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* Writes a C file together with the files that it includes. */
-static enum rsrc_status write_c_to(struct rsrc_diag *diag, const char *dir, const char *file,
-                                   const struct rsrc_buffer *text) {
+static enum rsrc_status write_c(struct rsrc_diag *diag, const char *dir, const char *file,
+                                const struct rsrc_buffer *text) {
     static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};
     for (uint32_t i = 0; i < sizeof(HEADERS) / sizeof(HEADERS[0]); i++) {
         const char *header = rsrc_template_text(HEADERS[i]);
@@ -369,17 +374,57 @@ static enum rsrc_status write_c_to(struct rsrc_diag *diag, const char *dir, cons
     return rsrc_write_file(diag, dir, file, text->data, text->size_bytes);
 }
 
-enum rsrc_status rsrc_write_c(struct rsrc_units *units, const char *dir, const char *name,
-                              const struct rsrc_buffer *text) {
+static enum rsrc_status write_tables_with(struct rsrc_units *units, const struct rsrc_maker *maker,
+                                          const char *dir, const char *name,
+                                          const struct rsrc_tables *tables, const char **why) {
     struct rsrc_run *run = units->run;
-    struct rsrc_unit_writer *link = &units->link;
-    const char *file = rsrc_arena_printf(&run->arena, "%s.c", name);
-    if (link->active) {
-        link->files[link->n_files++] = (struct rsrc_unit_file){name, RSR_UNIT_C};
-        if (write_c_to(run->diag, link->dir, file, text) != RSRC_OK)
-            return RSRC_FAILED;
+    struct rsr_unit unit = {
+        .kind = maker->kind, .name = name, .opt_level = run->options->opt_level};
+    enum rsrc_status status =
+        maker->backend->write_tables(&unit, tables, &units->inputs->specs[0], &run->arena, why);
+    if (status == RSRC_OK) {
+        const char *file = rsrc_arena_printf(&run->arena, "%s%s", name, SUFFIXES[unit.kind]);
+        *why = NULL;
+        status = unit.kind == RSR_UNIT_C
+                     ? write_c(run->diag, dir, file, &unit.text)
+                     : rsrc_write_file(run->diag, dir, file, unit.text.data, unit.text.size_bytes);
     }
-    return dir != NULL ? write_c_to(run->diag, dir, file, text) : RSRC_OK;
+    rsrc_buffer_free(&unit.text);
+    return status;
+}
+
+/* The first back end that takes them makes the tables that are linked. */
+static enum rsrc_status write_linked_tables(struct rsrc_units *units, const char *name,
+                                            const struct rsrc_tables *tables) {
+    struct rsrc_unit_writer *link = &units->link;
+    for (uint32_t m = 0; m < link->n_makers; m++) {
+        const struct rsrc_maker *maker = &link->makers[m];
+        const char *why = "it gives no reason";
+        if (write_tables_with(units, maker, link->dir, name, tables, &why) == RSRC_OK) {
+            link->files[link->n_files++] = (struct rsrc_unit_file){name, maker->kind};
+            return RSRC_OK;
+        }
+        if (why == NULL)
+            return RSRC_FAILED; /* it cannot be written */
+        if (m + 1 < link->n_makers)
+            rsrc_diag_emit(units->run->diag, RSRC_REMARK_MISSED, "emit", NULL, NULL,
+                           "the %s back end declined the tables, the %s back end is asked: %s",
+                           maker->backend->name, link->makers[m + 1].backend->name, why);
+        else
+            rsrc_error(units->run->diag, "emit-failed", NULL,
+                       "choose another back end with --backend",
+                       "the %s back end cannot make the tables: %s", maker->backend->name, why);
+    }
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_write_tables(struct rsrc_units *units, const char *dir, const char *name,
+                                   const struct rsrc_tables *tables) {
+    static const struct rsrc_maker c_maker = {&rsrc_backend_c, RSR_UNIT_C};
+    const char *why = NULL;
+    if (units->link.active && write_linked_tables(units, name, tables) != RSRC_OK)
+        return RSRC_FAILED;
+    return dir != NULL ? write_tables_with(units, &c_maker, dir, name, tables, &why) : RSRC_OK;
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

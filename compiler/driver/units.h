@@ -93,6 +93,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_backend(struct rsrc_run *run);
 /* Lists the back ends that make a kind, the preferred one first; returns their number. */
 uint32_t rsrc_list_makers(const struct rsrc_run *run, enum rsr_unit_kind kind,
                           struct rsrc_maker makers[RSRC_MAX_MAKERS]);
+/* Whether objects go through C, unless its back end declines a kernel. */
+bool rsrc_makes_c_for_objects(const struct rsrc_run *run);
 /* Opens a writer: its units become files of `dir`, unless all kernels are one unit. */
 void rsrc_open_units(struct rsrc_units *units, struct rsrc_unit_writer *writer,
                      enum rsr_unit_kind kind, const char *dir);
@@ -105,10 +107,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units,
                                                  const struct rsr_kernel *kernel,
                                                  const struct rsrc_bodies *bodies,
                                                  const char **function);
-/* Writes <name>.c and the files that it includes for the linker, and to a directory of units (NULL:
- * none). */
-RSRC_NODISCARD enum rsrc_status rsrc_write_c(struct rsrc_units *units, const char *dir,
-                                             const char *name, const struct rsrc_buffer *text);
+/* Makes a unit of the tables for the linker. A directory of units (NULL: none) gets <name>.c and
+ * the files that it includes. */
+RSRC_NODISCARD enum rsrc_status rsrc_write_tables(struct rsrc_units *units, const char *dir,
+                                                  const char *name,
+                                                  const struct rsrc_tables *tables);
 /* Finishes waiting units. Any thread, while it holds no lock. */
 RSRC_NODISCARD enum rsrc_status rsrc_finish_pending_units(struct rsrc_units *units);
 RSRC_NODISCARD enum rsrc_status rsrc_close_units(struct rsrc_units *units);

@@ -9,6 +9,7 @@
 
 #include "emit/c/c_code.h"
 #include "emit/c/c_types.h"
+#include "emit/c/tables_c.h"
 #include "emit/instructions.h"
 #include "emit/template.h"
 #include "kernel/kernel.h"
@@ -297,10 +298,19 @@ static void abandon_unit(struct rsr_unit *unit) {
     (void)unit;
 }
 
+static enum rsrc_status write_tables(struct rsr_unit *unit, const struct rsrc_tables *tables,
+                                     const struct rsr_spec *spec, struct rsrc_arena *arena,
+                                     const char **why) {
+    (void)spec, (void)arena, (void)why;
+    rsrc_c_put_tables(tables, &unit->text);
+    return RSRC_OK;
+}
+
 const struct rsrc_backend rsrc_backend_c = {.name = "c",
                                             .kinds = 1u << RSR_UNIT_C,
                                             .begin = begin_unit,
                                             .emit = emit_kernel,
                                             .alias = put_alias,
                                             .finish = finish_unit,
-                                            .abandon = abandon_unit};
+                                            .abandon = abandon_unit,
+                                            .write_tables = write_tables};

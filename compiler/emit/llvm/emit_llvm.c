@@ -15,6 +15,7 @@
 #include "emit/instructions.h"
 #include "emit/llvm/llvm_kernel.h"
 #include "emit/llvm/llvm_setup.h"
+#include "emit/llvm/tables_llvm.h"
 #include "kernel/kernel_names.h"
 
 /* Data that a unit owns between begin() and finish(). */
@@ -278,6 +279,16 @@ static enum rsrc_status finish_unit(struct rsr_unit *unit, struct rsrc_arena *ar
     return problem == NULL ? RSRC_OK : RSRC_FAILED;
 }
 
+static enum rsrc_status write_tables(struct rsr_unit *unit, const struct rsrc_tables *tables,
+                                     const struct rsr_spec *spec, struct rsrc_arena *arena,
+                                     const char **why) {
+    if (begin_unit(unit, "tables", spec, why) != RSRC_OK)
+        return RSRC_FAILED;
+    struct module_state *state = unit->state;
+    rsrc_llvm_add_tables(state->module, state->builder, tables);
+    return finish_unit(unit, arena, why);
+}
+
 const struct rsrc_backend rsrc_backend_llvm = {.name = "llvm",
                                                .kinds = 1u << RSR_UNIT_LLVM | 1u << RSR_UNIT_ASM |
                                                         1u << RSR_UNIT_OBJ,
@@ -285,4 +296,5 @@ const struct rsrc_backend rsrc_backend_llvm = {.name = "llvm",
                                                .emit = emit_kernel,
                                                .alias = add_alias,
                                                .finish = finish_unit,
-                                               .abandon = abandon_unit};
+                                               .abandon = abandon_unit,
+                                               .write_tables = write_tables};

@@ -1,8 +1,8 @@
-/* module_c.h - prints the module's tables (rsr_abi.h) as one C file, model.c. */
-#ifndef RSRC_EMIT_C_MODULE_H
-#define RSRC_EMIT_C_MODULE_H
+/* model_tables.h - describes the tables (rsr_abi.h) of one model. */
+#ifndef RSRC_EMIT_MODULE_MODEL_TABLES_H
+#define RSRC_EMIT_MODULE_MODEL_TABLES_H
 
-#include "ir.h"
+#include "emit/module/tables.h"
 
 /* Data of a linear layer that is kept after its kernel and weights are emitted and its arena is
  * freed. */
@@ -71,16 +71,18 @@ struct rsr_module_input {
     const char *tokenizer_symbol; /* NULL: none */
 };
 
-/* Declares every kernel and weight section that the targets' tables name. */
-void rsrc_put_linear_declarations(const struct rsr_module_target *targets, uint32_t n_targets,
-                                  struct rsrc_buffer *out);
-/* kernels_<number>[] */
-void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
-                      struct rsrc_buffer *out);
+/* What models and libraries of matrices share: the note; every kernel and weight section that the
+ * targets' tables name; the table kernels_<number> of a target. */
+void rsrc_describe_note(struct rsrc_tables *tables, const struct rsr_module_note *note,
+                        enum rsr_note_kind kind);
+void rsrc_declare_linears(struct rsrc_tables *tables, const struct rsr_module_target *targets,
+                          uint32_t n_targets);
+void rsrc_describe_kernels(struct rsrc_tables *tables, const struct rsr_module_target *target,
+                           uint32_t number);
+/* Begins a row of struct rsr_target with what every target has. */
+void rsrc_begin_target(struct rsrc_tables *tables, const struct rsr_module_target *target,
+                       uint32_t number);
 
-/* `kind` is a word of enum rsr_note_kind. */
-void rsrc_put_note(const struct rsr_module_note *note, const char *kind, struct rsrc_buffer *out);
-
-void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out);
+void rsrc_describe_model(struct rsrc_tables *tables, const struct rsr_module_input *input);
 
 #endif

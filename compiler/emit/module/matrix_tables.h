@@ -1,8 +1,8 @@
-/* matrices_c.h - prints the functions of a library of matrices as C, and their header. */
-#ifndef RSRC_EMIT_C_MATRICES_H
-#define RSRC_EMIT_C_MATRICES_H
+/* matrix_tables.h - describes the tables and functions of a library of matrices. */
+#ifndef RSRC_EMIT_MODULE_MATRIX_TABLES_H
+#define RSRC_EMIT_MODULE_MATRIX_TABLES_H
 
-#include "emit/c/module_c.h"
+#include "emit/module/model_tables.h"
 
 /* One matrix with one type of vectors. */
 struct rsr_matrix_entry {
@@ -30,10 +30,10 @@ struct rsr_matrices_input {
 /* "mats_w_out_i8_batch" */
 const char *rsrc_matrix_function(struct rsrc_arena *arena, const struct rsr_matrices_input *input,
                                  const struct rsr_matrix_entry *entry, uint32_t form);
-void rsrc_emit_matrices_header(struct rsrc_arena *arena, const struct rsr_matrices_input *input,
-                               struct rsrc_buffer *out);
-/* Includes the header as "matrices.h". */
-void rsrc_emit_matrices(struct rsrc_arena *arena, const struct rsr_matrices_input *input,
-                        struct rsrc_buffer *out);
+/* The type of a result: "int32_t". */
+const char *rsrc_matrix_element(enum rsr_input input);
+/* All functions, those of an entry together. C text includes the library's header as "matrices.h".
+ */
+void rsrc_describe_matrices(struct rsrc_tables *tables, const struct rsr_matrices_input *input);
 
 #endif
