@@ -106,7 +106,9 @@ typedef enum rsr_status {
     RSR_ERR_TEXT,    /* a chat template or token that cannot be rendered; no tokenizer */
     RSR_ERR_STOPPED, /* rsr_eval ended early: by rsr_cancel_request, or its progress callback */
     RSR_ERR_FORK,    /* the object was created in another process */
-    RSR_ERR_RANK     /* another rank failed, cannot be reached, or has another model or options */
+    RSR_ERR_RANK,    /* another rank failed, cannot be reached, or has another model or options */
+    RSR_ERR_DEVICE   /* the GPU or its driver is not there, cannot run the model, or has failed. An
+                        engine whose GPU failed returns it from then on */
 } rsr_status;
 
 typedef struct rsr_error {
@@ -459,6 +461,10 @@ typedef struct rsr_engine_options {
     const rsr_transport *transport; /* NULL: this process alone. With several ranks, models with
                                        recurrent layers, the KV index, probes, saved sequences and
                                        rsr_sequence_read_kv() are refused */
+    const char *device;     /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0
+                               on. Nothing falls back to the CPU: what the device cannot do is
+                               refused (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it
+                               needs. NULL or "": cpu */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
