@@ -27,10 +27,8 @@ static const char *bind_functions(void *library, const struct binding *bindings,
 
 static const char *bind_all(struct cuda_driver *d) {
 #define X(member, name, parameters) {name, &d->member},
-    const struct binding needed[] = {CUDA_DRIVER_FUNCTIONS(X)};
-    const struct binding timing[] = {CUDA_TIMING_FUNCTIONS(X)};
+    const struct binding needed[] = {CUDA_DRIVER_FUNCTIONS(X) CUDA_TIMING_FUNCTIONS(X)};
 #undef X
-    d->has_timing = bind_functions(d->library, timing, sizeof timing / sizeof *timing) == NULL;
     return bind_functions(d->library, needed, sizeof needed / sizeof *needed);
 }
 

@@ -55,7 +55,6 @@ enum { CUDA_SM_COUNT = 16, CUDA_L2_BYTES = 38, CUDA_SM_MAJOR = 75, CUDA_SM_MINOR
 struct cuda_driver {
     void *library;
     int device;
-    bool has_timing; /* whether the timing functions are there */
 #define X(member, name, parameters) int(*member) parameters;
     CUDA_DRIVER_FUNCTIONS(X)
     CUDA_TIMING_FUNCTIONS(X)

@@ -236,6 +236,11 @@ bool ptx_upload(struct ptx_memory *memory, uint64_t address, const void *from, u
 /* Copies results of kernels. False: out of bounds, or never written. */
 bool ptx_download(struct ptx_memory *memory, void *to, uint64_t address, uint64_t size_bytes);
 
+/* Sets all bytes. False: out of bounds. */
+bool ptx_fill(struct ptx_memory *memory, uint64_t address, uint8_t byte, uint64_t size_bytes);
+/* Copies bytes, those that were never written, too. False: out of bounds, or they overlap. */
+bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t size_bytes);
+
 /* An access of one thread. */
 struct ptx_access {
     uint32_t thread;     /* PTX_BLOCK_THREADS * block + number in it */

@@ -123,6 +123,27 @@ bool ptx_download(struct ptx_memory *memory, void *to, uint64_t address, uint64_
     return memchr(region->known + (address - region->base), 0, size_bytes) == NULL;
 }
 
+bool ptx_fill(struct ptx_memory *memory, uint64_t address, uint8_t byte, uint64_t size_bytes) {
+    uint8_t *bytes = ptx_bytes(memory, address, size_bytes);
+    if (bytes == NULL)
+        return false;
+    const struct ptx_region *region = last_before(memory, address);
+    memset(bytes, byte, size_bytes);
+    memset(region->known + (address - region->base), 1, size_bytes);
+    return true;
+}
+
+bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t size_bytes) {
+    uint8_t *written = ptx_bytes(memory, to, size_bytes);
+    const uint8_t *read = ptx_bytes(memory, from, size_bytes);
+    if (written == NULL || read == NULL || (to < from + size_bytes && from < to + size_bytes))
+        return false;
+    const struct ptx_region *region = last_before(memory, to), *source = last_before(memory, from);
+    memcpy(written, read, size_bytes);
+    memcpy(region->known + (to - region->base), source->known + (from - source->base), size_bytes);
+    return true;
+}
+
 /* ---- who touched a byte ---------------------------------------------------------------------- */
 
 /* Whether the access of thread `other` of the grid at `time` is ordered before this access. With
