@@ -41,6 +41,7 @@ static bool create_engine(const struct serve_settings *settings, struct serve_mo
     options.attention = settings->attention;
     options.kv_type = settings->kv_type;
     options.state_type = settings->state_type;
+    options.device = settings->device;
     options.max_stall_ms = settings->max_stall_ms;
     options.kv_commit = settings->kv_tokens != 0;
     model->engine_info = (rsr_engine_info)RSR_ENGINE_INFO_INIT;

@@ -539,6 +539,7 @@ static bool open_engine(struct run_session *s) {
     options.attention = o->attention;
     options.kv_type = o->kv_type;
     options.state_type = o->state_type;
+    options.device = o->device;
     options.kv_commit = o->kv_commit;
     options.transport = s->ranks != NULL ? &s->ranks->transport : NULL;
     if (!run_kv_check(s) || (o->qkv_file && !run_trace_check(o)))

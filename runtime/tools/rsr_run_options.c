@@ -78,6 +78,8 @@ static const struct option options_table[] = {
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
     {"--state-type", "TYPE", VALUE_TEXT, FIELD(state_type), ENGINE_MODES, RUN_NONE, 0, 0,
      "store a recurrent model's states as f32 or bf16 (f32)"},
+    {"--device", "NAME", VALUE_TEXT, FIELD(device), ENGINE_MODES, RUN_NONE, 0, 0,
+     "compute on cpu, or on cuda:N, the GPU of this number (cpu)"},
     {"--kv-commit", NULL, VALUE_NONE, FIELD(kv_commit), ENGINE_MODES, RUN_NONE, 0, 0,
      "take the memory of all keys and values at the start, or say that there is too little"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), MODEL_MODES, RUN_NONE, 0, 0,

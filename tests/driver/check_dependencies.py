@@ -19,7 +19,7 @@ ALLOWED_OF_RUNTIME = {("compiler/model/head_sketch.c", "sketch/sketch.h"),
                       ("compiler/reader/tokenizer_text.c", "tokenizer/pretokenize.h"), ("compiler/driver/set_up.c", "host/cpu.h")}
 # The folders of runtime/src, from the bottom up. Each may include those of earlier rows, runtime.h
 # (which includes no folder) and the public headers. An engine knows its backend as a table
-# (engine/backend.h): walk/ is the host's.
+# (engine/backend.h): walk/ is the host's, cuda/ is that of GPUs.
 ROOMS = {
     "host": "",
     "file": "",
@@ -35,6 +35,7 @@ ROOMS = {
     "engine": "host kv sample",
     "walk": "host ops sketch kv louver engine",
     "attention": "host walk",
+    "cuda": "host engine",
     "api": "host ops sketch kv tokenizer sample speculate",
 }
 # The driver from the bottom to the top: a compilation is a call down this list.

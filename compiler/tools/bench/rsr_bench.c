@@ -50,6 +50,7 @@ static const char HELP[] =
     "                              [dense]\n"
     "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8 [bf16]\n"
     "  --state-type TYPE           recurrent states as f32 or bf16 [f32]\n"
+    "  --device NAME               compute on cpu, or on cuda:N, the GPU of this number [cpu]\n"
     "  --batch B[,B...]            sequences decoded together; lists give one result for every\n"
     "                              pair of --prompt-tokens and --batch [1]\n"
     "  --shared-prefix             read one prompt, and decode its forks together; the JSON key\n"
@@ -163,6 +164,7 @@ static const struct bench_option OPTIONS[] = {
     {"--attention", MODEL, TEXT, FIELD(attention), 0, 0},
     {"--kv-type", MODEL | ATTENTION, TEXT, FIELD(kv_type), 0, 0},
     {"--state-type", MODEL, TEXT, FIELD(state_type), 0, 0},
+    {"--device", MODEL, TEXT, FIELD(device), 0, 0},
     {"--context", ATTENTION, NUMBER, FIELD(context), 1, 1u << 24},
     {"--head-dim", ATTENTION, NUMBER, FIELD(head_dim), 1, 256},
     {"--heads", ATTENTION, NUMBER, FIELD(heads), 1, 4096},

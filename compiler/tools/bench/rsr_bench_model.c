@@ -223,6 +223,7 @@ static bool create_engine(struct model_bench *b) {
     engine.attention = options->attention;
     engine.kv_type = options->kv_type;
     engine.state_type = options->state_type;
+    engine.device = options->device;
     engine.context = length;
     engine.kv_tokens = (length + 64) * options->batch;
     if (rsr_engine_create(b->model, &engine, &b->engine, &b->err) != RSR_OK)

@@ -82,6 +82,7 @@ class Model:
     kv_type     how keys and values are stored: "f32", "bf16", "f16", "int8"; None: bf16
     kv_tokens   tokens that all sequences hold together; 0: `context`
     state_type  how recurrent states are stored, for a model that has some: "f32", "bf16"; None: f32
+    device      what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N; None: cpu
     max_batch   tokens that are evaluated together; 0: 128
     attention   "dense" or "louver[:THRESHOLD]...", see rsr_engine_options.attention; None: dense
     target      of the module's targets; None: the best that the CPU supports
@@ -90,8 +91,8 @@ class Model:
 
     def __init__(self, path: "str | bytes | os.PathLike[str]", threads: int = 0, context: int = 0,
                  kv_type: Optional[str] = None, *, kv_tokens: int = 0, max_batch: int = 0,
-                 attention: Optional[str] = None, state_type: Optional[str] = None, target: Optional[str] = None,
-                 verify: bool = False):
+                 attention: Optional[str] = None, state_type: Optional[str] = None, device: Optional[str] = None,
+                 target: Optional[str] = None, verify: bool = False):
         self._pid, self._lock, self._idle = os.getpid(), threading.RLock(), threading.Condition()
         self._calls: "set[Call]" = set()
         self._sequences: "dict[int, Any]" = {}
@@ -104,6 +105,7 @@ class Model:
         options.kv_tokens, options.max_batch = number("kv_tokens", kv_tokens), number("max_batch", max_batch)
         options.attention, options.kv_type = terminated("attention", attention), terminated("kv_type", kv_type)
         options.state_type = terminated("state_type", state_type)
+        options.device = terminated("device", device)
         model, engine = c.POINTER(rsr.rsr_model)(), c.POINTER(rsr.rsr_engine)()
         call(lib.rsr_open, terminated("path", os.fspath(path)), opened, model)
         self._model, self._closed = model, False

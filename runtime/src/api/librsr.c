@@ -3,13 +3,13 @@
  * librsr reads only those parts of a module that rsr_abi.h and rsr_api.h call fixed.
  */
 #include <dlfcn.h>
-#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "host/stack.h"
+#include "host/static_program.h"
 #include "rsr_module_file.h"
 #include "runtime.h"
 
@@ -78,30 +78,13 @@ static rsr_status refuse_older(uint32_t abi_version, rsr_error *err) {
                     abi_version, RSR_ABI_OLDEST);
 }
 
-/* The first object is the program; it need not be asked further. */
-static int find_interpreter(struct dl_phdr_info *program, size_t size, void *found) {
-    (void)size;
-    for (unsigned i = 0; i < program->dlpi_phnum; i++)
-        if (program->dlpi_phdr[i].p_type == PT_INTERP)
-            *(bool *)found = true;
-    return 1;
-}
-
-/* Whether the program has no dynamic linker. In such a program glibc's dlopen would load a second C
- * library, which knows nothing about the program's threads. */
-static bool is_static(void) {
-    bool has_interpreter = false;
-    dl_iterate_phdr(find_interpreter, &has_interpreter);
-    return !has_interpreter;
-}
-
 /* Keeps the OpenMP library loaded: its threads may still run when the last module is unmapped, and
  * would crash in unmapped code. (glibc's dladdr gives the name by which dlopen knows a library.) */
 static void keep_openmp(rsr_module_query_fn *query) {
     void *symbol;
     Dl_info module, openmp;
     memcpy(&symbol, &query, sizeof(symbol));
-    if (is_static() || dladdr(symbol, &module) == 0)
+    if (rsr_program_is_static() || dladdr(symbol, &module) == 0)
         return;
     void *handle = dlopen(module.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
     if (handle == NULL)
@@ -288,7 +271,7 @@ rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model
     struct rsr_module_file file;
     if (path == NULL || model == NULL)
         return refuse_null(err, path == NULL ? "path" : "result pointer");
-    if (is_static())
+    if (rsr_program_is_static())
         return rsr_fail(err, RSR_ERR_FILE,
                         "this program is linked statically and can load no module: link the object "
                         "of rsrc --emit=obj and librsr_module.a into it, and call rsr_open_query");

@@ -108,5 +108,7 @@ struct rsr_backend {
 
 /* The host: workers walk the step table. walk/crew.c */
 extern const struct rsr_backend rsr_backend_host;
+/* A GPU: options->device is "cuda" or "cuda:N". cuda/cuda_backend.c */
+extern const struct rsr_backend rsr_backend_cuda;
 
 #endif

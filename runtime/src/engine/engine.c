@@ -1,6 +1,7 @@
 /* engine.c - creates and ends engines: options, the part that all backends share, and the
  * backend. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -117,11 +118,29 @@ rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *mo
     return RSR_OK;
 }
 
-rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *options,
+/* NULL: no backend has such a device. */
+static const struct rsr_backend *backend_of(const char *device) {
+    if (device == NULL || device[0] == '\0' || strcmp(device, "cpu") == 0)
+        return &rsr_backend_host;
+    const size_t n = strlen(rsr_backend_cuda.name);
+    const bool is_cuda =
+        strncmp(device, rsr_backend_cuda.name, n) == 0 && (device[n] == '\0' || device[n] == ':');
+    return is_cuda ? &rsr_backend_cuda : NULL;
+}
+
+rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *given,
                                  rsr_engine **engine, rsr_error *err) {
-    if (model != NULL && model->target == NULL)
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_status status = rsr_read_options(&options, sizeof(options), given, err);
+    if (status != RSR_OK)
+        return status;
+    const struct rsr_backend *backend = backend_of(options.device);
+    if (backend == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "device '%s': expected cpu or cuda:N",
+                        options.device);
+    if (model != NULL && model->target == NULL && backend == &rsr_backend_host)
         return rsr_refuse_gpus(model->module, err);
-    return rsr_engine_create_on(&rsr_backend_host, model, options, engine, err);
+    return rsr_engine_create_on(backend, model, &options, engine, err);
 }
 
 bool rsr_engine_is_ours(const rsr_engine *engine) {
