@@ -63,6 +63,12 @@ RSR_DEVICE float __uint_as_float(unsigned x) {
 RSR_DEVICE float __fdiv_rn(float a, float b) {
     return __nvvm_div_rn_f(a, b);
 }
+RSR_DEVICE float __fmaf_rn(float a, float b, float c) {
+    return __nvvm_fma_rn_f(a, b, c);
+}
+RSR_DEVICE float __fsqrt_rn(float x) {
+    return __nvvm_sqrt_rn_f(x);
+}
 RSR_DEVICE int __float2int_rn(float x) {
     return __nvvm_f2i_rn(x);
 }

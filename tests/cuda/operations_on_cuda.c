@@ -1,0 +1,431 @@
+/* operations_on_cuda.c - runs the kernels of cuda/kernels/operations.cuh through the runtime's
+ * device, on a GPU or on the fake libcuda, and compares every bit with the CPU's operations.
+ *
+ * usage: operations_on_cuda PTX
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/cuda_device.h"
+#include "kv/kv_rows.h"
+#include "ops/ops.h"
+
+#define THREADS 64u
+#define MAX_PARTS 8u
+#define MAX_DIM 256u
+
+struct bench {
+    struct rsr_cuda_device device;
+    void *module;
+    const struct rsr_ops *ops;
+    uint64_t random;
+    struct rsr_cuda_part parts[MAX_PARTS]; /* of one case */
+    uint32_t n_parts, n_cases, n_wrong;
+};
+
+static rsr_error err = RSR_ERROR_INIT;
+
+static void require(rsr_status status) {
+    if (status == RSR_OK)
+        return;
+    fprintf(stderr, "error: %s\n", err.message);
+    exit(1);
+}
+
+static float random_float(struct bench *b, float size) {
+    b->random = b->random * 6364136223846793005u + 1442695040888963407u;
+    return (float)((double)(b->random >> 40) / (1 << 23) - 1.0) * size;
+}
+
+static float *random_floats(struct bench *b, size_t n, float size) {
+    float *x = malloc(n * sizeof *x);
+    for (size_t i = 0; x != NULL && i < n; i++)
+        x[i] = random_float(b, size);
+    if (x == NULL)
+        exit(1);
+    return x;
+}
+
+/* A copy on the device, until the end of the case. */
+static rsr_cuda_address copy_of(struct bench *b, const void *bytes, size_t n_bytes) {
+    struct rsr_cuda_part *part = &b->parts[b->n_parts++];
+    *part = (struct rsr_cuda_part){.name = "operands", .n_bytes = n_bytes};
+    require(rsr_cuda_take(&b->device, part, 1, &err));
+    require(rsr_cuda_upload(&b->device, part->address, bytes, n_bytes, &err));
+    return part->address;
+}
+
+static void run(struct bench *b, const char *name, uint32_t n_blocks, void **parameters) {
+    struct rsr_cuda_kernel kernel;
+    require(rsr_cuda_find(&b->device, b->module, name, &kernel, &err));
+    require(rsr_cuda_launch(&b->device, &kernel, n_blocks, THREADS, parameters, &err));
+}
+
+/* Ends a case: the floats at `y` must be the expected ones. */
+static void compare(struct bench *b, const char *name, rsr_cuda_address y, const float *expected,
+                    size_t n) {
+    float *found = malloc(n * sizeof *found);
+    if (found == NULL)
+        exit(1);
+    require(rsr_cuda_download(&b->device, found, y, n * sizeof *found, &err));
+    require(rsr_cuda_wait(&b->device, &err));
+    b->n_cases++;
+    if (memcmp(found, expected, n * sizeof *found) != 0) {
+        b->n_wrong++;
+        for (size_t i = 0; i < n; i++)
+            if (memcmp(&found[i], &expected[i], sizeof *found) != 0) {
+                printf("%s: element %zu is %a, the CPU's %a\n", name, i, (double)found[i],
+                       (double)expected[i]);
+                break;
+            }
+    }
+    free(found);
+    rsr_cuda_give_back(&b->device, b->parts, b->n_parts);
+    b->n_parts = 0;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+#define ROWS 3u
+
+/* Rows of n_heads times cols floats. */
+static void test_norm(struct bench *b, uint32_t n_heads, uint32_t cols, float size) {
+    size_t ld = n_heads * cols + 4u;
+    float eps = 1e-5f, *x = random_floats(b, ROWS * ld, size);
+    float *weight = random_floats(b, cols, 2), *expected = random_floats(b, ROWS * ld, 1);
+    uint32_t zero = 0, wanted = 0, not_finite = 0;
+    rsr_cuda_address from = copy_of(b, x, ROWS * ld * 4), by = copy_of(b, weight, cols * 4),
+                     to = copy_of(b, expected, ROWS * ld * 4), flag = copy_of(b, &zero, 4);
+    for (uint32_t i = 0; i < ROWS * n_heads; i++) {
+        const size_t at = i / n_heads * ld + i % n_heads * cols;
+        wanted |= !b->ops->norm(expected + at, x + at, weight, eps, cols);
+    }
+    void *parameters[] = {&from, &ld, &by, &eps, &to, &ld, &n_heads, &cols, &flag};
+    run(b, "rsr_norm", ROWS * n_heads, parameters);
+    require(rsr_cuda_download(&b->device, &not_finite, flag, 4, &err));
+    require(rsr_cuda_wait(&b->device, &err));
+    b->n_wrong += not_finite != wanted;
+    compare(b, "norm", to, expected, ROWS * ld);
+    free(x), free(weight), free(expected);
+}
+
+static void test_rows(struct bench *b, uint32_t cols) {
+    size_t ld = cols + 1u, n = ROWS * ld;
+    float *x = random_floats(b, n, 3), *y = random_floats(b, n, 3), *z = random_floats(b, n, 1);
+    rsr_cuda_address from = copy_of(b, x, n * 4), to = copy_of(b, z, n * 4);
+    for (uint32_t r = 0; r < ROWS; r++)
+        b->ops->add(z + r * ld, x + r * ld, cols);
+    void *adds[] = {&from, &ld, &to, &ld, &cols};
+    run(b, "rsr_add", ROWS, adds);
+    compare(b, "add", to, z, n);
+    for (uint32_t activation = 0; activation < RSR_ACTIVATION_COUNT; activation++)
+        for (float size = 1; size < 1e3f; size *= 30) {
+            for (size_t i = 0; i < n; i++)
+                x[i] = random_float(b, 4 * size);
+            rsr_cuda_address gate = copy_of(b, x, n * 4), up = copy_of(b, y, n * 4);
+            to = copy_of(b, z, n * 4);
+            for (uint32_t r = 0; r < ROWS; r++)
+                b->ops->act_mul(z + r * ld, x + r * ld, y + r * ld, cols,
+                                (enum rsr_activation)activation);
+            void *parameters[] = {&gate, &ld, &up, &ld, &to, &ld, &cols, &activation};
+            run(b, "rsr_act_mul", ROWS, parameters);
+            compare(b, "act_mul", to, z, n);
+        }
+    free(x), free(y), free(z);
+}
+
+static void test_rope(struct bench *b, uint32_t head_dim, uint32_t rotary_dim) {
+    uint32_t n_heads = 3;
+    size_t ld = n_heads * head_dim + 2u;
+    float frequencies[MAX_DIM], *x = random_floats(b, ROWS * ld, 2);
+    float *table = random_floats(b, ROWS * rotary_dim, 1);
+    for (uint32_t i = 0; i < rotary_dim / 2; i++)
+        frequencies[i] = 1.0f / (float)(1 + i * i);
+    const struct rsr_rope rope = {.inv_freq = frequencies, .scale = 1.25f};
+    rsr_cuda_address heads = copy_of(b, x, ROWS * ld * 4);
+    for (uint32_t r = 0; r < ROWS; r++) {
+        b->ops->rope_table(table + r * rotary_dim, &rope, rotary_dim, 1000 * r + 7);
+        for (uint32_t h = 0; h < n_heads; h++) {
+            float *head = x + r * ld + h * head_dim;
+            b->ops->rope(head, head, table + r * rotary_dim, rotary_dim);
+        }
+    }
+    rsr_cuda_address tables = copy_of(b, table, ROWS * rotary_dim * 4);
+    void *parameters[] = {&heads, &ld, &tables, &n_heads, &head_dim, &rotary_dim};
+    run(b, "rsr_rope", ROWS, parameters);
+    compare(b, "rope", heads, x, ROWS * ld);
+    free(x), free(table);
+}
+
+/* n numbers of the type; halves have any bits of a number that is not large. */
+static float *random_weights(struct bench *b, size_t n, uint32_t dtype) {
+    float *weights = random_floats(b, n, 1);
+    for (size_t i = 0; dtype != RSR_DTYPE_F32 && i < n; i++) {
+        const uint16_t bits = (uint16_t)((int)random_float(b, 0x7fff) & 0xbfff);
+        memcpy((char *)weights + 2 * i, &bits, 2);
+    }
+    return weights;
+}
+
+static void test_dense(struct bench *b, uint32_t rows, uint32_t cols, uint32_t dtype) {
+    const uint32_t element_bytes = dtype == RSR_DTYPE_F32 ? 4 : 2;
+    const size_t n_bytes = (size_t)rows * cols * element_bytes;
+    size_t ldx = cols + 3u, ldy = rows + 2u;
+    uint32_t n_tokens = 2;
+    float *x = random_floats(b, n_tokens * ldx, 2), *y = random_floats(b, n_tokens * ldy, 2);
+    float *weights = random_weights(b, (size_t)rows * cols, dtype);
+    const struct rsr_matrix_data matrix = {
+        .data = weights, .rows = rows, .cols = cols, .dtype = dtype};
+    rsr_cuda_address from = copy_of(b, x, n_tokens * ldx * 4), by = copy_of(b, weights, n_bytes),
+                     to = copy_of(b, y, n_tokens * ldy * 4);
+    for (uint32_t t = 0; t < n_tokens; t++)
+        b->ops->head(y + t * ldy, &matrix, 0, rows, x + t * ldx);
+    void *parameters[] = {&from, &ldx, &by, &dtype, &rows, &cols, &to, &ldy};
+    run(b, "rsr_dense", n_tokens * ((rows + 3) / 4), parameters);
+    compare(b, "dense", to, y, n_tokens * ldy);
+    free(x), free(y), free(weights);
+}
+
+static void test_embed(struct bench *b, uint32_t cols, uint32_t dtype) {
+    enum { VOCABULARY = 7, TOKENS = 4 };
+    const uint32_t tokens[TOKENS] = {6, 0, 3, 6};
+    const size_t n_bytes = (size_t)VOCABULARY * cols * (dtype == RSR_DTYPE_F32 ? 4 : 2);
+    size_t ld = cols + 1u;
+    float scale = 1.75f, *y = random_floats(b, TOKENS * ld, 1);
+    float *rows = random_weights(b, (size_t)VOCABULARY * cols, dtype);
+    const struct rsr_matrix_data matrix = {
+        .data = rows, .rows = VOCABULARY, .cols = cols, .dtype = dtype};
+    rsr_cuda_address which = copy_of(b, tokens, sizeof tokens), from = copy_of(b, rows, n_bytes),
+                     to = copy_of(b, y, TOKENS * ld * 4);
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        b->ops->embed(y + t * ld, &matrix, tokens[t]);
+        b->ops->scale(y + t * ld, scale, cols);
+    }
+    void *parameters[] = {&which, &from, &dtype, &cols, &scale, &to, &ld};
+    run(b, "rsr_embed", TOKENS, parameters);
+    compare(b, "embed", to, y, TOKENS * ld);
+    free(y), free(rows);
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+#define PAGES 3u
+#define KV_HEADS 2u
+#define GROUP 2u
+
+/* Where keys and values are, as the kernel's parameters say. */
+struct kv {
+    rsr_cuda_address pages, table, positions;
+    uint64_t page_bytes, head_bytes, values_at;
+    uint32_t max_pages, row_bytes, row_floats, type;
+};
+
+/* One head of one token on the CPU: page by page, from key `first` on. */
+static void attend(const struct bench *b, const struct rsr_kv_format *format, const char *memory,
+                   const struct kv *kv, const uint32_t *table, const float *q, uint32_t kv_head,
+                   uint32_t first, uint32_t n_keys, float *out) {
+    float padded[MAX_DIM] = {0}, sums[2][MAX_DIM] = {{0}};
+    struct rsr_attend_state states[2] = {{0}};
+    memcpy(padded, q, format->head_dim * sizeof *q);
+    for (uint32_t at = first, n; at < n_keys; at += n) {
+        const uint32_t slot = at % RSR_PAGE_TOKENS;
+        n = RSR_PAGE_TOKENS - slot < n_keys - at ? RSR_PAGE_TOKENS - slot : n_keys - at;
+        const char *keys = memory + table[at / RSR_PAGE_TOKENS] * kv->page_bytes +
+                           kv_head * kv->head_bytes + (size_t)slot * kv->row_bytes;
+        const struct rsr_attend_page page = {.keys = keys,
+                                             .values = keys + kv->values_at,
+                                             .row_floats = kv->row_floats,
+                                             .n_keys = n};
+        const struct rsr_attend_head head = {padded, sums[0], &states[0]};
+        format->ops->attend_page(&head, 1, &page, 0.125f);
+    }
+    b->ops->attend_finish(out, sums[0], &states[0], format->head_dim);
+}
+
+static struct kv kv_of(const struct rsr_kv_format *format) {
+    const uint64_t head_bytes = rsr_kv_rows_bytes(format);
+    return (struct kv){.page_bytes = KV_HEADS * head_bytes,
+                       .head_bytes = head_bytes,
+                       .values_at = (uint64_t)RSR_PAGE_TOKENS * format->row_bytes,
+                       .max_pages = PAGES,
+                       .row_bytes = format->row_bytes,
+                       .row_floats = format->row_floats,
+                       .type = format->type};
+}
+
+/* Zeroed pages; the CPU may read some rows beyond the last. */
+static char *make_pages(const struct kv *kv) {
+    char *memory = aligned_alloc(64, PAGES * kv->page_bytes + 4096);
+    if (memory == NULL)
+        exit(1);
+    memset(memory, 0, PAGES * kv->page_bytes + 4096);
+    return memory;
+}
+
+static void store(const struct rsr_kv_format *format, const struct kv *kv, char *memory,
+                  uint32_t page, uint32_t head, uint32_t slot, const float *k, const float *v) {
+    char *rows = memory + page * kv->page_bytes + head * kv->head_bytes;
+    rsr_kv_rows_store(format, rsr_kv_rows_at(format, rows), slot, k, v);
+}
+
+/* Sizes of elements, such that all kinds of roundings occur; the last rows are zeros. */
+static const float sizes[] = {3, 1e-6f, 7e4f, 3e38f, 1e-40f, 0};
+
+/* Two of three numbers lie between two of bf16 or f16. */
+static float random_or_tie(struct bench *b, float size, uint32_t i) {
+    static const uint32_t halves[] = {0, 0x8000, 0x1000};
+    const uint32_t half = halves[i % 3];
+    float x = random_float(b, size);
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (half != 0 && x != 0)
+        bits = (bits & ~(2 * half - 1)) | half;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static void test_append(struct bench *b, enum rsr_kv_type type, uint32_t head_dim) {
+    enum { TOKENS = sizeof sizes / sizeof *sizes };
+    const struct rsr_kv_format format = rsr_kv_format_of(type, head_dim, false, b->ops);
+    const uint32_t positions[TOKENS] = {0, 63, 64, 150, 5, 126};
+    const uint32_t table[TOKENS][PAGES] = {{1, 9, 9}, {2, 9, 9}, {9, 0, 9},
+                                           {9, 9, 1}, {0, 9, 9}, {9, 2, 9}};
+    struct kv kv = kv_of(&format);
+    uint32_t n_heads = KV_HEADS;
+    size_t ldk = n_heads * head_dim + 1u, ldv = ldk + 2u;
+    char *memory = make_pages(&kv);
+    float *k = random_floats(b, TOKENS * ldk, 1), *v = random_floats(b, TOKENS * ldv, 1);
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        for (uint32_t i = 0; i < n_heads * head_dim; i++) {
+            k[t * ldk + i] = random_or_tie(b, sizes[t], i);
+            v[t * ldv + i] = random_or_tie(b, sizes[t], i + 1);
+        }
+    }
+    rsr_cuda_address keys = copy_of(b, k, TOKENS * ldk * 4),
+                     values = copy_of(b, v, TOKENS * ldv * 4);
+    kv.pages = copy_of(b, memory, PAGES * kv.page_bytes);
+    kv.table = copy_of(b, table, sizeof table);
+    kv.positions = copy_of(b, positions, sizeof positions);
+    for (uint32_t i = 0; i < TOKENS * n_heads; i++) {
+        const uint32_t t = i / n_heads, h = i % n_heads;
+        store(&format, &kv, memory, table[t][positions[t] / RSR_PAGE_TOKENS], h,
+              positions[t] % RSR_PAGE_TOKENS, k + t * ldk + h * head_dim,
+              v + t * ldv + h * head_dim);
+    }
+    void *parameters[] = {&keys,          &ldk,          &values,       &ldv,
+                          &kv.pages,      &kv.table,     &kv.positions, &kv.page_bytes,
+                          &kv.head_bytes, &kv.values_at, &kv.max_pages, &kv.row_bytes,
+                          &kv.row_floats, &kv.type,      &n_heads,      &head_dim};
+    run(b, "rsr_append", TOKENS * n_heads, parameters);
+    compare(b, "append", kv.pages, (const float *)(const void *)memory,
+            PAGES * kv.page_bytes / sizeof(float));
+    free(k), free(v), free(memory);
+}
+
+static void test_attention(struct bench *b, enum rsr_kv_type type, uint32_t head_dim,
+                           uint32_t window) {
+    const struct rsr_kv_format format = rsr_kv_format_of(type, head_dim, false, b->ops);
+    const uint32_t n_tokens = 3, positions[] = {0, 63, 150};
+    const uint32_t table[][PAGES] = {{1, 9, 9}, {2, 9, 9}, {2, 0, 1}};
+    uint32_t n_heads = KV_HEADS * GROUP, group = GROUP;
+    struct kv kv = kv_of(&format);
+    char *memory = make_pages(&kv);
+    float row[2][MAX_DIM], scale = 0.125f;
+    for (uint32_t i = 0; i < PAGES * KV_HEADS * RSR_PAGE_TOKENS; i++) {
+        for (uint32_t d = 0; d < head_dim; d++) {
+            row[0][d] = random_float(b, 3);
+            row[1][d] = random_float(b, 3);
+        }
+        store(&format, &kv, memory, i / RSR_PAGE_TOKENS / KV_HEADS, i / RSR_PAGE_TOKENS % KV_HEADS,
+              i % RSR_PAGE_TOKENS, row[0], row[1]);
+    }
+    size_t ld = n_heads * head_dim;
+    float *q = random_floats(b, n_tokens * ld, 2), *out = random_floats(b, n_tokens * ld, 1);
+    kv.pages = copy_of(b, memory, PAGES * kv.page_bytes);
+    kv.table = copy_of(b, table, sizeof table);
+    kv.positions = copy_of(b, positions, sizeof positions);
+    rsr_cuda_address from = copy_of(b, q, n_tokens * ld * 4),
+                     to = copy_of(b, out, n_tokens * ld * 4);
+    for (uint32_t t = 0; t < n_tokens; t++)
+        for (uint32_t h = 0; h < n_heads; h++) {
+            const uint32_t n = positions[t] + 1;
+            attend(b, &format, memory, &kv, table[t], q + t * ld + h * head_dim, h / GROUP,
+                   window != 0 && window < n ? n - window : 0, n, out + t * ld + h * head_dim);
+        }
+    void *parameters[] = {&from,
+                          &ld,
+                          &kv.pages,
+                          &kv.table,
+                          &kv.positions,
+                          &kv.page_bytes,
+                          &kv.head_bytes,
+                          &kv.values_at,
+                          &kv.max_pages,
+                          &kv.row_bytes,
+                          &kv.row_floats,
+                          &kv.type,
+                          &to,
+                          &ld,
+                          &n_heads,
+                          &group,
+                          &head_dim,
+                          &window,
+                          &scale};
+    run(b, "rsr_attend", n_tokens * n_heads, parameters);
+    compare(b, "attend", to, out, n_tokens * ld);
+    free(q), free(out), free(memory);
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
+static char *read_text(const char *path) {
+    FILE *file = fopen(path, "rb");
+    char *text = calloc(1, 1 << 20);
+    if (file == NULL || text == NULL || fread(text, 1, (1 << 20) - 1, file) == 0) {
+        perror(path);
+        exit(1);
+    }
+    fclose(file);
+    return text;
+}
+
+static void run_all(struct bench *b) {
+    static const uint32_t cols[] = {1, 15, 16, 63, 64, 100, 257};
+    for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) {
+        test_norm(b, 1, cols[i], 5);
+        test_norm(b, 1, cols[i], 1e30f); /* squares are infinite */
+        test_norm(b, 3, cols[i], 0.1f);
+        test_rows(b, cols[i]);
+        for (uint32_t dtype = 0; dtype <= RSR_DTYPE_F16; dtype++) {
+            test_dense(b, 1 + cols[i] % 9, cols[i], dtype);
+            test_embed(b, cols[i], dtype);
+        }
+    }
+    test_rope(b, 16, 16);
+    test_rope(b, 24, 8);
+    for (uint32_t type = 0; type < RSR_KV_TYPES; type++) {
+        test_append(b, (enum rsr_kv_type)type, 24);
+        test_append(b, (enum rsr_kv_type)type, 80);
+        test_attention(b, (enum rsr_kv_type)type, 24, 0);
+        test_attention(b, (enum rsr_kv_type)type, 80, 70);
+    }
+}
+
+int main(int argc, char **argv) {
+    static struct bench b = {.random = 1};
+    if (argc != 2) {
+        fputs("usage: operations_on_cuda PTX\n", stderr);
+        return 1;
+    }
+    b.ops = rsr_ops_get(RSR_OPS_GENERIC);
+    char *text = read_text(argv[1]);
+    require(rsr_cuda_device_open(&b.device, RSR_CUDA_LIBRARY, 0, &err));
+    require(rsr_cuda_load(&b.device, text, &b.module, &err));
+    run_all(&b);
+    printf("%s: %u cases, %u wrong\n", b.device.title, b.n_cases, b.n_wrong);
+    rsr_cuda_unload(&b.device, b.module);
+    rsr_cuda_device_close(&b.device, false);
+    free(text);
+    return b.n_wrong != 0;
+}
