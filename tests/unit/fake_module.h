@@ -37,6 +37,7 @@ struct fake_shape {
     enum rsr_activation activation;
     enum rsr_dtype head_dtype;
     bool sub_norms;
+    float sharpness; /* factor of the attention scale; 0: 1 */
 };
 
 #define FAKE_SMALL_HIDDEN 20
@@ -284,6 +285,11 @@ static inline void fake_fill_block(struct fake_module *m, uint64_t *seed, uint32
         fake_fill_norm(&m->norms[b * FAKE_NORMS + i], seed, names[i], norm_cols[i]);
 }
 
+static inline float fake_attention_scale(const struct fake_shape *shape) {
+    const float sharpness = shape->sharpness > 0.0f ? shape->sharpness : 1.0f;
+    return sharpness * (float)(1.0 / sqrt(shape->head_dim));
+}
+
 /* Fills *m, which must not move afterwards. */
 static inline void fake_module_init(struct fake_module *m, const struct fake_shape *shape,
                                     uint64_t seed) {
@@ -317,39 +323,38 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
     for (uint32_t i = 0; i < shape->head_dim / 2; i++)
         m->inv_freq[i] = (float)(1.0 / pow(10000.0, 2.0 * i / shape->head_dim));
     m->rope = (struct rsr_rope){m->inv_freq, 1.0f};
-    m->module =
-        (struct rsr_module){.abi_version = RSR_ABI_VERSION,
-                            .size_bytes = sizeof(struct rsr_module),
-                            .size_kernel_desc = sizeof(struct rsr_kernel_desc),
-                            .size_step_op = sizeof(struct rsr_step_op),
-                            .size_gpu_kernel = sizeof(struct rsr_gpu_kernel),
-                            .model_name = "fake",
-                            .architecture = "bitnet",
-                            .compiler_version = "0",
-                            .hyper = {.hidden = shape->hidden,
-                                      .n_layers = shape->n_layers,
-                                      .n_heads = shape->n_heads,
-                                      .n_kv_heads = shape->n_kv_heads,
-                                      .head_dim = shape->head_dim,
-                                      .rotary_dim = shape->head_dim,
-                                      .ffn = shape->ffn,
-                                      .vocab = shape->vocab,
-                                      .context = shape->context,
-                                      .activation = shape->activation,
-                                      .tied_head = 1,
-                                      .norm_eps = 1e-5f,
-                                      .attention_scale = (float)(1.0 / sqrt(shape->head_dim)),
-                                      .embedding_scale = 1.0f,
-                                      .rope_theta = 10000.0f},
-                            .ropes = &m->rope,
-                            .n_ropes = 1,
-                            .targets = &m->target,
-                            .n_targets = 1,
-                            .bos_token = RSR_NO_TOKEN,
-                            .eos_token = RSR_NO_TOKEN,
-                            .bos_text = "",
-                            .eos_text = "",
-                            .api = &rsr_runtime_api};
+    m->module = (struct rsr_module){.abi_version = RSR_ABI_VERSION,
+                                    .size_bytes = sizeof(struct rsr_module),
+                                    .size_kernel_desc = sizeof(struct rsr_kernel_desc),
+                                    .size_step_op = sizeof(struct rsr_step_op),
+                                    .size_gpu_kernel = sizeof(struct rsr_gpu_kernel),
+                                    .model_name = "fake",
+                                    .architecture = "bitnet",
+                                    .compiler_version = "0",
+                                    .hyper = {.hidden = shape->hidden,
+                                              .n_layers = shape->n_layers,
+                                              .n_heads = shape->n_heads,
+                                              .n_kv_heads = shape->n_kv_heads,
+                                              .head_dim = shape->head_dim,
+                                              .rotary_dim = shape->head_dim,
+                                              .ffn = shape->ffn,
+                                              .vocab = shape->vocab,
+                                              .context = shape->context,
+                                              .activation = shape->activation,
+                                              .tied_head = 1,
+                                              .norm_eps = 1e-5f,
+                                              .attention_scale = fake_attention_scale(shape),
+                                              .embedding_scale = 1.0f,
+                                              .rope_theta = 10000.0f},
+                                    .ropes = &m->rope,
+                                    .n_ropes = 1,
+                                    .targets = &m->target,
+                                    .n_targets = 1,
+                                    .bos_token = RSR_NO_TOKEN,
+                                    .eos_token = RSR_NO_TOKEN,
+                                    .bos_text = "",
+                                    .eos_text = "",
+                                    .api = &rsr_runtime_api};
 }
 
 /* ---- Use ---- */

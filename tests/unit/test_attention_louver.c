@@ -23,7 +23,8 @@ static const struct fake_shape shapes[] = {
      .context = 512,
      .activation = RSR_ACTIVATION_RELU2,
      .head_dtype = RSR_DTYPE_BF16,
-     .sub_norms = true},
+     .sub_norms = true,
+     .sharpness = 4.0f},
     {.hidden = 64,
      .n_layers = 2,
      .n_heads = 3,
@@ -34,7 +35,8 @@ static const struct fake_shape shapes[] = {
      .context = 512,
      .activation = RSR_ACTIVATION_SILU,
      .head_dtype = RSR_DTYPE_F32,
-     .sub_norms = false},
+     .sub_norms = false,
+     .sharpness = 4.0f},
 };
 
 struct fixture {
@@ -275,7 +277,7 @@ static void reference(struct checker *c, const rsr_probe_point *point, uint32_t 
     for (uint32_t i = begin; i < end; i++) {
         if (products[i] < from)
             continue;
-        const double p = exp((products[i] - max) / sqrt(s->head_dim));
+        const double p = exp((products[i] - max) * s->sharpness / sqrt(s->head_dim));
         const float *v = row_of(c, point->block, kv_head, i, true);
         sum += p;
         for (uint32_t d = 0; d < s->head_dim; d++)

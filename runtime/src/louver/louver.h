@@ -84,10 +84,10 @@ struct louver_head_state {
      * and a lower bound of it over keys attended to */
     float *x;                        /* [keys] */
     struct rsr_sketch_frame *frames; /* [pages], of those with a sidecar */
+    uint64_t *given; /* [pages]: keys that `attended` has; they are attended to in any case */
     double skipped, attended;
     float reference;
-    bool gave_up;       /* no more keys are left out */
-    uint32_t best_page; /* always attended to; n_pages: no page has a sidecar */
+    uint32_t best_page; /* with the highest bound; n_pages: none has one */
     double least_bound; /* of a page */
     double budget;      /* weight that may be left out in total */
     double cut;         /* all keys left out have x below it */

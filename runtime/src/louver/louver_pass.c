@@ -42,6 +42,7 @@ static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_lo
     } else if (kind == RSR_LOUVER_MASS) {
         head->x = cut(c, n_keys, sizeof(*head->x));
         head->frames = cut(c, n_pages, sizeof(*head->frames));
+        head->given = cut(c, n_pages, sizeof(*head->given));
     }
     return cut(c, 1, rsr_sketch_query_bytes(&setup->shape));
 }
@@ -181,6 +182,7 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
         head->masks = shared->masks;
         head->q = shared->q;
         head->frames = shared->frames;
+        head->given = shared->given;
         head->uppers = shared->uppers;
         pass->queries[h] = &shared->sketch;
     }

@@ -1,0 +1,75 @@
+/* louver_mass.h - what the files of the rule mass share.
+ *
+ *     louver_trial.c   whether leaving keys out pays for the heads of a pass, from a sample
+ *     louver_mass.c    the steps of a pass
+ *     louver_spend.c   leaves out the keys with the lowest bounds, as far as the budget allows
+ *
+ * x of a key is an upper bound of scale q . k - reference of its head; head->x has it for keys of
+ * pages that were scanned. */
+#ifndef RSR_LOUVER_MASS_H
+#define RSR_LOUVER_MASS_H
+
+#include "louver.h"
+
+/* How many keys are scored for Z: 64, or a 64th of the keys if there are few. */
+#define LOUVER_HEAVY_KEYS 64u
+static inline uint32_t louver_n_heavy(const struct louver_pass *pass) {
+    const uint32_t part = pass->n_keys / 64;
+    return part < 8 ? 8 : part < LOUVER_HEAVY_KEYS ? part : LOUVER_HEAVY_KEYS;
+}
+
+/* Bins of x, from 40 below the reference, where exp has fallen to 2^-57, to 16 above it. */
+#define LOUVER_BINS_PER_UNIT 16.0f
+#define LOUVER_BINS 896u
+#define LOUVER_LOWEST_X (-40.0f)
+
+/* An upper bound x = base + slope t in float32. `base` and `slope` have relative errors of 2^-24;
+ * four times this is added, which covers the additions here, too, and a term for denormals. NaN,
+ * which infinities give, drops nothing. */
+struct louver_line {
+    float base, slope;
+    bool exact; /* slope is a normal float32 */
+};
+struct louver_line louver_line_of(const struct louver_setup *setup,
+                                  const struct louver_head_state *head, uint32_t page,
+                                  uint32_t plane);
+/* x[i] of t[i]; x may be t. */
+void louver_bounds_of(const struct louver_line *line, float *x, const float *t, uint32_t n);
+
+/* Keys of a page that may be left out: they are not left out already, and no one has scored them.
+ * Their page has a sidecar. */
+static inline uint64_t louver_open_keys(const struct louver_head_state *head, uint32_t page) {
+    return head->masks[page] & ~head->given[page];
+}
+
+/* ---- louver_trial.c ---- */
+
+/* Pages that the trial scans. */
+bool louver_is_tried(const struct louver_pass *pass, uint32_t page);
+/* Scans the head's tried pages, and predicts which of their keys stay: head->masks has these keys
+ * of tried pages afterwards. */
+void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head);
+/* Whether the index will read less than all keys and values, by the prediction for all heads. */
+bool louver_is_worth(const struct louver_pass *pass);
+
+/* ---- louver_spend.c ---- */
+
+struct louver_bins {
+    uint32_t counts[LOUVER_BINS];
+};
+/* Counts those of the 64 numbers at x that are in the mask. A NaN is in the highest bin. */
+void louver_count_bins(struct louver_bins *bins, const float *x, uint64_t mask);
+/* Adds bins' weights (exp of x, rounded up), the lowest first, to *spent while it stays within
+ * `limit`. Returns how many bins these are: all but the highest at most. */
+uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *bins, double limit,
+                           double *spent);
+/* A mask of those of the 64 numbers at x that are in one of the lowest n bins. (A few of the n-th
+ * bin may be missing.) */
+uint64_t louver_in_bins(const float *x, uint32_t n);
+
+/* Leave out pages by their bounds, and keys by x, while at most `share` of the budget is spent. */
+void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state *head,
+                       double share);
+void louver_drop_keys(const struct louver_pass *pass, struct louver_head_state *head, double share);
+
+#endif

@@ -1,0 +1,160 @@
+/* louver_trial.c - whether an attempt to leave keys out pays, from a sample of pages.
+ *
+ * Where attention is flat, hardly any key can be left out, and reading sketches only costs time. So
+ * before all sketches are read, every head predicts which keys of some pages would stay. If the
+ * heads of a pass together would read nearly as much as all keys and values, all of them give up
+ * and attend to all keys. Nothing here needs a proof: a wrong prediction costs time.
+ *
+ * The prediction needs Z, the sum of all weights. The weights of a sample do not give it: most of Z
+ * is a few keys that a sample rarely has. But the centre of every page is known, and inside a page
+ * logits are nearly normal around it. With the spread s of the sample's logits around their centres
+ * the mean of exp is exp(s^2 / 2). That holds while n keys reach so far into the tail: beyond s =
+ * c = sqrt(2 ln n) only the largest of n logits counts, about exp(c s), and the mean is exp(c s -
+ * c^2 / 2).
+ */
+#include <math.h>
+
+#include "louver_mass.h"
+
+/* The sample has 8 pages, or up to 15. 512 keys suffice to distinguish a quarter from a half. */
+#define SAMPLE_PAGES 8u
+#define MOST_PAGES (2 * SAMPLE_PAGES)
+
+/* A second plane has a 16th of the first one's error. */
+#define SECOND_PLANE_SHARE 0.0625f
+
+/* The part of the budget that plane 1 leaves to the last plane, nearly. */
+#define LEFT_FOR_LAST 0.85
+
+/* Reading a row here and a row there takes longer than reading as many bytes one after another. An
+ * attempt that would read 95 % of all bytes, so counted, is not made. */
+#define SCATTERED 1.25
+#define WORTH 0.95
+
+static uint32_t sample_stride(const struct louver_pass *pass) {
+    return pass->n_pages < SAMPLE_PAGES ? 1 : pass->n_pages / SAMPLE_PAGES;
+}
+
+bool louver_is_tried(const struct louver_pass *pass, uint32_t page) {
+    const uint32_t stride = sample_stride(pass);
+    return page % stride == stride / 2 && pass->pages[page].sidecar != NULL;
+}
+
+struct sample {
+    uint32_t n, pages[MOST_PAGES];
+    float x[MOST_PAGES][RSR_PAGE_TOKENS]; /* as the last plane may bound them */
+    double variance;                      /* of logits around their page's centre */
+};
+
+/* ---- Z ---- */
+
+/* Scans the next page of the sample. The first plane's x stay in head->x, because a page is scanned
+ * once. An estimate is the bound without its residuals. */
+static void add_page(const struct louver_pass *pass, struct louver_head_state *head, uint32_t page,
+                     struct sample *sample) {
+    const struct louver_setup *setup = pass->setup;
+    const struct rsr_sketch_query *query = &head->sketch;
+    const struct louver_line line = louver_line_of(setup, head, page, 0);
+    const float share = setup->shape.n_planes > 1 ? SECOND_PLANE_SHARE : 1.0f;
+    float *x = head->x + (size_t)page * RSR_PAGE_TOKENS, *last = sample->x[sample->n];
+    float estimates[RSR_PAGE_TOKENS];
+    setup->kernel->bounds(&setup->shape, louver_sketch(&pass->pages[page]), &query, 1, x, estimates,
+                          RSR_PAGE_TOKENS, NULL);
+    louver_bounds_of(&line, x, x, RSR_PAGE_TOKENS);
+    for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
+        const float around = line.slope * estimates[j];
+        sample->variance += (double)around * (double)around;
+        estimates[j] = line.base + around;
+        last[j] = estimates[j] + share * (x[j] - estimates[j]);
+    }
+    sample->pages[sample->n++] = page;
+}
+
+/* The logarithm of the mean of exp of n normal numbers of spread s. */
+static double log_mean_exp(double s, double n) {
+    const double c = sqrt(2.0 * log(n < 2.0 ? 2.0 : n));
+    return s < c ? 0.5 * s * s : c * s - 0.5 * c * c;
+}
+
+/* The part of normal numbers that is above z. */
+static double part_above(double z) {
+    return 0.5 * erfc(z * 0.70710678118654752);
+}
+
+/* The part of the sum of exp of n normal numbers of spread s that the n_heavy largest
+ * have: those above z, and of the weights, which are normal around s, the same. */
+static double heavy_part(double s, double n, double n_heavy) {
+    double low = -8.0, high = 8.0;
+    if (n <= n_heavy)
+        return 1.0;
+    for (uint32_t i = 0; i < 16; i++) {
+        const double z = 0.5 * (low + high);
+        *(part_above(z) * n > n_heavy ? &low : &high) = z;
+    }
+    return part_above(low - s);
+}
+
+/* What Z will be: the sum of exp(logit - reference) over heavy keys of sealed pages. The pages that
+ * count have about (sum w)^2 / sum w^2 times 64 keys. */
+static double expected_weight(const struct louver_pass *pass, const struct louver_head_state *head,
+                              double spread) {
+    double sum = 0.0, squares = 0.0;
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        if (pass->pages[p].sidecar == NULL)
+            continue;
+        const double centre = (double)pass->setup->scale * head->frames[p].offset[0];
+        const double weight = RSR_PAGE_TOKENS * exp(fmin(centre - (double)head->reference, 300.0));
+        sum += weight;
+        squares += weight * weight;
+    }
+    const double n = squares > 0.0 ? RSR_PAGE_TOKENS * sum * sum / squares : 0.0;
+    return sum * exp(fmin(log_mean_exp(spread, n), 300.0)) *
+           heavy_part(spread, n, louver_n_heavy(pass));
+}
+
+/* ---- Predicting ---- */
+
+/* The keys of the sample that stay if it gets its part of the budget. */
+static void predict_kept(const struct louver_pass *pass, struct louver_head_state *head,
+                         const struct sample *sample, double budget) {
+    struct louver_bins bins = {{0}};
+    double spent = 0.0;
+    for (uint32_t i = 0; i < sample->n; i++)
+        louver_count_bins(&bins, sample->x[i], UINT64_MAX);
+    const uint32_t n_bins = louver_spend_bins(pass->setup->ops, &bins, budget, &spent);
+    for (uint32_t i = 0; i < sample->n; i++)
+        head->masks[sample->pages[i]] = ~louver_in_bins(sample->x[i], n_bins);
+}
+
+void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head) {
+    struct sample sample = {.n = 0};
+    for (uint32_t p = 0; p < pass->n_pages; p++)
+        if (louver_is_tried(pass, p))
+            add_page(pass, head, p, &sample);
+    if (sample.n == 0)
+        return;
+    const double n = sample.n * RSR_PAGE_TOKENS, part = n / pass->n_keys;
+    const double weight = expected_weight(pass, head, sqrt(sample.variance / n)) + head->attended;
+    predict_kept(pass, head, &sample, pass->threshold.value * LEFT_FOR_LAST * weight * part);
+}
+
+bool louver_is_worth(const struct louver_pass *pass) {
+    const struct louver_setup *setup = pass->setup;
+    const double key = 2.0 * (double)setup->kv.row_bytes;
+    const double sketches =
+        (18.0 + (setup->shape.n_planes > 1 ? 17.0 : 0.0)) * setup->shape.n_slices;
+    uint32_t n_keys = 0, n_kept = 0;
+    /* Every head reads its heavy keys. */
+    const double given = fmin(1.0, (double)pass->n_heads * louver_n_heavy(pass) / pass->n_keys);
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        uint64_t kept = 0;
+        if (!louver_is_tried(pass, p))
+            continue;
+        for (uint32_t h = 0; h < pass->n_heads; h++)
+            kept |= pass->first->heads[h].masks[p];
+        n_keys += RSR_PAGE_TOKENS;
+        n_kept += louver_count_keys(kept);
+    }
+    const double read = n_kept + given * (n_keys - n_kept);
+    return n_keys * sketches + SCATTERED * key * read <= WORTH * key * n_keys;
+}
