@@ -14,7 +14,7 @@
 
 #define MAX_KEYS 1200u
 #define MAX_HEADS 5u
-#define MAX_DIM 256u
+#define MAX_DIM 320u
 
 static double uniform(uint64_t *state) {
     return ((double)(check_random(state) >> 11) + 0.5) * 0x1p-53;
@@ -596,7 +596,7 @@ static void life_query(struct life *life) {
 
 /* Runs at most n_steps of a life. Returns the number of failed checks. */
 static int live(uint64_t seed, uint32_t n_steps) {
-    static const uint32_t dims[] = {64, 80, 96, 100, 128, 256, 1, 17};
+    static const uint32_t dims[] = {64, 80, 96, 320, 128, 256, 1, 257};
     static float rows[4][MAX_KEYS * MAX_DIM];
     const int failures = check_failures;
     struct life life = {.seed = seed,

@@ -22,7 +22,7 @@ static void test_refusals(void) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
     rsr_louver *index = NULL, *fork = NULL;
     CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
-    options.head_dim = 257;
+    options.head_dim = 321;
     CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
     options.head_dim = 4;
     options.n_planes = 3;

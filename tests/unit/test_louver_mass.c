@@ -27,7 +27,7 @@
 
 #define MAX_KEYS 3000u
 #define MAX_HEADS 5u
-#define MAX_DIM 256u
+#define MAX_DIM 320u
 #define DEFAULT_CASES 250u
 #define LONG_CASES 20000u
 
@@ -197,7 +197,7 @@ static const struct rsr_sketch_kernel *kernel_of(uint64_t seed) {
 }
 
 static void run_case(uint64_t seed) {
-    static const uint32_t dims[] = {64, 128, 33, 256, 96};
+    static const uint32_t dims[] = {64, 128, 33, 256, 320};
     uint64_t state = seed * UINT64_C(0x9e3779b97f4a7c15);
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
     rsr_louver *index = NULL;

@@ -32,7 +32,7 @@
 
 #define MAX_KEYS 4096u
 #define MAX_HEADS 8u
-#define MAX_DIM 256u
+#define MAX_DIM 320u
 #define N_CALLS 8u /* queries of a case; each has several heads */
 #define DEFAULT_CHECKS                                                                             \
     3000000u /* enough for every rule to see numbers that overflow and numbers that do not */
@@ -686,7 +686,7 @@ static bool holds(const struct test_case *c, struct tally *tally, uint32_t *call
 }
 
 static struct test_case case_of(uint64_t seed) {
-    static const uint32_t dims[] = {64, 80, 96, 100, 128, 256, 128, 1, 17, 33};
+    static const uint32_t dims[] = {64, 80, 96, 100, 128, 256, 320, 1, 257, 33};
     uint64_t state = stream(seed, LIFE, 1);
     const uint32_t most = 1u << (1 + check_random(&state) % 12); /* 2 .. 4096 */
     struct test_case c = {.seed = seed, .kind = (uint32_t)(seed % N_KINDS), .n_calls = N_CALLS};

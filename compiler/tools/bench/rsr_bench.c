@@ -70,7 +70,7 @@ static const char HELP[] =
     "1.5 GiB of distinct keys and values. Keys left out and outputs are checked in float64.\n"
     "dense_share is the part of the same run's read bandwidth (dram_gbps) that dense reaches.\n"
     "  --context N                 keys\n"
-    "  --head-dim D                1 to 256 [128]\n"
+    "  --head-dim D                1 to 320 [128]\n"
     "  --heads H, --kv-heads G     number of query heads, of KV heads [32, 8]\n"
     "  --data gaussian|clustered   keys from N(0, 1), or with a spread of 0.35 around 64 centres\n"
     "                              from N(0, 1), in runs of 256 keys. Queries and values are from\n"
@@ -166,7 +166,7 @@ static const struct bench_option OPTIONS[] = {
     {"--state-type", MODEL, TEXT, FIELD(state_type), 0, 0},
     {"--device", MODEL, TEXT, FIELD(device), 0, 0},
     {"--context", ATTENTION, NUMBER, FIELD(context), 1, 1u << 24},
-    {"--head-dim", ATTENTION, NUMBER, FIELD(head_dim), 1, 256},
+    {"--head-dim", ATTENTION, NUMBER, FIELD(head_dim), 1, 320},
     {"--heads", ATTENTION, NUMBER, FIELD(heads), 1, 4096},
     {"--kv-heads", ATTENTION, NUMBER, FIELD(kv_heads), 1, 4096},
     {"--data", ATTENTION, TEXT, FIELD(data), 0, 0},

@@ -5,7 +5,7 @@
 #include "rsr_bench.h"
 
 #define ATTENTION_MAX_GROUP 64u /* query heads per KV head */
-#define ATTENTION_MAX_DIM 256u
+#define ATTENTION_MAX_DIM 320u
 
 /* Layers of one shape. Layer l has the numbers of source l % n_sources. The first n_kv_layers have
  * memory of their own; n_layers may be larger. */

@@ -11,7 +11,7 @@
 #include "ops/ops.h"
 #include "runtime.h"
 
-#define RSR_KV_MAX_LOSS_DIM 256u /* losses are kept for rows of at most this many elements */
+#define RSR_KV_MAX_LOSS_DIM 320u /* losses are kept for rows of at most this many elements */
 
 /* |x - stored x| of a key and of its value, rounded up. NaN: an element is NaN. */
 struct rsr_kv_loss {

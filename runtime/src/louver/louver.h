@@ -23,7 +23,7 @@
 #include "sketch/sketch.h"
 
 #define LOUVER_MAX_HEADS 64u
-#define LOUVER_MAX_DIM 256u
+#define LOUVER_MAX_DIM 320u
 #define LOUVER_SAMPLE_KEYS 512u
 
 _Static_assert(LOUVER_MAX_DIM <= RSR_KV_MAX_LOSS_DIM, "losses are kept of all keys");
@@ -345,7 +345,7 @@ RSR_NODISCARD rsr_status louver_check_finite(const float *rows, size_t n, uint32
                                              const char *what, rsr_error *err);
 RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 
-/* Stack that sealing a page needs: 64 KiB for widened keys, and 110 KiB for the sketch that is
+/* Stack that sealing a page needs: 80 KiB for widened keys, and 110 KiB for the sketch that is
  * being made. A query needs 40 KiB. */
 #define LOUVER_STACK_BYTES ((size_t)224 << 10)
 

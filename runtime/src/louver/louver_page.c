@@ -51,7 +51,7 @@ double louver_row_norm(const float *row, uint32_t n) {
     return rsr_sum_up(sqrt(sum));
 }
 
-/* A row's sum of squares in float32 (LOUVER_MAX_DIM elements) has at most 20 roundings, a relative
+/* A row's sum of squares in float32 (LOUVER_MAX_DIM elements) has at most 24 roundings, a relative
  * error below 2^-19, and loses less than 2^-141 by underflow. If it overflows, the row is computed
  * in double. */
 double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n) {

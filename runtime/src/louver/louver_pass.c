@@ -65,7 +65,7 @@ static void cut_shared(struct cutter *c, const struct louver_setup *setup, uint3
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages, uint32_t n_members) {
     /* No sum overflows: counts have 32 bits, elements less than 128 bytes, and there are at most 64
-     * heads of at most 256 dimensions. */
+     * heads of at most 320 dimensions. */
     struct cutter counter = {0};
     struct louver_head_state unused;
     (void)cut_head(&counter, setup, kind, n_pages, &unused);
