@@ -38,7 +38,7 @@ typedef struct rsr_louver rsr_louver;
 
 typedef struct rsr_louver_options {
     uint32_t size_bytes;
-    uint32_t head_dim;   /* 1 .. 256 */
+    uint32_t head_dim;   /* 1 .. 320 */
     uint32_t n_planes;   /* 1: 4 bits per dimension; 2: 4 more bits, read for the few keys that pass
                             the first plane */
     float scale;         /* of softmax; 0: 1 / sqrt(head_dim) */
@@ -91,7 +91,9 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
 
 /* The rule that selects keys for a query. A key is selected if its product, the real number q . k
  * (unscaled), reaches a threshold T.
- *   value:T    T = -inf is every key, T = inf none.
+ *   value:T    T = -inf is every key, T = inf none. Products are computed in float64 and compared
+ *              with the bound of their rounding, so keys that tie with T are selected as well: no
+ *              key whose product is below T by more than 2^-50 head_dim sum |q[i] k[i]|.
  *   topk:K     T is the K-th largest product, so all keys that tie with the K-th are selected. 1 <=
  *              K.
  *   budget:F   exactly the K best of n keys, K = floor(F n) but at least 1. Of keys that tie with
