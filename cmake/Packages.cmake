@@ -88,10 +88,10 @@ tokenizer and a small runtime."
   "The package has the compiler, rsr-run, which runs what it made, rsr-serve,
 which serves it over HTTP, also as a service, rsr-bench, which measures it,
 and rsr-mkmodel, which writes synthetic models.")
-# The programs that rsrc runs: a C compiler, with headers, and LLVM's linker. The libraries, LLVM's
-# among them, are found by dpkg-shlibdeps.
-set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "gcc | clang, libc6-dev, lld-19")
-set(CPACK_DEBIAN_RSRC_PACKAGE_SUGGESTS "clang-19")
+# The program that rsrc runs: LLVM's linker. The libraries, LLVM's among them, are found by dpkg-shlibdeps.
+# A C compiler is for --backend=c alone.
+set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "lld-19")
+set(CPACK_DEBIAN_RSRC_PACKAGE_SUGGESTS "clang-19, gcc")
 
 describe(librsr ${librsr} libs "runs models that rsrc compiled - shared library"
   "Opens and evaluates the libraries that the compiler rsrc makes of ternary and

@@ -8,8 +8,8 @@ usage: tests/packages.sh [--no-install] [--help]
 
 Makes the packages (build/package/*.deb), has lintian look at them, makes a bare Debian 12 with
 debootstrap (build/chroot), and there installs them with what they depend on and nothing else,
-compiles the bundled model, runs it, builds the examples, and removes the packages again. Needs root,
-and a mirror: $MIRROR, or deb.debian.org.
+compiles the bundled model without a C compiler, runs it, builds the examples, and removes the
+packages again. Needs root, and a mirror: $MIRROR, or deb.debian.org.
 
   --no-install  do not install what this script needs
 TEXT
@@ -74,6 +74,12 @@ speak() {
         grep -q '^ is before me' "$log"
 }
 
+# What compiles, assembles or links C is not there, nor what that would link with.
+has_no_compiler() {
+    inside 'for tool in cc gcc clang clang-19 as ld; do if command -v "$tool"; then exit 1; fi; done
+        for file in /usr/lib/*/crti.o /usr/lib/*/libc.so /usr/include/stdio.h; do if [ -e "$file" ]; then exit 1; fi; done'
+}
+
 # A module's needs: libc and libm, and on AArch64 the loader, which has the stack
 # protector's guard.
 needs_little() {
@@ -94,7 +100,7 @@ serve() {
 }
 
 embed() {
-    apt_inside install pkg-config /debs/librsr0_*.deb /debs/librsr-dev_*.deb &&
+    apt_inside install gcc libc6-dev pkg-config /debs/librsr0_*.deb /debs/librsr-dev_*.deb &&
         inside 'cd /tmp && examples=/usr/share/doc/librsr-dev/examples
             cc $examples/embed-c/main.c $(pkg-config --cflags --libs rsr) -o embed
             ./embed kjv.so "In the beginning" && ldd embed' &&
@@ -147,6 +153,7 @@ step "packages" make_packages
 step "lintian" lintian --allow-root --fail-on error,warning build/package/*.deb
 step "a bare Debian 12" make_chroot
 step "install rsrc" apt_inside install /debs/rsrc_*.deb
+step "there is no C compiler" has_no_compiler
 step "compile and run a model" speak
 step "what the model needs" needs_little
 step "serve the model" serve

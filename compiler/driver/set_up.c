@@ -344,8 +344,13 @@ static enum rsrc_status set_jobs(struct rsrc_input_set *in) {
     const struct rsrc_options *options = run->options;
     run->n_jobs = options->n_jobs != 0 ? options->n_jobs : count_cpus();
     if (run->to >= PASS_LINK && (options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
-        rsrc_find_toolchain(run->diag, &run->arena, options->cc, options->ld, in->specs[0].triple,
-                            &run->toolchain) != RSRC_OK)
+        rsrc_find_toolchain(
+            run->diag, &run->arena,
+            &(struct rsrc_toolchain_request){.cc = options->cc,
+                                             .ld = options->ld,
+                                             .triple = in->specs[0].triple,
+                                             .needs_cc = rsrc_makes_c_for_objects(run)},
+            &run->toolchain) != RSRC_OK)
         return RSRC_FAILED;
     const struct rsrc_spawn_options spawn = {.n_jobs = run->n_jobs,
                                              .print = options->verbose,

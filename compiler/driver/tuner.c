@@ -211,8 +211,11 @@ static void store(const struct candidate *a, const struct rsrc_cache_key *key, d
 static enum rsrc_status prepare(struct rsrc_run *run, const char *triple, uint64_t weight_bytes) {
     struct rsrc_tuner *tuner = run->tuner;
     if (tuner->dir == NULL) {
-        if (rsrc_find_toolchain(run->diag, &tuner->arena, run->options->cc, run->options->ld,
-                                triple, &tuner->toolchain) != RSRC_OK ||
+        const struct rsrc_toolchain_request request = {.cc = run->options->cc,
+                                                       .ld = run->options->ld,
+                                                       .triple = triple,
+                                                       .needs_cc = rsrc_makes_c_for_objects(run)};
+        if (rsrc_find_toolchain(run->diag, &tuner->arena, &request, &tuner->toolchain) != RSRC_OK ||
             rsrc_scratch_dir(run->diag, &tuner->arena, "rsrc-tune", &tuner->dir) != RSRC_OK)
             return RSRC_FAILED;
         tuner->toolchain.compiling =

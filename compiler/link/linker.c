@@ -1,11 +1,12 @@
 /* linker.c - finds the C compiler, linker and runtime; builds their command lines.
  *
- * ld.lld is run directly: it needs no compiler driver for a shared library whose only needs are
- * libc and libm, and it keeps sections of more than 2 GiB apart from code. Without ld.lld, `cc
- * -shared` links.
+ * ld.lld is run directly: it needs no compiler driver and no files for development for a shared
+ * library whose only needs are libc and libm, and it keeps sections of more than 2 GiB apart from
+ * code. Without ld.lld, `cc -shared` links.
  */
 #include "link/linker.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,40 +21,95 @@
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
 /* Clang compiles for every machine; gcc is looked for by the triple's name before them. */
 static const char *const CROSS_CC_NAMES[] = {"clang", "clang-19"};
-/* A Python wheel brings a linker. */
-#define OWN_LD "lib/rsrc/ld.lld"
 /* Releases before 19 do not place large sections apart, which matters from 2 GiB of weights. */
 static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
+/* Where an installation may have its own linker, as a Python wheel has: no other program has a name
+ * in this folder. */
+#define OWN_LD "rsrc/ld.lld"
+
+static bool is_cross(const char *triple) {
+    return strcmp(triple, RSRC_TRIPLE) != 0;
+}
+
+static const char *join_names(struct rsrc_arena *arena, const char *const *names, uint32_t n) {
+    const char *list = names[0];
+    for (uint32_t i = 1; i < n; i++)
+        list = rsrc_arena_printf(arena, "%s, %s", list, names[i]);
+    return list;
+}
+
+/* ---- the C compiler -------------------------------------------------------------------------- */
+
+/* Names in PATH; returns their number. */
+static uint32_t list_compilers(struct rsrc_arena *arena, const char *triple,
+                               const char *names[N_NAMES(CC_NAMES)]) {
+    uint32_t n = 0;
+    if (is_cross(triple))
+        names[n++] = rsrc_arena_printf(arena, "%s-gcc", triple);
+    for (uint32_t i = 0; i < N_NAMES(CROSS_CC_NAMES) && is_cross(triple); i++)
+        names[n++] = CROSS_CC_NAMES[i];
+    for (uint32_t i = 0; i < N_NAMES(CC_NAMES) && !is_cross(triple); i++)
+        names[n++] = CC_NAMES[i];
+    return n;
+}
+
+static enum rsrc_status refuse_without_compiler(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                const char *triple) {
+    const char *names[N_NAMES(CC_NAMES)];
+    const uint32_t n = list_compilers(arena, triple, names);
+    return rsrc_refuse(diag, "tool-missing", NULL,
+                       rsrc_arena_printf(arena, "install %s or clang, or name one with --cc=PATH",
+                                         is_cross(triple) ? names[0] : "gcc"),
+                       "no C compiler for %s: --cc and RSRC_CC are not set, and PATH has none of "
+                       "%s",
+                       triple, join_names(arena, names, n));
+}
 
 static enum rsrc_status find_compiler(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                      const char *cc_option, const char *triple,
+                                      const struct rsrc_toolchain_request *request,
                                       struct rsrc_toolchain *found) {
-    const bool cross = strcmp(triple, RSRC_TRIPLE) != 0;
-    const char *names[N_NAMES(CC_NAMES) + N_NAMES(CROSS_CC_NAMES) + 1];
-    struct rsrc_tool cc = {cc_option, "--cc", "RSRC_CC", names, 0};
-    if (cross)
-        names[cc.n_names++] = rsrc_arena_printf(arena, "%s-gcc", triple);
-    for (uint32_t i = 0; i < (cross ? N_NAMES(CROSS_CC_NAMES) : N_NAMES(CC_NAMES)); i++)
-        names[cc.n_names++] = cross ? CROSS_CC_NAMES[i] : CC_NAMES[i];
+    const char *names[N_NAMES(CC_NAMES)];
+    const uint32_t n = list_compilers(arena, request->triple, names);
+    const struct rsrc_tool cc = {request->cc, "--cc", "RSRC_CC", names, n};
     if (rsrc_find_tool(diag, arena, &cc, &found->cc) != RSRC_OK)
         return RSRC_FAILED;
-    if (found->cc == NULL) {
-        const char *list = names[0];
-        for (uint32_t i = 1; i < cc.n_names; i++)
-            list = rsrc_arena_printf(arena, "%s, %s", list, names[i]);
-        return rsrc_refuse(
-            diag, "tool-missing", NULL,
-            rsrc_arena_printf(arena, "install %s or clang, or name one with --cc=PATH",
-                              cross ? names[0] : "gcc"),
-            "no C compiler for %s: --cc and RSRC_CC are not set, and PATH has none of %s", triple,
-            list);
-    }
+    if (found->cc == NULL)
+        return request->needs_cc ? refuse_without_compiler(diag, arena, request->triple) : RSRC_OK;
     const char *slash = strrchr(found->cc, '/');
-    if (cross && strstr(slash != NULL ? slash : found->cc, "clang") != NULL)
-        found->cc_target = rsrc_arena_printf(arena, "--target=%s", triple);
+    if (is_cross(request->triple) && strstr(slash != NULL ? slash : found->cc, "clang") != NULL)
+        found->cc_target = rsrc_arena_printf(arena, "--target=%s", request->triple);
     return RSRC_OK;
 }
+
+/* ---- the linker ------------------------------------------------------------------------------ */
+
+static enum rsrc_status find_linker(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsrc_toolchain_request *request,
+                                    struct rsrc_toolchain *found) {
+    const char *names[2 + N_NAMES(LD_NAMES)];
+    uint32_t n = 0;
+    const char *beside = rsrc_beside_executable(arena, "lib/" OWN_LD);
+    if (beside != NULL)
+        names[n++] = beside;
+    names[n++] = RSRC_LIBDIR "/" OWN_LD;
+    const uint32_t n_own = n;
+    for (uint32_t i = 0; i < N_NAMES(LD_NAMES); i++)
+        names[n++] = LD_NAMES[i];
+    const struct rsrc_tool ld = {request->ld, "--ld", "RSRC_LD", names, n};
+    if (rsrc_find_tool(diag, arena, &ld, &found->ld) != RSRC_OK)
+        return RSRC_FAILED;
+    if (found->ld != NULL || found->cc != NULL)
+        return RSRC_OK;
+    return rsrc_refuse(
+        diag, "tool-missing", NULL, "install lld-19, or name a linker with --ld=PATH",
+        "no linker: --ld and RSRC_LD are not set, there is no %s, and PATH has none of %s, nor a C "
+        "compiler for %s that could link",
+        join_names(arena, names, n_own), join_names(arena, LD_NAMES, N_NAMES(LD_NAMES)),
+        request->triple);
+}
+
+/* ---- the runtime ----------------------------------------------------------------------------- */
 
 /* The runtime's build puts a file beside its archive that lists what linking needs besides libm and
  * libc. */
@@ -70,12 +126,13 @@ static enum rsrc_status find_runtime(struct rsrc_diag *diag, struct rsrc_arena *
         if (access(archive, R_OK) != 0 || access(args, R_OK) != 0)
             continue;
         found->runtime = archive;
+        found->runtime_dir = dirs[i];
         found->runtime_args = rsrc_arena_printf(arena, "@%s", args);
         return RSRC_OK;
     }
     return rsrc_refuse(
         diag, "runtime-missing", NULL,
-        strcmp(triple, RSRC_TRIPLE) == 0
+        !is_cross(triple)
             ? "install rsrc completely"
             : rsrc_arena_printf(arena,
                                 "build the runtime for %s (for AArch64: cmake --preset "
@@ -87,29 +144,26 @@ static enum rsrc_status find_runtime(struct rsrc_diag *diag, struct rsrc_arena *
 }
 
 enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                     const char *cc_option, const char *ld_option,
-                                     const char *triple, struct rsrc_toolchain *out) {
-    struct rsrc_toolchain found = {0};
-    const char *names[N_NAMES(LD_NAMES) + 1];
-    struct rsrc_tool ld = {ld_option, "--ld", "RSRC_LD", names, 0};
-    const char *own = rsrc_beside_executable(arena, OWN_LD);
-    if (own != NULL)
-        names[ld.n_names++] = own;
-    for (uint32_t i = 0; i < N_NAMES(LD_NAMES); i++)
-        names[ld.n_names++] = LD_NAMES[i];
-    if (find_compiler(diag, arena, cc_option, triple, &found) != RSRC_OK ||
-        rsrc_find_tool(diag, arena, &ld, &found.ld) != RSRC_OK ||
-        find_runtime(diag, arena, triple, &found) != RSRC_OK)
+                                     const struct rsrc_toolchain_request *request,
+                                     struct rsrc_toolchain *out) {
+    struct rsrc_toolchain found = {.triple = rsrc_arena_strdup(arena, request->triple)};
+    if (find_compiler(diag, arena, request, &found) != RSRC_OK ||
+        find_linker(diag, arena, request, &found) != RSRC_OK ||
+        find_runtime(diag, arena, request->triple, &found) != RSRC_OK)
         return RSRC_FAILED;
     *out = found;
     return RSRC_OK;
 }
+
+/* ---- compiling ------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_toolchain *toolchain, const char *dir,
                                     const char *const *names, uint32_t n_names,
                                     uint32_t opt_level) {
     struct rsrc_command *commands = RSRC_NEW_ARRAY(arena, n_names, struct rsrc_command);
+    if (n_names != 0 && toolchain->cc == NULL)
+        return refuse_without_compiler(diag, arena, toolchain->triple);
     for (uint32_t i = 0; i < n_names; i++) {
         /* Relative names in a private directory keep this machine's paths out of the objects. */
         const char *const argv[] = {toolchain->cc,
@@ -211,22 +265,84 @@ static void add_shared_options(struct arguments *args, const struct rsrc_link_in
         add_linker(args, rsrc_arena_printf(args->arena, "--defsym=%s", input->aliases[i]));
 }
 
-static void add_libraries(struct arguments *args, const struct rsrc_toolchain *toolchain,
-                          const char *triple) {
+/* What modules load besides themselves. These are the files that programs load, not those that
+ * packages for development link with. */
+static const char *const LIBRARIES[] = {"libm.so.6", "libc.so.6"};
+
+/* The folder of the libc that runs this program; NULL: it has none of its own. */
+static const char *own_libc_dir(struct rsrc_arena *arena) {
+    Dl_info info;
+    void *symbol = dlsym(RTLD_DEFAULT, "gnu_get_libc_version");
+    if (symbol == NULL || dladdr(symbol, &info) == 0 || info.dli_fname[0] != '/')
+        return NULL;
+    return rsrc_arena_printf(arena, "%.*s", (int)(strrchr(info.dli_fname, '/') - info.dli_fname),
+                             info.dli_fname);
+}
+
+/* Where distributions have libraries of a triple. */
+#define LIBRARY_DIRS 6u
+
+static uint32_t list_library_dirs(struct rsrc_arena *arena, const char *triple,
+                                  const char *dirs[LIBRARY_DIRS]) {
+    const char *own = is_cross(triple) ? NULL : own_libc_dir(arena);
+    uint32_t n = 0;
+    if (own != NULL)
+        dirs[n++] = own;
+    dirs[n++] = rsrc_arena_printf(arena, "/lib/%s", triple);
+    dirs[n++] = rsrc_arena_printf(arena, "/usr/lib/%s", triple);
+    if (is_cross(triple)) {
+        dirs[n++] = rsrc_arena_printf(arena, "/usr/%s/lib", triple);                /* Debian */
+        dirs[n++] = rsrc_arena_printf(arena, "/usr/%s/sys-root/usr/lib64", triple); /* Fedora */
+    } else {
+        dirs[n++] = "/lib64";
+        dirs[n++] = "/usr/lib64";
+    }
+    return n;
+}
+
+static void add_libraries(struct arguments *args, const struct rsrc_toolchain *toolchain) {
+    add(args, rsrc_arena_printf(args->arena, "-L%s", toolchain->runtime_dir));
     if (args->through_cc) {
         add(args, toolchain->runtime_args);
         add(args, "-lm");
         return;
     }
-    add(args, rsrc_arena_printf(args->arena, "-L/lib/%s", triple));
-    add(args, rsrc_arena_printf(args->arena, "-L/usr/lib/%s", triple));
-    add(args, rsrc_arena_printf(args->arena, "-L/usr/%s/lib", triple)); /* Debian's for crossing */
-    add(args, "-L/lib64");
-    add(args, "-L/usr/lib64");
+    const char *dirs[LIBRARY_DIRS];
+    const uint32_t n = list_library_dirs(args->arena, toolchain->triple, dirs);
+    for (uint32_t i = 0; i < n; i++)
+        add(args, rsrc_arena_printf(args->arena, "-L%s", dirs[i]));
     add(args, "--as-needed");
     add(args, toolchain->runtime_args);
-    add(args, "-l:libm.so.6");
-    add(args, "-l:libc.so.6");
+    for (uint32_t i = 0; i < N_NAMES(LIBRARIES); i++)
+        add(args, rsrc_arena_printf(args->arena, "-l:%s", LIBRARIES[i]));
+}
+
+/* NULL: they are all there. */
+static const char *find_missing_library(struct rsrc_arena *arena, const char *triple) {
+    const char *dirs[LIBRARY_DIRS];
+    const uint32_t n_dirs = list_library_dirs(arena, triple, dirs);
+    for (uint32_t i = 0; i < N_NAMES(LIBRARIES); i++) {
+        uint32_t d = 0;
+        while (d < n_dirs && access(rsrc_arena_join(arena, dirs[d], LIBRARIES[i]), R_OK) != 0)
+            d++;
+        if (d == n_dirs)
+            return LIBRARIES[i];
+    }
+    return NULL;
+}
+
+static enum rsrc_status refuse_without_library(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                               const char *triple, const char *library) {
+    const char *dirs[LIBRARY_DIRS];
+    const uint32_t n = list_library_dirs(arena, triple, dirs);
+    return rsrc_refuse(diag, "library-missing", NULL,
+                       strcmp(triple, "aarch64-linux-gnu") == 0
+                           ? "install it (Debian: libc6-arm64-cross), or name another linker with "
+                             "--ld=PATH that knows where it is"
+                           : "install it, or name another linker with --ld=PATH that knows where "
+                             "it is",
+                       "modules for %s are linked with its %s, which is in none of %s", triple,
+                       library, join_names(arena, dirs, n));
 }
 
 static uint64_t file_bytes(const char *path) {
@@ -251,9 +367,11 @@ static enum rsrc_status refuse_full_disk(struct rsrc_diag *diag,
                        strerror(error));
 }
 
-/* ld.lld writes through a mapping. A full disk ends it by SIGBUS or by LLVM's fatal error, which
- * asks users to report a bug. So room for the objects is checked before it runs. If it fails and
- * the disk has no room for its largest possible output, the diagnostic blames the disk. */
+/* A failure is the linker's own message, unless its reason can be told better: a library is not
+ * there, or the disk is full. ld.lld writes through a mapping. A full disk ends it by SIGBUS or by
+ * LLVM's fatal error, which asks users to report a bug. So room for the objects is checked before
+ * it runs. If it fails and the disk has no room for its largest possible output, the diagnostic
+ * blames the disk. */
 static enum rsrc_status run_linker(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsrc_toolchain *toolchain,
                                    const struct rsrc_link_input *input, const char *const *argv) {
@@ -264,9 +382,14 @@ static enum rsrc_status run_linker(struct rsrc_diag *diag, struct rsrc_arena *ar
         return refuse_full_disk(diag, input, error);
     struct rsrc_diag *held = rsrc_diag_hold(diag);
     const enum rsrc_status status = rsrc_spawn_all(held, arena, &command, 1, &toolchain->linking);
-    if (status != RSRC_OK)
+    const char *missing = NULL;
+    if (status != RSRC_OK && toolchain->ld != NULL && !input->relocatable)
+        missing = find_missing_library(arena, toolchain->triple);
+    if (status != RSRC_OK && missing == NULL)
         error = rsrc_lacks_room(dir, output_bytes(toolchain, input, true));
-    rsrc_diag_close_held(held, error == 0);
+    rsrc_diag_close_held(held, error == 0 && missing == NULL);
+    if (missing != NULL)
+        return refuse_without_library(diag, arena, toolchain->triple, missing);
     return error == 0 ? status : refuse_full_disk(diag, input, error);
 }
 
@@ -294,7 +417,7 @@ static enum rsrc_status link_with(struct rsrc_diag *diag, struct rsrc_arena *are
     add(&args, rsrc_absolute_path(arena, weights));
     if (!input->relocatable) {
         add(&args, toolchain->runtime);
-        add_libraries(&args, toolchain, input->triple);
+        add_libraries(&args, toolchain);
     }
     return run_linker(diag, arena, toolchain, input, args.argv);
 }

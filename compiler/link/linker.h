@@ -7,22 +7,33 @@
 #include "link/elf_writer.h"
 
 struct rsrc_toolchain {
-    const char *cc;        /* absolute path; compiles emitted C */
+    const char *triple;
+    const char *cc; /* absolute path; compiles emitted C. NULL: there is none, and no C is emitted
+                       unless LLVM declines a kernel */
     const char *cc_target; /* --target=TRIPLE where clang compiles for another machine; else NULL */
     const char *ld;        /* ld.lld, or NULL: link through cc -shared */
     const char *runtime;   /* librsr_module.a for the triple */
+    const char *runtime_dir;
     const char *runtime_args; /* "@file": what else it needs, as linkers and compilers take it */
     struct rsrc_spawn_options compiling, linking; /* set by the caller that runs commands */
 };
 
-/* Finds the programs: the given option, then the environment (RSRC_CC, RSRC_LD), then PATH. The
- * diagnostic lists every place that was looked at. cc_option and ld_option may be NULL. */
+/* What is asked for, from the command line; NULL: nothing. */
+struct rsrc_toolchain_request {
+    const char *cc, *ld; /* --cc, --ld */
+    const char *triple;
+    bool needs_cc; /* C will be emitted */
+};
+
+/* Finds the programs: the given option, then the environment (RSRC_CC, RSRC_LD), then an ld.lld
+ * that was installed with rsrc, then PATH. The diagnostic lists every place that was looked at. */
 RSRC_NODISCARD enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag,
-                                                    struct rsrc_arena *arena, const char *cc_option,
-                                                    const char *ld_option, const char *triple,
+                                                    struct rsrc_arena *arena,
+                                                    const struct rsrc_toolchain_request *request,
                                                     struct rsrc_toolchain *out);
 
-/* Compiles <dir>/<name>.c to <dir>/<name>.o for every unit, opt_level 0..3, in parallel. */
+/* Compiles <dir>/<name>.c to <dir>/<name>.o for every unit, opt_level 0..3, in parallel. Refuses if
+ * there are units and no C compiler. */
 RSRC_NODISCARD enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsrc_toolchain *toolchain,
                                                    const char *dir, const char *const *names,
@@ -37,7 +48,6 @@ struct rsrc_link_input {
     uint32_t n_aliases;
     const char *const *exports; /* the symbols that the shared library shows */
     uint32_t n_exports;
-    const char *triple;
     const char *output_dir; /* where the linker runs and makes ... */
     const char *output;     /* ... the shared library or relocatable object of this name */
     bool relocatable;       /* --emit=obj: combine, without the runtime */

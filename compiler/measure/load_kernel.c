@@ -15,7 +15,7 @@ struct load {
     struct rsrc_arena *arena;
     const struct rsrc_load_input *input;
     struct rsr_kernel *kernel;
-    const char *kernel_file, *bodies_file, *finder_file, *library_file; /* names in the directory */
+    const char *kernel_file, *bodies_file, *library_file; /* names in the directory */
     const char **why;
 };
 
@@ -75,37 +75,22 @@ static bool emit(const struct load *l, double *emit_ms) {
     return written;
 }
 
-/* Kernels are hidden in modules; here dlsym must find one. */
-static const char FINDER[] = "rsrc_loaded_kernel";
-
-static bool write_finder(const struct load *l) {
-    struct rsrc_buffer text = {0};
-    rsrc_buffer_printf(&text,
-                       "__attribute__((visibility(\"hidden\"))) void %s(void);\n"
-                       "const void *%s(void);\n"
-                       "const void *%s(void) {\n"
-                       "    return (const void *)%s;\n}\n",
-                       l->kernel->symbol, FINDER, FINDER, l->kernel->symbol);
-    const bool written = write_text(l, l->finder_file, &text);
-    rsrc_buffer_free(&text);
-    return written;
-}
+/* Kernels are hidden in modules; here the linker makes a name that dlsym can find. */
+#define FOUND "rsrc_loaded_kernel"
 
 static bool link_library(const struct load *l) {
     const struct rsrc_toolchain *toolchain = l->input->toolchain;
-    const char *const argv[] = {toolchain->cc,
-                                rsrc_arena_printf(l->arena, "-O%u", l->input->opt_level),
-                                "-std=gnu11",
-                                "-ffp-contract=off",
-                                "-fPIC",
-                                "-shared",
-                                "-o",
-                                l->library_file,
-                                l->kernel_file,
-                                l->finder_file,
-                                l->kernel->extern_bodies ? l->bodies_file : NULL,
-                                NULL};
-    const struct rsrc_command command = {.argv = argv, .directory = l->input->dir};
+    const char *level = rsrc_arena_printf(l->arena, "-O%u", l->input->opt_level);
+    const char *name = rsrc_arena_printf(l->arena, "--defsym=" FOUND "=%s", l->kernel->symbol);
+    const char *bodies = l->kernel->extern_bodies ? l->bodies_file : NULL;
+    const char *const by_cc[] = {
+        toolchain->cc, level, "-std=gnu11",    "-ffp-contract=off", "-fPIC", "-shared", "-Xlinker",
+        name,          "-o",  l->library_file, l->kernel_file,      bodies,  NULL};
+    const char *const by_ld[] = {toolchain->ld,   "-shared",      name,   "-o",
+                                 l->library_file, l->kernel_file, bodies, NULL};
+    const bool through_cc = l->input->kind == RSR_UNIT_C || toolchain->ld == NULL;
+    const struct rsrc_command command = {.argv = through_cc ? by_cc : by_ld,
+                                         .directory = l->input->dir};
     const struct rsrc_spawn_options one = {.n_jobs = 1, .print = toolchain->compiling.print};
     return rsrc_spawn_all(l->diag, l->arena, &command, 1, &one) == RSRC_OK;
 }
@@ -114,7 +99,7 @@ static bool open_library(const struct load *l, struct rsrc_loaded_kernel *out) {
     const char *path = path_of(l, l->library_file);
     const struct rsrc_place place = {.file = path};
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    void *symbol = library != NULL ? dlsym(library, FINDER) : NULL;
+    void *symbol = library != NULL ? dlsym(library, FOUND) : NULL;
     if (symbol == NULL) {
         rsrc_error(l->diag, "measure-load", &place, "look at the directory of temporary files",
                    "a kernel to measure cannot be loaded: %s", dlerror());
@@ -122,10 +107,7 @@ static bool open_library(const struct load *l, struct rsrc_loaded_kernel *out) {
             dlclose(library);
         return false;
     }
-    const void *(*find)(void);
-    memcpy(&find, &symbol, sizeof(symbol));
-    const void *kernel = find();
-    memcpy(&out->run, &kernel, sizeof(kernel));
+    memcpy(&out->run, &symbol, sizeof(symbol));
     out->library = library;
     return true;
 }
@@ -140,12 +122,10 @@ bool rsrc_load_kernel(struct rsrc_diag *diag, struct rsrc_arena *arena,
                            .kernel = kernel,
                            .kernel_file = rsrc_arena_printf(arena, "%s.%s", input->name, suffix),
                            .bodies_file = rsrc_arena_printf(arena, "%s_bodies.o", input->name),
-                           .finder_file = rsrc_arena_printf(arena, "%s_find.c", input->name),
                            .library_file = rsrc_arena_printf(arena, "%s.so", input->name),
                            .why = why};
     *why = NULL;
-    return assemble_bodies(&l) && emit(&l, emit_ms) && write_finder(&l) && link_library(&l) &&
-           open_library(&l, out);
+    return assemble_bodies(&l) && emit(&l, emit_ms) && link_library(&l) && open_library(&l, out);
 }
 
 void rsrc_unload_kernel(struct rsrc_loaded_kernel *loaded) {

@@ -155,9 +155,11 @@ static bool load(struct kernel_bench *b) {
     const struct backend *maker = find_backend(b->options->backend);
     struct rsrc_toolchain toolchain;
     struct rsrc_load_input input = {.opt_level = 2, .toolchain = &toolchain, .name = "kernel"};
-    if (maker == NULL ||
-        rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) !=
-            RSRC_OK ||
+    struct rsrc_toolchain_request request = {.triple = b->spec.triple};
+    if (maker == NULL)
+        return false;
+    request.needs_cc = maker->kind == RSR_UNIT_C;
+    if (rsrc_find_toolchain(b->diag, &b->arena, &request, &toolchain) != RSRC_OK ||
         rsrc_scratch_dir(b->diag, &b->arena, "rsr-bench", &input.dir) != RSRC_OK)
         return false;
     toolchain.compiling = (struct rsrc_spawn_options){.n_jobs = 1};

@@ -115,7 +115,8 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
                                      .backend = &rsrc_backend_llvm,
                                      .kind = RSR_UNIT_OBJ,
                                      .toolchain = &toolchain};
-    if (rsrc_find_toolchain(diag, m->arena, NULL, NULL, m->spec.triple, &toolchain) != RSRC_OK ||
+    const struct rsrc_toolchain_request request = {.triple = m->spec.triple};
+    if (rsrc_find_toolchain(diag, m->arena, &request, &toolchain) != RSRC_OK ||
         rsrc_scratch_dir(diag, m->arena, "rsr-bench", &input.dir) != RSRC_OK)
         return false;
     toolchain.compiling = (struct rsrc_spawn_options){.n_jobs = 1};
