@@ -203,9 +203,12 @@ schema_python=$python
 find_python openai "rsr-serve before openai-python and Prometheus's parser" 'openai>=3.54,<4' \
     'jsonschema>=4.20,<5' 'prometheus-client>=0.20,<1'
 openai_python=$python
+find_python lm_eval "the Python package's model for lm-eval" 'lm-eval[api]==0.4.13'
+lm_eval_python=$python
 find_python numpy "the Python package" 'numpy>=1.21,<3' 'scipy>=1.7,<2'
 set -- "$@" --param "gguf_python=$gguf_python" --param "schema_python=$schema_python" \
-    --param "openai_python=$openai_python" --param "numpy_python=$python"
+    --param "openai_python=$openai_python" --param "numpy_python=$python" \
+    --param "lm_eval_python=$lm_eval_python"
 run_lit "release" build/release "$left_to_long" "$@"
 step "quickstart" quickstart
 [ ! -x build/release/bin/rsr-serve ] ||

@@ -7,7 +7,8 @@
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), clang (one that makes PTX, as rsrc finds it), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON),
-# mpi (rsr-mpi was built, and mpirun is there), openai (--param openai_python=PYTHON), numpy (--param numpy_python=PYTHON), curl. A test
+# mpi (rsr-mpi was built, and mpirun is there), openai (--param openai_python=PYTHON), numpy (--param
+# numpy_python=PYTHON), lm-eval (--param lm_eval_python=PYTHON), curl. A test
 # skipped for a missing feature is listed at the end of a run by check.sh.
 import glob
 import os
@@ -154,6 +155,11 @@ numpy_python = lit_config.params.get("numpy_python")
 if numpy_python:
     config.available_features.add("numpy")
     config.substitutions.append(("%numpy_python", numpy_python))
+# One with lm-eval, for the package's model of it.
+lm_eval_python = lit_config.params.get("lm_eval_python")
+if lm_eval_python:
+    config.available_features.add("lm-eval")
+    config.substitutions.append(("%lm_eval_python", lm_eval_python))
 if shutil.which("curl"):
     config.available_features.add("curl")
 if shutil.disk_usage(config.build_dir).free > 8 << 30:

@@ -1,9 +1,9 @@
 #!/bin/sh
 # usage: tests/nightly.sh [--no-install]
 #
-# Runs tests/check.sh --long and tests/packages.sh with the given option, then long forms of tests that
-# check.sh runs in short forms, in check.sh's builds. Takes some hours. Continues after a failure, and lists
-# all failures at the end. The long form of a test is a line below.
+# Runs tests/check.sh --long, tests/packages.sh and tests/wheels.sh with the given option, then long forms of
+# tests that check.sh runs in short forms, in check.sh's builds. Takes some hours. Continues after a failure, and
+# lists all failures at the end. The long form of a test is a line below.
 set -u
 . "$(dirname "$0")/help.sh"
 cd "$(dirname "$0")/.."
@@ -19,6 +19,7 @@ run() {
 
 run tests/check.sh --long "$@"
 run tests/packages.sh "$@"
+run tests/wheels.sh "$@"
 run tests/threads/run.sh --races 100
 run python3 tests/faults/failing_calls.py "$work/calls"
 run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)" --swept
@@ -45,6 +46,7 @@ run build/jsonschema/bin/python3 tests/constrain/outputs.py rsr-run "$work/kjv.s
 rsrc examples/model/kjv -o "$work/kjv.so"
 export PYTHONPATH="$PWD/build/release/share/rsrc/python"
 run build/lm_eval/bin/python3 tests/serve/lm_eval_client.py "$work/kjv.so" examples/model/heldout.txt "$work/lm_eval"
+run build/lm_eval/bin/python3 tests/python/use_lm_eval.py "$work/kjv.so" examples/model/heldout.txt "$work/lm_eval" long
 run rsr-mkmodel --preset tiny -o "$work/tiny"
 run rsrc "$work/tiny" --target=generic -o "$work/tiny.so"
 run build/numpy/bin/python3 tests/python/use_model.py "$work/kjv.so" "$work/tiny.so" "$work" 10000
@@ -53,6 +55,6 @@ run build/numpy/bin/python3 tests/python/speed.py "$work/kjv.so"
 [ -e build/mypy/complete ] || { python3 -m venv build/mypy && build/mypy/bin/pip install -q 'mypy>=1.8,<3' 'numpy>=2,<3' &&
     touch build/mypy/complete; }
 run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy --strict --follow-imports=silent tests/python/typed_user.py
-run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy -p rsrc
+run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy -m rsrc
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

@@ -32,7 +32,7 @@ done
 cd "$(dirname "$0")/.."
 . examples/setup.sh
 work=$PWD/build/wheels log=$PWD/build/wheels.log root=$PWD/build/chroot-wheel sysroot=$PWD/build/sysroot-wheel
-skipped=0
+skipped=0 here=$(uname -m)
 mkdir -p "$work"
 trap '[ $? -eq 0 ] || echo "wheels.sh: FAILED"' EXIT
 
@@ -81,7 +81,7 @@ clean() {
 # A clean environment, and the model compiled in it: the README's sample has the same bits on every machine.
 install_wheel() {
     rm -rf "$work/$1" && "$1" -m venv "$work/$1" &&
-        "$work/$1/bin/pip" install -q "$work"/rsrc-*_x86_64.whl 'scipy>=1.7,<2' &&
+        "$work/$1/bin/pip" install -q "$work"/rsrc-*_$here.whl 'scipy>=1.7,<2' &&
         clean "$work/$1" rsrc --version && clean "$work/$1" rsr-serve --version &&
         clean "$work/$1" rsrc examples/model/kjv -o "$work/kjv.so" &&
         clean "$work/$1" rsr-run "$work/kjv.so" -p "In the beginning" -n 90 --temp 0.75 --top-k 40 --repeat-penalty 1.1 \
@@ -114,7 +114,7 @@ inside() {
 make_chroot() {
     rm -rf "$root" &&
         debootstrap --variant=minbase --include=python3-venv bookworm "$root" "${MIRROR:-http://deb.debian.org/debian}" &&
-        mkdir "$root/wheels" && cp "$work"/rsrc-*_x86_64.whl "$root/wheels/" && cp -r examples/model/kjv "$root/kjv" &&
+        mkdir "$root/wheels" && cp "$work"/rsrc-*_$here.whl "$root/wheels/" && cp -r examples/model/kjv "$root/kjv" &&
         "$work/tools/bin/pip" download -q --no-deps --only-binary :all: --python-version 3.11 \
             --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 -d "$root/wheels" 'numpy>=1.21,<3'
 }
@@ -140,7 +140,7 @@ print(W @ numpy.arange(5, dtype=numpy.int8))"' &&
     install_packages build
 }
 step "tools from PyPI" make_tools
-step "wheel (x86_64)" make_wheel x86_64
+step "wheel ($here)" make_wheel "$here"
 step "rsr-mkmodel" make_mkmodel
 used=0
 for python in python3.9 python3.10 python3.11 python3.12 python3.13; do

@@ -74,6 +74,29 @@ def generation(model):
         assert "'heat'" in str(error)
 
 
+def generation_of_many(model):
+    """Each text is the one that generate() gives: for any number together, also where memory is short."""
+    starts = [LONG[:n] for n in range(3, len(LONG), 7)]
+    for options in ({"max_tokens": 30}, {"max_tokens": 20, "temperature": 0.8, "seed": 3, "repeat_penalty": 1.1},
+                    {"max_tokens": 40, "stop": [" God", "the", "zzz"]}, {"max_tokens": 600},
+                    {"max_tokens": 5, "logit_bias": {model.info.stop_tokens[0]: 1e5}}):
+        some = starts if options["max_tokens"] < 600 else starts[:2]
+        want = [model.generate(text, **options) for text in some]
+        for at_once in (1, 3, 64):
+            found = model.generate_all(some, **options, at_once=at_once)
+            for one, other in zip(want, found):
+                assert one == other and vars(one) == vars(other), (one, other, vars(one), vars(other))
+            assert len(found) == len(some)
+    with rsrc.Model(PATH, kv_tokens=64 * 512) as roomy:
+        assert roomy.generate_all(starts, 30) == model.generate_all(starts, 30)
+    assert model.generate_all([]) == []
+    refused(rsrc.Status.ARGUMENT, "a list of texts", model.generate_all, TEXT)
+    refused(rsrc.Status.ARGUMENT, "a text has 0 tokens", model.generate_all, [TEXT, []])
+    refused(rsrc.Status.ARGUMENT, "a text has 513 tokens", model.generate_all, [[1] * 513])
+    refused(rsrc.Status.ARGUMENT, "a stop text is empty", model.generate_all, [TEXT], stop="")
+    assert len(model.generate(TEXT, 3).tokens) == 3  # no memory is lost
+
+
 def texts(model):
     tokens = model.tokenize(LONG)
     assert tokens[0] == model.info.bos_token and model.tokenize(LONG, special=False) == tokens[1:]
@@ -363,7 +386,7 @@ if len(sys.argv) > 4:
 for source in pathlib.Path(rsrc.__file__).parent.glob("*.py"):
     ast.parse(source.read_text(), feature_version=(3, 9))
 with rsrc.Model(PATH) as shared:
-    for check in (generation, texts, evaluation, sessions, threads, forked, interrupted_within_a_token):
+    for check in (generation, generation_of_many, texts, evaluation, sessions, threads, forked, interrupted_within_a_token):
         check(shared)
 for check in (names, closing, interrupted, opened_and_closed, compilation):
     check()

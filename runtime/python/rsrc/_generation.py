@@ -35,6 +35,30 @@ class Answer(str):
     prompt_tokens: int
 
 
+def sampling_of(options: "Mapping[str, Any]", bias: "Optional[Mapping[int, float]]" = None) -> Any:
+    """rsr_sampling with these members; what it points to lives as long as it does."""
+    sampling = rsr.RSR_SAMPLING_INIT()
+    for name, value in options.items():
+        if name in _WHOLE:
+            setattr(sampling, name, number(name, value, _WHOLE[name]))
+        elif name in _FLOATS:
+            try:
+                setattr(sampling, name, value)
+            except TypeError:
+                raise refuse(f"{name} is {value!r}, and must be a number") from None
+        else:
+            raise TypeError(f"generate() has no option {name!r}")
+    pairs = [rsr.rsr_logit_bias(number("a token of logit_bias", token), value) for token, value in (bias or {}).items()]
+    sampling.logit_bias = (rsr.rsr_logit_bias * len(pairs))(*pairs)
+    sampling.n_logit_bias = len(pairs)
+    return sampling
+
+
+def stop_texts(stop: Any) -> "List[bytes]":
+    """One text or several, as bytes."""
+    return [terminated("a stop text", one) or b"" for one in ([stop] if isinstance(stop, (str, bytes)) else stop or ())]
+
+
 class _Constraint:
     """What a schema or grammar allows next, as rsr_sampling.allowed."""
 
@@ -82,18 +106,18 @@ class Writer:
                  options: "dict[str, Any]"):
         self.session = session
         self.constraint: Optional[_Constraint] = None
-        self.options, self.sampling = rsr.RSR_GENERATE_OPTIONS_INIT(), rsr.RSR_SAMPLING_INIT()
+        self.options = rsr.RSR_GENERATE_OPTIONS_INIT()
         self.result, self.err = rsr.RSR_GENERATE_RESULT_INIT(), rsr.RSR_ERROR_INIT()
         self.failed: Optional[BaseException] = None
         self.options.max_tokens = number("max_tokens", max_tokens)
-        self.options.sampling = c.pointer(self.sampling)
         rest = dict(options, temperature=temperature, seed=seed)
         schema, grammar, bias = (rest.pop(name, None) for name in ("schema", "grammar", "logit_bias"))
         self._set_stops(stop, rest.pop("stop_tokens", ()), rest.pop("ignore_stop", False))
         self.options.speculate = number("speculate", rest.pop("speculate", 0))
         if rest.pop("parse_special", False):
             self.options.tokenize_flags |= rsr.RSR_TOKENIZE_PARSE_SPECIAL
-        self._set_sampling(rest, bias or {})
+        self.sampling = sampling_of(rest, bias)
+        self.options.sampling = c.pointer(self.sampling)
         self.running = session.take()
         try:
             self.options.cancel = c.pointer(self.running.cancel)
@@ -106,27 +130,12 @@ class Writer:
             raise
 
     def _set_stops(self, stop: Any, stop_tokens: Any, ignore_stop: bool) -> None:
-        strings = [terminated("a stop text", s) for s in ([stop] if isinstance(stop, (str, bytes)) else stop or ())]
+        strings = stop_texts(stop)
         self.options.stop_strings = (c.c_char_p * len(strings))(*strings)
         self.options.n_stop_strings = len(strings)
         tokens = [number("a stop token", token) for token in stop_tokens]
         self.options.stop_tokens = (c.c_uint32 * len(tokens))(*tokens)
         self.options.n_stop_tokens, self.options.ignore_stop = len(tokens), bool(ignore_stop)
-
-    def _set_sampling(self, options: "dict[str, Any]", bias: "Mapping[int, float]") -> None:
-        for name, value in options.items():
-            if name in _WHOLE:
-                setattr(self.sampling, name, number(name, value, _WHOLE[name]))
-            elif name in _FLOATS:
-                try:
-                    setattr(self.sampling, name, value)
-                except TypeError:
-                    raise refuse(f"{name} is {value!r}, and must be a number") from None
-            else:
-                raise TypeError(f"generate() has no option {name!r}")
-        pairs = [rsr.rsr_logit_bias(number("a token of logit_bias", token), value) for token, value in bias.items()]
-        self.sampling.logit_bias = (rsr.rsr_logit_bias * len(pairs))(*pairs)
-        self.sampling.n_logit_bias = len(pairs)
 
     def _set_prompt(self, text: Any) -> None:
         session = self.session

@@ -14,8 +14,9 @@ from typing import Any, Iterator, List, Literal, Mapping, Optional, Sequence, Tu
 import numpy as np
 
 from . import _rsr as rsr
-from ._generation import Answer, Stream, Writer
+from ._generation import Answer, Stream, Writer, sampling_of, stop_texts
 from ._library import Call, Error, Status, call, check, describe, lib, number, refuse, terminated, text_bytes
+from ._together import generate_together
 
 Text = Union[str, bytes]
 Ids = Union[Sequence[int], np.ndarray]
@@ -29,6 +30,7 @@ def _records(struct: Any, **formats: str) -> np.dtype:
 
 
 _ENTRIES = _records(rsr.rsr_batch_entry, sequence="u8", position="u4", token="u4", want_logits="u1")
+_PICKS = _records(rsr.rsr_pick, entry="u8", sampling="u8")
 _ASKED = _records(rsr.rsr_logprobs, entry="u8", token="u4", n_top="u4", results="u8")
 _LOGPROBS = _records(rsr.rsr_logprob, logprob="f8", token="u4", rank="u4")
 
@@ -118,6 +120,7 @@ class Model:
         info = rsr.RSR_MODEL_INFO_INIT()
         check(lib.rsr_model_get_info(model, info), None)
         self._vocab, self._width = info.vocab, info.output_size
+        self._context = options.context or info.context
         self._has_bos, self._bos = info.bos_token != 0xFFFFFFFF, info.bos_token
         _open_models.add(self)
 
@@ -307,6 +310,24 @@ class Model:
         else:
             session.close()
         return found
+
+    def generate_all(self, texts: "Sequence[Text | Ids]", max_tokens: int = 128, temperature: float = 0.0,
+                     seed: int = 0, stop: "Text | Sequence[Text]" = (), *, at_once: int = 64,
+                     logit_bias: Optional[Mapping[int, float]] = None, **options: Any) -> "List[Answer]":
+        """What `generate` gives for each of many texts, at most `at_once` of them together: a step reads the weights
+        once for all. Options are members of rsr_sampling."""
+        if isinstance(texts, (str, bytes)):
+            raise refuse("generate_all() takes a list of texts")
+        stops = stop_texts(stop)
+        if b"" in stops:
+            raise refuse("a stop text is empty")
+        prompts = [_ids(self.tokenize(text) if isinstance(text, (str, bytes)) else text) for text in texts]
+        for prompt in prompts:
+            if not 0 < len(prompt) <= self._context:
+                raise refuse(f"a text has {len(prompt)} tokens, and the context takes 1 to {self._context}")
+        sampling = sampling_of(dict(options, temperature=temperature, seed=seed), logit_bias)
+        return generate_together(self, prompts, number("max_tokens", max_tokens) or 128, stops, sampling,
+                                 max(1, number("at_once", at_once)))
 
     @overload
     def chat(self, messages: Sequence[Mapping[str, Any]], tools: Optional[Sequence[Mapping[str, Any]]] = ...,
