@@ -56,5 +56,11 @@ run build/numpy/bin/python3 tests/python/speed.py "$work/kjv.so"
     touch build/mypy/complete; }
 run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy --strict --follow-imports=silent tests/python/typed_user.py
 run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy -m rsrc
+# By predictions and measurements of one run; as root, Open MPI wants to be told.
+if [ -x build/release/bin/rsr-mpi ] && command -v mpirun >/dev/null; then
+    OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 run python3 tests/mpi/plan.py "$work/kjv.so" --check mpirun
+else
+    echo "SKIPPED: predictions of rsr-mpi: it was not built"
+fi
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

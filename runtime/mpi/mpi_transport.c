@@ -139,6 +139,65 @@ bool mpi_transport_begin(int *argc, char ***argv, rsr_transport *transport) {
     return true;
 }
 
+/* ---- Measuring ---- */
+
+#define MOST_TIMES 100
+#define LEAST_TIMES 4
+#define LONGEST_NS 20000000u /* about, of a measurement */
+
+/* Repeats an exchange among the first n ranks, which ranks[] knows; the others sleep. The first
+ * repetitions tell how many there will be. */
+static double time_exchange(MPI_Comm ranks, int size, size_t bytes, bool gathers) {
+    const size_t each = bytes / (size_t)size + 16; /* every part has a header */
+    char *part = calloc(1, each), *all = calloc((size_t)size, each);
+    double ns = 0;
+    for (int pass = 0, times = LEAST_TIMES; pass < 2 && part != NULL && all != NULL; pass++) {
+        MPI_Barrier(ranks);
+        const uint64_t begin = now_ns();
+        for (int i = 0; i < times; i++) {
+            MPI_Request request;
+            if (gathers) {
+                MPI_Allgather(part, (int)each, MPI_BYTE, all, (int)each, MPI_BYTE, ranks);
+            } else {
+                MPI_Ibcast(part, (int)each, MPI_BYTE, 0, ranks, &request);
+                wait_for(&request);
+            }
+            wait_delay();
+        }
+        ns = (double)(now_ns() - begin) / times;
+        const double fit = LONGEST_NS / (ns + 1);
+        times = fit > MOST_TIMES ? MOST_TIMES : fit < LEAST_TIMES ? LEAST_TIMES : (int)fit;
+        MPI_Bcast(&times, 1, MPI_INT, 0, ranks);
+    }
+    free(part);
+    free(all);
+    return ns;
+}
+
+static double time_among(uint32_t n_ranks, size_t bytes, bool gathers) {
+    MPI_Comm some = MPI_COMM_NULL;
+    MPI_Request request;
+    double ns = 0;
+    MPI_Comm_split(mpi.ranks, mpi.rank < (int)n_ranks ? 0 : MPI_UNDEFINED, mpi.rank, &some);
+    if (some != MPI_COMM_NULL) {
+        ns = time_exchange(some, (int)n_ranks, bytes, gathers);
+        MPI_Comm_free(&some);
+    }
+    MPI_Ibarrier(mpi.ranks, &request); /* waits without keeping a CPU busy */
+    wait_for(&request);
+    return ns;
+}
+
+double mpi_transport_time_gather(uint32_t n_ranks, size_t bytes) {
+    return time_among(n_ranks, bytes, true);
+}
+
+double mpi_transport_time_bcast(uint32_t n_ranks, size_t bytes) {
+    return time_among(n_ranks, bytes, false);
+}
+
+/* ---- Life ---- */
+
 void mpi_transport_delay(uint32_t us) {
     mpi.delay_us = us;
 }

@@ -16,6 +16,10 @@
 bool mpi_transport_begin(int *argc, char ***argv, rsr_transport *transport);
 /* Every exchange takes this much longer from now on, as in a slower network. */
 void mpi_transport_delay(uint32_t us);
+/* All ranks measure a gather of `bytes` among the first n_ranks, or a broadcast. Give the time in
+ * ns, in rank 0. */
+double mpi_transport_time_gather(uint32_t n_ranks, size_t bytes);
+double mpi_transport_time_bcast(uint32_t n_ranks, size_t bytes);
 /* Whether there was a gather, which all ranks took part in. */
 bool mpi_transport_has_gathered(void);
 /* Whether an exchange has failed: MPI cannot be ended in an orderly way. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mpi_plan.h"
 #include "mpi_transport.h"
 #include "rsr_run.h"
 
@@ -40,47 +41,91 @@ static void print_ranks(struct run_ranks *ranks, const struct run_session *sessi
     fputc('\n', stderr);
 }
 
-static bool begin(struct run_ranks *ranks, struct run_session *session) {
-    (void)ranks;
-    (void)session;
-    return true;
+/* ---- The plan ---- */
+
+struct mpi_options {
+    bool plan, force, help;
+    uint32_t delay_us;
+    struct mpi_plan *made; /* NULL: no plan is wanted */
+};
+
+static struct mpi_options options;
+
+static bool prepare(struct run_ranks *ranks, const struct run_session *session) {
+    if (ranks->transport.size == 1 || (options.force && !options.plan))
+        return true;
+    options.made = mpi_plan_exchanges(&ranks->transport, &session->info);
+    return options.made != NULL;
+}
+
+/* Refuses ranks that are slower than fewer of them. */
+static int begin(struct run_ranks *ranks, struct run_session *session) {
+    const uint32_t n = ranks->transport.size;
+    if (options.made == NULL && options.plan)
+        return run_fail("--plan needs two ranks or more: mpirun -n 2 rsr-mpi ...");
+    if (options.made == NULL)
+        return RUN_GO_ON;
+    if (!mpi_plan_steps(options.made, session->engine))
+        return 1;
+    const uint32_t best = mpi_plan_best(options.made);
+    const double expected = mpi_plan_speed(options.made, n);
+    if (options.plan)
+        mpi_plan_print(options.made);
+    if (best == n)
+        return options.plan ? 0 : RUN_GO_ON;
+    if (options.plan) {
+        printf("%u rank%s would be the fastest; rsr-mpi asks for --force to run with %u\n", best,
+               best == 1 ? "" : "s", n);
+        return 0;
+    }
+    if (expected >= mpi_plan_speed(options.made, 1))
+        return RUN_GO_ON;
+    return run_fail(
+        "%u ranks are slower than 1: about %.1f tokens/s in place of %.1f. Use rsr-run, "
+        "or --force if one machine has too little memory; --plan shows the times",
+        n, expected, mpi_plan_speed(options.made, 1));
 }
 
 /* ---- Options ---- */
 
-struct mpi_options {
-    bool help;
-    uint32_t delay_us;
-};
-
 static void print_help(void) {
+    puts("usage: mpirun -n N rsr-mpi MODEL.so (-p TEXT | -f FILE | - | --chat | --perplexity FILE) "
+         "[options]\n\n"
+         "Runs a model with N processes, of one machine or several, which share out its rows and "
+         "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file.\n");
     puts(
-        "usage: mpirun -n N rsr-mpi MODEL.so (-p TEXT | -f FILE | - | --chat | --perplexity FILE) "
-        "[options]\n\n"
-        "Runs a model with N processes, of one machine or several, which share out its rows and "
-        "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file.\n\n"
+        "  --plan                 measure, and print how fast 1 to N ranks would be\n"
+        "  --force                run also where N ranks are slower than one\n"
         "  --delay US             let every exchange take so many microseconds longer, to see what "
         "a slower\n                         network would do (0)\n\n"
         "All other options are those of rsr-run:\n");
 }
 
+static bool take_delay(const char *value) {
+    char *end = NULL;
+    const unsigned long us = value != NULL ? strtoul(value, &end, 10) : 0;
+    if (end == NULL || end == value || *end != '\0' || us > 1000000)
+        return run_fail("--delay: expected microseconds, from 0 to 1000000") == 0;
+    options.delay_us = (uint32_t)us;
+    return true;
+}
+
 /* Takes the options of rsr-mpi out of the arguments. False after a message. */
-static bool take_options(char **arguments, struct mpi_options *options) {
+static bool take_options(char **arguments) {
     char **kept = arguments;
     for (char **a = arguments; *a != NULL; a++) {
         if (strcmp(*a, "--delay") == 0) {
-            char *end = NULL;
-            const unsigned long us = a[1] != NULL ? strtoul(a[1], &end, 10) : 0;
-            if (end == NULL || end == a[1] || *end != '\0' || us > 1000000) {
-                run_fail("--delay: expected microseconds, from 0 to 1000000");
+            if (!take_delay(a[1]))
                 return false;
-            }
-            options->delay_us = (uint32_t)us;
             a++;
-            continue;
+        } else if (strcmp(*a, "--plan") == 0) {
+            options.plan = true;
+        } else if (strcmp(*a, "--force") == 0) {
+            options.force = true;
+        } else {
+            options.help = options.help || strcmp(*a, "--help") == 0 || strcmp(*a, "-h") == 0;
+            *kept++ = *a;
         }
-        options->help = options->help || strcmp(*a, "--help") == 0 || strcmp(*a, "-h") == 0;
-        *kept++ = *a;
     }
     *kept = NULL;
     return true;
@@ -88,9 +133,10 @@ static bool take_options(char **arguments, struct mpi_options *options) {
 
 int main(int argc, char **argv) {
     static char program[32] = "rsr-mpi";
-    struct run_ranks ranks = {
-        .begin = begin, .end = print_ranks, .has_gathered = mpi_transport_has_gathered};
-    struct mpi_options options = {0};
+    struct run_ranks ranks = {.prepare = prepare,
+                              .begin = begin,
+                              .end = print_ranks,
+                              .has_gathered = mpi_transport_has_gathered};
     run_program = program;
     if (argc < 1 || !mpi_transport_begin(&argc, &argv, &ranks.transport))
         return 1;
@@ -99,12 +145,13 @@ int main(int argc, char **argv) {
         snprintf(program, sizeof(program), "rsr-mpi: rank %u", ranks.transport.rank);
     int code = 1;
     ranks.have_met = true;
-    if (take_options(argv + 1, &options)) {
+    if (take_options(argv + 1)) {
         mpi_transport_delay(options.delay_us);
         if (options.help && ranks.transport.rank == 0)
             print_help();
         code = run_main(argv + 1, &ranks);
     }
+    mpi_plan_destroy(options.made);
     if (!ranks.have_met || mpi_transport_failed())
         mpi_transport_abort();
     mpi_transport_end();

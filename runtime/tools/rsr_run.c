@@ -552,6 +552,8 @@ static bool open_engine(struct run_session *s) {
         run_fail("%s has no tokenizer; only --info works with it", o->model);
         return false;
     }
+    if (s->ranks != NULL && !s->ranks->prepare(s->ranks, s))
+        return false;
     block_interrupt(true); /* the engine's threads inherit it: only this thread takes SIGINT */
     check_threads(s);
     const rsr_status created = rsr_engine_create(s->model, &options, &s->engine, &err);
@@ -576,8 +578,9 @@ static int work(struct run_session *s) {
     rsr_error err = RSR_ERROR_INIT;
     if (is_follower(s))
         return rsr_engine_follow(s->engine, &err) == RSR_OK ? 0 : run_fail("%s", err.message);
-    if (s->ranks != NULL && !s->ranks->begin(s->ranks, s))
-        return 1;
+    const int begun = s->ranks != NULL ? s->ranks->begin(s->ranks, s) : RUN_GO_ON;
+    if (begun != RUN_GO_ON)
+        return begun;
     const int code = s->info.pooling || s->options->pooling ? run_embedding(s)
                      : s->options->mode == RUN_CHAT         ? run_chat(s)
                      : s->options->mode == RUN_PERPLEXITY   ? run_perplexity(s)

@@ -72,12 +72,16 @@ struct run_trace;
 struct run_constraint;
 struct run_session;
 
+#define RUN_GO_ON (-1)
+
 /* Several ranks run together: rank 0 is the program, and the others follow it. */
 struct run_ranks {
     rsr_transport transport;
-    /* Called by rank 0 before its work and after it. `begin` gives false, after a message, if the
-     * work is not to be done. */
-    bool (*begin)(struct run_ranks *ranks, struct run_session *session);
+    /* Called by every rank before it creates its engine. False after a message. */
+    bool (*prepare)(struct run_ranks *ranks, const struct run_session *session);
+    /* Called by rank 0 before its work and after it. `begin` gives the exit status if the work is
+     * not to be done, and RUN_GO_ON if it is. */
+    int (*begin)(struct run_ranks *ranks, struct run_session *session);
     void (*end)(struct run_ranks *ranks, const struct run_session *session);
     bool (*has_gathered)(void); /* whether the ranks have exchanged anything */
     bool have_met; /* set by run_main. False: this rank has ended and others may wait for it */

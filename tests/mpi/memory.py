@@ -12,7 +12,7 @@ CODE = 4 << 20  # and what the kernel maps around it
 
 module, layer_bytes, embedding_bytes, n = sys.argv[1], *map(int, sys.argv[2:5])
 folder = tempfile.mkdtemp()
-script = f'echo $$ > {folder}/${{OMPI_COMM_WORLD_RANK:-$PMI_RANK}}; exec rsr-mpi {module} -t 1 --delay 20000 ' \
+script = f'echo $$ > {folder}/${{OMPI_COMM_WORLD_RANK:-$PMI_RANK}}; exec rsr-mpi {module} -t 1 --force --delay 20000 ' \
          '-p abc -n 200 --temp 0'
 run = subprocess.Popen([*sys.argv[5:], "-n", str(n), "sh", "-c", script], stdout=subprocess.PIPE)
 run.stdout.read(1)  # the first token: all layers have been read
