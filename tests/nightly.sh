@@ -62,5 +62,16 @@ if [ -x build/release/bin/rsr-mpi ] && command -v mpirun >/dev/null; then
 else
     echo "SKIPPED: predictions of rsr-mpi: it was not built"
 fi
+# Replicas of rsr-serve: behind HAProxy, on Ray Serve, and the manifest by Kubernetes' schemas.
+mkdir -p "$work/haproxy"
+if command -v haproxy >/dev/null; then
+    run python3 tests/deploy/haproxy.py examples/deploy/haproxy.cfg "$work/kjv.so" "$work/haproxy"
+else
+    echo "SKIPPED: replicas behind HAProxy: apt-get install haproxy"
+fi
+[ -e build/deploy/complete ] || { python3 -m venv build/deploy &&
+    build/deploy/bin/pip install -q 'ray[serve]==2.60.0' httpx kubernetes-validate==1.37.0 && touch build/deploy/complete; }
+run build/deploy/bin/python3 tests/deploy/ray_load.py "$PWD/examples/deploy" "$work/kjv.so"
+run build/deploy/bin/kubernetes-validate --strict examples/deploy/kubernetes.yaml
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"
