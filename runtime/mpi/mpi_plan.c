@@ -32,6 +32,11 @@ static uint64_t now_ns(void) {
 
 /* ---- Exchanges ---- */
 
+/* Whether the head has a sketch: then logits read more than a pick does. */
+static bool has_sketch(const rsr_model_info *info) {
+    return info->logits_bytes != 0;
+}
+
 struct mpi_plan *mpi_plan_exchanges(const rsr_transport *transport, const rsr_model_info *info) {
     const size_t floats[GATHERS_A_LAYER] = {(size_t)info->n_heads * info->head_dim, info->hidden,
                                             (size_t)2 * info->ffn, info->hidden};
@@ -49,10 +54,12 @@ struct mpi_plan *mpi_plan_exchanges(const rsr_transport *transport, const rsr_mo
         double layer_ns = 0;
         for (uint32_t i = 0; i < GATHERS_A_LAYER; i++)
             layer_ns += mpi_transport_time_gather(n, floats[i] * sizeof(float));
+        const double pick_ns =
+            has_sketch(info)
+                ? 2 * mpi_transport_time_gather(n, 1024)
+                : mpi_transport_time_gather(n, (size_t)info->output_size * sizeof(float));
         plan->exchange_ns[n] =
-            layer_ns * info->n_layers +
-            mpi_transport_time_gather(n, (size_t)info->output_size * sizeof(float)) +
-            mpi_transport_time_bcast(n, 1024);
+            layer_ns * info->n_layers + pick_ns + mpi_transport_time_bcast(n, 1024);
     }
     return plan;
 }
@@ -173,7 +180,8 @@ uint32_t mpi_plan_best(const struct mpi_plan *plan) {
 }
 
 void mpi_plan_print(const struct mpi_plan *plan) {
-    const uint32_t n_exchanges = GATHERS_A_LAYER * plan->info.n_layers + 2;
+    const uint32_t n_exchanges =
+        GATHERS_A_LAYER * plan->info.n_layers + 2 + has_sketch(&plan->info);
     printf("ranks  tokens/s  ms a token: computed  exchanged (%" PRIu32
            " times)  speed of 1 rank\n",
            n_exchanges);

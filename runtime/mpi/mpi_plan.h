@@ -1,11 +1,12 @@
 /* mpi_plan.h - predicts how fast 1 to N ranks generate, before they do.
  *
  * A token takes the time that its slowest rank computes, and the times of its exchanges: four
- * gathers a layer, one of the logits, and a message of rank 0. Exchanges of these sizes are
- * measured between 2, 3 ... N ranks before the engines are created; what ranks compute is measured
- * with N ranks. From it follow F, the time of what every rank computes itself (norms,
- * quantisation), and S, the time of what they share out: N ranks compute S + N F together. n ranks
- * are predicted to compute S / n + F each, and N ranks what the slowest one took. */
+ * gathers a layer, one of the logits or two of the rows that may be picked, and a message of rank
+ * 0. Exchanges of these sizes are measured between 2, 3 ... N ranks before the engines are created;
+ * what ranks compute is measured with N ranks. From it follow F, the time of what every rank
+ * computes itself (norms, quantisation), and S, the time of what they share out: N ranks compute S
+ * + N F together. n ranks are predicted to compute S / n + F each, and N ranks what the slowest one
+ * took. */
 #ifndef RSR_MPI_PLAN_H
 #define RSR_MPI_PLAN_H
 

@@ -6,14 +6,13 @@ and up to a thousand machines. Prints tables; --svg draws them (needs matplotlib
 
 Assumptions:
  1. A token reads every weight once, at 1.6 bits. A machine's kernels read 33 GB/s, as those of two cores of a Zen 4
-    were measured to (RESULTS.md; --kernel-gbps). One rank reads a sketch of the head, 4.5 bits a weight; several read
-    all of their rows, 16 bits a weight.
+    were measured to (RESULTS.md; --kernel-gbps). Picks read a sketch of the head's rows, 4.5 bits a weight.
  2. What every rank computes itself (norms, quantisation, activations) takes 2 ns an element of the residual stream and
     0.7 ns an element of the FFN in each layer: together 10 us with 2048 and 8192 elements, where 9.6 us were measured,
     by one thread on a busy machine.
  3. Rows are shared out in tiles of 384, so the slowest rank has ceil(tiles / N) of them. KV heads are whole, too.
  4. An exchange among N ranks takes ceil(log2 N) times the latency, and the time in which a link carries the other ranks'
-    parts. A token has 4 gathers a layer, one message, and a gather of all logits.
+    parts. A token has 4 gathers a layer, one message, and two small ones for its pick.
  5. Nothing else delays a rank: no jitter. With N ranks the slowest of N decides, so real clusters are slower.
  6. Attention is left out (short contexts). With long ones, each rank attends with its KV heads alone.
  7. A machine costs --dollars an hour (0.20), busy or not. Replicas: N machines give N texts at the speed of one.
@@ -62,11 +61,11 @@ def exchange(total_bytes, ranks, network):
 def token_seconds(shape, ranks, network, kernel_gbps):
     layers, hidden, ffn, _, vocab = shape
     read = sum(rows * cols * 1.6 / 8 * slowest_part(rows, ranks) for rows, cols in layer_matrices(shape))
-    head = vocab * hidden * (4.5 / 8 if ranks == 1 else 2 / ranks)
+    head = vocab * hidden * 4.5 / 8 / ranks
     own = (hidden * 2.0 + ffn * 0.7) * 1e-9
     gathers = sum(exchange(4 * n, ranks, network) for n in (hidden, hidden, 2 * ffn, hidden))
     return (layers * (read / (kernel_gbps * 1e9) + own + gathers) + head / (kernel_gbps * 1e9) +
-            exchange(1024, ranks, network) + exchange(4 * vocab, ranks, network))
+            3 * exchange(1024, ranks, network))
 
 
 def best(shape, network, kernel_gbps):

@@ -74,6 +74,7 @@ static void pick(rsr_engine *engine, rsr_sequence **sequences, uint32_t n, uint3
     rsr_logprob found[3] = {{0}};
     uint32_t picked[4], allowed[8] = {0};
     const rsr_logprobs logprobs = {.entry = 1, .token = UINT32_MAX, .n_top = 2, .results = found};
+    const rsr_logit_bias bias = {.token = 17, .bias = 30.0f};
     for (uint32_t i = 0; i < 8; i++)
         allowed[i] = 0x5;
     for (uint32_t i = 0; i < n; i++) {
@@ -86,7 +87,14 @@ static void pick(rsr_engine *engine, rsr_sequence **sequences, uint32_t n, uint3
     sampling[1].temperature = 0.8f;
     sampling[1].top_k = 3;
     sampling[2].temperature = 1.1f;
-    sampling[2].top_p = 0.9f;
+    sampling[2].top_p = step == 0 ? 0.9f : 1.0f;
+    sampling[2].min_p = step == 1 ? 0.05f : 0.0f;
+    if (step % 2 == 1) { /* penalties, and a token that becomes likelier */
+        sampling[0].repeat_penalty = 1.3f;
+        sampling[1].frequency_penalty = 0.4f;
+        sampling[1].logit_bias = &bias;
+        sampling[1].n_logit_bias = 1;
+    }
     sampling[3].allowed = allowed;
     sampling[3].allowed_words = info.vocab < 256 ? (info.vocab + 31) / 32 : 8;
     batch.picks = picks;
@@ -201,8 +209,10 @@ static uint32_t compare(const struct way *way, uint32_t n_ranks, rsr_engine *eng
     const uint64_t expected = work(alone);
     rsr_engine_destroy(alone);
     const bool differs = work(engine) != expected;
-    printf("%u ranks, %s: %016" PRIx64 "%s\n", n_ranks, way->kv_type, expected,
-           differs ? ", and other bits" : "");
+    rsr_head_stats stats = RSR_HEAD_STATS_INIT;
+    must(rsr_engine_head_stats(engine, false, &stats), "rsr_engine_head_stats");
+    printf("%u ranks, %s: %016" PRIx64 ", %u picks by a sketch%s\n", n_ranks, way->kv_type,
+           expected, (unsigned)stats.sketched, differs ? ", and other bits" : "");
     return differs;
 }
 

@@ -382,8 +382,43 @@ static void test_hostile_messages(rsr_model *model) {
     transport.allgatherv = scripted_gather;
     transport.bcast = scripted_bcast;
     transport.barrier = unreached;
-    const uint32_t good[] = {
-        RSR_RANK_CHUNK, 0, 1, 0, 1, 3, 0, 2, 1, 1, 0, 1, 2, 0, 7, 0, 1, 0, 8, 1, 0, 1};
+    const uint32_t good[] = {RSR_RANK_CHUNK,
+                             0,
+                             /* notes: */ 1,
+                             0,
+                             1,
+                             3,
+                             /* states, tokens, sequences, picks: */ 0,
+                             2,
+                             1,
+                             1,
+                             /* a sequence of one page: */ 0,
+                             1,
+                             2,
+                             /* tokens: */ 0,
+                             7,
+                             0,
+                             1,
+                             0,
+                             8,
+                             1,
+                             0,
+                             /* a pick: */ 1,
+                             RSR_PICK_ALL,
+                             2,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0};
     uint32_t n_refused = 0;
     for (uint32_t trial = 0; trial < (test_is_long() ? 100000u : 3000u); trial++) {
         rsr_engine *engine = NULL;

@@ -39,7 +39,7 @@ struct rsr_backend {
      * it cannot do. If they ask for neither context nor kv_tokens, create may lower info.kv_tokens
      * by whole pages. Sets n_threads, kv_bytes, arena_bytes, kv_type, n_states, state_bytes and
      * state_type of engine->info (types are constants), engine->saved and
-     * engine->reads_all_logits. A create that fails leaves nothing to destroy. */
+     * engine->shares_head. A create that fails leaves nothing to destroy. */
     RSR_NODISCARD rsr_status (*create)(struct rsr_engine *engine, const rsr_engine_options *options,
                                        rsr_error *err);
 

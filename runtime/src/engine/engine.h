@@ -83,7 +83,8 @@ struct rsr_engine {
     int owner_pid;
     rsr_engine_info info; /* all but kv_tokens_free, which kv knows */
     struct rsr_kv_saved saved;
-    bool reads_all_logits; /* the backend computes all logits for every pick */
+    bool shares_head; /* the backend answers picks of an allowed set, or of a nucleus, with all
+                         logits */
     rsr_probe_fn *probe;
     void *probe_user;
     uint64_t max_stall_ns; /* 0: no limit */

@@ -11,8 +11,8 @@ static enum rsr_pick_mode mode_of(const struct rsr_engine *engine,
                                   const struct rsr_head_pick *pick) {
     const uint32_t vocab = engine->model->module->hyper.vocab, part = vocab / RSR_HEAD_TOP_PART;
     const rsr_sampling *s = &pick->sampling;
-    const bool reads_all =
-        pick->logits != NULL || pick->logprobs != NULL || engine->reads_all_logits;
+    const bool reads_all = pick->logits != NULL || pick->logprobs != NULL ||
+                           (engine->shares_head && s->allowed != NULL);
     const bool penalizes = s->repeat_penalty != 1.0f && s->repeat_window > 0;
     if (!reads_all && s->allowed != NULL && rsr_count_allowed(s, vocab) <= part &&
         engine->model->target->tensors->head.data != NULL)
@@ -25,7 +25,7 @@ static enum rsr_pick_mode mode_of(const struct rsr_engine *engine,
     if (s->top_k > 0)
         return s->top_k > part ? RSR_PICK_ALL : RSR_PICK_TOP;
     if (s->top_p < 1.0f)
-        return RSR_PICK_NUCLEUS;
+        return engine->shares_head ? RSR_PICK_ALL : RSR_PICK_NUCLEUS;
     return s->min_p > 0.0f ? RSR_PICK_TOP : RSR_PICK_DRAW;
 }
 

@@ -214,7 +214,7 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     }
     rsr_head_slots_create(crew);
     engine->info.n_threads = crew->most_workers;
-    engine->reads_all_logits = crew->ranks != NULL;
+    engine->shares_head = crew->ranks != NULL;
     engine->info.kv_bytes = crew->kv.page_bytes * (engine->info.kv_tokens / RSR_PAGE_TOKENS);
     engine->info.arena_bytes = crew->arena_bytes;
     engine->info.n_states = crew->states.n_states;
@@ -248,9 +248,13 @@ static void gather(struct rsr_crew *crew, uint32_t n_workers) {
     crew->n_workers = n_workers;
 }
 
-void rsr_crew_walk(struct rsr_crew *crew) {
+void rsr_crew_choose_team(struct rsr_crew *crew) {
     struct rsr_team_size *size = size_of_step(crew);
     gather(crew, size == NULL ? crew->most_workers : rsr_team_size_next(size));
+}
+
+void rsr_crew_walk(struct rsr_crew *crew) {
+    struct rsr_team_size *size = size_of_step(crew);
     atomic_store(&crew->last_op, UINT32_MAX);
     const uint64_t begin_ns = rsr_now_ns();
     if (crew->ranks != NULL)
@@ -279,6 +283,7 @@ static rsr_status lead_ranks(struct rsr_crew *crew, rsr_error *err) {
 
 static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     struct rsr_crew *crew = engine->device;
+    rsr_crew_choose_team(crew); /* slots have room for each worker */
     rsr_status status =
         rsr_check_stack(&crew->stack, crew->attention->stack_bytes, "rsr_eval", err);
     if (status == RSR_OK)

@@ -137,7 +137,8 @@ static inline struct rsr_crew *rsr_crew_of(const struct rsr_engine *engine) {
     return engine->device;
 }
 
-/* Runs the engine's chunk with as many workers as its step takes. crew.c */
+/* Chooses the workers for the engine's chunk, and runs it with them. crew.c */
+void rsr_crew_choose_team(struct rsr_crew *crew);
 void rsr_crew_walk(struct rsr_crew *crew);
 
 /* A job for the workers of a crew: one walk over engine->chunk.step. step_run.c */

@@ -36,6 +36,7 @@
 #include "crew.h"
 #include "head_sketch.h"
 #include "pieces.h"
+#include "ranks.h"
 #include "sketch/sketch_round.h"
 #include "sketch/sketch_scan.h"
 
@@ -66,7 +67,8 @@ struct head_walk {
     const struct rsr_head_sketch *sketch;
     const char *x;
     size_t x_bytes;
-    uint32_t worker, n_workers, n_blocks;
+    uint32_t worker, n_workers;
+    uint32_t first_block, n_blocks; /* of this rank */
 };
 
 static const float *query_of(const struct head_walk *w, const struct rsr_head_scan *pick) {
@@ -75,6 +77,20 @@ static const float *query_of(const struct head_walk *w, const struct rsr_head_sc
 
 static const char *block_at(const struct head_walk *w, uint32_t block) {
     return (const char *)w->sketch->blocks + block * w->sketch->block_bytes;
+}
+
+/* A worker's blocks are every n_workers-th one of this rank's, from its first one on. */
+static uint32_t first_of(const struct head_walk *w) {
+    return w->first_block + w->worker;
+}
+
+static uint32_t end_of(const struct head_walk *w) {
+    return w->first_block + w->n_blocks;
+}
+
+static bool is_own(const struct head_walk *w, uint32_t block) {
+    return block >= w->first_block && block < end_of(w) &&
+           (block - w->first_block) % w->n_workers == w->worker;
 }
 
 /* The end of a block's rows: the matrix may end before the block does. */
@@ -260,12 +276,12 @@ static void scan(const struct head_walk *w) {
         queries[i] = &slots->scans[i].query;
     for (struct rsr_pieces left = rsr_pieces_begin(w->crew, w->worker, w->n_blocks, LEAST_BLOCKS);
          rsr_pieces_next(&left, &begin, &end); n_blocks += end - begin)
-        for (uint32_t b = begin; b < end; b++) {
+        for (uint32_t b = w->first_block + begin; b < w->first_block + end; b++) {
             slots->kernel->bounds(&slots->shape, block_at(w, b), queries, slots->n_sketched,
                                   slots->scans[0].t + (size_t)b * RSR_SKETCH_VECTORS,
                                   slots->scans[0].estimates + (size_t)b * RSR_SKETCH_VECTORS,
                                   slots->slot_bytes / sizeof(float),
-                                  b + 1 < w->n_blocks ? block_at(w, b + 1) : NULL);
+                                  b + 1 < end_of(w) ? block_at(w, b + 1) : NULL);
             slots->kernel->frames(&slots->shape, block_at(w, b), queries, slots->n_sketched,
                                   frames);
             for (uint32_t i = 0; i < slots->n_sketched; i++)
@@ -281,7 +297,7 @@ static void scan(const struct head_walk *w) {
 /* Computes the logits of all of this worker's rows. */
 static void compute_all(const struct head_walk *w, const struct rsr_head_scan *pick) {
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+    for (uint32_t b = first_of(w); b < end_of(w); b += w->n_workers) {
         const uint32_t begin = b * RSR_SKETCH_VECTORS, end = end_of_block(w, b);
         w->crew->model->ops->head(pick->all, w->head, begin, end, query_of(w, pick));
         state->bytes += (end - begin) * rsr_matrix_row_bytes(w->head);
@@ -358,8 +374,7 @@ static uint32_t find_raised(const struct head_walk *w, const struct rsr_head_sca
         return 0;
     for (uint32_t i = 0; i < rsr_edits_places(edits); i++) {
         const struct rsr_edit *edit = &edits->places[i];
-        if (edit->token != RSR_NO_EDIT &&
-            edit->token / RSR_SKETCH_VECTORS % w->n_workers == w->worker &&
+        if (edit->token != RSR_NO_EDIT && is_own(w, edit->token / RSR_SKETCH_VECTORS) &&
             rsr_edit_raises(edit, edits->sampling) && !isnan(pick->keys[edit->token]))
             rows[n++] = (struct rsr_head_row){edit->token, 0.0f};
     }
@@ -374,7 +389,7 @@ static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
     const uint32_t n_raised = find_raised(w, pick, rows);
     struct rsr_head_row *seeds = rows + n_raised;
     read_all(w, pick, rows, n_raised);
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+    for (uint32_t b = first_of(w); b < end_of(w); b += w->n_workers) {
         if (n == most && !(pick->block_estimates[b] > seeds[0].value))
             continue;
         const uint32_t end = end_of_block(w, b);
@@ -426,7 +441,7 @@ static double threshold_of(const struct head_walk *w, const struct rsr_head_scan
 static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_scan *pick, float floor,
                           struct rsr_head_row *rows) {
     uint32_t n = 0;
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+    for (uint32_t b = first_of(w); b < end_of(w); b += w->n_workers)
         n += find_in_block(w, pick, b, floor, rows + n);
     return n;
 }
@@ -577,7 +592,7 @@ static void begin_nucleus(const struct head_walk *w, struct rsr_head_scan *pick)
 static void read_nucleus(const struct head_walk *w, struct rsr_head_scan *pick) {
     uint32_t *n_listed;
     struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+    for (uint32_t b = first_of(w); b < end_of(w); b += w->n_workers)
         bound_keys(pick, b, largest_of(pick->keys + (size_t)b * RSR_SKETCH_VECTORS));
     const uint32_t n = RSR_HEAD_OMIT == OMIT_SECOND_READING ? 0 : find_survivors(w, pick, rows);
     if (n > w->head->rows / w->n_workers / NUCLEUS_PART) {
@@ -619,7 +634,7 @@ static void read_allowed(const struct head_walk *w, struct rsr_head_scan *pick) 
     uint32_t *n;
     struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n);
     *n = 0;
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+    for (uint32_t b = first_of(w); b < end_of(w); b += w->n_workers)
         for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end_of_block(w, b); row++)
             if (rsr_is_allowed(pick->asked->sampling.allowed, row))
                 rows[(*n)++] = (struct rsr_head_row){row, 0.0f};
@@ -656,9 +671,28 @@ static void run_sketched(const struct head_walk *w) {
     find_nuclei(w);
 }
 
-void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, size_t row_bytes) {
+/* Gives every rank the rows that may be chosen. If the bounds of a rank may not hold, all of them
+ * compute all logits of the pick. */
+static void gather_rows(const struct head_walk *w, uint32_t op_index) {
+    struct rsr_head_slots *slots = w->slots;
+    struct rsr_worker_pool *pool = w->crew->pool;
+    rsr_worker_pool_barrier(pool, w->worker);
+    if (w->worker == 0)
+        rsr_rank_gather_counts(w->crew, op_index);
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++)
+        if (slots->scans[i].late)
+            compute_all(w, &slots->scans[i]);
+    rsr_worker_pool_barrier(pool, w->worker);
+    if (w->worker == 0)
+        rsr_rank_gather_rows(w->crew, op_index);
+}
+
+void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, uint32_t op_index, const char *x,
+                         size_t row_bytes) {
     struct rsr_head_slots *slots = &crew->slots;
     const struct rsr_target *target = crew->model->target;
+    const struct rsr_range blocks = rsr_rank_head_blocks(crew);
     const struct head_walk w = {
         .crew = crew,
         .slots = slots,
@@ -668,10 +702,13 @@ void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, 
         .x_bytes = row_bytes,
         .worker = worker,
         .n_workers = crew->n_workers,
-        .n_blocks = rsr_sketch_blocks_of(target->tensors->head.rows),
+        .first_block = blocks.begin,
+        .n_blocks = blocks.end - blocks.begin,
     };
     for (uint32_t i = 0; i < slots->n_listed; i++)
         read_allowed(&w, &slots->scans[slots->n_sketched + i]);
     if (slots->n_sketched > 0)
         run_sketched(&w);
+    if (crew->ranks != NULL)
+        gather_rows(&w, op_index);
 }

@@ -27,6 +27,8 @@ struct rsr_head_scan {
     atomic_bool excluded;  /* the bounds may not hold: all logits instead */
     atomic_bool undecided; /* NUCLEUS: the bounds do not decide which row is chosen: all logits
                               instead */
+    bool late;             /* only another rank found that the bounds may not hold */
+    uint32_t n_gathered;   /* with several ranks: rows of all of them, in `listed` */
     bool draws;            /* scores have noise: DRAW, and NUCLEUS at first */
     uint32_t n_wanted;     /* number of best rows; TOP: top_k */
     uint64_t noise_key;    /* where it draws */
@@ -70,11 +72,10 @@ void rsr_head_slots_destroy(struct rsr_head_slots *slots); /* zeros are fine */
 /* Prepares slots for engine->picks. */
 RSR_NODISCARD rsr_status rsr_head_slots_begin(struct rsr_crew *crew, struct rsr_picks *picks,
                                               rsr_error *err);
-/* Prepares slots for n picks of all logits, of tokens that the caller has put into all_tokens. */
-RSR_NODISCARD rsr_status rsr_head_slots_reserve(struct rsr_crew *crew, uint32_t n, rsr_error *err);
 /* A worker's share of the head's operation, for picks that do not need all logits. x: rows of the
  * chunk's tokens. */
-void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, size_t row_bytes);
+void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, uint32_t op_index, const char *x,
+                         size_t row_bytes);
 void rsr_head_slots_answer(struct rsr_crew *crew);
 
 /* Called by one worker when all have read the rows that may be chosen: finds the row that a NUCLEUS

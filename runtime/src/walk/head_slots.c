@@ -5,6 +5,7 @@
 
 #include "crew.h"
 #include "host/cpu.h"
+#include "ranks.h"
 
 /* ---- Memory ---- */
 
@@ -101,6 +102,7 @@ static void set_scan(struct rsr_crew *crew, const struct slot_layout *at,
     scan->draws = pick->mode == RSR_PICK_DRAW || pick->mode == RSR_PICK_NUCLEUS;
     atomic_store(&scan->excluded, false);
     atomic_store(&scan->undecided, false);
+    scan->late = false;
     set_slot(at, slots->memory + (slots->n_all + number) * slots->slot_bytes, scan);
     scan->n_wanted = pick->mode == RSR_PICK_TOP && s->top_k > 0 ? s->top_k : 1;
     scan->noise_key = rsr_noise_key(s->seed, s->sequence_id, pick->n_history);
@@ -116,12 +118,6 @@ static void set_scans(struct rsr_crew *crew, const struct slot_layout *at, struc
         if (picks->picks[i].mode != RSR_PICK_ALL &&
             (picks->picks[i].mode == RSR_PICK_LISTED) == listed)
             set_scan(crew, at, &picks->picks[i]);
-}
-
-rsr_status rsr_head_slots_reserve(struct rsr_crew *crew, uint32_t n, rsr_error *err) {
-    crew->slots.n_all = n;
-    crew->slots.n_sketched = crew->slots.n_listed = 0;
-    return reserve_slots(&crew->slots, n, err);
 }
 
 rsr_status rsr_head_slots_begin(struct rsr_crew *crew, struct rsr_picks *picks, rsr_error *err) {
@@ -149,10 +145,11 @@ rsr_status rsr_head_slots_begin(struct rsr_crew *crew, struct rsr_picks *picks, 
 /* ---- After the head ---- */
 
 uint32_t rsr_head_gather(const struct rsr_crew *crew, const struct rsr_head_scan *scan) {
-    const uint32_t n_blocks = rsr_sketch_blocks_of(crew->model->module->hyper.vocab);
+    const struct rsr_range blocks = rsr_rank_head_blocks(crew);
     uint32_t n = 0;
     for (uint32_t w = 0; w < crew->n_workers; w++) {
-        const uint32_t first = rsr_head_blocks_before(n_blocks, w, crew->n_workers);
+        const uint32_t first =
+            rsr_head_blocks_before(blocks.end - blocks.begin, w, crew->n_workers);
         const uint32_t n_listed = scan->n_listed[(size_t)w * RSR_HEAD_COUNT_STRIDE];
         memmove(scan->listed + n, scan->listed + (size_t)first * RSR_SKETCH_VECTORS,
                 n_listed * sizeof(*scan->listed));
@@ -170,6 +167,7 @@ void rsr_head_slots_answer(struct rsr_crew *crew) {
         else if (scan->asked->mode == RSR_PICK_NUCLEUS)
             scan->asked->n_rows = 1;
         else
-            scan->asked->n_rows = rsr_head_gather(crew, scan);
+            scan->asked->n_rows =
+                crew->ranks != NULL ? scan->n_gathered : rsr_head_gather(crew, scan);
     }
 }

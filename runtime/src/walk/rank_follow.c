@@ -1,6 +1,7 @@
 /* rank_follow.c - the other ranks: they do what rank 0's messages say. What a message says is
  * checked as far as it would be used to access memory. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "crew.h"
 #include "ranks.h"
@@ -64,16 +65,65 @@ static rsr_status take_tokens(struct rsr_crew *crew, uint32_t n_sequences, rsr_e
     return RSR_OK;
 }
 
-static rsr_status take_picks(struct rsr_crew *crew, uint32_t n_all, rsr_error *err) {
-    const uint32_t *tokens = rsr_rank_take_all(&crew->ranks->message, n_all);
-    if (tokens == NULL || n_all > RSR_MAX_PICKS)
+static float take_float(struct rsr_rank_message *message) {
+    const uint32_t bits = rsr_rank_take(message);
+    float x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+static uint64_t take_u64(struct rsr_rank_message *message) {
+    const uint64_t low = rsr_rank_take(message);
+    return low | (uint64_t)rsr_rank_take(message) << 32;
+}
+
+/* False: the edits are not in the message. */
+static bool take_edits(struct rsr_rank_message *message, const rsr_sampling *sampling,
+                       struct rsr_edits *edits) {
+    *edits = (struct rsr_edits){.sampling = sampling, .bits = rsr_rank_take(message)};
+    edits->n_raised = rsr_rank_take(message);
+    if (edits->bits == 0)
+        return true;
+    if (edits->bits > 28)
+        return false;
+    edits->places = (struct rsr_edit *)(void *)rsr_rank_take_all(
+        message, RSR_RANK_EDIT_WORDS * rsr_edits_places(edits));
+    return edits->places != NULL;
+}
+
+static bool take_pick(struct rsr_crew *crew, struct rsr_head_pick *pick, struct rsr_edits *edits) {
+    struct rsr_rank_message *message = &crew->ranks->message;
+    rsr_sampling *s = &pick->sampling;
+    *pick = (struct rsr_head_pick){.sampling = RSR_SAMPLING_INIT, .edits = edits};
+    pick->token = rsr_rank_take(message);
+    const uint32_t mode = rsr_rank_take(message);
+    pick->n_history = rsr_rank_take(message);
+    s->temperature = take_float(message);
+    s->top_p = take_float(message);
+    s->min_p = take_float(message);
+    s->repeat_penalty = take_float(message);
+    s->frequency_penalty = take_float(message);
+    s->presence_penalty = take_float(message);
+    s->top_k = rsr_rank_take(message);
+    s->seed = take_u64(message);
+    s->sequence_id = take_u64(message);
+    pick->mode = mode <= RSR_PICK_DRAW ? (enum rsr_pick_mode)mode : RSR_PICK_ALL;
+    return take_edits(message, s, edits) && !message->failed && mode <= RSR_PICK_DRAW &&
+           (pick->mode == RSR_PICK_ALL || crew->slots.shape.dim != 0) &&
+           pick->token < crew->chunk->n_tokens &&
+           s->top_k <= crew->model->module->hyper.vocab / RSR_HEAD_TOP_PART;
+}
+
+static rsr_status take_picks(struct rsr_crew *crew, uint32_t n, rsr_error *err) {
+    struct rsr_ranks *ranks = crew->ranks;
+    struct rsr_picks *picks = &ranks->engine->picks;
+    if (n > RSR_MAX_PICKS)
         return refuse(err, "too many picks");
-    for (uint32_t i = 0; i < n_all; i++) {
-        if (tokens[i] >= crew->chunk->n_tokens)
-            return refuse(err, "a pick of no token");
-        crew->slots.all_tokens[i] = tokens[i];
-    }
-    return rsr_head_slots_reserve(crew, n_all, err);
+    picks->n = n;
+    for (uint32_t i = 0; i < n; i++)
+        if (!take_pick(crew, &picks->picks[i], &ranks->edits[i]))
+            return refuse(err, "a pick that is none");
+    return rsr_head_slots_begin(crew, picks, err);
 }
 
 /* Makes room for the rows of logits that the step computes a share of. */
@@ -105,10 +155,11 @@ static rsr_status take_chunk(struct rsr_crew *crew, rsr_error *err) {
     chunk->wants_states = rsr_rank_take(&ranks->message) != 0;
     chunk->n_tokens = rsr_rank_take(&ranks->message);
     const uint32_t n_sequences = rsr_rank_take(&ranks->message);
-    const uint32_t n_all = rsr_rank_take(&ranks->message);
+    const uint32_t n_picks = rsr_rank_take(&ranks->message);
     if (chunk->n_tokens == 0 || chunk->n_tokens > crew->engine->info.max_batch ||
         n_sequences > chunk->n_tokens)
         return refuse(err, "more tokens than max_batch");
+    rsr_crew_choose_team(crew);
     chunk->step = rsr_find_step(crew->model->target, chunk->n_tokens);
     chunk->entries = ranks->entries;
     chunk->n_wanted = 0;
@@ -117,7 +168,7 @@ static rsr_status take_chunk(struct rsr_crew *crew, rsr_error *err) {
     if (status == RSR_OK)
         status = take_tokens(crew, n_sequences, err);
     if (status == RSR_OK)
-        status = take_picks(crew, n_all, err);
+        status = take_picks(crew, n_picks, err);
     if (status == RSR_OK)
         status = make_outputs(crew, err);
     if (status == RSR_OK)

@@ -80,6 +80,16 @@ static bool reserve(char **memory, size_t *capacity, size_t bytes) {
     return true;
 }
 
+/* Makes room for what ranks->bytes says, `all` in total. Returns this; 0 after an error. */
+static size_t reserve_parts(struct rsr_ranks *ranks, size_t all) {
+    if (reserve(&ranks->own, &ranks->own_bytes, ranks->bytes[ranks->transport.rank]) &&
+        reserve(&ranks->all, &ranks->all_bytes, all))
+        return all;
+    (void)rsr_fail(&ranks->lost, RSR_ERR_MEMORY, "rank %u: no memory to gather %zu bytes",
+                   ranks->transport.rank, all);
+    return 0;
+}
+
 /* Finds every rank's bytes, and makes room for them. Returns the bytes of all ranks; 0 after an
  * error. */
 static size_t make_room(struct rsr_ranks *ranks, const struct rsr_rank_rows *rows, uint32_t n) {
@@ -90,19 +100,11 @@ static size_t make_room(struct rsr_ranks *ranks, const struct rsr_rank_rows *row
             ranks->bytes[r] += floats_of(&rows[i], units_of(ranks, &rows[i], r)) * sizeof(float);
         all += ranks->bytes[r];
     }
-    if (reserve(&ranks->own, &ranks->own_bytes, ranks->bytes[ranks->transport.rank]) &&
-        reserve(&ranks->all, &ranks->all_bytes, all))
-        return all;
-    (void)rsr_fail(&ranks->lost, RSR_ERR_MEMORY, "rank %u: no memory to gather %zu bytes",
-                   ranks->transport.rank, all);
-    return 0;
+    return reserve_parts(ranks, all);
 }
 
-static void pack(const struct rsr_crew *crew, const struct rsr_rank_rows *rows, uint32_t n) {
-    struct rsr_ranks *ranks = crew->ranks;
-    const struct part_header header = {.compute_ns = rsr_now_ns() - ranks->since_ns,
-                                       .cancelled = rsr_is_cancelled(crew->chunk->cancel)};
-    float *to = (float *)(void *)mempcpy(ranks->own, &header, sizeof(header));
+static void pack(struct rsr_ranks *ranks, const struct rsr_rank_rows *rows, uint32_t n) {
+    float *to = (float *)(void *)(ranks->own + sizeof(struct part_header));
     for (uint32_t i = 0; i < n; i++) {
         const struct rsr_range units = units_of(ranks, &rows[i], ranks->transport.rank);
         copy_rows(&rows[i], units, to, false);
@@ -110,17 +112,10 @@ static void pack(const struct rsr_crew *crew, const struct rsr_rank_rows *rows, 
     }
 }
 
-static void unpack(struct rsr_crew *crew, uint32_t op_index, const struct rsr_rank_rows *rows,
-                   uint32_t n) {
-    struct rsr_ranks *ranks = crew->ranks;
+static void unpack(struct rsr_ranks *ranks, const struct rsr_rank_rows *rows, uint32_t n) {
     char *at = ranks->all;
     for (uint32_t r = 0; r < ranks->transport.size; at += ranks->bytes[r++]) {
-        struct part_header header;
-        memcpy(&header, at, sizeof(header));
-        float *from = (float *)(void *)(at + sizeof(header));
-        ranks->counts[r].compute_ns += header.compute_ns;
-        if (r == 0 && header.cancelled != 0)
-            atomic_store(&crew->last_op, op_index);
+        float *from = (float *)(void *)(at + sizeof(struct part_header));
         for (uint32_t i = 0; r != ranks->transport.rank && i < n; i++) {
             const struct rsr_range units = units_of(ranks, &rows[i], r);
             copy_rows(&rows[i], units, from, true);
@@ -129,29 +124,50 @@ static void unpack(struct rsr_crew *crew, uint32_t op_index, const struct rsr_ra
     }
 }
 
+/* Reads what the headers of all parts say. */
+static void read_headers(struct rsr_crew *crew, uint32_t op_index, size_t all_bytes) {
+    struct rsr_ranks *ranks = crew->ranks;
+    const char *at = ranks->all;
+    for (uint32_t r = 0; r < ranks->transport.size; at += ranks->bytes[r++]) {
+        struct part_header header;
+        memcpy(&header, at, sizeof(header));
+        ranks->counts[r].compute_ns += header.compute_ns;
+        ranks->counts[r].n_gathers++;
+        ranks->counts[r].gathered_bytes += all_bytes;
+        if (r == 0 && header.cancelled != 0)
+            atomic_store(&crew->last_op, op_index);
+    }
+    ranks->since_ns = rsr_now_ns();
+}
+
+/* Gathers what `own` holds after its header. Each rank's bytes are in ranks->bytes, and there is
+ * room for all of them. */
+static void swap_parts(struct rsr_crew *crew, uint32_t op_index, size_t all_bytes) {
+    struct rsr_ranks *ranks = crew->ranks;
+    const rsr_transport *transport = &ranks->transport;
+    const struct part_header header = {.compute_ns = rsr_now_ns() - ranks->since_ns,
+                                       .cancelled = rsr_is_cancelled(crew->chunk->cancel)};
+    memcpy(ranks->own, &header, sizeof(header));
+    ranks->lost.status =
+        transport->allgatherv(transport->user, ranks->own, ranks->all, ranks->bytes, &ranks->lost);
+    if (ranks->lost.status != RSR_OK)
+        atomic_store(&crew->last_op, op_index);
+    else
+        read_headers(crew, op_index, all_bytes);
+}
+
 static void exchange(struct rsr_crew *crew, uint32_t op_index, const struct rsr_rank_rows *rows,
                      uint32_t n) {
     struct rsr_ranks *ranks = crew->ranks;
-    const rsr_transport *transport = &ranks->transport;
     const size_t bytes = make_room(ranks, rows, n);
     if (bytes == 0) {
         atomic_store(&crew->last_op, op_index);
         return;
     }
-    pack(crew, rows, n);
-    const rsr_status status =
-        transport->allgatherv(transport->user, ranks->own, ranks->all, ranks->bytes, &ranks->lost);
-    if (status != RSR_OK) {
-        ranks->lost.status = status;
-        atomic_store(&crew->last_op, op_index);
-        return;
-    }
-    unpack(crew, op_index, rows, n);
-    for (uint32_t r = 0; r < transport->size; r++) {
-        ranks->counts[r].n_gathers++;
-        ranks->counts[r].gathered_bytes += bytes;
-    }
-    ranks->since_ns = rsr_now_ns();
+    pack(ranks, rows, n);
+    swap_parts(crew, op_index, bytes);
+    if (ranks->lost.status == RSR_OK)
+        unpack(ranks, rows, n);
 }
 
 /* ---- What is gathered ---- */
@@ -221,4 +237,123 @@ void rsr_rank_gather_logits(struct rsr_crew *crew, uint32_t op_index, float *log
         const struct rsr_rank_rows rows = matrix_rows(crew, op, logits + i * ld, ld, some);
         exchange(crew, op_index, &rows, 1);
     }
+}
+
+/* ---- Rows that may be chosen ---- */
+
+#define NO_BOUNDS UINT32_MAX /* a rank's count of rows, if its bounds may not hold */
+
+/* Notes what all ranks have counted, and for which picks some rank has no bounds. */
+static void read_counts(struct rsr_crew *crew, size_t part_bytes) {
+    struct rsr_ranks *ranks = crew->ranks;
+    for (uint32_t r = 0; r < ranks->transport.size; r++) {
+        uint32_t *counts = ranks->row_counts + (size_t)r * RSR_MAX_PICKS;
+        memcpy(counts, ranks->all + r * part_bytes + sizeof(struct part_header),
+               crew->slots.n_sketched * sizeof(*counts));
+        for (uint32_t i = 0; i < crew->slots.n_sketched; i++)
+            if (counts[i] == NO_BOUNDS && !atomic_exchange(&crew->slots.scans[i].excluded, true))
+                crew->slots.scans[i].late = true;
+    }
+}
+
+void rsr_rank_gather_counts(struct rsr_crew *crew, uint32_t op_index) {
+    struct rsr_ranks *ranks = crew->ranks;
+    const uint32_t n = crew->slots.n_sketched, size = ranks->transport.size;
+    const size_t each = sizeof(struct part_header) + n * sizeof(uint32_t);
+    if (ranks->lost.status != RSR_OK || n == 0)
+        return;
+    for (uint32_t r = 0; r < size; r++)
+        ranks->bytes[r] = each;
+    if (reserve_parts(ranks, each * size) == 0) {
+        atomic_store(&crew->last_op, op_index);
+        return;
+    }
+    uint32_t *own = (uint32_t *)(void *)(ranks->own + sizeof(struct part_header));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct rsr_head_scan *scan = &crew->slots.scans[i];
+        own[i] = atomic_load(&scan->excluded) ? NO_BOUNDS : rsr_head_gather(crew, scan);
+    }
+    swap_parts(crew, op_index, each * size);
+    if (ranks->lost.status == RSR_OK)
+        read_counts(crew, each);
+}
+
+static void gather_excluded(struct rsr_crew *crew, uint32_t op_index) {
+    const uint32_t vocab = crew->model->module->hyper.vocab;
+    for (uint32_t i = 0; i < crew->slots.n_sketched; i++) {
+        const struct rsr_rank_rows rows = {.y = crew->slots.scans[i].all,
+                                           .n_tokens = 1,
+                                           .n_rows = vocab,
+                                           .n_units = rsr_sketch_blocks_of(vocab),
+                                           .unit_rows = RSR_SKETCH_VECTORS};
+        if (atomic_load(&crew->slots.scans[i].excluded) && crew->ranks->lost.status == RSR_OK)
+            exchange(crew, op_index, &rows, 1);
+    }
+}
+
+/* How many rows of pick i rank r has that are gathered. */
+static uint32_t count_of(const struct rsr_crew *crew, uint32_t r, uint32_t i) {
+    return atomic_load(&crew->slots.scans[i].excluded)
+               ? 0
+               : crew->ranks->row_counts[(size_t)r * RSR_MAX_PICKS + i];
+}
+
+/* Puts the rows of all ranks where a rank's own were. */
+static void list_rows(struct rsr_crew *crew) {
+    const struct rsr_ranks *ranks = crew->ranks;
+    const char *at = ranks->all;
+    for (uint32_t i = 0; i < crew->slots.n_sketched; i++)
+        crew->slots.scans[i].n_gathered = 0;
+    for (uint32_t r = 0; r < ranks->transport.size; at += ranks->bytes[r++]) {
+        const char *from = at + sizeof(struct part_header);
+        for (uint32_t i = 0; i < crew->slots.n_sketched; i++) {
+            struct rsr_head_scan *scan = &crew->slots.scans[i];
+            const uint32_t n = count_of(crew, r, i);
+            memcpy(scan->listed + scan->n_gathered, from, n * sizeof(*scan->listed));
+            scan->n_gathered += n;
+            from += n * sizeof(*scan->listed);
+        }
+    }
+}
+
+/* Finds how many bytes of rows each rank has. False: more rows than its part of the head. */
+static bool find_bytes(struct rsr_crew *crew, size_t *all) {
+    struct rsr_ranks *ranks = crew->ranks;
+    const uint32_t n_blocks = rsr_sketch_blocks_of(crew->model->module->hyper.vocab);
+    *all = 0;
+    for (uint32_t r = 0; r < ranks->transport.size; r++) {
+        const struct rsr_range blocks = rsr_rank_share(n_blocks, r, ranks->transport.size);
+        ranks->bytes[r] = sizeof(struct part_header);
+        for (uint32_t i = 0; i < crew->slots.n_sketched; i++) {
+            if (count_of(crew, r, i) > (blocks.end - blocks.begin) * RSR_SKETCH_VECTORS)
+                return false;
+            ranks->bytes[r] += count_of(crew, r, i) * sizeof(struct rsr_head_row);
+        }
+        *all += ranks->bytes[r];
+    }
+    return true;
+}
+
+void rsr_rank_gather_rows(struct rsr_crew *crew, uint32_t op_index) {
+    struct rsr_ranks *ranks = crew->ranks;
+    size_t all = 0;
+    if (ranks->lost.status == RSR_OK)
+        gather_excluded(crew, op_index);
+    if (ranks->lost.status != RSR_OK || crew->slots.n_sketched == 0)
+        return;
+    if (!find_bytes(crew, &all))
+        (void)rsr_fail(&ranks->lost, RSR_ERR_RANK, "a rank has found more rows than it has");
+    else
+        all = reserve_parts(ranks, all);
+    if (ranks->lost.status != RSR_OK) {
+        atomic_store(&crew->last_op, op_index);
+        return;
+    }
+    char *to = ranks->own + sizeof(struct part_header);
+    for (uint32_t i = 0; i < crew->slots.n_sketched; i++)
+        to = mempcpy(to, crew->slots.scans[i].listed,
+                     count_of(crew, ranks->transport.rank, i) * sizeof(struct rsr_head_row));
+    swap_parts(crew, op_index, all);
+    if (ranks->lost.status == RSR_OK)
+        list_rows(crew);
 }

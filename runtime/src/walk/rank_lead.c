@@ -1,4 +1,6 @@
 /* rank_lead.c - rank 0's messages to the others; rank_message.h has their form. */
+#include <string.h>
+
 #include "crew.h"
 #include "ranks.h"
 
@@ -30,6 +32,51 @@ static void put_sequence(const struct rsr_chunk *chunk, uint32_t token,
     rsr_rank_put_all(message, sequence->pages, n_pages);
 }
 
+/* A pick of a token that wants logits is found in them. */
+static bool is_sent(const struct rsr_crew *crew, const struct rsr_head_pick *pick) {
+    return !crew->chunk->entries[pick->token].want_logits;
+}
+
+static uint32_t count_picks(const struct rsr_crew *crew) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < crew->engine->picks.n; i++)
+        n += is_sent(crew, &crew->engine->picks.picks[i]);
+    return n;
+}
+
+static void put_float(struct rsr_rank_message *message, float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    rsr_rank_put(message, bits);
+}
+
+static void put_u64(struct rsr_rank_message *message, uint64_t x) {
+    rsr_rank_put(message, (uint32_t)x);
+    rsr_rank_put(message, (uint32_t)(x >> 32));
+}
+
+static void put_pick(const struct rsr_head_pick *pick, struct rsr_rank_message *message) {
+    const rsr_sampling *s = &pick->sampling;
+    const float floats[] = {s->temperature,       s->top_p,           s->min_p, s->repeat_penalty,
+                            s->frequency_penalty, s->presence_penalty};
+    const struct rsr_edits *edits = pick->edits;
+    rsr_rank_put(message, pick->token);
+    rsr_rank_put(message, pick->mode);
+    rsr_rank_put(message, pick->n_history);
+    for (size_t i = 0; i < sizeof(floats) / sizeof(floats[0]); i++)
+        put_float(message, floats[i]);
+    rsr_rank_put(message, s->top_k);
+    put_u64(message, s->seed);
+    put_u64(message, s->sequence_id);
+    rsr_rank_put(message, pick->mode == RSR_PICK_ALL ? 0 : edits->bits);
+    rsr_rank_put(message, edits->n_raised);
+    for (uint32_t i = 0; pick->mode != RSR_PICK_ALL && i < rsr_edits_places(edits); i++) {
+        uint32_t words[RSR_RANK_EDIT_WORDS];
+        memcpy(words, &edits->places[i], sizeof(words));
+        rsr_rank_put_all(message, words, RSR_RANK_EDIT_WORDS);
+    }
+}
+
 static void put_chunk(const struct rsr_crew *crew, struct rsr_rank_message *message) {
     const struct rsr_chunk *chunk = crew->chunk;
     uint32_t n_records = 0;
@@ -38,7 +85,7 @@ static void put_chunk(const struct rsr_crew *crew, struct rsr_rank_message *mess
     rsr_rank_put(message, chunk->wants_states);
     rsr_rank_put(message, chunk->n_tokens);
     rsr_rank_put(message, n_records);
-    rsr_rank_put(message, crew->slots.n_all);
+    rsr_rank_put(message, count_picks(crew));
     for (uint32_t t = 0; t < chunk->n_tokens; t++)
         if (begins_record(chunk, t))
             put_sequence(chunk, t, message);
@@ -49,7 +96,9 @@ static void put_chunk(const struct rsr_crew *crew, struct rsr_rank_message *mess
                                   entry->want_logits};
         rsr_rank_put_all(message, words, sizeof(words) / sizeof(words[0]));
     }
-    rsr_rank_put_all(message, crew->slots.all_tokens, crew->slots.n_all);
+    for (uint32_t i = 0; i < crew->engine->picks.n; i++)
+        if (is_sent(crew, &crew->engine->picks.picks[i]))
+            put_pick(&crew->engine->picks.picks[i], message);
 }
 
 rsr_status rsr_rank_send_chunk(struct rsr_crew *crew, rsr_error *err) {

@@ -4,10 +4,12 @@
  * and the first of them, which in most steps are all; a second broadcast has the others.
  *
  *   CHUNK  n_notes, of each: page `to`, page `from`, n_tokens (0: page `to` is dropped)
- *          wants_states, n_tokens, n_sequences, n_all
+ *          wants_states, n_tokens, n_sequences, n_picks
  *          of each sequence: length, n_pages, its pages
  *          of each token: sequence, token, position, want_logits
- *          n_all tokens of which all logits are wanted for picks
+ *          of each pick of a token that wants no logits: token, mode, n_history; temperature,
+ *          top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty as bits; top_k; seed
+ *          and sequence_id, the lower half first; bits and n_raised of its edits, and their places
  *   END    nothing
  */
 #ifndef RSR_RANK_MESSAGE_H

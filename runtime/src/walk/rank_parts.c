@@ -151,3 +151,8 @@ void rsr_rank_plan_free(struct rsr_ranks *ranks) {
 const struct rsr_rank_op *rsr_rank_op_of(const struct rsr_crew *crew, uint32_t op_index) {
     return &crew->ranks->steps[crew->chunk->step - crew->model->target->steps].ops[op_index];
 }
+
+struct rsr_range rsr_rank_head_blocks(const struct rsr_crew *crew) {
+    const uint32_t n = rsr_sketch_blocks_of(crew->model->module->hyper.vocab);
+    return crew->ranks != NULL ? share_of(crew->ranks, n) : (struct rsr_range){0, n};
+}

@@ -193,10 +193,11 @@ static rsr_status make_ranks(struct rsr_crew *crew, struct rsr_engine *engine,
     ranks->bytes = calloc(n, sizeof(*ranks->bytes));
     ranks->counts = calloc(n, sizeof(*ranks->counts));
     ranks->published = calloc(n, sizeof(*ranks->published));
+    ranks->row_counts = calloc(n, RSR_MAX_PICKS * sizeof(*ranks->row_counts));
     ranks->sequences = calloc(max_batch, sizeof(*ranks->sequences));
     ranks->entries = calloc(max_batch, sizeof(*ranks->entries));
-    if (ranks->bytes == NULL || ranks->counts == NULL || ranks->published == NULL ||
-        ranks->sequences == NULL || ranks->entries == NULL)
+    if (ranks->row_counts == NULL || ranks->bytes == NULL || ranks->counts == NULL ||
+        ranks->published == NULL || ranks->sequences == NULL || ranks->entries == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a rank");
     for (uint32_t r = 0; r < n; r++) {
         const struct rsr_range heads = rsr_rank_share(crew->model->module->hyper.n_kv_heads, r, n);
@@ -263,6 +264,7 @@ void rsr_ranks_destroy(struct rsr_ranks *ranks) {
     free(ranks->own);
     free(ranks->all);
     free(ranks->counts);
+    free(ranks->row_counts);
     free(ranks->published);
     free(ranks->message.words);
     free(ranks->notes.words);

@@ -20,6 +20,8 @@
 #include "rank_message.h"
 
 #define RSR_MOST_RANKS 1024u
+#define RSR_RANK_EDIT_WORDS (sizeof(struct rsr_edit) / sizeof(uint32_t))
+_Static_assert(sizeof(struct rsr_edit) % sizeof(uint32_t) == 0, "messages have whole words");
 
 struct rsr_crew;
 
@@ -66,6 +68,7 @@ struct rsr_ranks {
     char *own, *all;
     size_t own_bytes, all_bytes; /* their capacity */
     uint64_t since_ns;           /* when the last gather ended, or the step began */
+    uint32_t *row_counts;        /* [size][RSR_MAX_PICKS] */
     rsr_rank_info *counts;       /* [size] */
     rsr_rank_info *published;    /* [size]: a copy, under the engine's lock */
     struct rsr_rank_message message;
@@ -75,8 +78,9 @@ struct rsr_ranks {
     struct rsr_rank_message notes;
 
     /* Of a rank that follows: */
-    struct rsr_sequence *sequences; /* [max_batch] */
-    rsr_batch_entry *entries;       /* [max_batch] */
+    struct rsr_sequence *sequences;        /* [max_batch] */
+    rsr_batch_entry *entries;              /* [max_batch] */
+    struct rsr_edits edits[RSR_MAX_PICKS]; /* their places lie in the message */
     float *outputs;
     uint64_t output_floats;
 };
@@ -98,6 +102,8 @@ void rsr_rank_publish(struct rsr_ranks *ranks);
 /* Plans what this rank does of every step. rank_parts.c */
 RSR_NODISCARD rsr_status rsr_rank_plan(struct rsr_crew *crew, rsr_error *err);
 void rsr_rank_plan_free(struct rsr_ranks *ranks);
+/* The blocks of the head's sketch, and so of its rows, of which this rank bounds picks. */
+struct rsr_range rsr_rank_head_blocks(const struct rsr_crew *crew);
 /* Keeps weights that this rank does not read out of its memory. rank_memory.c */
 void rsr_rank_keep_own(const struct rsr_crew *crew);
 /* What this rank does of operation `op_index` of the chunk's step. */
@@ -110,6 +116,11 @@ void rsr_rank_gather(struct rsr_crew *crew, uint32_t op_index);
 /* Gathers logits of n tokens, [n][ld]. */
 void rsr_rank_gather_logits(struct rsr_crew *crew, uint32_t op_index, float *logits, uint32_t n,
                             size_t ld);
+
+/* Gather how many rows each rank has found for the picks with a sketch, and whether its bounds
+ * hold; then these rows, or all logits where they do not. */
+void rsr_rank_gather_counts(struct rsr_crew *crew, uint32_t op_index);
+void rsr_rank_gather_rows(struct rsr_crew *crew, uint32_t op_index);
 
 /* Rank 0 tells the others of the chunk that it runs next. rank_lead.c */
 RSR_NODISCARD rsr_status rsr_rank_send_chunk(struct rsr_crew *crew, rsr_error *err);

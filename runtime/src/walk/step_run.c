@@ -426,7 +426,7 @@ static void run_head(const struct walk *w, const struct rsr_step_op *op) {
     if (w->crew->ranks != NULL)
         gather_logits(w, asked, sizeof(asked) / sizeof(asked[0]));
     if (slots->n_sketched + slots->n_listed > 0)
-        rsr_head_sketch_run(w->crew, w->worker, row_of(w, op->src[0], 0),
+        rsr_head_sketch_run(w->crew, w->worker, w->op_index, row_of(w, op->src[0], 0),
                             buffer_of(w, op->src[0])->row_bytes);
 }
 
@@ -559,11 +559,9 @@ struct weight_parts {
     uint64_t stream_bytes; /* from one stream to the next */
 };
 
-/* The beginning of this worker's share of the parts of operation `op_index`, at most `most` bytes
- * in total. */
-static struct rsr_fetch begin_of_share(const struct walk *w, uint32_t op_index,
+/* The beginning of this worker's share of this rank's parts, at most `most` bytes in total. */
+static struct rsr_fetch begin_of_share(const struct walk *w, struct rsr_range part,
                                        const struct weight_parts *parts, uint64_t most) {
-    const struct rsr_range part = rank_part(w, op_index, parts->n);
     const uint32_t n = part.end - part.begin;
     const uint32_t begin = part.begin + rsr_share_of(n, w->worker, w->n_workers),
                    end = part.begin + rsr_share_of(n, w->worker + 1, w->n_workers);
@@ -589,14 +587,14 @@ static struct rsr_fetch first_weights(const struct walk *w, uint32_t op_index) {
                                            .n_streams = kernel->n_streams,
                                            .stream_bytes = kernel->stream_bytes};
         if (tiles.memory != NULL && kernel->list == RSR_LIST_NONE)
-            return begin_of_share(w, op_index, &tiles, FETCH_BYTES);
+            return begin_of_share(w, rank_part(w, op_index, kernel->n_tiles), &tiles, FETCH_BYTES);
     } else if (slots->n_sketched > 0) {
         const uint32_t first_bytes = rsr_sketch_first_bytes(&slots->shape);
         const struct weight_parts blocks = {.memory = target->tensors->head_sketch.blocks,
                                             .n = rsr_sketch_blocks_of(target->tensors->head.rows),
                                             .part_bytes = target->tensors->head_sketch.block_bytes,
                                             .n_streams = 1};
-        return begin_of_share(w, op_index, &blocks,
+        return begin_of_share(w, rsr_rank_head_blocks(w->crew), &blocks,
                               first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
     }
     return (struct rsr_fetch){.at = NULL};
