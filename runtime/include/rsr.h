@@ -461,7 +461,7 @@ typedef struct rsr_engine_options {
     const rsr_transport *transport; /* NULL: this process alone. With several ranks, models with
                                        recurrent layers, the KV index, probes, saved sequences and
                                        rsr_sequence_read_kv() are refused */
-    const char *device;     /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0
+    const char *device; /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0
                                on. Nothing falls back to the CPU: what the device cannot do is
                                refused (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it
                                needs. NULL or "": cpu */
