@@ -25,7 +25,7 @@
 #include "sketch/sketch_round.h"
 
 #define SHARE_PAGES 0.05
-#define SHARE_PLANE1 0.15
+#define SHARE_PLANE1 0.25
 
 /* Keys that are scored of the page with the highest bound. */
 #define BEST_PAGE_KEYS 8u
@@ -177,7 +177,9 @@ static void rebase(const struct louver_pass *pass, struct louver_head_state *hea
     head->cut = rsr_round_up(head->cut - (double)less);
     for (uint32_t p = 0; p < pass->n_pages; p++) {
         float *x = head->x + (size_t)p * RSR_PAGE_TOKENS;
-        for (uint32_t j = 0; louver_open_keys(head, p) != 0 && j < RSR_PAGE_TOKENS; j++)
+        if (louver_open_keys(head, p) == 0)
+            continue;
+        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
             x[j] = (x[j] - less) + fabsf(x[j] - less) * 0x1p-23f;
     }
 }
@@ -240,6 +242,8 @@ void louver_bounds_of(const struct louver_line *line, float *x, const float *t, 
 /* x of a page's keys by the first plane, for all heads that need it. */
 static void scan_page(struct louver_pass *pass, struct louver_head_state *heads, uint32_t page) {
     const struct louver_setup *setup = pass->setup;
+    const struct louver_page *after = page + 1 < pass->end ? &pass->pages[page + 1] : NULL;
+    const void *next = after != NULL && after->sidecar != NULL ? louver_sketch(after) : NULL;
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS];
     uint32_t numbers[LOUVER_MAX_HEADS], n = 0;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
@@ -253,7 +257,7 @@ static void scan_page(struct louver_pass *pass, struct louver_head_state *heads,
         float t[SCANNED_HEADS][RSR_PAGE_TOKENS], estimates[SCANNED_HEADS][RSR_PAGE_TOKENS];
         some = n - first < SCANNED_HEADS ? n - first : SCANNED_HEADS;
         setup->kernel->bounds(&setup->shape, louver_sketch(&pass->pages[page]), queries + first,
-                              some, t[0], estimates[0], RSR_PAGE_TOKENS, NULL);
+                              some, t[0], estimates[0], RSR_PAGE_TOKENS, first == 0 ? next : NULL);
         for (uint32_t i = 0; i < some; i++) {
             struct louver_head_state *head = &heads[numbers[first + i]];
             const struct louver_line line = louver_line_of(setup, head, page, 0);
