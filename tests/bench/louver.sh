@@ -6,7 +6,8 @@ set -eu
 usage() {
     cat <<'TEXT'
 usage: tests/bench/louver.sh [--build DIR] [--runs N] [--threads T] [--svg FILE] [--contexts "N ..."]
-                             [--data "KIND ..."] [--compare N] [--results FILE]
+                             [--data "KIND ..."] [--thresholds "T ..."] [--kv-type TYPE] [--compare N]
+                             [--results FILE]
 
 Measures one layer of 32 query and 8 KV heads of 128 dimensions on this machine, and prints Markdown
 tables. Needs up to 6 GB of memory and some minutes of quiet.
@@ -17,6 +18,8 @@ tables. Needs up to 6 GB of memory and some minutes of quiet.
   --svg FILE     time and scanned fraction over the context [build/louver.svg]
   --contexts L   ["4096 8192 16384 32768 131072"]
   --data L       ["gaussian clustered"]
+  --thresholds L ["topk:20 mass:1e-3"]
+  --kv-type TYPE of the index and of dense attention [f32]
   --compare N    the context at which other indices are measured, too; 0: none [32768]
   --results FILE to add results to, as JSON lines; tables are of all that it has then, so they
                  may be measured one by one [a new one]
@@ -25,10 +28,11 @@ TEXT
 
 build=build/release runs=7 threads=1 svg=build/louver.svg contexts="4096 8192 16384 32768 131072"
 data_kinds="gaussian clustered" compare=32768 results=
+thresholds="topk:20 mass:1e-3" kv_type=f32
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
-    --build | --runs | --threads | --svg | --contexts | --data | --compare | --results)
+    --build | --runs | --threads | --svg | --contexts | --data | --thresholds | --kv-type | --compare | --results)
         [ $# -ge 2 ] || { echo "louver.sh: $1 needs a value" >&2; exit 1; } ;;
     esac
     case $1 in
@@ -38,6 +42,8 @@ while [ $# -gt 0 ]; do
     --svg) svg=$2 ;;
     --contexts) contexts=$2 ;;
     --data) data_kinds=$2 ;;
+    --thresholds) thresholds=$2 ;;
+    --kv-type) kv_type=$2 ;;
     --compare) compare=$2 ;;
     --results) results=$2 ;;
     *) echo "louver.sh: unknown option '$1'; --help lists the options" >&2; exit 1 ;;
@@ -72,8 +78,8 @@ measure() {
 
 for context in $contexts; do
     for data in $data_kinds; do
-        for threshold in topk:20 mass:1e-3; do
-            measure "$context" --data "$data" --threshold "$threshold"
+        for threshold in $thresholds; do
+            measure "$context" --data "$data" --threshold "$threshold" --kv-type "$kv_type"
         done
     done
 done
