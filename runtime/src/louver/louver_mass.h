@@ -36,7 +36,7 @@ struct louver_line louver_line_of(const struct louver_setup *setup,
 /* x[i] of t[i]; x may be t. */
 void louver_bounds_of(const struct louver_line *line, float *x, const float *t, uint32_t n);
 
-/* Keys of a page that may be left out: they are not left out already, and no one has scored them.
+/* Keys of a page that may be left out: they are not left out already, and Z does not have them.
  * Their page has a sidecar. */
 static inline uint64_t louver_open_keys(const struct louver_head_state *head, uint32_t page) {
     return head->masks[page] & ~head->given[page];

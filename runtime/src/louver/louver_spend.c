@@ -125,8 +125,10 @@ void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state 
     const uint32_t n_bins = spend(pass, head, &bins, share);
     for (uint32_t first = 0; n_bins > 0 && first < pass->n_pages; first += RSR_PAGE_TOKENS) {
         const uint64_t open = pages_x(pass, head, first, x);
-        for (uint64_t out = open & louver_in_bins(x, n_bins); out != 0; out &= out - 1)
-            head->masks[first + (uint32_t)__builtin_ctzll(out)] = 0;
+        for (uint64_t out = open & louver_in_bins(x, n_bins); out != 0; out &= out - 1) {
+            const uint32_t page = first + (uint32_t)__builtin_ctzll(out);
+            head->masks[page] = head->given[page]; /* Z has these keys */
+        }
     }
 }
 
