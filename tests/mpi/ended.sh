@@ -8,7 +8,7 @@ cd "$folder" || exit 1
 rm -f pid.* said
 "$@" -n 3 sh -c 'echo $$ > pid.${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
     exec rsr-mpi m.so -t 1 --force --delay 2000 -p "And God said" -n 450 --seed 8' > text 2> said &
-for try in $(seq 100); do
+for try in $(seq 300); do
     [ ! -s text ] || break
     sleep 0.1
 done
