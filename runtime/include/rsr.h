@@ -461,10 +461,10 @@ typedef struct rsr_engine_options {
     const rsr_transport *transport; /* NULL: this process alone. With several ranks, models with
                                        recurrent layers, the KV index, probes, saved sequences and
                                        rsr_sequence_read_kv() are refused */
-    const char *device; /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0
-                               on. Nothing falls back to the CPU: what the device cannot do is
-                               refused (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it
-                               needs. NULL or "": cpu */
+    const char *device; /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0 on.
+                           Nothing falls back to the CPU: what the device cannot do is refused
+                           (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it needs. NULL or
+                           "": cpu */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
