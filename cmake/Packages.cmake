@@ -9,7 +9,8 @@
 # Each is a component of the same name, but for rsrc, which has the component `module` besides: the
 # runtime alone, which a build for another machine installs beside this one's.
 install(FILES LICENSE CHANGELOG.md README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT doc)
-install(DIRECTORY examples/deploy examples/embed-c examples/embed-python examples/matrix-c examples/search-python examples/serve-loop
+install(DIRECTORY examples/deploy examples/embed-c examples/embed-python examples/matrix-c examples/notebook
+  examples/search-python examples/serve-loop
   examples/model
   DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT doc USE_SOURCE_PERMISSIONS
   PATTERN __pycache__ EXCLUDE)

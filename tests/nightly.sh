@@ -20,6 +20,7 @@ run() {
 run tests/check.sh --long "$@"
 run tests/packages.sh "$@"
 run tests/wheels.sh "$@"
+run python3 tests/container.py "$work/container"
 run tests/threads/run.sh --races 100
 run python3 tests/faults/failing_calls.py "$work/calls"
 run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)" --swept

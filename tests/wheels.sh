@@ -4,26 +4,23 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: tests/wheels.sh [--no-install] [--no-bare] [--no-aarch64] [--help]
+usage: tests/wheels.sh [--no-install] [--no-bare] [--help]
 
 Makes the wheel `rsrc` (build/wheels/*.whl) for this machine, has auditwheel check it, and installs it
 in a clean environment of every Python from 3.9 to 3.13 that is there. In each, without a C compiler in
 PATH, it compiles the bundled model and runs tests/python. Then the same in a bare Debian 12, which
-debootstrap makes (build/chroot-wheel; needs root and a mirror: $MIRROR, or deb.debian.org). Then
-cross-builds the wheel for AArch64 and runs its programs under qemu-user.
+debootstrap makes (build/chroot-wheel; needs root and a mirror: $MIRROR, or deb.debian.org).
 
   --no-install  do not install what this script needs
   --no-bare     not in a bare Debian 12
-  --no-aarch64  nothing for AArch64
 TEXT
 }
 
-install=yes bare=yes aarch64=yes
+install=yes bare=yes
 for arg in "$@"; do
     case $arg in
     --no-install) install=no ;;
     --no-bare) bare=no ;;
-    --no-aarch64) aarch64=no ;;
     --help | -h) usage; exit 0 ;;
     *) echo "wheels.sh: unknown option '$arg'; --help lists the options" >&2; exit 1 ;;
     esac
@@ -31,7 +28,7 @@ done
 
 cd "$(dirname "$0")/.."
 . examples/setup.sh
-work=$PWD/build/wheels log=$PWD/build/wheels.log root=$PWD/build/chroot-wheel sysroot=$PWD/build/sysroot-wheel
+work=$PWD/build/wheels log=$PWD/build/wheels.log root=$PWD/build/chroot-wheel
 skipped=0 here=$(uname -m)
 mkdir -p "$work"
 trap '[ $? -eq 0 ] || echo "wheels.sh: FAILED"' EXIT
@@ -136,7 +133,6 @@ print(W @ numpy.arange(5, dtype=numpy.int8))"' &&
 
 [ "$install" = no ] || {
     BUILD_PACKAGES="$BUILD_PACKAGES g++ liblld-19-dev python3-venv debootstrap"
-    [ "$aarch64" = no ] || BUILD_PACKAGES="$BUILD_PACKAGES $CROSS_PACKAGES"
     install_packages build
 }
 step "tools from PyPI" make_tools
