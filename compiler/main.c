@@ -26,7 +26,7 @@ static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena 
         const uint64_t missing = spec.cpu_features & ~host;
         const bool is_host = strcmp(spec.triple, rsrc_host_triple()) == 0;
         printf("%-14s %-18s %s%s\n", names[i], spec.triple,
-               spec.gpu.sm != 0 ? "GPU: for --emit=ptx and cubin"
+               spec.gpu.sm != 0 ? "GPU: no runtime runs its kernels yet"
                : missing != 0   ? "not here: needs "
                : is_host        ? "runs here"
                                 : "not here: another machine",

@@ -148,30 +148,30 @@ enum rsrc_status rsrc_compile_cached(struct rsrc_run *run, const char *dir,
 
 /* ---- what NVRTC and clang make --------------------------------------------------------------- */
 
-static struct rsrc_cache_key key_of_ptx(const struct rsrc_input_set *in, const char *compiler,
+static struct rsrc_cache_key key_of_ptx(const struct rsrc_ptx_of_target *of, const char *compiler,
                                         const char *source) {
     struct rsr_hash hash;
-    rsrc_cache_key_begin(&in->run->cache, "ptx", &hash);
+    rsrc_cache_key_begin(&of->run->cache, "ptx", &hash);
     rsrc_cache_key_program(&hash, compiler);
-    key_spec(&hash, &in->specs[0]);
+    key_spec(&hash, of->spec);
     key_string(&hash, source);
     return rsrc_cache_key_end(&hash);
 }
 
 static bool get_ptx(void *context, const char *compiler, const char *source,
                     struct rsrc_buffer *out) {
-    struct rsrc_input_set *in = context;
-    const struct rsrc_cache_key key = key_of_ptx(in, compiler, source);
-    return rsrc_cache_get(&in->run->cache, in->run->diag, &key, out);
+    const struct rsrc_ptx_of_target *of = context;
+    const struct rsrc_cache_key key = key_of_ptx(of, compiler, source);
+    return rsrc_cache_get(&of->run->cache, of->run->diag, &key, out);
 }
 
 static void put_ptx(void *context, const char *compiler, const char *source,
                     const struct rsrc_buffer *text) {
-    struct rsrc_input_set *in = context;
-    const struct rsrc_cache_key key = key_of_ptx(in, compiler, source);
-    rsrc_cache_put(&in->run->cache, in->run->diag, &key, text->data, text->size_bytes);
+    const struct rsrc_ptx_of_target *of = context;
+    const struct rsrc_cache_key key = key_of_ptx(of, compiler, source);
+    rsrc_cache_put(&of->run->cache, of->run->diag, &key, text->data, text->size_bytes);
 }
 
-struct rsrc_ptx_store rsrc_ptx_store(struct rsrc_input_set *in) {
-    return (struct rsrc_ptx_store){in, get_ptx, put_ptx};
+struct rsrc_ptx_store rsrc_ptx_store(struct rsrc_ptx_of_target *of) {
+    return (struct rsrc_ptx_store){of, get_ptx, put_ptx};
 }

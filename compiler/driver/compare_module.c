@@ -47,8 +47,10 @@ static const char *find_reason(struct rsrc_run *run, const struct rsr_note *give
     if (strcmp(given->compiler_version, made->compiler_version) != 0)
         return rsrc_arena_printf(&run->arena, "it was compiled by rsrc %s, and this is %s",
                                  given->compiler_version, made->compiler_version);
-    return "what also counts: the name of the checkpoint's file or folder, the C compiler, the "
-           "linker, the runtime beside rsrc, with --tune the times in --cache-dir, and the --plan";
+    return "what also counts: the name of the checkpoint's file or folder, the C compiler, NVRTC "
+           "or "
+           "clang for a GPU, the linker, the runtime beside rsrc, with --tune the times in "
+           "--cache-dir, and the --plan";
 }
 
 /* The first target that is not in both modules; NULL: all are. */

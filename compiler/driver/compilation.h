@@ -16,8 +16,12 @@ struct rsrc_made {
     struct rsrc_dead_channels *dead_channels; /* dead channels of the graph; NULL: not searched */
     struct rsr_linear_unit *linears;          /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports;         /* [n_specs][n_items] */
-    struct rsr_kernel *gpu_kernels;           /* [n_items] */
-    struct rsrc_survey *survey;               /* of --info */
+    struct rsr_kernel *gpu_kernels; /* [n_specs][n_items][RSR_REGIME_COUNT]; symbol NULL: none */
+    struct rsrc_gpu_images {
+        struct rsr_module_image list[2]; /* PTX, cubin */
+        uint32_t n;
+    } * images;                 /* [n_specs] */
+    struct rsrc_survey *survey; /* of --info */
     struct rsrc_target_steps {
         struct rsrc_step_kernels kernels;
         struct rsr_step *steps;
@@ -36,8 +40,9 @@ struct rsrc_compilation {
     struct rsrc_made made;
 };
 
-/* layer_gpu.c */
-enum rsrc_status rsrc_emit_gpu(struct rsrc_compilation *c);
+/* gpu_units.c */
+/* Compiles the kernels of GPUs for the outputs. */
+enum rsrc_status rsrc_emit_gpus(struct rsrc_compilation *c);
 
 /* expand_embedding.c */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_expanded_embedding(struct rsrc_compilation *c,

@@ -36,8 +36,8 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     if (!rsrc_can_sketch_head(&c->inputs.graph, &plan->reason)) {
         if (wanted)
             return refuse(&c->run, plan->reason);
-    } else if (rsrc_is_gpu(&c->inputs)) {
-        plan->reason = "a GPU's kernels are of layers";
+    } else if (c->inputs.n_cpus == 0) {
+        plan->reason = "no GPU reads a sketch yet";
     } else if (asked == RSRC_HEAD_SKETCH_OFF) {
         plan->reason = "--head-sketch=off";
     } else if (wanted) {

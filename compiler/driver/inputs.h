@@ -22,8 +22,9 @@ struct rsrc_item {
 
 struct rsrc_input_set {
     struct rsrc_run *run;
-    struct rsr_spec *specs; /* targets */
-    uint32_t n_specs;
+    struct rsr_spec *specs; /* targets: CPUs, then GPUs */
+    uint32_t n_specs, n_cpus;
+    const char *triple; /* of the module: the CPUs', or, if there is none, this machine's */
     struct rsr_checkpoint checkpoint;
     bool has_checkpoint;
     bool has_graph; /* false: matrix file or text form */
@@ -39,16 +40,18 @@ struct rsrc_input_set {
     uint32_t n_parsed;
 };
 
-static inline bool rsrc_is_gpu(const struct rsrc_input_set *in) {
-    return in->specs[0].gpu.sm != 0;
+/* Targets are CPUs or GPUs. */
+static inline bool rsrc_is_gpu(const struct rsrc_input_set *in, uint32_t target) {
+    return target >= in->n_cpus;
 }
 
-/* Whether a GPU is among the targets. */
-static inline bool rsrc_has_gpu(const struct rsrc_input_set *in) {
-    for (uint32_t t = 0; t < in->n_specs; t++)
-        if (in->specs[t].gpu.sm != 0)
-            return true;
-    return false;
+static inline uint32_t rsrc_n_gpus(const struct rsrc_input_set *in) {
+    return in->n_specs - in->n_cpus;
+}
+
+/* Whether the items are all layers of a model: a module needs them. */
+static inline bool rsrc_is_whole(const struct rsrc_input_set *in) {
+    return in->has_graph && in->n_items == in->graph.n_layers;
 }
 
 #endif

@@ -99,15 +99,17 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_record(struct rsrc_layer_state *state);
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 
+/* layer_gpu.c */
+/* In order: keeps the kernel, fills in what the tables say of it, and writes what it reads. */
+RSRC_NODISCARD enum rsrc_status rsrc_keep_gpu_kernel(struct rsrc_layer_state *state,
+                                                     uint32_t target, uint32_t regime,
+                                                     struct rsr_linear_unit *linear);
+
 /* layer_emit.c */
 /* Assembles the bodies of kernels, where units call them. */
 enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
 /* In order: adds the layer's kernels and weights to the outputs. */
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
-
-/* layer_gpu.c */
-/* In order: keeps the kernel, and writes what it reads. */
-enum rsrc_status rsrc_layer_write_gpu(struct rsrc_layer_state *state);
 
 /* survey.c */
 /* Records what the passes found out about a layer, also if one of them refused it. */

@@ -36,7 +36,7 @@ enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
 }
 
 static bool is_gpu(const struct rsrc_layer_state *state, uint32_t target) {
-    return state->compilation->inputs.specs[target].gpu.sm != 0;
+    return rsrc_is_gpu(&state->compilation->inputs, target);
 }
 
 const struct rsr_matrix *rsrc_matrix_for(const struct rsrc_layer_state *state, uint32_t target) {
@@ -80,14 +80,6 @@ static void remark_reduction(struct rsrc_layer_state *state) {
     }
 }
 
-/* Without a CPU among the targets no kernel applies maps: the analysis is of the layer itself. */
-static bool applies_maps(const struct rsrc_layer_state *state) {
-    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++)
-        if (!is_gpu(state, t))
-            return true;
-    return false;
-}
-
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     /* Scales of column groups depend on the places of rows and columns, so these stay. */
@@ -98,7 +90,7 @@ enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
     rsrc_reduce_matrix(&state->arena, &state->matrix, &state->dead, &state->reduced,
                        &state->reduction);
     state->whole.counts = state->reduction.counts;
-    if (!applies_maps(state)) {
+    if (c->inputs.n_cpus == 0) { /* nothing applies maps: the analysis is of the layer itself */
         state->reduced = state->matrix;
         state->reduction = state->whole;
         state->dead = (struct rsr_dead){0};
@@ -175,7 +167,7 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
         (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
     }
     state->whole_stats = state->stats;
-    if (!is_unreduced(state) && rsrc_has_gpu(&state->compilation->inputs))
+    if (!is_unreduced(state) && rsrc_n_gpus(&state->compilation->inputs) != 0)
         rsrc_analyse_matrix(&state->arena, &state->matrix, state->stats.k, &state->whole_stats);
     analyse_for_fold(state);
     picture_segments(state);

@@ -29,6 +29,8 @@ static enum rsrc_status assemble_text(struct rsrc_layer_state *state, const stru
 
 /* Back ends print the bodies that the assembler declines together with the kernel. */
 static enum rsrc_status assemble(struct rsrc_layer_state *state, uint32_t target, uint32_t regime) {
+    if (rsrc_is_gpu(&state->compilation->inputs, target))
+        return RSRC_OK;
     const struct rsr_kernel *kernel = &rsrc_lowered_of(state, target, regime)->kernel;
     struct rsrc_bodies *bodies = bodies_of(state, target, regime);
     const struct rsrc_place place = {.tensor = state->item->name};
@@ -54,8 +56,9 @@ enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
 /* A kept row can give several rows of results. The ABI gets the mean number of results of a tile,
  * rounded up. */
 static uint32_t results_of_tile(const struct rsr_kernel *kernel) {
-    return kernel->computed_rows == kernel->rows ? kernel->tile_rows
-                                                 : (kernel->rows - 1) / kernel->n_tiles + 1;
+    return kernel->matvec != NULL || kernel->computed_rows == kernel->rows
+               ? kernel->tile_rows
+               : (kernel->rows - 1) / kernel->n_tiles + 1;
 }
 
 /* Where the layer's scales are from, and their value. */
@@ -76,6 +79,15 @@ static const char *scale_source(const struct rsrc_layer_state *state) {
                                               : "";
     return rsrc_arena_printf(&state->compilation->run.arena, "%a%s, %s%s", (double)matrix->scale[0],
                              rest, words[layer->scale_rule], from->name);
+}
+
+static enum rsrc_status emit_code(struct rsrc_layer_state *state, uint32_t target, uint32_t regime,
+                                  struct rsr_linear_unit *linear) {
+    struct rsrc_compilation *c = state->compilation;
+    if (rsrc_is_gpu(&c->inputs, target))
+        return rsrc_keep_gpu_kernel(state, target, regime, linear);
+    return rsrc_emit_kernel(&c->units, state->item, &rsrc_lowered_of(state, target, regime)->kernel,
+                            bodies_of(state, target, regime), &linear->function);
 }
 
 static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target,
@@ -111,10 +123,8 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .has_row_map = kernel->has_row_map,
         .row_map_at = kernel->row_map_at,
         .reason = rsrc_arena_strdup(&c->run.arena, plan->reason)};
-    if (rsrc_emit_kernel(&c->units, state->item, kernel, bodies_of(state, target, regime),
-                         &linear.function) != RSRC_OK)
-        return RSRC_FAILED;
-    if (rsrc_emit_blob(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||
+    if (emit_code(state, target, regime, &linear) != RSRC_OK ||
+        rsrc_emit_blob(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||
         rsrc_emit_blob(&c->weights, &lowered->index, &linear.index) != RSRC_OK ||
         rsrc_emit_blob(&c->weights, &lowered->scale, &linear.scale) != RSRC_OK)
         return RSRC_FAILED;

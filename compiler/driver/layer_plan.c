@@ -58,10 +58,11 @@ static enum rsrc_status make_plan(struct rsrc_layer_state *state, uint32_t targe
 
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    const enum rsr_list list = state->item->layer != NULL && !rsrc_is_gpu(&c->inputs)
-                                   ? rsrc_list_for(&c->inputs.graph, state->item->layer)
-                                   : RSR_LIST_NONE;
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
+        const bool is_gpu = rsrc_is_gpu(&c->inputs, t);
+        const enum rsr_list list = state->item->layer != NULL && !is_gpu
+                                       ? rsrc_list_for(&c->inputs.graph, state->item->layer)
+                                       : RSR_LIST_NONE;
         struct rsrc_layer_timer timer;
         rsrc_init_timer(&timer, state, t);
         const struct rsrc_plan_input input = {
@@ -78,7 +79,7 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .list_obstacle = list_obstacle(state, list, t),
             .active = c->run.options->relu2_active / 100.0,
             .spec = &c->inputs.specs[t],
-            .options = &c->run.plan_options,
+            .options = is_gpu ? &c->run.gpu_plan_options : &c->run.plan_options,
             .timer = c->run.tuner != NULL ? &timer.plan : NULL};
         const struct rsr_named_plan **given = state->item->plans;
         if ((given != NULL ? apply_given(state, &input, given[t], &state->plans[t])

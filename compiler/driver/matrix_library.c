@@ -93,7 +93,7 @@ static const char *library_stem(struct rsrc_compilation *c) {
 const char *rsrc_header_path(struct rsrc_compilation *c) {
     const bool so = rsrc_wants(&c->run, RSRC_EMIT_SO);
     const bool obj = rsrc_wants(&c->run, RSRC_EMIT_OBJ) && !c->units.kinds[RSR_UNIT_OBJ].active;
-    if (c->inputs.has_graph || rsrc_is_gpu(&c->inputs) || (!so && !obj))
+    if (c->inputs.has_graph || (!so && !obj))
         return NULL;
     const struct rsrc_kind *kind = &rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ];
     return rsrc_with_suffix(&c->run.arena, rsrc_output_path(&c->outputs, kind), kind->suffix, ".h");
@@ -116,7 +116,7 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
     struct rsr_matrix_entry *entries =
         RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_items, struct rsr_matrix_entry);
     struct rsr_module_target *targets =
-        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsr_module_target);
+        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_cpus, struct rsr_module_target);
     struct names names = make_names(&c->run.arena, c->inputs.n_items);
     for (uint32_t i = 0; i < c->inputs.n_items; i++) {
         const struct rsrc_item *item = &c->inputs.items[i];
@@ -133,7 +133,7 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
     }
     uint32_t max_few =
         1; /* the largest of all targets: near that size, both kernels take almost equal times */
-    for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
+    for (uint32_t t = 0; t < c->inputs.n_cpus; t++) {
         const uint32_t n = rsrc_count_decode_tokens(c, t);
         max_few = n > max_few ? n : max_few;
         targets[t] = (struct rsr_module_target){.spec = &c->inputs.specs[t],
@@ -145,7 +145,7 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
                                        .entries = entries,
                                        .n_entries = c->inputs.n_items,
                                        .targets = targets,
-                                       .n_targets = c->inputs.n_specs,
+                                       .n_targets = c->inputs.n_cpus,
                                        .max_few = max_few};
 }
 

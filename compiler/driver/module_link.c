@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "driver/compilation.h"
+#include "emit/ptx/cuda_unit.h"
 #include "link/seal.h"
 #include "model/delta_weights.h"
 #include "model/graph.h"
@@ -183,7 +184,8 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     const struct rsr_module_note note = rsrc_describe_module(c, NULL);
     struct rsr_module_input input = {.note = &note,
                                      .graph = graph,
-                                     .n_targets = c->inputs.n_specs,
+                                     .n_targets = c->inputs.n_cpus,
+                                     .n_gpus = rsrc_n_gpus(&c->inputs),
                                      .norm_roles = roles,
                                      .norm_symbols = norms,
                                      .dense_symbols = dense,
@@ -191,12 +193,17 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     struct rsr_module_target *targets =
         RSRC_NEW_ARRAY(arena, c->inputs.n_specs, struct rsr_module_target);
     for (uint32_t t = 0; t < c->inputs.n_specs; t++)
-        targets[t] = (struct rsr_module_target){.spec = &c->inputs.specs[t],
-                                                .linears = list_linears(c, t),
-                                                .n_linears = c->made.steps[t].kernels.n_kernels,
-                                                .steps = c->made.steps[t].steps,
-                                                .n_steps = c->made.steps[t].n_steps};
+        targets[t] = (struct rsr_module_target){
+            .spec = &c->inputs.specs[t],
+            .linears = list_linears(c, t),
+            .n_linears = c->made.steps[t].kernels.n_kernels,
+            .steps = c->made.steps[t].steps,
+            .n_steps = c->made.steps[t].n_steps,
+            .images = c->made.images[t].list,
+            .n_images = c->made.images[t].n,
+            .quantize = rsrc_is_gpu(&c->inputs, t) ? &rsrc_gpu_quantize : NULL};
     input.targets = targets;
+    input.gpus = targets + c->inputs.n_cpus;
     if (emit_norms(c, norms) != RSRC_OK || emit_deltas(c, deltas) != RSRC_OK ||
         emit_embedding(c, &input.embedding_symbol) != RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||
@@ -217,10 +224,9 @@ static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
     const struct rsrc_input_set *in = &c->inputs;
     if (rsrc_close_units(&c->units) != RSRC_OK)
         return RSRC_FAILED;
-    const bool whole = in->has_graph && in->n_items == in->graph.n_layers;
-    const bool collects = c->units.link.active || c->outputs.dir != NULL;
-    const bool has_tables = c->run.way == RSRC_WAY_CPU && collects;
-    if (has_tables && whole && write_tables(c) != RSRC_OK)
+    const bool collects = c->weights.elf_open || c->weights.raw_open;
+    const bool has_tables = c->run.way == RSRC_WAY_COMPILE && collects;
+    if (has_tables && rsrc_is_whole(in) && write_tables(c) != RSRC_OK)
         return RSRC_FAILED;
     if (has_tables && !in->has_graph && rsrc_write_matrices(c) != RSRC_OK)
         return RSRC_FAILED;
@@ -268,7 +274,7 @@ const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind 
 
 /* Seals a library that has tables. A relocatable object is not yet a file that can be loaded. */
 static bool has_note(const struct rsrc_compilation *c, const struct rsrc_kind *kind) {
-    return kind->emit == RSRC_EMIT_SO && c->run.way == RSRC_WAY_CPU && !c->run.options->dry_run;
+    return kind->emit == RSRC_EMIT_SO && c->run.way == RSRC_WAY_COMPILE && !c->run.options->dry_run;
 }
 
 static enum rsrc_status link_outputs(struct rsrc_compilation *c) {

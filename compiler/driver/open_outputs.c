@@ -65,7 +65,7 @@ static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct 
     rsrc_open_units(&c->units, writer, kind->unit, dir);
     if (outputs->dir != NULL)
         return RSRC_OK;
-    if (c->inputs.n_specs > 1)
+    if ((rsrc_is_gpu_unit(kind->unit) ? rsrc_n_gpus(&c->inputs) : c->inputs.n_cpus) > 1)
         return rsrc_bad_option(&c->run, "give a directory: -o DIR/",
                                "--emit=%s: the kernels of several targets do not fit in one file",
                                kind->name);
@@ -80,9 +80,9 @@ static enum rsrc_status open_units(struct rsrc_compilation *c) {
             continue;
         if (open_unit_kind(c, kind) != RSRC_OK)
             return RSRC_FAILED;
-        any = true;
+        any |= !rsrc_is_gpu_unit(kind->unit);
     }
-    if (!any || c->outputs.dir == NULL || c->run.way != RSRC_WAY_CPU)
+    if (!any || c->outputs.dir == NULL || c->run.way != RSRC_WAY_COMPILE)
         return RSRC_OK;
     return rsrc_open_raw_weights(&c->weights, c->outputs.temporary_dir);
 }

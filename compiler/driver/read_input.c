@@ -126,9 +126,15 @@ static enum rsrc_status check_matrices(struct rsrc_input_set *in) {
         return rsrc_refuse(
             in->run->diag, "option-value", &place, "leave out --input",
             "--input: a model's layers multiply what its graph says, int8 activations");
-    if (rsrc_is_gpu(in) && (in->run->options->inputs & RSRC_INPUTS_F32) != 0)
+    if (rsrc_n_gpus(in) != 0 && (in->run->options->inputs & RSRC_INPUTS_F32) != 0)
         return rsrc_bad_option(in->run, "leave out --input",
                                "--input: matrices for a GPU multiply int8 vectors alone");
+    if (rsrc_n_gpus(in) != 0 && !in->has_graph && in->run->to >= PASS_LINK &&
+        (in->run->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0)
+        return rsrc_refuse(in->run->diag, "gpu-option", &place,
+                           "choose --emit=ptx, cubin, rsr, plan or report",
+                           "--emit=so and obj: a library of matrices is for CPUs, and %s is a GPU",
+                           in->specs[in->n_cpus].name);
     /* The graph may not exist yet. */
     const bool is_model = in->has_checkpoint && in->checkpoint.has_config;
     if (!is_model && in->n_items == 0)

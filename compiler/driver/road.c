@@ -11,12 +11,11 @@
 #include "driver/turns.h"
 
 /* Sets of ways that share rows. */
-#define CPU (RSRC_WAY_CPU | RSRC_WAY_CPU_INFO)
-#define GPU (RSRC_WAY_GPU | RSRC_WAY_GPU_INFO)
-#define INFO (RSRC_WAY_CPU_INFO | RSRC_WAY_GPU_INFO)
-#define WEIGHTS (CPU | GPU)
+#define COMPILE RSRC_WAY_COMPILE
+#define INFO RSRC_WAY_INFO
+#define WEIGHTS (COMPILE | INFO)
 #define TEXTS (RSRC_WAY_PLANS | RSRC_WAY_STEPS | RSRC_WAY_KERNELS)
-#define WRITTEN (RSRC_WAY_CPU | RSRC_WAY_GPU | TEXTS)
+#define WRITTEN (COMPILE | TEXTS)
 
 /* A row that always runs, whatever --to says, and is not timed. */
 #define NO_PASS PASS_COUNT
@@ -39,7 +38,7 @@ static const struct pass {
     {PASS_GRAPH, WEIGHTS, .run = rsrc_model_graph, .dump = rsrc_dump_graph},
     {NO_PASS, WEIGHTS, .run = rsrc_choose_items},
     {NO_PASS, INFO, .run = rsrc_begin_survey},
-    {NO_PASS, RSRC_WAY_CPU | RSRC_WAY_GPU, .run = rsrc_read_measurements},
+    {NO_PASS, COMPILE, .run = rsrc_read_measurements},
     {NO_PASS, WRITTEN, .run = rsrc_open_outputs},
 
     {PASS_DECODE, WEIGHTS, .run_layer = rsrc_layer_decode, .dump_layer = rsrc_layer_dump_decode},
@@ -51,19 +50,17 @@ static const struct pass {
      .dump_layer = rsrc_layer_dump_plan},
     {PASS_LOWER, WEIGHTS, .run_layer = rsrc_layer_lower, .verify_layer = rsrc_layer_verify_lower,
      .dump_layer = rsrc_layer_dump_kernel},
-    {PASS_EMIT, RSRC_WAY_CPU, .run_layer = rsrc_layer_assemble, .run_in_order = rsrc_layer_emit},
-    {PASS_EMIT, RSRC_WAY_GPU, .run_in_order = rsrc_layer_write_gpu},
+    {PASS_EMIT, COMPILE, .run_layer = rsrc_layer_assemble, .run_in_order = rsrc_layer_emit},
     {NO_PASS, INFO, .run_layer = rsrc_layer_survey, .in_any_case = true},
 
     {PASS_PLAN, RSRC_WAY_PLANS, .dump = rsrc_dump_parsed},
-    {PASS_SCHEDULE, RSRC_WAY_CPU | RSRC_WAY_GPU, .run = rsrc_model_schedule,
-     .dump = rsrc_dump_schedule},
+    {PASS_SCHEDULE, COMPILE, .run = rsrc_model_schedule, .dump = rsrc_dump_schedule},
     {PASS_SCHEDULE, RSRC_WAY_STEPS, .dump = rsrc_dump_parsed},
     {PASS_LOWER, RSRC_WAY_KERNELS, .dump = rsrc_dump_parsed},
     {PASS_EMIT, RSRC_WAY_KERNELS, .run = rsrc_emit_parsed},
-    {PASS_EMIT, RSRC_WAY_GPU, .run = rsrc_emit_gpu},
-    {PASS_LINK, RSRC_WAY_CPU | RSRC_WAY_KERNELS, .run = rsrc_model_link},
-    {PASS_REPORT, RSRC_WAY_CPU | RSRC_WAY_GPU, .run = rsrc_model_report},
+    {PASS_EMIT, COMPILE, .run = rsrc_emit_gpus},
+    {PASS_LINK, COMPILE | RSRC_WAY_KERNELS, .run = rsrc_model_link},
+    {PASS_REPORT, COMPILE, .run = rsrc_model_report},
     {NO_PASS, INFO, .run = rsrc_describe, .in_any_case = true},
     {NO_PASS, WRITTEN, .run = rsrc_commit_outputs},
 };
@@ -233,7 +230,7 @@ static enum rsrc_status run_layers(struct rsrc_compilation *c, const struct pass
     const size_t n = (size_t)in->n_items * in->n_specs;
     c->made.linears = RSRC_NEW_ARRAY(arena, n * RSR_REGIME_COUNT, struct rsr_linear_unit);
     c->made.reports = RSRC_NEW_ARRAY(arena, n, struct rsr_report_layer);
-    c->made.gpu_kernels = RSRC_NEW_ARRAY(arena, in->n_items, struct rsr_kernel);
+    c->made.gpu_kernels = RSRC_NEW_ARRAY(arena, n * RSR_REGIME_COUNT, struct rsr_kernel);
     if (in->has_graph && !c->run.options->no_reduce)
         c->made.dead_channels = rsrc_dead_channels_create(arena, &in->graph);
     struct pool pool = {.compilation = c,

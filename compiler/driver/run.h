@@ -41,15 +41,18 @@ enum {
 
 extern const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT];
 
+/* Whether only GPUs have such units. */
+static inline bool rsrc_is_gpu_unit(enum rsr_unit_kind unit) {
+    return unit == RSR_UNIT_PTX || unit == RSR_UNIT_CUBIN;
+}
+
 /* The way of a compilation: its input and purpose, which decide its passes. One of these bits. */
 enum rsrc_way {
-    RSRC_WAY_CPU = 1, /* weights to kernels of CPUs */
-    RSRC_WAY_GPU = 2,
-    RSRC_WAY_CPU_INFO = 4, /* --info: weights to a description */
-    RSRC_WAY_GPU_INFO = 8,
-    RSRC_WAY_PLANS = 16, /* from the text of plans, of steps, of kernels */
-    RSRC_WAY_STEPS = 32,
-    RSRC_WAY_KERNELS = 64
+    RSRC_WAY_COMPILE = 1, /* weights to kernels */
+    RSRC_WAY_INFO = 2,    /* --info: weights to a description */
+    RSRC_WAY_PLANS = 4,   /* from the text of plans, of steps, of kernels */
+    RSRC_WAY_STEPS = 8,
+    RSRC_WAY_KERNELS = 16
 };
 
 /* Rows of -ftime-report after those of the passes: programs that were run. */
@@ -61,8 +64,8 @@ struct rsrc_run {
     struct rsrc_arena arena;
     enum rsrc_way way;
     enum rsrc_pass_id from, to;
-    uint32_t dumps; /* bits of enum rsrc_pass_id */
-    struct rsrc_plan_options plan_options;
+    uint32_t dumps;                                          /* bits of enum rsrc_pass_id */
+    struct rsrc_plan_options plan_options, gpu_plan_options; /* of CPUs, of GPUs */
     uint32_t n_jobs;
     struct rsrc_toolchain toolchain;
     struct rsrc_cache cache;

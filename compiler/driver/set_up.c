@@ -188,7 +188,8 @@ static bool same_in_symbols(const char *a, const char *b) {
 static enum rsrc_status check_spec(struct rsrc_input_set *in, const struct rsr_spec *spec) {
     for (uint32_t i = 0; i < in->n_specs; i++) {
         const struct rsr_spec *other = &in->specs[i];
-        if (strcmp(other->triple, spec->triple) != 0)
+        const bool are_cpus = other->gpu.sm == 0 && spec->gpu.sm == 0;
+        if (are_cpus && strcmp(other->triple, spec->triple) != 0)
             return rsrc_bad_option(
                 in->run, "compile a module for each",
                 "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
@@ -202,6 +203,19 @@ static enum rsrc_status check_spec(struct rsrc_input_set *in, const struct rsr_s
                                    spec->name);
     }
     return RSRC_OK;
+}
+
+/* Moves CPUs before GPUs; both keep their order. */
+static void sort_specs(struct rsrc_input_set *in) {
+    struct rsr_spec *sorted = RSRC_NEW_ARRAY(&in->run->arena, in->n_specs, struct rsr_spec);
+    for (uint32_t t = 0; t < in->n_specs; t++)
+        if (in->specs[t].gpu.sm == 0)
+            sorted[in->n_cpus++] = in->specs[t];
+    for (uint32_t t = 0, n = in->n_cpus; t < in->n_specs; t++)
+        if (in->specs[t].gpu.sm != 0)
+            sorted[n++] = in->specs[t];
+    in->specs = sorted;
+    in->triple = in->n_cpus != 0 ? sorted[0].triple : rsrc_host_triple();
 }
 
 static enum rsrc_status load_specs(struct rsrc_input_set *in) {
@@ -224,6 +238,7 @@ static enum rsrc_status load_specs(struct rsrc_input_set *in) {
         in->n_specs++;
         at += length + (at[length] == ',');
     }
+    sort_specs(in);
     return RSRC_OK;
 }
 
@@ -245,15 +260,46 @@ static enum rsrc_status check_roles(struct rsrc_run *run) {
     return RSRC_OK;
 }
 
-/* -1: the target's kind of machine has no variant of this name. */
-static int find_variant(const struct rsrc_input_set *in, const char *name) {
+/* -1: the kind of machine has no variant of this name. */
+static int find_variant(bool is_gpu, const char *name) {
     for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
         const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
-        if (((row->traits & RSRC_IS_GPU) != 0) == rsrc_is_gpu(in) &&
+        if (((row->traits & RSRC_IS_GPU) != 0) == is_gpu &&
             strcmp(rsrc_variant_name(row->variant), name) == 0)
             return (int)row->variant;
     }
     return -1;
+}
+
+static void force_variant(const struct rsrc_variant_choice *choice, int variant,
+                          struct rsrc_plan_options *plan) {
+    for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)
+        if (names_role(choice, r))
+            plan->forced_variant[r] = variant;
+    if (strcmp(choice->role, "*") == 0) /* bare matrices too */
+        plan->forced_variant[RSR_ROLE_COUNT] = variant;
+}
+
+#define CPU_VARIANTS "dot, lut, table, fold and scatter"
+#define GPU_VARIANTS "bits2 and base3"
+
+/* The variant is forced on the targets whose kind of machine has it. */
+static enum rsrc_status set_variant(struct rsrc_input_set *in,
+                                    const struct rsrc_variant_choice *choice) {
+    const int cpu = in->n_cpus != 0 ? find_variant(false, choice->variant) : -1;
+    const int gpu = rsrc_n_gpus(in) != 0 ? find_variant(true, choice->variant) : -1;
+    if (cpu == -1 && gpu == -1)
+        return rsrc_bad_option(
+            in->run,
+            rsrc_n_gpus(in) == 0 ? "variants are " CPU_VARIANTS
+            : in->n_cpus == 0    ? "variants of a GPU are " GPU_VARIANTS
+                              : "variants are " CPU_VARIANTS "; those of a GPU are " GPU_VARIANTS,
+            "--variant: %s has no variant '%s'", in->specs[0].name, choice->variant);
+    if (cpu != -1)
+        force_variant(choice, cpu, &in->run->plan_options);
+    if (gpu != -1)
+        force_variant(choice, gpu, &in->run->gpu_plan_options);
+    return RSRC_OK;
 }
 
 static enum rsrc_status set_variants(struct rsrc_input_set *in) {
@@ -261,69 +307,63 @@ static enum rsrc_status set_variants(struct rsrc_input_set *in) {
     plan->k = in->run->options->rsr_k;
     for (uint32_t r = 0; r <= RSR_ROLE_COUNT; r++)
         plan->forced_variant[r] = -1;
-    for (uint32_t i = 0; i < in->run->options->n_variants; i++) {
-        const struct rsrc_variant_choice *choice = &in->run->options->variants[i];
-        const int variant = find_variant(in, choice->variant);
-        if (variant == -1)
-            return rsrc_bad_option(
-                in->run,
-                rsrc_is_gpu(in) ? "variants of a GPU are bits2 and base3"
-                                : "variants are dot, lut, table, fold and scatter",
-                "--variant: %s has no variant '%s'", in->specs[0].name, choice->variant);
-        for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)
-            if (names_role(choice, r))
-                plan->forced_variant[r] = variant;
-        if (strcmp(choice->role, "*") == 0) /* bare matrices too */
-            plan->forced_variant[RSR_ROLE_COUNT] = variant;
-    }
+    in->run->gpu_plan_options = *plan;
+    for (uint32_t i = 0; i < in->run->options->n_variants; i++)
+        if (set_variant(in, &in->run->options->variants[i]) != RSRC_OK)
+            return RSRC_FAILED;
     return RSRC_OK;
 }
 
+/* Kinds of output that only a CPU, and only a GPU has. */
+#define CPU_KINDS                                                                                  \
+    ((uint32_t)(RSRC_EMIT_OBJ | RSRC_EMIT_ASM | RSRC_EMIT_LLVM | RSRC_EMIT_C | RSRC_EMIT_KERNEL))
 #define GPU_KINDS ((uint32_t)(RSRC_EMIT_PTX | RSRC_EMIT_CUBIN))
-#define GPU_TEXTS ((uint32_t)(RSRC_EMIT_RSR | RSRC_EMIT_PLAN | RSRC_EMIT_STEP | RSRC_EMIT_REPORT))
 
 static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *option,
                                       const char *help) {
     return rsrc_refuse(in->run->diag, "gpu-option", NULL, help, "%s: not with the GPU target %s",
-                       option, in->specs[0].name);
+                       option, in->specs[in->n_cpus].name);
 }
 
-static enum rsrc_status check_machine(struct rsrc_input_set *in) {
+/* What needs a CPU among the targets. */
+static enum rsrc_status check_without_cpu(struct rsrc_input_set *in) {
     const struct rsrc_options *options = in->run->options;
-    if (!rsrc_is_gpu(in)) {
-        if ((options->emit & GPU_KINDS) == 0)
-            return RSRC_OK;
-        return rsrc_refuse(in->run->diag, "gpu-option", NULL, "add --target=sm_90 or another GPU",
-                           "--emit=ptx and cubin are of GPUs, and %s is a CPU", in->specs[0].name);
-    }
-    if (in->n_specs > 1)
-        return refuse_on_gpu(in, "--target=A,B", "compile for one GPU at a time");
-    if (in->run->to < PASS_DECODE)
-        return RSRC_OK;
     const struct given others[] = {
-        {options->from != NULL, "--from", "give a checkpoint"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for clang's PTX"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
-         "a GPU's kernels are of layers alone: leave it out"}};
+         "no GPU reads a sketch yet: leave it out"}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other != NULL)
         return refuse_on_gpu(in, other->option, other->help);
     for (uint32_t k = 0; k < RSRC_KIND_COUNT && options->info == RSRC_INFO_NONE; k++)
         if (rsrc_wants(in->run, rsrc_kinds[k].emit) && rsrc_kinds[k].pass <= in->run->to &&
-            ((GPU_KINDS | GPU_TEXTS) & (uint32_t)rsrc_kinds[k].emit) == 0)
+            (CPU_KINDS & (uint32_t)rsrc_kinds[k].emit) != 0)
             return refuse_on_gpu(
                 in, rsrc_arena_printf(&in->run->arena, "--emit=%s", rsrc_kinds[k].name),
-                "choose --emit=ptx, cubin, rsr, plan, step or report");
+                "choose --emit=so, ptx, cubin, rsr, plan, step or report");
     return RSRC_OK;
+}
+
+static enum rsrc_status check_machines(struct rsrc_input_set *in) {
+    const struct rsrc_options *options = in->run->options;
+    if (rsrc_n_gpus(in) == 0) {
+        if ((options->emit & GPU_KINDS) == 0)
+            return RSRC_OK;
+        return rsrc_refuse(in->run->diag, "gpu-option", NULL, "add --target=sm_90 or another GPU",
+                           "--emit=ptx and cubin are of GPUs, and %s is a CPU", in->specs[0].name);
+    }
+    if (in->run->to < PASS_DECODE)
+        return RSRC_OK;
+    if (options->from != NULL)
+        return refuse_on_gpu(in, "--from", "give a checkpoint");
+    return in->n_cpus == 0 ? check_without_cpu(in) : RSRC_OK;
 }
 
 static enum rsrc_way find_way(const struct rsrc_input_set *in) {
     const uint32_t of_text = rsrc_way_of_text(in->run);
     if (of_text != 0)
         return (enum rsrc_way)of_text;
-    if (in->run->options->info != RSRC_INFO_NONE)
-        return rsrc_is_gpu(in) ? RSRC_WAY_GPU_INFO : RSRC_WAY_CPU_INFO;
-    return rsrc_is_gpu(in) ? RSRC_WAY_GPU : RSRC_WAY_CPU;
+    return in->run->options->info != RSRC_INFO_NONE ? RSRC_WAY_INFO : RSRC_WAY_COMPILE;
 }
 
 /* ---- tools ----------------------------------------------------------------------------------- */
@@ -348,7 +388,7 @@ static enum rsrc_status set_jobs(struct rsrc_input_set *in) {
             run->diag, &run->arena,
             &(struct rsrc_toolchain_request){.cc = options->cc,
                                              .ld = options->ld,
-                                             .triple = in->specs[0].triple,
+                                             .triple = in->triple,
                                              .needs_cc = rsrc_makes_c_for_objects(run)},
             &run->toolchain) != RSRC_OK)
         return RSRC_FAILED;
@@ -371,7 +411,7 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
         check_measured(run) != RSRC_OK || rsrc_check_compared(run) != RSRC_OK ||
         set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
         rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
-        check_machine(in) != RSRC_OK)
+        check_machines(in) != RSRC_OK)
         return RSRC_FAILED;
     run->way = find_way(in);
     if (check_roles(run) != RSRC_OK || set_variants(in) != RSRC_OK)

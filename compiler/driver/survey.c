@@ -37,6 +37,8 @@ struct rsrc_survey {
 
 /* Sizes counted in compiled kernels of every variant. */
 #define CODE_BYTES_PER_OP 8u
+/* A function of a GPU in the images: PTX of 20 to 80 KB, and of NVRTC a cubin of half that. */
+#define GPU_FUNCTION_BYTES 60000u
 
 /* Weights are -1, 0 and 1, so the nonzero ones are odd. */
 static uint64_t count_zeros(const struct rsr_matrix *matrix) {
@@ -67,7 +69,8 @@ static void survey_kernel(const struct rsrc_layer_state *state, uint32_t target,
     rsr_hash_init(&hash);
     rsr_hash_update(&hash, kernel->key, strlen(kernel->key));
     rsr_hash_final(&hash, out->key);
-    out->code_bytes = (uint64_t)kernel->n_ops * CODE_BYTES_PER_OP;
+    out->code_bytes =
+        kernel->matvec != NULL ? GPU_FUNCTION_BYTES : (uint64_t)kernel->n_ops * CODE_BYTES_PER_OP;
     if (kernel->n_bodies != 0) /* the index is code */
         out->code_bytes += rsrc_weight_bytes_of(state, target, regime);
     out->blobs[0] = describe_blob(&lowered->codes);
@@ -264,7 +267,8 @@ enum rsrc_status rsrc_describe(struct rsrc_compilation *c) {
         rsrc_info_group(&c->run.arena, &info);
     }
     info.n_errors = rsrc_diag_error_count(c->run.diag);
-    if (info.n_errors == 0 && !rsrc_is_gpu(&c->inputs))
+    const bool has_module = c->inputs.has_graph || rsrc_n_gpus(&c->inputs) == 0;
+    if (info.n_errors == 0 && has_module)
         info.module = estimate_module(c);
     return print(c, &info) == RSRC_OK && info.n_errors == 0 ? RSRC_OK : RSRC_FAILED;
 }

@@ -287,7 +287,7 @@ static enum rsrc_status write_bodies(struct rsrc_units *units, struct rsrc_unit_
 static enum rsrc_status write_kernel(struct rsrc_units *units, struct rsrc_unit_writer *writer,
                                      const struct rsrc_item *item, const struct rsr_kernel *kernel,
                                      const struct rsrc_bodies *bodies) {
-    if (!writer->active)
+    if (!writer->active || rsrc_is_gpu_unit(writer->kind))
         return RSRC_OK;
     struct rsr_kernel caller = *kernel;
     caller.extern_bodies = calls_bodies(writer) && bodies->object.size_bytes != 0;

@@ -75,8 +75,12 @@ struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_run *run, const str
 struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_run *run, const struct rsr_spec *spec,
                                        const char *cpu, const uint64_t *numbers,
                                        uint32_t n_numbers);
-/* PTX in the cache. Borrows the inputs. */
-struct rsrc_ptx_store rsrc_ptx_store(struct rsrc_input_set *in);
+/* PTX in the cache, for a target. Borrows both. */
+struct rsrc_ptx_of_target {
+    struct rsrc_run *run;
+    const struct rsr_spec *spec;
+};
+struct rsrc_ptx_store rsrc_ptx_store(struct rsrc_ptx_of_target *of);
 /* Adds a kernel to the key of its unit; does nothing without a cache. */
 void rsrc_begin_unit_key(const struct rsrc_run *run, const struct rsrc_maker *maker,
                          const struct rsr_unit *unit, const struct rsr_spec *spec,

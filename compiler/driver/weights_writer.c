@@ -21,8 +21,8 @@ enum rsrc_status rsrc_open_raw_weights(struct rsrc_weights *weights, const char 
 
 enum rsrc_status rsrc_open_weights_object(struct rsrc_weights *weights, const char *dir) {
     const char *path = rsrc_arena_printf(&weights->run->arena, "%s/weights.o", dir);
-    if (rsrc_elf_open(weights->run->diag, &weights->run->arena, path,
-                      weights->inputs->specs[0].triple, &weights->elf) != RSRC_OK)
+    if (rsrc_elf_open(weights->run->diag, &weights->run->arena, path, weights->inputs->triple,
+                      &weights->elf) != RSRC_OK)
         return RSRC_FAILED;
     weights->elf_open = true;
     rsrc_begin_part(weights, "layers");
@@ -127,7 +127,7 @@ enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights, struct rsr_blo
 /* Writes the stub, which tells the assembler where the blobs of model.weights are. */
 static enum rsrc_status write_stub(struct rsrc_weights *weights) {
     struct rsrc_buffer stub = {0};
-    const bool x86 = strncmp(weights->inputs->specs[0].triple, "x86_64", 6) == 0;
+    const bool x86 = strncmp(weights->inputs->triple, "x86_64", 6) == 0;
     rsrc_buffer_printf(&stub,
                        "/* The weights, for the assembler: run it in this directory. */\n"
                        "    .section .lrodata, \"a%s\", %%progbits\n    .balign 2097152\n"

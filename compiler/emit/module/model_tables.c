@@ -16,7 +16,6 @@ static const char HEAD[] =
 #define NORMS "norms"
 #define DENSE "dense"
 #define DELTAS "deltas"
-#define TENSORS "tensors"
 #define ROPES "ropes"
 #define ROTATIONS "rotations"
 #define STOP_TOKENS "stop_tokens"
@@ -43,15 +42,19 @@ void rsrc_describe_note(struct rsrc_tables *tables, const struct rsr_module_note
     RSRC_PUT(tables, rsr_file_note, note.options, note->options);
 }
 
+void rsrc_declare_weights(struct rsrc_tables *tables, const struct rsr_linear_unit *linear) {
+    rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", linear->codes);
+    rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", linear->index);
+    rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const float", linear->scale);
+}
+
 void rsrc_declare_linears(struct rsrc_tables *tables, const struct rsr_module_target *targets,
                           uint32_t n_targets) {
     for (uint32_t t = 0; t < n_targets; t++) {
         for (uint32_t l = 0; l < targets[t].n_linears; l++) {
             const struct rsr_linear_unit *linear = &targets[t].linears[l];
             rsrc_declare(tables, RSRC_DECLARED_FUNCTION, "rsr_kernel_fn", linear->function);
-            rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", linear->codes);
-            rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", linear->index);
-            rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const float", linear->scale);
+            rsrc_declare_weights(tables, linear);
         }
     }
 }
@@ -132,6 +135,7 @@ static void declare_parts(struct rsrc_tables *tables, const struct rsr_module_in
     const struct rsr_graph *graph = input->graph;
     rsrc_declare(tables, RSRC_DECLARED_OBJECT, "const struct rsr_api", RUNTIME_API);
     rsrc_declare_linears(tables, input->targets, input->n_targets);
+    rsrc_declare_gpus(tables, input->gpus, input->n_gpus);
     for (uint32_t n = 0; n < graph->n_norms; n++)
         rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const float", input->norm_symbols[n]);
     for (uint32_t i = 0; i < graph->n_deltas; i++)
@@ -266,7 +270,7 @@ static void describe_step(struct rsrc_tables *tables, const struct rsr_step *ste
     }
 }
 
-static const char *steps_name(struct rsrc_tables *tables, uint32_t target) {
+const char *rsrc_steps_name(struct rsrc_tables *tables, uint32_t target) {
     return rsrc_arena_printf(tables->arena, "steps_%u", target);
 }
 
@@ -274,7 +278,7 @@ static void describe_steps(struct rsrc_tables *tables, const struct rsr_module_t
                            uint32_t number) {
     for (uint32_t s = 0; s < target->n_steps; s++)
         describe_step(tables, &target->steps[s], number, s);
-    RSRC_TABLE(tables, struct rsr_step_table, steps_name(tables, number));
+    RSRC_TABLE(tables, struct rsr_step_table, rsrc_steps_name(tables, number));
     for (uint32_t s = 0; s < target->n_steps; s++) {
         const struct rsr_step *step = &target->steps[s];
         rsrc_begin_row(tables, NULL);
@@ -308,7 +312,7 @@ static void put_head(struct rsrc_tables *tables, const struct rsr_module_input *
 
 static void describe_tensors(struct rsrc_tables *tables, const struct rsr_module_input *input) {
     const struct rsr_graph *graph = input->graph;
-    RSRC_STRUCT(tables, struct rsr_tensors, TENSORS)->comment = "of all targets";
+    RSRC_STRUCT(tables, struct rsr_tensors, RSRC_TABLE_TENSORS)->comment = "of all targets";
     RSRC_PUT(tables, rsr_tensors, norms, NORMS);
     if (graph->n_dense != 0)
         RSRC_PUT(tables, rsr_tensors, dense, DENSE);
@@ -328,8 +332,8 @@ static void describe_tensors(struct rsrc_tables *tables, const struct rsr_module
 static void describe_target(struct rsrc_tables *tables, const struct rsr_module_input *input,
                             uint32_t number) {
     rsrc_begin_target(tables, &input->targets[number], number);
-    RSRC_PUT(tables, rsr_target, steps, steps_name(tables, number));
-    RSRC_PUT(tables, rsr_target, tensors, TENSORS);
+    RSRC_PUT(tables, rsr_target, steps, rsrc_steps_name(tables, number));
+    RSRC_PUT(tables, rsr_target, tensors, RSRC_TABLE_TENSORS);
 }
 
 static void describe_targets(struct rsrc_tables *tables, const struct rsr_module_input *input) {
@@ -337,9 +341,16 @@ static void describe_targets(struct rsrc_tables *tables, const struct rsr_module
         rsrc_describe_kernels(tables, &input->targets[t], t);
         describe_steps(tables, &input->targets[t], t);
     }
-    RSRC_TABLE(tables, struct rsr_target, TARGETS);
+    if (input->n_targets != 0)
+        RSRC_TABLE(tables, struct rsr_target, TARGETS);
     for (uint32_t t = 0; t < input->n_targets; t++)
         describe_target(tables, input, t);
+    for (uint32_t g = 0; g < input->n_gpus; g++) {
+        rsrc_describe_gpu_kernels(tables, &input->gpus[g], g);
+        describe_steps(tables, &input->gpus[g], input->n_targets + g);
+    }
+    if (input->n_gpus != 0)
+        rsrc_describe_gpus(tables, input->gpus, input->n_gpus, input->n_targets);
 }
 
 /* ---- the module ------------------------------------------------------------------------------ */
@@ -401,8 +412,10 @@ static void put_parts(struct rsrc_tables *tables, const struct rsr_module_input 
         RSRC_PUT(tables, rsr_module, n_rotations, graph->n_rotations);
         RSRC_PUT(tables, rsr_module, rotations, ROTATIONS);
     }
-    RSRC_PUT(tables, rsr_module, targets, TARGETS);
+    RSRC_PUT(tables, rsr_module, targets, input->n_targets != 0 ? TARGETS : NULL);
+    RSRC_PUT(tables, rsr_module, gpus, input->n_gpus != 0 ? RSRC_TABLE_GPUS : NULL);
     RSRC_PUT(tables, rsr_module, n_targets, input->n_targets);
+    RSRC_PUT(tables, rsr_module, n_gpus, input->n_gpus);
     RSRC_PUT_SPELLED(tables, rsr_module, size_gpu_kernel, sizeof(struct rsr_gpu_kernel));
 }
 

@@ -30,6 +30,18 @@ struct rsr_linear_unit {
     const char *reason;
     const char *title;  /* of the layer; untrusted */
     const char *tokens; /* regimes that the kernel serves: "decode", "prefill", or both */
+    /* Of a GPU, which has no function above: */
+    uint64_t codes_bytes, index_bytes;
+    struct rsr_gpu_entry *entries; /* ascending numbers of tokens */
+    uint32_t n_entries;
+};
+
+/* An image of a GPU: a blob of the weights. */
+struct rsr_module_image {
+    const char *symbol;
+    enum rsr_gpu_image_kind kind;
+    uint32_t sm, n_functions;
+    uint64_t size_bytes;
 };
 
 struct rsr_module_target {
@@ -39,6 +51,9 @@ struct rsr_module_target {
     uint32_t n_linears;
     const struct rsr_step *steps;
     uint32_t n_steps;
+    const struct rsr_module_image *images; /* of a GPU */
+    uint32_t n_images;
+    const struct rsr_gpu_entry *quantize; /* of a GPU; NULL: none */
 };
 
 /* Symbols and sizes of struct rsr_head_sketch. */
@@ -59,8 +74,10 @@ struct rsr_module_note {
 struct rsr_module_input {
     const struct rsr_module_note *note;
     const struct rsr_graph *graph;
-    const struct rsr_module_target *targets;
+    const struct rsr_module_target *targets; /* CPUs */
     uint32_t n_targets;
+    const struct rsr_module_target *gpus;
+    uint32_t n_gpus;
     const char *const *norm_roles;    /* [graph->n_norms] "input_norm": probes show it */
     const char *const *norm_symbols;  /* [graph->n_norms] */
     const char *const *dense_symbols; /* [graph->n_dense] */
@@ -71,10 +88,16 @@ struct rsr_module_input {
     const char *tokenizer_symbol; /* NULL: none */
 };
 
+/* Names of tables that others point to. */
+#define RSRC_TABLE_TENSORS "tensors"
+#define RSRC_TABLE_GPUS "gpus"
+const char *rsrc_steps_name(struct rsrc_tables *tables, uint32_t target);
+
 /* What models and libraries of matrices share: the note; every kernel and weight section that the
  * targets' tables name; the table kernels_<number> of a target. */
 void rsrc_describe_note(struct rsrc_tables *tables, const struct rsr_module_note *note,
                         enum rsr_note_kind kind);
+void rsrc_declare_weights(struct rsrc_tables *tables, const struct rsr_linear_unit *linear);
 void rsrc_declare_linears(struct rsrc_tables *tables, const struct rsr_module_target *targets,
                           uint32_t n_targets);
 void rsrc_describe_kernels(struct rsrc_tables *tables, const struct rsr_module_target *target,
@@ -82,6 +105,15 @@ void rsrc_describe_kernels(struct rsrc_tables *tables, const struct rsr_module_t
 /* Begins a row of struct rsr_target with what every target has. */
 void rsrc_begin_target(struct rsrc_tables *tables, const struct rsr_module_target *target,
                        uint32_t number);
+
+/* gpu_tables.c. Declare what their tables name; entries and kernels of a GPU; RSRC_TABLE_GPUS,
+ * after the steps, which are numbered from first_steps on. */
+void rsrc_declare_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
+                       uint32_t n_gpus);
+void rsrc_describe_gpu_kernels(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
+                               uint32_t number);
+void rsrc_describe_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
+                        uint32_t n_gpus, uint32_t first_steps);
 
 void rsrc_describe_model(struct rsrc_tables *tables, const struct rsr_module_input *input);
 

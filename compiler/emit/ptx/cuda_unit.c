@@ -8,6 +8,28 @@ uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec) {
     return matvec->row_warps * matvec->col_warps * 32;
 }
 
+const struct rsr_gpu_entry rsrc_gpu_quantize = {.symbol = RSRC_GPU_QUANTIZE,
+                                                .call = RSR_GPU_CALL_QUANTIZE,
+                                                .min_tokens = 1,
+                                                .max_tokens = UINT32_MAX,
+                                                .threads = RSRC_GPU_QUANTIZE_THREADS,
+                                                .token_tile = 1};
+
+uint32_t rsrc_list_gpu_entries(struct rsrc_arena *arena, const struct rsr_kernel *kernel,
+                               struct rsr_gpu_entry **out) {
+    const struct rsr_matvec *matvec = kernel->matvec;
+    struct rsr_gpu_entry *entry = RSRC_NEW(arena, struct rsr_gpu_entry);
+    *entry = (struct rsr_gpu_entry){.symbol = kernel->symbol,
+                                    .call = RSR_GPU_CALL_LINEAR,
+                                    .min_tokens = 1,
+                                    .max_tokens = UINT32_MAX,
+                                    .blocks = matvec->blocks,
+                                    .threads = rsrc_gpu_threads(matvec),
+                                    .token_tile = matvec->token_tile};
+    *out = entry;
+    return 1;
+}
+
 void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
     const struct rsr_matvec *matvec = kernel->matvec;
     const bool raw = matvec->epilogue == RSR_EPILOGUE_RAW;

@@ -35,5 +35,10 @@ void rsrc_print_quantize_comment(struct rsrc_buffer *out);
 bool rsrc_gpu_quantizes(const struct rsr_kernel *kernel);
 /* Threads of one block. */
 uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec);
+/* The launch of RSRC_GPU_QUANTIZE. */
+extern const struct rsr_gpu_entry rsrc_gpu_quantize;
+/* Lists the launches that serve any number of tokens; returns how many there are. */
+uint32_t rsrc_list_gpu_entries(struct rsrc_arena *arena, const struct rsr_kernel *kernel,
+                               struct rsr_gpu_entry **out);
 
 #endif

@@ -97,6 +97,10 @@ static bool same_code(const struct rsr_matvec *a, const struct rsr_matvec *b) {
            a->epilogue == b->epilogue;
 }
 
+bool rsrc_same_gpu_code(const struct rsr_kernel *a, const struct rsr_kernel *b) {
+    return same_code(a->matvec, b->matvec);
+}
+
 /* NULL: no kernel with this code is listed. */
 static const struct entry *find_entry(const struct rsrc_ptx *e, const struct rsr_kernel *kernel) {
     for (uint32_t i = 0; i < e->n_entries; i++)
@@ -270,6 +274,10 @@ enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
     }
     *out = ptx;
     return RSRC_OK;
+}
+
+bool rsrc_ptx_is_nvrtc(const struct rsrc_ptx *ptx) {
+    return ptx->nvrtc != NULL;
 }
 
 void rsrc_ptx_close(struct rsrc_ptx *ptx) {

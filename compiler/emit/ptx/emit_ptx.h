@@ -44,6 +44,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsr
 RSRC_NODISCARD enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx,
                                               const struct rsr_kernel *kernels, uint32_t n_kernels,
                                               struct rsrc_buffer *out);
+/* Whether NVRTC compiles, which makes cubins, too. */
+bool rsrc_ptx_is_nvrtc(const struct rsrc_ptx *ptx);
+/* Whether two kernels differ in their names alone. */
+bool rsrc_same_gpu_code(const struct rsr_kernel *a, const struct rsr_kernel *b);
 void rsrc_ptx_close(struct rsrc_ptx *ptx);
 
 #endif

@@ -36,7 +36,7 @@ static rsr_status cuda_create(struct rsr_engine *engine, const rsr_engine_option
     status = rsr_cuda_device_open(device, RSR_CUDA_LIBRARY, number, err);
     if (status == RSR_OK) {
         status = rsr_fail(err, RSR_ERR_DEVICE,
-                          "%s cannot run this model: modules have code for CPUs alone so far",
+                          "%s cannot run this model: this runtime has no loader for GPUs yet",
                           device->title);
         rsr_cuda_device_close(device, false);
     }

@@ -1,0 +1,118 @@
+/* gpu_tables.c - describes the tables of a module's GPUs (rsr_abi.h); see tables.h. */
+#include "emit/module/model_tables.h"
+
+static const char *entries_name(struct rsrc_tables *tables, uint32_t gpu) {
+    return rsrc_arena_printf(tables->arena, "gpu_entries_%u", gpu);
+}
+
+static const char *kernels_name(struct rsrc_tables *tables, uint32_t gpu) {
+    return rsrc_arena_printf(tables->arena, "gpu_kernels_%u", gpu);
+}
+
+static const char *images_name(struct rsrc_tables *tables, uint32_t gpu) {
+    return rsrc_arena_printf(tables->arena, "gpu_images_%u", gpu);
+}
+
+void rsrc_declare_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
+                       uint32_t n_gpus) {
+    for (uint32_t g = 0; g < n_gpus; g++) {
+        for (uint32_t i = 0; i < gpus[g].n_images; i++)
+            rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", gpus[g].images[i].symbol);
+        for (uint32_t l = 0; l < gpus[g].n_linears; l++)
+            rsrc_declare_weights(tables, &gpus[g].linears[l]);
+    }
+}
+
+static void describe_entry(struct rsrc_tables *tables, const struct rsr_gpu_entry *entry) {
+    rsrc_begin_row(tables, NULL);
+    RSRC_PUT(tables, rsr_gpu_entry, symbol, entry->symbol);
+    RSRC_PUT(tables, rsr_gpu_entry, call, entry->call);
+    RSRC_PUT(tables, rsr_gpu_entry, min_tokens, entry->min_tokens);
+    RSRC_PUT(tables, rsr_gpu_entry, max_tokens, entry->max_tokens);
+    RSRC_PUT(tables, rsr_gpu_entry, blocks, entry->blocks);
+    RSRC_PUT(tables, rsr_gpu_entry, threads, entry->threads);
+    RSRC_PUT(tables, rsr_gpu_entry, shared_bytes, entry->shared_bytes);
+    RSRC_PUT(tables, rsr_gpu_entry, token_tile, entry->token_tile);
+}
+
+/* What quantises is the first one, if there is one. */
+static void describe_entries(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
+                             uint32_t number) {
+    RSRC_TABLE(tables, struct rsr_gpu_entry, entries_name(tables, number));
+    if (gpu->quantize != NULL)
+        describe_entry(tables, gpu->quantize);
+    for (uint32_t l = 0; l < gpu->n_linears; l++)
+        for (uint32_t e = 0; e < gpu->linears[l].n_entries; e++)
+            describe_entry(tables, &gpu->linears[l].entries[e]);
+}
+
+static void describe_kernel(struct rsrc_tables *tables, const struct rsr_linear_unit *linear,
+                            uint32_t gpu, uint32_t first_entry) {
+    rsrc_begin_row(tables,
+                   rsrc_arena_printf(tables->arena, "%s: %s", linear->title, linear->tokens));
+    RSRC_PUT(tables, rsr_gpu_kernel, name, linear->name);
+    RSRC_PUT(tables, rsr_gpu_kernel, variant, linear->variant);
+    RSRC_PUT(tables, rsr_gpu_kernel, reason, linear->reason);
+    if (linear->scale_source != NULL)
+        rsrc_comment_member(tables,
+                            rsrc_arena_printf(tables->arena, "scale: %s", linear->scale_source));
+    RSRC_PUT(tables, rsr_gpu_kernel, weights.codes, linear->codes);
+    RSRC_PUT(tables, rsr_gpu_kernel, weights.index, linear->index);
+    RSRC_PUT(tables, rsr_gpu_kernel, weights.scale, linear->scale);
+    RSRC_PUT(tables, rsr_gpu_kernel, weights.n_scales, linear->n_scales);
+    RSRC_PUT(tables, rsr_gpu_kernel, codes_bytes, linear->codes_bytes);
+    RSRC_PUT(tables, rsr_gpu_kernel, index_bytes, linear->index_bytes);
+    RSRC_PUT_ELEMENT(tables, rsr_gpu_kernel, entries, entries_name(tables, gpu), first_entry);
+    RSRC_PUT(tables, rsr_gpu_kernel, n_entries, linear->n_entries);
+    RSRC_PUT(tables, rsr_gpu_kernel, rows, linear->rows);
+    RSRC_PUT(tables, rsr_gpu_kernel, cols, linear->cols);
+    RSRC_PUT(tables, rsr_gpu_kernel, epilogue, linear->epilogue);
+    RSRC_PUT(tables, rsr_gpu_kernel, block, linear->block);
+    RSRC_PUT(tables, rsr_gpu_kernel, role, linear->role);
+}
+
+void rsrc_describe_gpu_kernels(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
+                               uint32_t number) {
+    describe_entries(tables, gpu, number);
+    RSRC_TABLE(tables, struct rsr_gpu_kernel, kernels_name(tables, number));
+    uint32_t first_entry = gpu->quantize != NULL;
+    for (uint32_t l = 0; l < gpu->n_linears; l++) {
+        describe_kernel(tables, &gpu->linears[l], number, first_entry);
+        first_entry += gpu->linears[l].n_entries;
+    }
+}
+
+static void describe_images(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
+                            uint32_t number) {
+    RSRC_TABLE(tables, struct rsr_gpu_image, images_name(tables, number));
+    for (uint32_t i = 0; i < gpu->n_images; i++) {
+        const struct rsr_module_image *image = &gpu->images[i];
+        rsrc_begin_row(tables,
+                       rsrc_arena_printf(tables->arena, "%u functions", image->n_functions));
+        RSRC_PUT(tables, rsr_gpu_image, bytes, image->symbol);
+        RSRC_PUT(tables, rsr_gpu_image, size_bytes, image->size_bytes);
+        RSRC_PUT(tables, rsr_gpu_image, kind, image->kind);
+        RSRC_PUT(tables, rsr_gpu_image, sm, image->sm);
+    }
+}
+
+void rsrc_describe_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
+                        uint32_t n_gpus, uint32_t first_steps) {
+    for (uint32_t g = 0; g < n_gpus; g++)
+        describe_images(tables, &gpus[g], g);
+    RSRC_TABLE(tables, struct rsr_gpu_target, RSRC_TABLE_GPUS);
+    for (uint32_t g = 0; g < n_gpus; g++) {
+        rsrc_begin_row(tables, NULL);
+        RSRC_PUT(tables, rsr_gpu_target, name, gpus[g].spec->name);
+        RSRC_PUT(tables, rsr_gpu_target, sm, gpus[g].spec->gpu.sm);
+        RSRC_PUT(tables, rsr_gpu_target, n_images, gpus[g].n_images);
+        RSRC_PUT(tables, rsr_gpu_target, images, images_name(tables, g));
+        RSRC_PUT(tables, rsr_gpu_target, n_kernels, gpus[g].n_linears);
+        RSRC_PUT(tables, rsr_gpu_target, n_steps, gpus[g].n_steps);
+        RSRC_PUT(tables, rsr_gpu_target, kernels, kernels_name(tables, g));
+        RSRC_PUT(tables, rsr_gpu_target, steps, rsrc_steps_name(tables, first_steps + g));
+        if (gpus[g].quantize != NULL)
+            RSRC_PUT(tables, rsr_gpu_target, quantize, entries_name(tables, g));
+        RSRC_PUT(tables, rsr_gpu_target, tensors, RSRC_TABLE_TENSORS);
+    }
+}
