@@ -38,6 +38,8 @@ class Status(enum.IntEnum):
     TEXT = rsr.RSR_ERR_TEXT
     STOPPED = rsr.RSR_ERR_STOPPED
     FORK = rsr.RSR_ERR_FORK
+    RANK = rsr.RSR_ERR_RANK
+    DEVICE = rsr.RSR_ERR_DEVICE
 
 
 class Error(RuntimeError):
