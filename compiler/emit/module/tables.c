@@ -180,7 +180,8 @@ static void put_address(struct rsrc_tables *tables, const struct rsrc_member *me
                                            .size_bytes = (uint32_t)member->size_bytes,
                                            .text = text,
                                            .offset = offset,
-                                           .size_of_one = member->size_of_one});
+                                           .size_of_one = member->size_of_one,
+                                           .is_cast = member->is_cast});
 }
 
 void rsrc_table_put_text(struct rsrc_tables *tables, const struct rsrc_member *member,
@@ -202,10 +203,8 @@ void rsrc_table_put_byte(struct rsrc_tables *tables, const struct rsrc_member *m
                          const char *symbol, uint64_t byte) {
     struct rsrc_member of_bytes = *member;
     of_bytes.size_of_one = 1;
+    of_bytes.is_cast = true;
     rsrc_table_put_element(tables, &of_bytes, symbol, byte);
-    struct rsrc_table *table = &tables->tables[tables->n_tables - 1];
-    struct rsrc_row *row = &table->rows[table->n_rows - 1];
-    row->fields[row->n_fields - 1].is_cast = true;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */

@@ -137,6 +137,7 @@ struct rsrc_member {
     const char *name, *spelling;
     uint64_t at, size_bytes;
     uint32_t size_of_one; /* what it points to; 0: void, or no pointer */
+    bool is_cast;         /* as in struct rsrc_field */
 };
 #define RSRC_MEMBER(type, member)                                                                  \
     (&(struct rsrc_member){.name = #member,                                                        \
