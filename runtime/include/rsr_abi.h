@@ -566,7 +566,8 @@ enum rsr_gpu_call {
     RSR_GPU_CALL_COUNT
 };
 
-/* A function of the images, and its launch: a grid and blocks of one dimension. */
+/* A function of the images, and its launch: blocks x (n_tokens / token_tile, rounded up) blocks.
+ * A CUDA grid has at most 65,535 blocks in its second dimension. */
 struct rsr_gpu_entry {
     const char *symbol; /* in every image of the GPU */
     uint32_t call;      /* enum rsr_gpu_call */
