@@ -427,11 +427,11 @@ struct rsr_spec {
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-/* X-macro of all variants: enum suffix and the name that users see. The last two run on GPUs. */
+/* X-macro of all variants: enum suffix and the name that users see. GPUs have dot and mma. */
 #define RSR_VARIANTS(X)                                                                            \
     X(SCATTER, "scatter")                                                                          \
     X(DOT, "dot")                                                                                  \
-    X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table") X(BITS2, "bits2") X(BASE3, "base3")
+    X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table") X(MMA, "mma")
 
 enum rsr_variant {
 #define X(id, name) RSR_VARIANT_##id,
@@ -726,30 +726,43 @@ struct rsr_lowered {
 /* ---- GPU -------------------------------------------------------------------------------------- *
  *
  * A GPU computes every layer with the kernel of cuda/kernels/matvec.cuh. These structs hold the
- * constants of that kernel, in place of operations. Eight lanes of a warp work on one row, a warp
- * on four rows; a step is one 16-byte load per lane. Codes lie in the order in which warps read
- * them: for every four rows, for every step, 16 bytes for every lane (kernels/matvec/matvec.h says
- * which).
+ * constants of that kernel, in place of operations. A warp works on 16 rows; a step is one 16-byte
+ * load per lane. Codes lie in the order in which warps read them: for every 16 rows, for every
+ * step, 16 bytes for every lane (kernels/matvec/matvec.h says which).
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
 enum rsr_gpu_codes { RSR_GPU_BITS2, RSR_GPU_BASE3, RSR_GPU_CODES_COUNT };
 
-#define RSR_GPU_LANES_PER_ROW 8u
-#define RSR_GPU_ROWS_PER_WARP 4u
+/* What multiplies: dp4a, or tensor cores (mma.m16n8k32). */
+enum rsr_gpu_product { RSR_GPU_DOT, RSR_GPU_MMA, RSR_GPU_PRODUCT_COUNT };
+
+#define RSR_GPU_ROWS_PER_WARP 16u
+#define RSR_GPU_STEP_BYTES 512u /* 16 for every lane */
+
+/* A function of a kernel: it computes so many tokens with one reading of the codes. */
+struct rsr_gpu_function {
+    uint32_t tokens;
+    uint32_t ahead;     /* loads that a lane has in flight */
+    uint32_t registers; /* of a thread, at most: with fewer, ptxas spills, with more, too few blocks
+                           fit a multiprocessor */
+};
+#define RSR_GPU_MAX_FUNCTIONS 2u
 
 struct rsr_matvec {
     enum rsr_gpu_codes codes;
+    enum rsr_gpu_product product;
     uint32_t rows, cols;
     uint32_t steps;      /* 16-byte loads of a lane that cover a row */
     uint32_t row_warps;  /* warps of a block on rows of their own */
     uint32_t col_warps;  /* warps that share a row's steps */
-    uint32_t ahead;      /* loads that a lane has in flight */
-    uint32_t token_tile; /* tokens that share one reading of the codes */
-    uint32_t blocks;     /* blocks of the grid */
+    uint32_t token_tile; /* tokens that share one reading of the codes, at most */
+    uint32_t blocks;     /* blocks that cover all rows */
     bool scale_per_row;
     enum rsr_epilogue epilogue;
-    uint64_t weight_bytes; /* size of the packed codes */
+    uint64_t weight_bytes;                                    /* size of the packed codes */
+    struct rsr_gpu_function functions[RSR_GPU_MAX_FUNCTIONS]; /* by tokens, ascending */
+    uint32_t n_functions;
 };
 
 /* ---- schedule -------------------------------------------------------------------------------- */

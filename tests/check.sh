@@ -195,6 +195,13 @@ if [ "$quick" = no ] && build_aarch64; then
     set -- --param "aarch64=$PWD/build/aarch64"
 fi
 ! find_cuda || set -- "$@" --param "cuda=$cuda"
+# A toolkit may have no disassembler.
+if [ -n "${cuda:-}" ] && [ ! -x "$cuda/bin/nvdisasm" ]; then
+    find_python nvdisasm "machine instructions of GPU kernels" 'nvidia-cuda-nvdisasm==13.*'
+    for nvdisasm in "$PWD"/build/nvdisasm/lib/python3*/site-packages/nvidia/cu13/bin/nvdisasm; do
+        [ ! -x "$nvdisasm" ] || set -- "$@" --param "nvdisasm=$nvdisasm"
+    done
+fi
 # Python packages: a writer of GGUF files, a validator of constrained texts, and clients of
 # rsr-serve.
 find_python gguf "GGUF files of an independent library" 'gguf>=0.17,<1'

@@ -124,6 +124,12 @@ for cuda in (lit_config.params.get("cuda"), os.environ.get("CUDA_PATH"), "/usr/l
         config.substitutions.append(("%cuda", cuda))
         if os.access(os.path.join(cuda, "bin", "ptxas"), os.X_OK):
             config.available_features.add("ptxas")
+        for nvdisasm in (lit_config.params.get("nvdisasm"), os.path.join(cuda, "bin", "nvdisasm"),
+                         shutil.which("nvdisasm")):
+            if nvdisasm and os.access(nvdisasm, os.X_OK):
+                config.available_features.add("nvdisasm")
+                config.substitutions.append(("%nvdisasm", nvdisasm))
+                break
         break
 # A GPU that the driver opens and specs/ describes: %gpu is its description.
 runner = os.path.join(config.build_dir, "tests", "cuda", "run_on_gpu")

@@ -1,8 +1,8 @@
 /* gpu_units.c - compiles the kernels of GPUs: to files of PTX or cubins, and to the images of a
  * module.
  *
- * One file has the kernels of all layers; a directory has one file per kernel. An image has one
- * function for kernels of equal code, named after the first.
+ * One file has the kernels of all layers; a directory has one file per layer, named after the kernel
+ * of decode. An image has one function for kernels of equal code, named after the first.
  */
 #include <string.h>
 
@@ -52,18 +52,27 @@ static void set_compiler(struct rsrc_compilation *c, uint32_t target, enum rsr_u
                                              .store = &out->store};
 }
 
-/* Reads what a cubin says about its kernels. */
+/* Reads what a cubin says about the functions that decode one token. */
 static void note_registers(const struct rsrc_buffer *cubin, const struct kernel_list *list,
                            uint32_t first, uint32_t n) {
     for (uint32_t i = first; i < first + n; i++) {
         struct rsr_report_launch *launch = &list->reports[i]->launch;
         const char *symbol = list->kernels[i].symbol;
-        if (strcmp(launch->symbol, symbol) == 0)
-            launch->registers = rsrc_cubin_registers(cubin->data, cubin->size_bytes, symbol);
+        if (strncmp(launch->symbol, symbol, strlen(symbol)) == 0) /* not prefill's */
+            launch->registers =
+                rsrc_cubin_registers(cubin->data, cubin->size_bytes, launch->symbol);
     }
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
+
+/* How many kernels, from this one on, are of its layer. */
+static uint32_t count_of_layer(const struct kernel_list *list, uint32_t first) {
+    uint32_t n = 1;
+    while (first + n < list->n && list->reports[first + n] == list->reports[first])
+        n++;
+    return n;
+}
 
 /* Writes n kernels: as a file of the directory, or as the one file that has all. */
 static enum rsrc_status emit_file(struct rsrc_compilation *c, const struct rsrc_kind *kind,
@@ -91,14 +100,16 @@ static enum rsrc_status emit_kind(struct rsrc_compilation *c, uint32_t target,
     struct compiler compiler;
     set_compiler(c, target, kind->unit, &compiler);
     const struct kernel_list list = list_kernels(c, target);
-    const uint32_t n = c->outputs.dir != NULL ? 1 : list.n;
     struct rsrc_ptx *ptx = NULL;
     if (rsrc_ptx_open(c->run.diag, &c->run.arena, &compiler.options, list.kernels, list.n, &ptx) !=
         RSRC_OK)
         return RSRC_FAILED;
     enum rsrc_status status = RSRC_OK;
-    for (uint32_t i = 0; i < list.n && status == RSRC_OK; i += n)
+    for (uint32_t i = 0, n = list.n; i < list.n && status == RSRC_OK; i += n) {
+        if (c->outputs.dir != NULL)
+            n = count_of_layer(&list, i);
         status = emit_file(c, kind, ptx, &list, i, n);
+    }
     rsrc_ptx_close(ptx);
     return status;
 }

@@ -50,8 +50,10 @@ enum rsrc_status rsrc_keep_gpu_kernel(struct rsrc_layer_state *state, uint32_t t
     linear->n_entries = rsrc_list_gpu_entries(&c->run.arena, kernel, &linear->entries);
     if (regime == RSR_REGIME_DECODE)
         c->made.reports[item].launch =
-            (struct rsr_report_launch){.symbol = kernel->symbol,
+            (struct rsr_report_launch){.symbol = linear->entries[0].symbol,
                                        .blocks = linear->entries[0].blocks,
                                        .threads = linear->entries[0].threads};
-    return c->outputs.dir != NULL ? write_files(state, lowered) : RSRC_OK;
+    /* All kernels of a layer read the same codes. */
+    return c->outputs.dir != NULL && regime == RSR_REGIME_DECODE ? write_files(state, lowered)
+                                                                 : RSRC_OK;
 }

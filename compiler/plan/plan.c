@@ -634,9 +634,6 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
         rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",
                        rsrc_regime_name((enum rsr_regime)r), rsrc_kernel_row(regime->kernel)->name,
                        regime->reason);
-        if (r == RSR_REGIME_PREFILL && input->spec->gpu.sm != 0 && !rsrc_same_kernel(&plan))
-            return rsrc_refuse(diag, "plan-regimes", &place, "take the kernel and tile of decode",
-                               "a GPU has one kernel for decode and prefill");
     }
     *out = plan;
     return RSRC_OK;

@@ -14,6 +14,9 @@ using size_t = decltype(sizeof(0));
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
 struct alignas(16) float4 {
     float x, y, z, w;
 };
@@ -25,13 +28,15 @@ RSR_DEVICE float4 make_float4(float x, float y, float z, float w) {
 }
 
 struct rsr_index {
-    unsigned x;
+    unsigned x, y;
 };
 RSR_DEVICE rsr_index rsr_thread_index() {
-    return {static_cast<unsigned>(__nvvm_read_ptx_sreg_tid_x())};
+    return {static_cast<unsigned>(__nvvm_read_ptx_sreg_tid_x()),
+            static_cast<unsigned>(__nvvm_read_ptx_sreg_tid_y())};
 }
 RSR_DEVICE rsr_index rsr_block_index() {
-    return {static_cast<unsigned>(__nvvm_read_ptx_sreg_ctaid_x())};
+    return {static_cast<unsigned>(__nvvm_read_ptx_sreg_ctaid_x()),
+            static_cast<unsigned>(__nvvm_read_ptx_sreg_ctaid_y())};
 }
 #define threadIdx rsr_thread_index()
 #define blockIdx rsr_block_index()
@@ -45,11 +50,6 @@ RSR_DEVICE int __reduce_add_sync(unsigned mask, int v) {
 }
 RSR_DEVICE int __shfl_xor_sync(unsigned mask, int v, int distance) {
     return __nvvm_shfl_sync_bfly_i32(mask, v, distance, 31);
-}
-RSR_DEVICE int __dp4a(int a, int b, int c) {
-    int r;
-    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
-    return r;
 }
 RSR_DEVICE unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     return __nvvm_prmt(a, b, selector);
@@ -77,7 +77,6 @@ RSR_DEVICE uint4 __ldg(const uint4 *p) {
     const rsr_words v = __nvvm_ldg_ui4(reinterpret_cast<const rsr_words *>(p));
     return {v.x, v.y, v.z, v.w};
 }
-
 RSR_DEVICE unsigned min(unsigned a, unsigned b) {
     return a < b ? a : b;
 }

@@ -48,6 +48,9 @@ struct uint3 {
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
 struct alignas(16) float4 {
     float x, y, z, w;
 };
@@ -285,19 +288,20 @@ class block {
     static inline block *current_ = nullptr;
 };
 
-// Runs a grid of one dimension, whose `kernel` gets the block's shared memory: one Memory, which
-// all blocks use in turn. Returns what went wrong, or an empty text.
+// Runs a grid of n_blocks x n_turns blocks, whose `kernel` gets the block's shared memory: one
+// Memory, which all blocks use in turn. Returns what went wrong, or an empty text.
 template <class Memory, class Kernel>
-std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
+std::string launch(unsigned n_blocks, unsigned n_turns, unsigned n_threads, const options &chosen,
+                   Kernel kernel) {
     const std::unique_ptr<Memory> shared(new Memory);
     std::vector<std::unique_ptr<char[]>> stacks;
     for (unsigned i = 0; i < n_threads; i++)
         stacks.emplace_back(new char[STACK_BYTES]);
     blockDim = {n_threads, 1, 1};
-    gridDim = {n_blocks, 1, 1};
-    for (unsigned b = 0; b < n_blocks; b++) {
+    gridDim = {n_blocks, n_turns, 1};
+    for (unsigned b = 0; b < n_blocks * n_turns; b++) {
         memset(static_cast<void *>(shared.get()), GARBAGE, sizeof(Memory));
-        blockIdx = {b, 0, 0};
+        blockIdx = {b % n_blocks, b / n_blocks, 0};
         options mine = chosen;
         mine.seed = chosen.seed + b;
         const std::string error = block(n_threads, mine, stacks, [&] { kernel(*shared); }).run();
@@ -353,12 +357,36 @@ template <class T> T __ldg(const T *address) {
     return *address;
 }
 
-inline int __dp4a(int a, int b, int c) {
+namespace rsr {
+
+inline uint4 load_words(const uint4 *address) {
+    return *address;
+}
+inline uint2 load_words(const uint2 *address) {
+    return *address;
+}
+
+inline int dp4a_us(unsigned a, unsigned b, int c) {
     for (unsigned i = 0; i < 4; i++)
-        c += static_cast<int8_t>(static_cast<unsigned>(a) >> 8 * i) *
-             static_cast<int8_t>(static_cast<unsigned>(b) >> 8 * i);
+        c += static_cast<uint8_t>(a >> 8 * i) * static_cast<int8_t>(b >> 8 * i);
     return c;
 }
+
+// The lanes exchange their operands, each with all, and compute their own results.
+inline void mma_us(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    emulation::block &block = emulation::block::current();
+    const unsigned sent[6] = {a[0], a[1], a[2], a[3], b0, b1};
+    uint32_t all[6][emulation::WARP];
+    for (unsigned i = 0; i < 6; i++)
+        memcpy(all[i], block.exchange("mma", sent[i]), sizeof all[i]);
+    const unsigned g = block.lane() / 4, t = block.lane() % 4;
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = 0; k < 8; k++) // four of the 32 products
+            d[i] = dp4a_us(all[k / 4 * 2 + i / 2][g * 4 + k % 4],
+                           all[4 + k / 4][(2 * t + i % 2) * 4 + k % 4], d[i]);
+}
+
+} // namespace rsr
 
 inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
     const uint64_t both = static_cast<uint64_t>(high) << 32 | low;

@@ -1,22 +1,23 @@
 // matvec.cuh - y = W x for one ternary or binary matrix of a shape that is known when it is
 // compiled.
 //
-// A warp works on four rows with eight lanes each. A lane's 16-byte load has 64 or 80 codes
-// (codes.cuh) of its row; the loads of a warp are 512 consecutive bytes. That is a step, and STEPS
-// steps cover a row. ROW_WARPS warps of a block work on different rows, and COL_WARPS warps share a
-// row's steps. Codes are weight + 1, so the sum of the activations is subtracted once at the end.
-// Each lane has AHEAD loads in flight, and issues the first ones before it reads the activations.
-// TOKENS tokens share one reading of the codes; more tokens are computed in turns.
+// A warp works on 16 rows. Its loads of 16 bytes a lane are 512 consecutive bytes: the codes of 128
+// or 160 columns of these rows (products.cuh). That is a step, and STEPS steps cover a row.
+// ROW_WARPS warps of a block work on different rows, and COL_WARPS warps share their rows' steps,
+// each taking every COL_WARPS-th. A lane has AHEAD loads in flight. Codes are weight + 1, so the
+// sum of the activations is subtracted once at the end. Activations are read where they lie: a row
+// is read by all warps of a multiprocessor, and stays in its first cache.
+// PRODUCT::TOKENS tokens share one reading of the codes; further tokens are further blocks.
 //
 //   x: activation rows (rsr_abi.h), ldx bytes apart
 //   SCALE  y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
 //   RAW    y: int32 acc
 //
-// Launch with BLOCKS blocks of THREADS threads.
+// Launch with a grid of BLOCKS x (n_tokens / TOKENS, rounded up) blocks of THREADS threads.
 #pragma once
 
 #include "activations.cuh"
-#include "codes.cuh"
+#include "products.cuh"
 
 namespace rsr {
 
@@ -32,137 +33,121 @@ struct arguments {
     unsigned n_tokens;
 };
 
-template <codes CODES, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
-          unsigned AHEAD, unsigned TOKENS, bool SCALE_PER_ROW, epilogue EPILOGUE>
+template <class PRODUCT, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
+          unsigned AHEAD, bool SCALE_PER_ROW, epilogue EPILOGUE>
 struct matvec {
     // This is an enumeration because constexpr members would become variables in the PTX.
     enum : unsigned {
-        LANES = 8, // on one row
-        WARP_ROWS = 32 / LANES,
-        GROUPS = codec<CODES>::GROUPS,
-        STEP_COLS = LANES * 16 * GROUPS,
+        WARP_ROWS = 16,
+        TOKENS = PRODUCT::TOKENS,
+        LANE_TOKENS = PRODUCT::LANE_TOKENS,
+        STEP_COLS = 32 * PRODUCT::GROUPS,
         STEPS = (COLS + STEP_COLS - 1) / STEP_COLS,
-        WARP_STEPS = (STEPS + COL_WARPS - 1) / COL_WARPS,
-        WARPS = ROW_WARPS * COL_WARPS,
-        THREADS = WARPS * 32,
+        WARP_STEPS = (STEPS + COL_WARPS - 1) / COL_WARPS, // at most
+        SPARE = WARP_STEPS * COL_WARPS - STEPS,           // so many warps have a step less
+        LOOP_STEPS = WARP_STEPS > 2 * AHEAD ? (WARP_STEPS - 1 - AHEAD) / AHEAD *AHEAD : 0,
+        ROW_BYTES = (COLS + ACT_PAD - 1) / ACT_PAD * ACT_PAD,
+        IS_LONG = STEPS * STEP_COLS > ROW_BYTES, // the last step goes beyond an activation row
+        THREADS = ROW_WARPS * COL_WARPS * 32,
         BLOCK_ROWS = ROW_WARPS * WARP_ROWS,
         ROW_GROUPS = (ROWS + WARP_ROWS - 1) / WARP_ROWS,
         BLOCKS = (ROW_GROUPS + ROW_WARPS - 1) / ROW_WARPS,
     };
 
-    struct memory { // of a block, shared
-        uint4 q[TOKENS][STEPS * STEP_COLS / 16];
-        int partial[COL_WARPS][TOKENS][BLOCK_ROWS];
+    struct memory {                                     // of a block, shared
+        int partial[COL_WARPS][TOKENS][BLOCK_ROWS + 4]; // 4: for other banks
     };
 
-    // Copies the values of activation rows, with zeros up to whole steps. Ends with a barrier.
-    static __device__ __forceinline__ void copy_rows(memory &shared, const char *x, size_t ldx,
-                                                     unsigned n_tokens) {
-        for (unsigned t = 0; t < n_tokens; t++) {
-            const uint4 *from = reinterpret_cast<const uint4 *>(x + t * ldx + sizeof(act_row));
-            for (unsigned i = threadIdx.x; i < STEPS * STEP_COLS / 16; i += THREADS)
-                shared.q[t][i] = i < (COLS + 15) / 16 ? from[i] : make_uint4(0, 0, 0, 0);
-        }
-        __syncthreads();
-    }
+    // What a warp reads next: its codes, and a lane's activations.
+    struct place {
+        const uint4 *codes;
+        const char *x[LANE_TOKENS];
+        unsigned first; // of the rows' steps
+        bool is_spare;  // the warp has no last step
 
-    struct window { // the loads under way
-        uint4 codes[AHEAD];
-    };
-
-    // The warp's four rows; the last block's spare warps repeat the last rows and store nothing.
-    static __device__ __forceinline__ const uint4 *first_codes(const uint4 *codes) {
-        const unsigned group = blockIdx.x * ROW_WARPS + threadIdx.x / 32 % ROW_WARPS;
-        return codes + static_cast<size_t>(min(group, ROW_GROUPS - 1)) * (STEPS * 32) +
-               threadIdx.x % 32;
-    }
-
-    static __device__ __forceinline__ void multiply_step(const memory &shared, const uint4 &packed,
-                                                         unsigned step, unsigned n_tokens,
-                                                         int (&acc)[TOKENS]) {
-        unsigned code[4][GROUPS];
-        codec<CODES>::unpack(packed.x, code[0]);
-        codec<CODES>::unpack(packed.y, code[1]);
-        codec<CODES>::unpack(packed.z, code[2]);
-        codec<CODES>::unpack(packed.w, code[3]);
-        const auto group = [&code](unsigned i) {
-            return static_cast<int>(code[i / GROUPS][i % GROUPS]);
-        };
+        // The last block's spare warps repeat the last rows and store nothing. Beyond the last
+        // token the last is read again.
+        __device__ __forceinline__ place(const arguments &a, unsigned first_token) {
+            const unsigned warp = threadIdx.x / 32;
+            const unsigned group = min(blockIdx.x * ROW_WARPS + warp % ROW_WARPS, ROW_GROUPS - 1);
+            first = warp / ROW_WARPS;
+            is_spare = first >= COL_WARPS - SPARE;
+            codes = a.codes + (static_cast<size_t>(group) * STEPS + first) * 32 + threadIdx.x % 32;
 #pragma unroll
-        for (unsigned t = 0; t < TOKENS; t++) {
-            if (t >= n_tokens)
-                break;
-            const uint4 *row = shared.q[t] + step * (GROUPS * LANES) + threadIdx.x % LANES;
-#pragma unroll
-            for (unsigned i = 0; i < GROUPS; i++) {
-                const uint4 q = row[i * LANES];
-                acc[t] = __dp4a(group(4 * i), static_cast<int>(q.x), acc[t]);
-                acc[t] = __dp4a(group(4 * i + 1), static_cast<int>(q.y), acc[t]);
-                acc[t] = __dp4a(group(4 * i + 2), static_cast<int>(q.z), acc[t]);
-                acc[t] = __dp4a(group(4 * i + 3), static_cast<int>(q.w), acc[t]);
+            for (unsigned i = 0; i < LANE_TOKENS; i++) {
+                const unsigned token = min(first_token + PRODUCT::token(i), a.n_tokens - 1);
+                x[i] = a.x + token * a.ldx + sizeof(act_row) + first * STEP_COLS;
             }
         }
-    }
 
-    static __device__ __forceinline__ void start_loads(const uint4 *codes, window &loads) {
-#pragma unroll
-        for (unsigned i = 0; i < AHEAD; i++) {
-            const unsigned step = threadIdx.x / 32 / ROW_WARPS + i * COL_WARPS;
-            loads.codes[i] = step < STEPS ? __ldg(codes + step * 32) : make_uint4(0, 0, 0, 0);
+        __device__ __forceinline__ uint4 load(unsigned i) const {
+            return __ldg(codes + i * (COL_WARPS * 32));
         }
+
+        __device__ __forceinline__ void advance(unsigned n_steps) {
+            codes += n_steps * (COL_WARPS * 32);
+#pragma unroll
+            for (unsigned i = 0; i < LANE_TOKENS; i++)
+                x[i] += n_steps * (COL_WARPS * STEP_COLS);
+        }
+    };
+
+    // `end`: bytes of activations from the warp's place on, for the last step.
+    static __device__ __forceinline__ void multiply_step(PRODUCT &product, const uint4 &packed,
+                                                         const place &at, unsigned i, bool is_last,
+                                                         unsigned end) {
+        const unsigned words[4] = {packed.x, packed.y, packed.z, packed.w};
+        product.add(words, [&](unsigned t, unsigned part) {
+            // Compilers would move all loads of activations to the beginning, and spill them.
+            asm volatile("" ::: "memory");
+            return activations(at.x[t], i * (COL_WARPS * STEP_COLS), part, is_last && IS_LONG, end);
+        });
     }
 
-    static __device__ __forceinline__ void multiply(const memory &shared, const uint4 *codes,
-                                                    window &loads, unsigned n_tokens,
-                                                    int (&acc)[TOKENS]) {
+    // A loop over the steps that begin the load of a later one, unconditionally, then the others.
+    static __device__ __forceinline__ void multiply(place at, PRODUCT &product) {
+        uint4 window[AHEAD]; // the loads under way
+#pragma unroll
+        for (unsigned i = 0; i < AHEAD; i++)
+            window[i] = has(at, i) ? at.load(i) : make_uint4(0, 0, 0, 0);
 #pragma unroll 1
-        for (unsigned begin = 0; begin < WARP_STEPS; begin += AHEAD) {
+        for (unsigned begin = 0; begin < LOOP_STEPS; begin += AHEAD) {
 #pragma unroll
             for (unsigned i = 0; i < AHEAD; i++) {
-                const unsigned step = threadIdx.x / 32 / ROW_WARPS + (begin + i) * COL_WARPS;
-                const unsigned next = step + AHEAD * COL_WARPS;
-                if (step >= STEPS)
-                    break;
-                const uint4 packed = loads.codes[i];
-                if (next < STEPS)
-                    loads.codes[i] = __ldg(codes + next * 32);
-                multiply_step(shared, packed, step, n_tokens, acc);
+                multiply_step(product, window[i], at, i, false, 0);
+                window[i] = at.load(i + AHEAD);
             }
+            at.advance(AHEAD);
+        }
+        const unsigned end = ROW_BYTES - (at.first + LOOP_STEPS * COL_WARPS) * STEP_COLS;
+#pragma unroll
+        for (unsigned i = 0; i < WARP_STEPS - LOOP_STEPS; i++) {
+            if (!has(at, LOOP_STEPS + i))
+                break;
+            multiply_step(product, window[i % AHEAD], at, i, LOOP_STEPS + i + 1 == WARP_STEPS, end);
+            if (has(at, LOOP_STEPS + i + AHEAD))
+                window[i % AHEAD] = at.load(i + AHEAD);
         }
     }
 
-    // Writes the sums of a row's lanes to shared memory. Ends with a barrier.
-    static __device__ __forceinline__ void gather(memory &shared, unsigned n_tokens,
-                                                  int (&acc)[TOKENS]) {
-        const unsigned warp = threadIdx.x / 32;
-        const unsigned row = warp % ROW_WARPS * WARP_ROWS + threadIdx.x % 32 / LANES;
-#pragma unroll
-        for (unsigned t = 0; t < TOKENS; t++) {
-            if (t >= n_tokens)
-                break;
-#pragma unroll
-            for (unsigned distance = LANES / 2; distance != 0; distance /= 2)
-                acc[t] += __shfl_xor_sync(0xffffffffu, acc[t], distance);
-            if (threadIdx.x % LANES == 0)
-                shared.partial[warp / ROW_WARPS][t][row] = acc[t];
-        }
-        __syncthreads();
+    // Whether the warp has its i-th step; for all but the last this is known to the compiler.
+    static __device__ __forceinline__ bool has(const place &at, unsigned i) {
+        return i + 1 < WARP_STEPS || (i + 1 == WARP_STEPS && (SPARE == 0 || !at.is_spare));
     }
 
     static __device__ __forceinline__ void store(const memory &shared, const arguments &a,
-                                                 unsigned first_token, unsigned n_tokens) {
+                                                 unsigned first) {
+        const unsigned n_tokens = min(+TOKENS, a.n_tokens - first);
         for (unsigned i = threadIdx.x; i < n_tokens * BLOCK_ROWS; i += THREADS) {
-            const unsigned t = i / BLOCK_ROWS;
-            const unsigned row = blockIdx.x * BLOCK_ROWS + i % BLOCK_ROWS;
+            const unsigned t = i / BLOCK_ROWS, row = blockIdx.x * BLOCK_ROWS + i % BLOCK_ROWS;
             if (row >= ROWS)
                 continue;
-            int acc = 0;
+            const size_t token = first + t;
+            const act_row *x = reinterpret_cast<const act_row *>(a.x + token * a.ldx);
+            int acc = -x->sum;
 #pragma unroll
             for (unsigned c = 0; c < COL_WARPS; c++)
                 acc += shared.partial[c][t][i % BLOCK_ROWS];
-            const size_t token = first_token + t;
-            const act_row *x = reinterpret_cast<const act_row *>(a.x + token * a.ldx);
-            acc -= x->sum;
             if constexpr (EPILOGUE == SCALE)
                 static_cast<float *>(a.y)[token * a.ldy + row] =
                     static_cast<float>(acc) * (x->scale * a.scale[SCALE_PER_ROW ? row : 0]);
@@ -172,17 +157,16 @@ struct matvec {
     }
 
     static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
-        const uint4 *codes = first_codes(a.codes);
-        for (unsigned first = 0; first < a.n_tokens; first += TOKENS) {
-            const unsigned n_tokens = min(TOKENS, a.n_tokens - first);
-            window loads;
-            start_loads(codes, loads);
-            copy_rows(shared, a.x + first * a.ldx, a.ldx, n_tokens);
-            int acc[TOKENS] = {};
-            multiply(shared, codes, loads, n_tokens, acc);
-            gather(shared, n_tokens, acc);
-            store(shared, a, first, n_tokens);
-        }
+        const unsigned first = blockIdx.y * TOKENS;
+        const place at(a, first);
+        PRODUCT product = {};
+        multiply(at, product);
+        int(&partial)[TOKENS][BLOCK_ROWS + 4] = shared.partial[at.first];
+        const unsigned first_row = threadIdx.x / 32 % ROW_WARPS * WARP_ROWS;
+        product.finish(
+            [&](unsigned t, unsigned row, int sum) { partial[t][first_row + row] = sum; });
+        __syncthreads();
+        store(shared, a, first);
     }
 };
 

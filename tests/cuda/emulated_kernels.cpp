@@ -15,12 +15,22 @@ template <class Kernel> std::string run(const emulated_call &call) {
         call.ldy, call.n_tokens};
     const emulation::options options = {call.seed, call.skip_barrier, call.lane_error};
     return emulation::launch<typename Kernel::memory>(
-        Kernel::BLOCKS, Kernel::THREADS, options,
-        [&](typename Kernel::memory &shared) { Kernel::run(shared, arguments); });
+        Kernel::BLOCKS, (call.n_tokens + Kernel::TOKENS - 1) / Kernel::TOKENS, Kernel::THREADS,
+        options, [&](typename Kernel::memory &shared) { Kernel::run(shared, arguments); });
 }
 
-#define MATVEC(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)          \
-    rsr::matvec<rsr::codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, rsr::epilogue>
+enum product { DOT, MMA }; // enum rsr_gpu_product
+
+template <rsr::codes CODES, product PRODUCT, unsigned TOKENS> struct multiplier {
+    using type = rsr::dot_product<CODES, TOKENS>;
+};
+template <rsr::codes CODES, unsigned TOKENS> struct multiplier<CODES, MMA, TOKENS> {
+    using type = rsr::mma_product<CODES>;
+};
+
+#define MATVEC(codes, product, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue) \
+    rsr::matvec<multiplier<rsr::codes, product, tokens>::type, rows, cols, row_warps, col_warps,   \
+                ahead, per_row, rsr::epilogue>
 
 const runner runners[] = {
 #define X(...) run<MATVEC(__VA_ARGS__)>,
@@ -31,8 +41,9 @@ const runner runners[] = {
 } // namespace
 
 const emulated_kernel emulated_kernels[] = {
-#define X(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)               \
+#define X(codes, product, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)      \
     {rsr::codes,                                                                                   \
+     product,                                                                                      \
      rows,                                                                                         \
      cols,                                                                                         \
      row_warps,                                                                                    \
@@ -41,8 +52,10 @@ const emulated_kernel emulated_kernels[] = {
      tokens,                                                                                       \
      per_row,                                                                                      \
      rsr::epilogue,                                                                                \
-     MATVEC(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)::STEPS,     \
-     MATVEC(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)::BLOCKS},
+     MATVEC(codes, product, rows, cols, row_warps, col_warps, ahead, tokens, per_row,              \
+            epilogue)::STEPS,                                                                      \
+     MATVEC(codes, product, rows, cols, row_warps, col_warps, ahead, tokens, per_row,              \
+            epilogue)::BLOCKS},
     EMULATED_KERNELS(X)
 #undef X
 };
@@ -66,14 +79,14 @@ const char *run_emulated_quantization(const emulated_quantization *call) {
                                          call->ldy, call->cols, call->not_finite};
     const emulation::options options = {call->seed, call->skip_barrier, 0};
     return text_or_null(emulation::launch<kernel::memory>(
-        call->n_tokens, 128, options,
+        call->n_tokens, 1, 128, options,
         [&](kernel::memory &shared) { kernel::run(shared, arguments); }));
 }
 
 struct nothing {};
 
 const char *run_divergent_kernel(void) {
-    return text_or_null(emulation::launch<nothing>(1, 32, {}, [](nothing &) {
+    return text_or_null(emulation::launch<nothing>(1, 1, 32, {}, [](nothing &) {
         if (threadIdx.x < 16)
             __reduce_max_sync(0xffffffffu, 1u);
         else
@@ -82,7 +95,7 @@ const char *run_divergent_kernel(void) {
 }
 
 const char *run_deadlocked_kernel(void) {
-    return text_or_null(emulation::launch<nothing>(1, 64, {}, [](nothing &) {
+    return text_or_null(emulation::launch<nothing>(1, 1, 64, {}, [](nothing &) {
         if (threadIdx.x != 5)
             __syncthreads();
     }));

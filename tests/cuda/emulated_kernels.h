@@ -10,29 +10,31 @@
 extern "C" {
 #endif
 
-/* codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue. Shapes that
- * fill no unit, that fill all units, several warps on a row, fewer loads than in flight, rows
- * beyond the matrix. */
+/* codes, product, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue.
+ * Shapes that fill no unit, that fill all units, several warps on a row, fewer loads than in
+ * flight, loops over steps and none, warps without a last step, steps beyond the activation rows,
+ * rows beyond the matrix. */
 #define EMULATED_KERNELS(X)                                                                        \
-    X(BITS2, 1, 1, 1, 1, 1, 1, false, SCALE)                                                       \
-    X(BASE3, 1, 1, 1, 1, 1, 1, false, RAW)                                                         \
-    X(BITS2, 3, 67, 2, 1, 1, 4, true, SCALE)                                                       \
-    X(BASE3, 5, 33, 8, 1, 1, 4, true, SCALE)                                                       \
-    X(BITS2, 4, 512, 1, 1, 1, 2, false, RAW)                                                       \
-    X(BASE3, 4, 640, 1, 1, 1, 2, false, SCALE)                                                     \
-    X(BITS2, 37, 513, 4, 2, 1, 3, false, SCALE)                                                    \
-    X(BASE3, 37, 641, 4, 2, 1, 3, false, RAW)                                                      \
-    X(BITS2, 70, 1535, 1, 3, 1, 4, true, SCALE)                                                    \
-    X(BASE3, 18, 2562, 2, 2, 2, 4, true, SCALE)                                                    \
-    X(BITS2, 9, 5461, 1, 4, 2, 2, false, SCALE)                                                    \
-    X(BASE3, 9, 5461, 1, 2, 3, 2, false, RAW)                                                      \
-    X(BITS2, 33, 2560, 8, 1, 5, 4, false, SCALE)                                                   \
-    X(BASE3, 33, 2560, 8, 1, 4, 4, false, SCALE)                                                   \
-    X(BITS2, 11, 7003, 1, 1, 5, 4, false, RAW)                                                     \
-    X(BASE3, 6, 46080, 1, 8, 5, 1, false, SCALE)
+    X(BITS2, DOT, 1, 1, 1, 1, 1, 1, false, SCALE)                                                  \
+    X(BASE3, DOT, 1, 1, 1, 1, 1, 1, false, RAW)                                                    \
+    X(BITS2, MMA, 3, 67, 2, 1, 1, 8, true, SCALE)                                                  \
+    X(BASE3, DOT, 5, 33, 8, 1, 1, 4, true, SCALE)                                                  \
+    X(BITS2, DOT, 16, 512, 1, 1, 4, 2, false, RAW)                                                 \
+    X(BASE3, MMA, 16, 512, 1, 1, 4, 8, false, SCALE)                                               \
+    X(BITS2, DOT, 37, 513, 4, 2, 3, 3, false, SCALE)                                               \
+    X(BASE3, DOT, 37, 800, 2, 2, 3, 3, false, RAW)                                                 \
+    X(BITS2, MMA, 70, 1535, 1, 3, 4, 8, true, SCALE)                                               \
+    X(BASE3, MMA, 18, 2562, 2, 2, 4, 8, true, SCALE)                                               \
+    X(BITS2, DOT, 9, 5461, 1, 4, 4, 2, false, SCALE)                                               \
+    X(BASE3, DOT, 9, 5461, 1, 2, 2, 1, false, RAW)                                                 \
+    X(BITS2, DOT, 33, 2560, 1, 4, 5, 4, false, SCALE)                                              \
+    X(BASE3, MMA, 33, 2560, 4, 1, 4, 8, false, SCALE)                                              \
+    X(BITS2, MMA, 11, 7003, 1, 1, 5, 8, false, RAW)                                                \
+    X(BASE3, DOT, 6, 46080, 1, 4, 4, 1, false, SCALE)
 
 struct emulated_kernel {
-    uint32_t codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue;
+    uint32_t codes, product, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row,
+        epilogue;
     uint32_t steps, blocks; /* as the kernel computes them */
 };
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "emit/ptx/cuda_unit.h"
 #include "gpu_problem.h"
 
 #define WARM_UPS 3u
@@ -62,8 +63,8 @@ static void *capture(struct bench *b, void *kernel) {
         cuda_address codes = b->codes + i * plan->weight_bytes;
         void *parameters[] = {&b->rows, &b->problem.row_bytes, &codes,   &b->scale,
                               &b->y,    &b->problem.ldy,       &n_tokens};
-        CUDA_DO(b->d, launch, kernel, plan->blocks, 1, 1, plan->row_warps * plan->col_warps * 32, 1,
-                1, 0, b->stream, parameters, NULL);
+        CUDA_DO(b->d, launch, kernel, plan->blocks, 1, 1, rsrc_gpu_threads(plan), 1, 1, 0,
+                b->stream, parameters, NULL);
     }
     CUDA_DO(b->d, end_capture, b->stream, &graph);
     CUDA_DO(b->d, instantiate, &executable, graph, 0);
@@ -115,16 +116,19 @@ void gpu_bench_kernel(const struct cuda_driver *d, const struct gpu_kernel_list 
     const double copied = 2.0 * (double)(b.n_copies / 2 * plan->weight_bytes);
     const double copy_gbps = copied / measure(&b, NULL) / 1e3;
     for (uint32_t m = 0; m < list->n_modules; m++) {
-        char name[32];
+        char name[96];
+        struct rsr_gpu_entry entries[RSR_GPU_MAX_FUNCTIONS];
         void *kernel = NULL;
-        snprintf(name, sizeof name, "kernel_%u", k);
+        (void)rsrc_gpu_launches(plan, entries);
+        snprintf(name, sizeof name, "kernel_%u_%u", k, entries[0].token_tile);
         CUDA_DO(d, find_kernel, &kernel, modules[m], name);
         void *graph = capture(&b, kernel);
         const double us = measure(&b, graph) / b.n_copies;
         const double gbps = (double)plan->weight_bytes / us / 1e3;
-        printf("%-11s %s %-5s %4u x %4u: %6.2f us (predicted %5.2f), %6.0f GB/s, %3.0f %% of a "
+        printf("%-11s %s %s %-5s %4u x %4u: %6.2f us (predicted %5.2f), %6.0f GB/s, %3.0f %% of a "
                "copy's %.0f GB/s\n",
-               list->modules[m], plan->codes == RSR_GPU_BITS2 ? "bits2" : "base3",
+               list->modules[m], plan->product == RSR_GPU_MMA ? "mma" : "dot",
+               plan->codes == RSR_GPU_BITS2 ? "2-bit " : "base-3",
                plan->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scale", plan->rows, plan->cols, us,
                list->predicted_us[k], gbps, 100 * gbps / copy_gbps, copy_gbps);
         CUDA_DO(d, destroy_executable, graph);

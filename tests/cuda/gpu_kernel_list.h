@@ -15,7 +15,7 @@
 struct gpu_kernel_list {
     char modules[GPU_MAX_MODULES][32]; /* files of the folder */
     uint32_t n_modules;
-    struct rsr_matvec plans[GPU_MAX_KERNELS]; /* entry i is called kernel_i */
+    struct rsr_matvec plans[GPU_MAX_KERNELS]; /* kernel i is called kernel_i */
     double predicted_us[GPU_MAX_KERNELS];
     bool full_size[GPU_MAX_KERNELS]; /* a true layer: worth timing */
     uint32_t n_kernels;

@@ -9,7 +9,7 @@
 #include "kernels/matvec/matvec.h"
 #include "ops/ops.h"
 
-const uint32_t gpu_batches[] = {1, 2, 3, 4, 5, 8, GPU_TOKENS, 0};
+const uint32_t gpu_batches[] = {1, 2, 3, 4, 5, 8, GPU_TOKENS};
 const uint32_t n_gpu_batches = sizeof gpu_batches / sizeof *gpu_batches;
 
 /* Knuth's generator of MMIX, without its lower bits. */

@@ -22,7 +22,7 @@ struct gpu_problem {
     uint32_t *y;        /* [GPU_TOKENS][ldy] */
 };
 
-/* How many tokens a kernel is run with; 0 must write nothing. */
+/* How many tokens a kernel is run with. */
 extern const uint32_t gpu_batches[];
 extern const uint32_t n_gpu_batches;
 

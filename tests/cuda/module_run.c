@@ -88,11 +88,14 @@ static bool launch(struct run *r, struct ptx_memory *memory, const struct rsr_gp
     const struct ptx_kernel *kernel = ptx_find_kernel(&r->ptx, entry->symbol);
     if (kernel == NULL || kernel->parameter_bytes != size_bytes)
         return complain(entry->symbol, "no such function of these parameters in the image");
-    const struct ptx_launch how = {.kernel = kernel,
-                                   .grid = {entry->blocks != 0 ? entry->blocks : n_tokens, 1, 1},
-                                   .block = {entry->threads, 1, 1},
-                                   .parameters = parameters,
-                                   .seed = 7 + n_tokens};
+    const struct ptx_launch how = {
+        .kernel = kernel,
+        .grid = {entry->blocks != 0 ? entry->blocks : n_tokens,
+                 entry->blocks != 0 ? (n_tokens + entry->token_tile - 1) / entry->token_tile : 1,
+                 1},
+        .block = {entry->threads, 1, 1},
+        .parameters = parameters,
+        .seed = 7 + n_tokens};
     struct ptx_error error;
     r->n_launches++;
     return ptx_run(memory, &how, NULL, &error) || complain(entry->symbol, error.text);

@@ -3,7 +3,7 @@
  *
  * usage: ptx_mutants FOLDER KERNEL...
  *   FOLDER  the output of write_gpu_kernels; its PTX is used
- *   KERNEL  its number; qN: the kernel that quantises, on the floats of kernel N
+ *   KERNEL  its number: all its functions; qN: the kernel that quantises, on the floats of kernel N
  *
  * The program breaks lines that 9 tokens execute: it omits each barrier, changes each mask and lane
  * of a shuffle or reduction, and each offset of a memory access. It also changes the number of
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/round.h"
 #include "emit/ptx/cuda_unit.h"
 #include "gpu_kernel_list.h"
 #include "gpu_problem.h"
@@ -26,9 +27,10 @@
 struct mutants {
     struct gpu_problem problems[2]; /* GPU_RANDOM, GPU_NOT_FINITE */
     const char *name;
-    char symbol[32];
-    bool quantizes; /* the kernel makes activation rows of floats */
-    bool *executed; /* [lines of the kernel's text], from 1 on */
+    char symbol[96];
+    struct rsr_gpu_entry entry; /* of the kernel */
+    bool quantizes;             /* the kernel makes activation rows of floats */
+    bool *executed;             /* [lines of the kernel's text], from 1 on */
     uint32_t n_made, n_survivors;
 };
 
@@ -43,14 +45,14 @@ static uint64_t copy_of(struct ptx_memory *memory, const void *bytes, size_t siz
 /* What is launched. */
 struct attempt {
     const struct ptx_kernel *kernel;
-    uint32_t n_blocks, n_threads;
+    uint32_t n_blocks, n_turns, n_threads;
     struct ptx_memory memory;
 };
 
 static bool launch(struct attempt *a, const void *parameters, struct ptx_counts *counts) {
     struct ptx_error error;
     const struct ptx_launch launch = {.kernel = a->kernel,
-                                      .grid = {a->n_blocks, 1, 1},
+                                      .grid = {a->n_blocks, a->n_turns, 1},
                                       .block = {a->n_threads, 1, 1},
                                       .parameters = parameters,
                                       .max_steps = 20000000};
@@ -103,10 +105,11 @@ static bool quantizes(struct attempt *a, const struct gpu_problem *p, enum gpu_v
     return right;
 }
 
-/* Whether a text's kernel solves both problems; more_blocks and threads change the launch. Records
+/* Whether a text's kernel solves both problems; the other numbers change the launch. Records
  * the executed lines. */
 static bool is_text_right(struct mutants *m, const struct rsrc_buffer *text, int more_blocks,
-                          uint32_t threads_factor, uint32_t threads_divisor, bool *executed) {
+                          int more_turns, uint32_t threads_factor, uint32_t threads_divisor,
+                          bool *executed) {
     static const enum gpu_values VALUES[] = {GPU_RANDOM, GPU_NOT_FINITE};
     struct rsrc_arena arena;
     struct ptx_module module;
@@ -124,8 +127,10 @@ static bool is_text_right(struct mutants *m, const struct rsrc_buffer *text, int
         const struct rsr_matvec *plan = &m->problems[i].plan;
         const uint32_t threads = m->quantizes ? RSRC_GPU_QUANTIZE_THREADS : rsrc_gpu_threads(plan);
         const uint32_t blocks = m->quantizes ? N_TOKENS : plan->blocks;
+        const uint32_t turns = m->quantizes ? 1 : rsrc_divide_up(N_TOKENS, m->entry.token_tile);
         struct attempt attempt = {.kernel = kernel,
                                   .n_blocks = blocks + (uint32_t)more_blocks,
+                                  .n_turns = turns + (uint32_t)more_turns,
                                   .n_threads = threads * threads_factor / threads_divisor};
         ptx_memory_init(&attempt.memory);
         right = m->quantizes ? quantizes(&attempt, &m->problems[i], VALUES[i], &counts)
@@ -240,7 +245,8 @@ static void break_lines(struct mutants *m, const struct rsrc_buffer *text) {
             rsrc_buffer_append(&changed, begin, (size_t)(line - begin));
             if (MUTATORS[i].change(line, n, &changed)) {
                 rsrc_buffer_append(&changed, next, (size_t)(end - next));
-                judge(m, is_text_right(m, &changed, 0, 1, 1, NULL), MUTATORS[i].what, line, n - 1);
+                judge(m, is_text_right(m, &changed, 0, 0, 1, 1, NULL), MUTATORS[i].what, line,
+                      n - 1);
             }
             rsrc_buffer_free(&changed);
         }
@@ -248,9 +254,11 @@ static void break_lines(struct mutants *m, const struct rsrc_buffer *text) {
 }
 
 static void break_launch(struct mutants *m, const struct rsrc_buffer *text) {
-    judge(m, is_text_right(m, text, -1, 1, 1, NULL), "a block less", "", 0);
-    judge(m, is_text_right(m, text, 0, 1, 2, NULL), "half the threads", "", 0);
-    judge(m, is_text_right(m, text, 0, 2, 1, NULL), "twice the threads", "", 0);
+    judge(m, is_text_right(m, text, -1, 0, 1, 1, NULL), "a block less", "", 0);
+    if (!m->quantizes)
+        judge(m, is_text_right(m, text, 0, -1, 1, 1, NULL), "tokens without a block", "", 0);
+    judge(m, is_text_right(m, text, 0, 0, 1, 2, NULL), "half the threads", "", 0);
+    judge(m, is_text_right(m, text, 0, 0, 2, 1, NULL), "twice the threads", "", 0);
 }
 
 /* ---- kernels --------------------------------------------------------------------------------- */
@@ -270,42 +278,53 @@ static bool read_file(const char *folder, const char *name, struct rsrc_buffer *
     return true;
 }
 
-/* The header and one kernel, which begins with a comment of its name. */
-static bool cut_kernel(const struct rsrc_buffer *module, const char *symbol,
-                       struct rsrc_buffer *out) {
-    char comment[64];
-    snprintf(comment, sizeof comment, "\n// %s\n", symbol);
-    const char *header = strstr(module->data, "\n\n"), *begin = strstr(module->data, comment);
+/* The header and one function, from its entry on. */
+static bool cut_function(const struct rsrc_buffer *module, const char *symbol,
+                         struct rsrc_buffer *out) {
+    char entry[128];
+    snprintf(entry, sizeof entry, ".visible .entry %s(", symbol);
+    const char *header = strstr(module->data, "\n\n"), *begin = strstr(module->data, entry);
     const char *end = begin != NULL ? strstr(begin, "\n}") : NULL;
     if (header == NULL || end == NULL)
         return false;
-    rsrc_buffer_append(out, module->data, (size_t)(header - module->data));
+    rsrc_buffer_append(out, module->data, (size_t)(header + 1 - module->data));
     rsrc_buffer_append(out, begin, (size_t)(end + 3 - begin));
     return true;
 }
 
-static bool break_kernel(struct mutants *m, const struct gpu_kernel_list *list, uint32_t k,
-                         const struct rsrc_buffer *module) {
-    static const enum gpu_values VALUES[] = {GPU_RANDOM, GPU_NOT_FINITE};
+static bool break_function(struct mutants *m, const struct rsrc_buffer *module) {
     struct rsrc_buffer text = {0};
-    uint64_t state = 1000 + k;
-    bool right = true;
-    snprintf(m->symbol, sizeof m->symbol, m->quantizes ? RSRC_GPU_QUANTIZE : "kernel_%u", k);
-    for (uint32_t i = 0; i < 2; i++)
-        right &= gpu_problem_make(&m->problems[i], &list->plans[k], VALUES[i], &state);
-    right = right && cut_kernel(module, m->symbol, &text);
+    bool right = cut_function(module, m->symbol, &text);
     m->executed = calloc(text.size_bytes + 2, sizeof *m->executed);
-    right = right && m->executed != NULL && is_text_right(m, &text, 0, 1, 1, m->executed);
+    right = right && m->executed != NULL && is_text_right(m, &text, 0, 0, 1, 1, m->executed);
     if (right) {
         break_lines(m, &text);
         break_launch(m, &text);
     } else {
         fprintf(stderr, "error: %s, %s is wrong as it is\n", m->name, m->symbol);
     }
-    for (uint32_t i = 0; i < 2; i++)
-        gpu_problem_free(&m->problems[i]);
     free(m->executed);
     rsrc_buffer_free(&text);
+    return right;
+}
+
+static bool break_kernel(struct mutants *m, const struct gpu_kernel_list *list, uint32_t k,
+                         const struct rsrc_buffer *module) {
+    static const enum gpu_values VALUES[] = {GPU_RANDOM, GPU_NOT_FINITE};
+    struct rsr_gpu_entry entries[RSR_GPU_MAX_FUNCTIONS];
+    uint64_t state = 1000 + k;
+    bool right = true;
+    for (uint32_t i = 0; i < 2; i++)
+        right &= gpu_problem_make(&m->problems[i], &list->plans[k], VALUES[i], &state);
+    const uint32_t n = m->quantizes ? 1 : rsrc_gpu_launches(&list->plans[k], entries);
+    for (uint32_t i = 0; right && i < n; i++) {
+        m->entry = entries[i];
+        snprintf(m->symbol, sizeof m->symbol, m->quantizes ? RSRC_GPU_QUANTIZE : "kernel_%u_%u", k,
+                 entries[i].token_tile);
+        right = break_function(m, module);
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        gpu_problem_free(&m->problems[i]);
     return right;
 }
 

@@ -40,9 +40,9 @@ struct run {
 struct layer {
     const char *symbol, *text;
     struct ptx_module module;
-    const struct ptx_kernel *kernel, *quantize;
+    const struct ptx_kernel *quantize, *kernel; /* kernel: the function that runs */
     const struct rsr_kernel_desc *cpu;
-    uint32_t n_blocks, n_threads;
+    uint32_t n_blocks, n_threads, token_tile; /* of that function */
     uint32_t n_quantize_threads;
     struct ptx_memory memory;
     uint64_t codes, scale; /* addresses */
@@ -107,16 +107,17 @@ static bool find_cpu_kernel(const struct run *r, struct layer *layer) {
            complain(layer, "the module has no such kernel of int8 activations");
 }
 
-/* The launch in the comment before a kernel; NULL: there is none. */
-static const char *find_launch(const struct layer *layer, const char *symbol) {
+/* What a line of the comment before a kernel says; NULL: there is no such line. */
+static const char *find_comment(const char *text, const char *symbol, const char *word) {
     char comment[256];
     snprintf(comment, sizeof comment, "\n// %s\n", symbol);
-    const char *begin = strstr(layer->text, comment);
-    const char *launch = begin != NULL ? strstr(begin, "\n// Launch: ") : NULL;
-    return launch != NULL ? launch + strlen("\n// Launch: ") : NULL;
+    const char *begin = strstr(text, comment);
+    snprintf(comment, sizeof comment, "\n// %s: ", word);
+    const char *line = begin != NULL ? strstr(begin, comment) : NULL;
+    return line != NULL ? line + strlen(comment) : NULL;
 }
 
-static bool load_kernel(struct run *r, struct layer *layer) {
+static bool load_text(struct run *r, struct layer *layer) {
     size_t size_bytes = 0;
     struct ptx_error error;
     layer->text = read_file(r, layer->symbol, ".ptx", &size_bytes);
@@ -126,16 +127,27 @@ static bool load_kernel(struct run *r, struct layer *layer) {
         fprintf(stderr, "%s.ptx:%u: %s\n", layer->symbol, error.line, error.text);
         return false;
     }
-    const char *launch = find_launch(layer, layer->symbol);
-    const char *quantize = find_launch(layer, QUANTIZE);
-    if (launch == NULL || quantize == NULL ||
-        sscanf(launch, "%u blocks of %u threads", &layer->n_blocks, &layer->n_threads) != 2 ||
-        sscanf(quantize, "a block of %u threads a row", &layer->n_quantize_threads) != 1)
-        return complain(layer, "its comment says no launch");
-    layer->kernel = ptx_find_kernel(&layer->module, layer->symbol);
+    const char *launch = find_comment(layer->text, QUANTIZE, "Launch");
     layer->quantize = ptx_find_kernel(&layer->module, QUANTIZE);
-    return (layer->kernel != NULL && layer->quantize != NULL) ||
-           complain(layer, "no kernel of that name");
+    return (launch != NULL && layer->quantize != NULL &&
+            sscanf(launch, "a block of %u threads a row", &layer->n_quantize_threads) == 1) ||
+           complain(layer, "nothing quantises in it");
+}
+
+/* Takes a function that is no rsr_quantize: its name ends with the tokens that share a reading, and
+ * before them is the name in the comment that tells its launch. */
+static bool take_function(struct layer *layer, const struct ptx_kernel *function) {
+    char symbol[256];
+    snprintf(symbol, sizeof symbol, "%s", function->name);
+    char *end = strrchr(symbol, '_');
+    if (end == NULL || sscanf(end, "_%u", &layer->token_tile) != 1)
+        return complain(layer, "a function's name does not say its tokens");
+    *end = '\0';
+    const char *launch = find_comment(layer->text, symbol, "Launch");
+    layer->kernel = function;
+    return (launch != NULL &&
+            sscanf(launch, "%u blocks of %u threads", &layer->n_blocks, &layer->n_threads) == 2) ||
+           complain(layer, "its comment says no launch");
 }
 
 /* ---- the CPU --------------------------------------------------------------------------------- */
@@ -251,10 +263,11 @@ static bool run_tokens(struct run *r, struct layer *layer, uint32_t n_tokens) {
                                  .y = copy_of(&layer->memory, y, y_bytes),
                                  .ldy = layer->ldy,
                                  .n_tokens = n_tokens};
-    const struct ptx_launch how = {.kernel = layer->kernel,
-                                   .grid = {layer->n_blocks, 1, 1},
-                                   .block = {layer->n_threads, 1, 1},
-                                   .parameters = &p};
+    const struct ptx_launch how = {
+        .kernel = layer->kernel,
+        .grid = {layer->n_blocks, (n_tokens + layer->token_tile - 1) / layer->token_tile, 1},
+        .block = {layer->n_threads, 1, 1},
+        .parameters = &p};
     const bool right =
         quantize(r, layer, n_tokens, p.x) && launch(r, layer, &how, n_tokens, &layer->counts) &&
         (is_right(layer, &p, y, y_bytes) || complain(layer, "the results are not the CPU's"));
@@ -271,7 +284,8 @@ static void print_opcodes(const struct layer *layer) {
         uint64_t n = 0;
         for (uint32_t i = 0; i < layer->kernel->n_instructions; i++)
             n += layer->kernel->code[i].name == name ? layer->counts.by_instruction[i] : 0;
-        printf("    %12llu %s\n", (unsigned long long)n, layer->module.opcodes[name]);
+        if (n != 0)
+            printf("    %12llu %s\n", (unsigned long long)n, layer->module.opcodes[name]);
     }
 }
 
@@ -289,28 +303,53 @@ static bool run_counts(struct run *r, struct layer *layer) {
         printf("%s%llu", n == 1 || r->only != 0 ? "" : " ",
                (unsigned long long)(layer->counts.warp_instructions - before));
     }
-    printf(" %s\n", layer->symbol);
+    printf(" %s\n", layer->kernel->name);
     if (r->wants_opcodes)
         print_opcodes(layer);
     return true;
 }
 
-static bool run_layer(struct run *r, const char *symbol) {
+/* With --tokens=N: whether the function is the one for so many tokens, by the order in which the
+ * comments list them: the first that computes them at once, else the last. */
+static bool is_for(const struct layer *layer, const struct ptx_kernel *function, uint32_t only) {
+    const struct ptx_kernel *best = NULL;
+    for (uint32_t i = 0; i < layer->module.n_kernels && only != 0; i++) {
+        const struct ptx_kernel *candidate = &layer->module.kernels[i];
+        const char *end = strrchr(candidate->name, '_');
+        const bool enough = best != NULL && strtoul(strrchr(best->name, '_') + 1, NULL, 10) >= only;
+        if (candidate != layer->quantize && end != NULL && !enough)
+            best = candidate;
+    }
+    return only == 0 || best == function;
+}
+
+static void run_functions(struct run *r, struct layer *layer) {
+    for (uint32_t i = 0; i < layer->module.n_kernels; i++) {
+        const struct ptx_kernel *function = &layer->module.kernels[i];
+        if (function == layer->quantize || !is_for(layer, function, r->only))
+            continue;
+        r->n_kernels++;
+        layer->counts = (struct ptx_counts){
+            .by_instruction = RSRC_NEW_ARRAY(&r->arena, function->n_instructions, uint64_t)};
+        r->n_wrong += !(take_function(layer, function) && run_counts(r, layer));
+        r->warp_instructions += layer->counts.warp_instructions;
+        r->thread_instructions += layer->counts.thread_instructions;
+    }
+}
+
+static void run_layer(struct run *r, const char *symbol) {
     struct layer layer = {.symbol = symbol};
     ptx_memory_init(&layer.memory);
-    bool right = load_kernel(r, &layer) && find_cpu_kernel(r, &layer) && load_weights(r, &layer);
-    if (right) {
-        layer.counts.by_instruction =
-            RSRC_NEW_ARRAY(&r->arena, layer.kernel->n_instructions, uint64_t);
+    if (load_text(r, &layer) && find_cpu_kernel(r, &layer) && load_weights(r, &layer)) {
         make_activations(r, &layer);
         compute_expected(r, &layer);
-        right = run_counts(r, &layer);
+        run_functions(r, &layer);
+    } else {
+        r->n_kernels++;
+        r->n_wrong++;
     }
-    r->warp_instructions += layer.counts.warp_instructions;
-    r->thread_instructions += layer.counts.thread_instructions;
     r->quantizing += layer.quantizing.warp_instructions;
     ptx_memory_free(&layer.memory);
-    return right;
 }
 
 static int is_ptx(const struct dirent *entry) {
@@ -323,8 +362,7 @@ static void run_folder(struct run *r) {
     const int n = scandir(r->folder, &entries, is_ptx, alphasort);
     for (int i = 0; i < n; i++) {
         const char *name = entries[i]->d_name;
-        r->n_kernels++;
-        r->n_wrong += !run_layer(r, rsrc_arena_strndup(&r->arena, name, strlen(name) - 4));
+        run_layer(r, rsrc_arena_strndup(&r->arena, name, strlen(name) - 4));
         free(entries[i]);
     }
     free(entries);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "cuda_driver.h"
 #include "emit/ptx/cuda_unit.h"
 #include "gpu_bench.h"
@@ -96,12 +97,12 @@ static void release(const struct cuda_driver *d, const struct arrays *arrays) {
         CUDA_DO(d, release, all[i]);
 }
 
-static bool run(const struct cuda_driver *d, void *kernel, struct gpu_problem *p, struct arrays *a,
-                uint32_t n_tokens) {
+static bool run(const struct cuda_driver *d, void *kernel, const struct rsr_gpu_entry *entry,
+                struct gpu_problem *p, struct arrays *a, uint32_t n_tokens) {
     void *parameters[] = {&a->rows, &p->row_bytes, &a->codes, &a->scale, &a->y, &p->ldy, &n_tokens};
     CUDA_DO(d, fill, a->y, GPU_POISON, gpu_problem_y_bytes(p));
-    CUDA_DO(d, launch, kernel, p->plan.blocks, 1, 1, p->plan.row_warps * p->plan.col_warps * 32, 1,
-            1, 0, NULL, parameters, NULL);
+    CUDA_DO(d, launch, kernel, entry->blocks, rsrc_divide_up(n_tokens, entry->token_tile), 1,
+            entry->threads, 1, 1, 0, NULL, parameters, NULL);
     CUDA_DO(d, synchronize);
     CUDA_DO(d, download, p->y, a->y, gpu_problem_y_bytes(p));
     return gpu_problem_is_right(p, n_tokens);
@@ -134,32 +135,44 @@ static void corrupt(struct gpu_problem *p) {
     p->codes[0] ^= p->plan.codes == RSR_GPU_BITS2 ? 0x01 : 0x80;
 }
 
-static void tell_wrong(const struct runner *r, uint32_t m, uint32_t k, int values,
-                       uint32_t n_tokens) {
+static void tell_wrong(const struct runner *r, uint32_t m, uint32_t k,
+                       const struct rsr_gpu_entry *entry, int values, uint32_t n_tokens) {
     const struct rsr_matvec *plan = &r->list.plans[k];
-    fprintf(stderr, "%s: kernel_%u (%s, %u x %u, %s): values %d, %u tokens: wrong\n",
-            r->list.modules[m], k, plan->codes == RSR_GPU_BITS2 ? "bits2" : "base3", plan->rows,
-            plan->cols, plan->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scale", values, n_tokens);
+    fprintf(stderr, "%s: kernel_%u_%u (%s of %s codes, %u x %u, %s): values %d, %u tokens: wrong\n",
+            r->list.modules[m], k, entry->token_tile, plan->product == RSR_GPU_MMA ? "mma" : "dot",
+            plan->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3", plan->rows, plan->cols,
+            plan->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scale", values, n_tokens);
 }
 
-/* Runs one kernel of one module with all batches, up to the first wrong one. */
+/* Runs a function of a kernel with all batches, up to the first wrong one. */
+static bool check_entry(struct runner *r, uint32_t m, uint32_t k, const struct rsr_gpu_entry *entry,
+                        enum gpu_values values, struct gpu_problem *p, struct arrays *arrays) {
+    char name[96];
+    snprintf(name, sizeof name, "kernel_%u_%u", k, entry->token_tile);
+    void *kernel = NULL;
+    CUDA_DO(&r->driver, find_kernel, &kernel, r->modules[m], name);
+    for (uint32_t b = 0; b < n_gpu_batches; b++)
+        if (!run(&r->driver, kernel, entry, p, arrays, gpu_batches[b])) {
+            tell_wrong(r, m, k, entry, (int)values, gpu_batches[b]);
+            return false;
+        }
+    return true;
+}
+
+/* Runs all functions of a kernel, and what quantises for them. */
 static bool check_batches(struct runner *r, uint32_t m, uint32_t k, enum gpu_values values,
                           struct gpu_problem *p, struct arrays *arrays) {
-    char name[32];
-    snprintf(name, sizeof name, "kernel_%u", k);
-    void *kernel = NULL;
+    struct rsr_gpu_entry entries[RSR_GPU_MAX_FUNCTIONS];
     if (p->plan.epilogue == RSR_EPILOGUE_SCALE &&
         !quantize(&r->driver, r->modules[m], p, values, arrays)) {
         fprintf(stderr, "%s: " RSRC_GPU_QUANTIZE ": %u columns, values %d: wrong\n",
                 r->list.modules[m], p->matrix.cols, (int)values);
         return false;
     }
-    CUDA_DO(&r->driver, find_kernel, &kernel, r->modules[m], name);
-    for (uint32_t b = 0; b < n_gpu_batches; b++)
-        if (!run(&r->driver, kernel, p, arrays, gpu_batches[b])) {
-            tell_wrong(r, m, k, (int)values, gpu_batches[b]);
+    const uint32_t n = rsrc_gpu_launches(&p->plan, entries);
+    for (uint32_t i = 0; i < n; i++)
+        if (!check_entry(r, m, k, &entries[i], values, p, arrays))
             return false;
-        }
     return true;
 }
 

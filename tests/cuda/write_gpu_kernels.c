@@ -34,14 +34,16 @@ static void add_emulated(struct gpu_kernel_list *list) {
         list->plans[list->n_kernels++] = emulated_plan(k);
 }
 
-/* Every layer in both codes, from floats and from int8. */
+/* Every layer by every kernel, with scales and without. */
 static enum rsrc_status add_layers(struct writer *w) {
+    static const enum rsr_kernel_id KERNELS[] = {RSR_KERNEL_DOT_BITS2, RSR_KERNEL_DOT_BASE3,
+                                                 RSR_KERNEL_MMA_BITS2, RSR_KERNEL_MMA_BASE3};
     for (size_t i = 0; i < sizeof LAYERS / sizeof *LAYERS; i++)
-        for (int codes = 0; codes < RSR_GPU_CODES_COUNT; codes++)
+        for (size_t j = 0; j < sizeof KERNELS / sizeof *KERNELS; j++)
             for (int raw = 0; raw < 2; raw++) {
-                const struct planned_shape shape = {
-                    LAYERS[i].rows, LAYERS[i].cols, raw ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE,
-                    codes == RSR_GPU_BITS2 ? RSR_VARIANT_BITS2 : RSR_VARIANT_BASE3};
+                const struct planned_shape shape = {LAYERS[i].rows, LAYERS[i].cols,
+                                                    raw ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE,
+                                                    (int)KERNELS[j]};
                 const uint32_t k = w->list.n_kernels++;
                 struct rsr_regime_plan plan;
                 w->list.full_size[k] = true;

@@ -1,5 +1,5 @@
 """Compiles checkpoints for every GPU, by NVRTC and by clang, in both codes, and assembles the PTX: ptxas must
-accept all entries, without a spill and without a stack, and no lower version of PTX.
+accept all entries, without a spill and without a stack, within registers, and no lower version of PTX.
 
 usage: check_ptxas.py CUDA STEM CHECKPOINT ... | check_ptxas.py --ptx FILE CUDA"""
 import pathlib
@@ -22,6 +22,14 @@ def assemble(cuda, path):
     if run.returncode != 0:
         sys.exit(f"{path}: ptxas refuses it\n{run.stdout}{run.stderr}")
     frames = re.findall(r"\d+ bytes stack frame.*", run.stdout + run.stderr)
+    # Three blocks fit the registers of a multiprocessor, one token takes few. (Of blocks below 128 threads a
+    # multiprocessor holds fewer than 64 registers allow, 16 on sm_86: ptxas then ignores the bound.)
+    for name, registers in re.findall(r"entry function '(\w+)'.*?Used (\d+) registers", run.stdout + run.stderr, re.S):
+        stated = re.search(rf"entry {name}\(.*?\.maxntid (\d+)", text, re.S)
+        threads = int(stated.group(1)) if stated else 0
+        alone = re.search(r"_dot_sm_\d+_1$", name) and threads >= 128
+        if 3 * threads * int(registers) > 65536 or (alone and int(registers) > 64):
+            sys.exit(f"{path}: {name} of {threads} threads takes {registers} registers")
     bad = [frame for frame in frames if frame.strip() != CLEAN]
     if bad or len(frames) != n_entries or n_entries == 0:
         sys.exit(f"{path}: {n_entries} entries, {len(frames)} reports: {bad}")
@@ -45,9 +53,11 @@ def main(cuda, stem, *checkpoints):
         for gpu in GPUS:
             for codes in ("bits2", "base3"):
                 for compiler in (cuda, "none"):
-                    path = f"{stem}.{gpu}.ptx"
+                    path, plan = f"{stem}.{gpu}.ptx", pathlib.Path(f"{stem}.{gpu}.plan")
+                    subprocess.run(["rsrc", checkpoint, f"--target={gpu}", "--emit=plan", "-o", plan], check=True)
+                    plan.write_text(re.sub("(dot|mma)_(bits2|base3)", rf"\1_{codes}", plan.read_text()))
                     subprocess.run(["rsrc", checkpoint, f"--target={gpu}", "--emit=ptx", "-o", path,
-                                    f"--variant=*={codes}", f"--cuda-path={compiler}"], check=True)
+                                    f"--plan={plan}", f"--cuda-path={compiler}"], check=True)
                     total += assemble(cuda, path)
                     check_version(cuda, path)
     print(f"{total} kernels, none spills")

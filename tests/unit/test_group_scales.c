@@ -251,7 +251,7 @@ static void test_plan(struct suite *suite) {
     struct rsr_plan plan;
     char said[500];
     /* Both regimes read one copy of the data: floats have one order of additions. */
-    for (int forced = -1; forced < RSR_VARIANT_BITS2; forced++) {
+    for (int forced = -1; forced < RSR_VARIANT_MMA; forced++) {
         const bool refused = forced == RSR_VARIANT_DOT || forced == RSR_VARIANT_FOLD;
         CHECK_INT(plan_case(suite, c, forced, "avx512", &plan, said, sizeof said),
                   refused ? RSRC_FAILED : RSRC_OK);
@@ -275,7 +275,7 @@ static void test_one_order(struct suite *suite) {
     c->matrix.group_cols = 0;
     struct rsr_plan plan;
     char said[500];
-    for (int forced = -1; forced < RSR_VARIANT_BITS2; forced++)
+    for (int forced = -1; forced < RSR_VARIANT_MMA; forced++)
         for (size_t i = 0; forced != RSR_VARIANT_DOT && i < N_LUT_MACHINES; i++) {
             CHECK_INT(plan_case(suite, c, forced, lut_machines[i], &plan, said, sizeof said),
                       RSRC_OK);

@@ -116,7 +116,7 @@ static void test_plan(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 128}, odd = {{64, 500, 64}, 125};
     struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT);
     struct rsr_plan plan;
-    for (int forced = -1; forced < RSR_VARIANT_BITS2; forced++) {
+    for (int forced = -1; forced < RSR_VARIANT_MMA; forced++) {
         const bool refused = forced == RSR_VARIANT_FOLD || forced == RSR_VARIANT_TABLE;
         CHECK_INT(plan_case(suite, c, forced, "avx512vbmi", &plan),
                   refused ? RSRC_FAILED : RSRC_OK);

@@ -44,7 +44,7 @@ static void begin(struct fixture *f) {
         f->uses[i][0] =
             (struct rsr_info_use){.variant = {i == 0 ? "lut" : "dot", "dot"}, .us = {2, 1}};
         f->uses[i][0].token_bytes = 1000;
-        f->uses[i][1] = (struct rsr_info_use){.variant = {"bits2", NULL}, .us = {3, 0}};
+        f->uses[i][1] = (struct rsr_info_use){.variant = {"mma", NULL}, .us = {3, 0}};
         f->uses[i][1].token_bytes = 500;
     }
     f->sketch.reason = "small";

@@ -16,50 +16,81 @@ static const struct rsr_spec H100 = {.name = "sm_90",
                                      .triple = "nvptx64-nvidia-cuda",
                                      .cpu = "sm_90",
                                      .gpu = {90, 132, 1.755, 3350, 2}};
-static const struct rsr_spec RTX_3090 = {.name = "sm_86",
+static const struct rsr_spec RTX_4090 = {.name = "sm_89",
                                          .triple = "nvptx64-nvidia-cuda",
-                                         .cpu = "sm_86",
-                                         .gpu = {86, 82, 1.7, 936, 2.5}};
+                                         .cpu = "sm_89",
+                                         .gpu = {89, 128, 2.52, 1008, 2.2}};
 
 static struct rsr_matvec plan_of(struct fixture *f, const struct rsr_spec *spec, uint32_t rows,
-                                 uint32_t cols, int variant, struct rsr_regime_plan *plan) {
-    const struct planned_shape shape = {rows, cols, RSR_EPILOGUE_SCALE, variant};
+                                 uint32_t cols, int kernel, struct rsr_regime_plan *plan) {
+    const struct planned_shape shape = {rows, cols, RSR_EPILOGUE_SCALE, kernel};
     struct rsr_matvec matvec = {0};
     CHECK_INT(plan_matvec(f->diag, &f->arena, spec, &shape, plan, &matvec), RSRC_OK);
     return matvec;
 }
 
-/* For every shape the blocks share all of the work, and a block's memory suffices. */
+/* For every shape and kernel the blocks share all of the work. */
 static void test_plans_cover_all(struct fixture *f) {
     static const uint32_t SIZES[] = {1, 2, 31, 64, 640, 641, 2560, 6912, 14336, 23040, 46080};
+    static const enum rsr_kernel_id KERNELS[] = {RSR_KERNEL_DOT_BITS2, RSR_KERNEL_DOT_BASE3,
+                                                 RSR_KERNEL_MMA_BITS2, RSR_KERNEL_MMA_BASE3};
     const uint32_t n = sizeof SIZES / sizeof *SIZES;
-    for (uint32_t i = 0; i < n * n * 2; i++) {
+    for (uint32_t i = 0; i < n * n * 4; i++) {
         const uint32_t rows = SIZES[i % n], cols = SIZES[i / n % n];
+        const enum rsr_kernel_id kernel = KERNELS[i / (n * n)];
         struct rsr_regime_plan plan;
-        const struct rsr_matvec m =
-            plan_of(f, &H100, rows, cols, i < n * n ? RSR_VARIANT_BITS2 : RSR_VARIANT_BASE3, &plan);
-        const uint32_t step_cols = m.codes == RSR_GPU_BITS2 ? 512 : 640;
+        const struct rsr_matvec m = plan_of(f, &H100, rows, cols, (int)kernel, &plan);
+        const uint32_t step_cols = m.codes == RSR_GPU_BITS2 ? 128 : 160;
         CHECK((uint64_t)m.steps * step_cols >= cols && (m.steps - 1) * step_cols < cols);
-        CHECK((uint64_t)m.blocks * m.row_warps * RSR_GPU_ROWS_PER_WARP >= rows);
-        CHECK((m.blocks - 1) * m.row_warps * RSR_GPU_ROWS_PER_WARP < rows);
+        CHECK((uint64_t)m.blocks * m.row_warps * 16 >= rows);
+        CHECK((m.blocks - 1) * m.row_warps * 16 < rows);
         CHECK(m.col_warps >= 1 && m.col_warps <= m.steps && rsrc_gpu_threads(&m) <= 256);
-        CHECK(m.ahead >= 1 && m.ahead <= 6);
-        CHECK(m.token_tile >= 1 && m.token_tile * m.steps * step_cols <= 47u << 10);
-        CHECK_INT(m.weight_bytes, (uint64_t)((rows + 3) / 4) * m.steps * 512);
+        CHECK_INT(m.token_tile, m.product == RSR_GPU_MMA ? 8 : 4);
+        CHECK_INT(m.weight_bytes, (uint64_t)((rows + 15) / 16) * m.steps * 512);
         CHECK_INT(plan.weight_bytes, m.weight_bytes);
-        CHECK(plan.tile_rows == 4 * m.row_warps && plan.token_tile == m.token_tile);
+        CHECK(plan.tile_rows == 16 * m.row_warps && plan.token_tile == m.token_tile);
         CHECK(plan.predicted_us >= H100.gpu.launch_us && plan.reason[0] != '\0');
+        CHECK(m.product == RSR_GPU_MMA || m.codes == RSR_GPU_BASE3 || plan.kernel == kernel);
+    }
+}
+
+/* Together the functions of a kernel serve every number of tokens, each once; three blocks of every
+ * function fit the registers of a multiprocessor. */
+static void test_entries(struct fixture *f) {
+    static const struct {
+        enum rsr_kernel_id kernel;
+        uint32_t cols, token_tile, n;
+        uint32_t tiles[2], ahead[2];
+    } CASES[] = {{RSR_KERNEL_DOT_BITS2, 2560, 4, 2, {1, 4}, {5, 3}},
+                 {RSR_KERNEL_DOT_BITS2, 2560, 1, 1, {1, 0}, {5, 0}},
+                 {RSR_KERNEL_DOT_BITS2, 65, 3, 2, {1, 3}, {1, 1}},
+                 {RSR_KERNEL_DOT_BASE3, 2560, 4, 2, {1, 4}, {4, 2}},
+                 {RSR_KERNEL_MMA_BITS2, 2560, 8, 1, {8, 0}, {5, 0}},
+                 {RSR_KERNEL_MMA_BASE3, 2560, 8, 1, {8, 0}, {4, 0}}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct rsr_regime_plan plan;
+        struct rsr_matvec m = plan_of(f, &H100, 640, CASES[i].cols, (int)CASES[i].kernel, &plan);
+        struct rsr_gpu_entry entries[RSR_GPU_MAX_FUNCTIONS];
+        m.token_tile = CASES[i].token_tile;
+        rsrc_set_matvec_functions(&m);
+        CHECK_INT(rsrc_gpu_launches(&m, entries), CASES[i].n);
+        for (uint32_t j = 0; j < CASES[i].n; j++) {
+            CHECK_INT(entries[j].token_tile, CASES[i].tiles[j]);
+            CHECK_INT(entries[j].min_tokens, j == 0 ? 1 : entries[j - 1].max_tokens + 1);
+            CHECK_INT(m.functions[j].ahead, CASES[i].ahead[j]);
+            CHECK(65536 / (m.functions[j].registers * entries[j].threads) >= 3);
+        }
+        CHECK_INT(entries[CASES[i].n - 1].max_tokens, UINT32_MAX);
     }
 }
 
 static void test_choice_follows_the_machine(struct fixture *f) {
     struct rsr_regime_plan plan;
     CHECK_INT(plan_of(f, &H100, 2560, 2560, -1, &plan).codes, RSR_GPU_BITS2);
-    CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, -1, &plan).codes, RSR_GPU_BASE3);
+    CHECK_INT(plan_of(f, &RTX_4090, 2560, 2560, -1, &plan).codes, RSR_GPU_BASE3);
     CHECK_STR(plan.machine->name, "sm_80");
-    /* 2560 * 2560 / 4 * 6 instructions at half of 64 * 82 * 1.7e9 a second, and a launch. */
-    CHECK(plan.predicted_us > 2.5 + 2.20 && plan.predicted_us < 2.5 + 2.21);
-    CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, RSR_VARIANT_BITS2, &plan).codes, RSR_GPU_BITS2);
+    /* 1.31 MB at 0.75 of 1008 GB/s, a launch, and a third of the one that quantises. */
+    CHECK(plan.predicted_us > 2.2 * 4 / 3 + 1.73 && plan.predicted_us < 2.2 * 4 / 3 + 1.74);
 }
 
 /* The kernel refuses options that it would silently compute in another way. A GPU refuses kernels
@@ -83,62 +114,74 @@ static void test_refusals(struct fixture *f) {
     CHECK(strstr(f->text, "not floats [gpu-input]") != NULL);
     input.input = RSR_INPUT_I8;
     input.group_cols = 0;
-    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_DOT;
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_LUT;
     CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
-    CHECK(strstr(f->text, "target sm_90 has no instructions for variant 'dot'") != NULL);
-    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_BASE3;
+    CHECK(strstr(f->text, "target sm_90 has no instructions for variant 'lut'") != NULL);
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_MMA;
     input.spec = &generic;
     CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
-    CHECK(strstr(f->text, "target generic has no instructions for variant 'base3'") != NULL);
-    const struct rsr_regime_plan plan = {.kernel = RSR_KERNEL_BITS2, .reason = "wide"};
+    CHECK(strstr(f->text, "target generic has no instructions for variant 'mma'") != NULL);
+    const struct rsr_regime_plan plan = {.kernel = RSR_KERNEL_DOT_BITS2, .reason = "wide"};
     const struct rsr_matrix wide = {.rows = 1, .cols = RSRC_MATVEC_MAX_COLS + 1};
     const struct rsrc_lower_input lower = {
         .title = "m: wide", .matrix = &wide, .plan = &plan, .spec = &H100};
     struct rsr_lowered out;
     const char *detail;
-    CHECK_INT(rsrc_lower_matvec_bits2(f->diag, &f->arena, &lower, &out, &detail), RSRC_FAILED);
+    CHECK_INT(rsrc_lower_dot_bits2(f->diag, &f->arena, &lower, &out, &detail), RSRC_FAILED);
     CHECK(strstr(f->text, "[gpu-cols]") != NULL);
 }
 
 /* Checks the tiles and tokens that a plan may have. */
 static void test_tiles(struct fixture *f) {
     static const uint32_t CASES[][4] = {
-        {4, 1, 4, 1}, {12, 2, 8, 2}, {28, 3, 16, 3}, {32, 4, 32, 4}, {128, 64, 32, 4}};
+        {16, 1, 16, 1}, {40, 2, 32, 2}, {127, 3, 64, 3}, {128, 4, 128, 4}, {512, 64, 128, 4}};
     const struct rsrc_planned_layer layer = {&H100, RSR_INPUT_I8, 4, 512, 0};
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct rsr_regime_plan plan = {
-            .kernel = RSR_KERNEL_BASE3, .tile_rows = CASES[i][0], .token_tile = CASES[i][1]};
+            .kernel = RSR_KERNEL_DOT_BASE3, .tile_rows = CASES[i][0], .token_tile = CASES[i][1]};
         CHECK(rsrc_fit_plan(&layer, &plan));
         CHECK(plan.tile_rows == CASES[i][2] && plan.token_tile == CASES[i][3]);
+        plan.kernel = RSR_KERNEL_MMA_BITS2;
+        CHECK(rsrc_fit_plan(&layer, &plan) && plan.token_tile == 8);
     }
     struct rsr_regime_plan plan;
-    CHECK_INT(plan_of(f, &H100, 1, UINT32_MAX, -1, &plan).token_tile, 1);
+    CHECK_INT(plan_of(f, &H100, 1, UINT32_MAX, -1, &plan).token_tile, 4);
 }
 
-/* One row of weights by hand: the bytes of the first load. */
+/* Weights by hand: the bytes of the first two lanes. */
 static void test_packing(struct fixture *f) {
-    int8_t values[16] = {1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1, -1, 1, -1, -1, -1};
-    const struct rsr_matrix matrix = {.rows = 1, .cols = 16, .values = values};
+    int8_t values[9][20];
+    memset(values, -1, sizeof values);
+    values[0][0] = 1, values[0][8] = 0; /* lane 0: groups 0 and 1 of word 0 */
+    values[0][5] = 1;                   /* half 1: word 2 */
+    values[8][0] = 1;                   /* row 8: word 1 */
+    values[0][16] = 0;                  /* lane 1 */
+    const struct rsr_matrix matrix = {.rows = 9, .cols = 20, .values = values[0]};
     uint8_t codes[512];
     struct rsr_regime_plan plan;
-    const struct rsr_matvec bits2 = plan_of(f, &H100, 1, 16, RSR_VARIANT_BITS2, &plan);
+    const struct rsr_matvec bits2 = plan_of(f, &H100, 9, 20, RSR_KERNEL_DOT_BITS2, &plan);
     CHECK_INT(bits2.weight_bytes, 512);
     rsrc_pack_matvec(&matrix, &bits2, codes);
-    CHECK_INT(codes[0], 2 | 1 << 2 | 0 << 4 | 2 << 6); /* columns 0, 4, 8, 12 */
-    CHECK_INT(codes[1], 0);
-    const struct rsr_matvec base3 = plan_of(f, &H100, 1, 16, RSR_VARIANT_BASE3, &plan);
+    CHECK_INT(codes[0], 2 | 1 << 2);
+    CHECK_INT(codes[4], 2);
+    CHECK_INT(codes[8 + 1], 2);
+    CHECK_INT(codes[16], 1);
+    uint32_t n_set = 0;
+    for (uint32_t i = 0; i < 512; i++)
+        n_set += codes[i] != 0;
+    CHECK_INT(n_set, 4);
+    const struct rsr_matvec base3 = plan_of(f, &H100, 9, 20, RSR_KERNEL_MMA_BASE3, &plan);
     rsrc_pack_matvec(&matrix, &base3, codes);
-    const uint32_t v =
-        2 * 81 + 1 * 27 + 0 * 9 + 2 * 3; /* the fifth is column 128, which is not there */
-    CHECK_INT(codes[0], (v * 256 + 242) / 243);
-    for (uint32_t i = 1; i < 512; i++)
-        CHECK(codes[i] == 0);
+    CHECK_INT(codes[0], ((2 * 81 + 1 * 27) * 256 + 242) / 243);
+    CHECK_INT(codes[4], (2 * 81 * 256 + 242) / 243);
+    CHECK_INT(codes[8 + 1], (2 * 81 * 256 + 242) / 243);
+    CHECK_INT(codes[16], (1 * 81 * 256 + 242) / 243);
 }
 
 static void test_cuda_text(struct fixture *f) {
     struct rsr_regime_plan plan;
-    const struct rsr_matvec matvec = plan_of(f, &H100, 2560, 6912, RSR_VARIANT_BITS2, &plan);
-    const struct rsr_kernel kernel = {.symbol = "rsr_l3_down_bits2_sm_90",
+    const struct rsr_matvec matvec = plan_of(f, &H100, 2560, 6912, RSR_KERNEL_DOT_BITS2, &plan);
+    const struct rsr_kernel kernel = {.symbol = "rsr_l3_down_dot_sm_90",
                                       .title = "model\n#error: model.layers.3.mlp.down_proj",
                                       .reason = plan.reason,
                                       .matvec = &matvec};
@@ -147,10 +190,12 @@ static void test_cuda_text(struct fixture *f) {
     CHECK(strstr(text.data, "// model<0a>#error: model.layers.3.mlp.down_proj: 2560 x 6912") !=
           NULL);
     CHECK(strstr(text.data, "\n#error") == NULL);
-    CHECK(strstr(text.data, "rsr::matvec<rsr::BITS2, /* rows */ 2560, /* cols */ 6912") != NULL);
-    CHECK(strstr(text.data, "extern \"C\" __global__ void __launch_bounds__(256, 1)\n"
-                            "rsr_l3_down_bits2_sm_90(") != NULL);
-    CHECK(strstr(text.data, "// Why: asked for bits2: 4.59 MB") != NULL);
+    CHECK(strstr(text.data,
+                 "rsr::matvec<rsr::dot_product<rsr::BITS2, /* tokens */ 4>, /* rows */ 2560,\n"
+                 "                /* cols */ 6912") != NULL);
+    CHECK(strstr(text.data, "extern \"C\" __global__ void __launch_bounds__(256, 4)\n"
+                            "rsr_l3_down_dot_sm_90_1(") != NULL);
+    CHECK(strstr(text.data, "// Why: dot of 2-bit codes, 4.42 MB") != NULL);
     rsrc_buffer_free(&text);
 }
 
@@ -181,8 +226,8 @@ static void print_unit(struct fixture *f, const char *entry, struct rsrc_buffer 
     struct rsr_regime_plan plan;
     const struct rsr_matvec matvec = plan_of(f, &H100, 7, 65, -1, &plan);
     const struct rsr_kernel kernels[] = {
-        {.symbol = "rsr_l1_q_bits2_sm_90", .title = "m: a", .reason = "r", .matvec = &matvec},
-        {.symbol = "rsr_l11_q_bits2_sm_90", .title = "m: b", .reason = "r", .matvec = &matvec}};
+        {.symbol = "rsr_l1_q_dot_sm_90", .title = "m: a", .reason = "r", .matvec = &matvec},
+        {.symbol = "rsr_l11_q_dot_sm_90", .title = "m: b", .reason = "r", .matvec = &matvec}};
     const struct rsrc_spawn_options spawn = {.n_jobs = 1};
     const struct rsrc_ptx_store store = {(void *)(uintptr_t)entry, get_entry, NULL};
     const struct rsrc_ptx_options options = {.title = "m",
@@ -208,8 +253,8 @@ static void test_joined_unit(struct fixture *f) {
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct rsrc_buffer text = {0};
         print_unit(f, CASES[i].entry, &text);
-        const char *first = strstr(text.data, ".visible .entry rsr_l1_q_bits2_sm_90(");
-        const char *second = strstr(text.data, ".visible .entry rsr_l11_q_bits2_sm_90(");
+        const char *first = strstr(text.data, ".visible .entry rsr_l1_q_dot_sm_90_1(");
+        const char *second = strstr(text.data, ".visible .entry rsr_l11_q_dot_sm_90_1(");
         CHECK(first != NULL && second != NULL && first < second);
         CHECK(second != NULL && strstr(second, "rsr_l1_q") == NULL);
         CHECK(strstr(text.data, ".version") == strstr(text.data, CASES[i].version));
@@ -226,7 +271,10 @@ static void test_versions(void) {
         {"", 0},
         {"// wgmma\n.reg .b32 %r<3>;\n", 70},
         {"add.s32 %r1, %r2, 3;\n$L__BB0_2:\n@%p1 bra $L__BB0_2;", 70},
-        {"{ // begin inline asm\ndp4a.s32.s32 %r1, %r2, %r3, %r4;\n}", 70},
+        {"{ // begin inline asm\ndp4a.u32.s32 %r1, %r2, %r3, %r4;\n}", 70},
+        {"mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%r1, %r2, %r3, %r4}, {%r5, %r6, %r7, "
+         "%r8}, {%r9, %r10}, {%r1, %r2, %r3, %r4};",
+         70},
         {"st.global.v4.u32 [%rd1], {%r1, %r2, %r3, %r4}; ret;", 70},
         {"ld.param.v2.u32 {%r1, %r2}, [wgmma];", 70},
         {".shared .align 16 .b8 _ZZ3fooE6shared[99];", 70},
@@ -264,6 +312,7 @@ int main(void) {
     struct fixture f;
     setup(&f);
     test_plans_cover_all(&f);
+    test_entries(&f);
     test_choice_follows_the_machine(&f);
     test_refusals(&f);
     test_tiles(&f);

@@ -2,7 +2,7 @@
 #include "emit/ptx/cuda_unit.h"
 
 static const char *const CODES[RSR_GPU_CODES_COUNT] = {
-    [RSR_GPU_BITS2] = "BITS2", [RSR_GPU_BASE3] = "BASE3"};
+    [RSR_GPU_BITS2] = "rsr::BITS2", [RSR_GPU_BASE3] = "rsr::BASE3"};
 
 uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec) {
     return matvec->row_warps * matvec->col_warps * 32;
@@ -15,19 +15,44 @@ const struct rsr_gpu_entry rsrc_gpu_quantize = {.symbol = RSRC_GPU_QUANTIZE,
                                                 .threads = RSRC_GPU_QUANTIZE_THREADS,
                                                 .token_tile = 1};
 
+uint32_t rsrc_gpu_launches(const struct rsr_matvec *matvec,
+                           struct rsr_gpu_entry out[RSR_GPU_MAX_FUNCTIONS]) {
+    const uint32_t n = matvec->n_functions;
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = (struct rsr_gpu_entry){.call = RSR_GPU_CALL_LINEAR,
+                                        .min_tokens = i == 0 ? 1 : out[i - 1].max_tokens + 1,
+                                        .max_tokens =
+                                            i + 1 == n ? UINT32_MAX : matvec->functions[i].tokens,
+                                        .blocks = matvec->blocks,
+                                        .threads = rsrc_gpu_threads(matvec),
+                                        .token_tile = matvec->functions[i].tokens};
+    return n;
+}
+
 uint32_t rsrc_list_gpu_entries(struct rsrc_arena *arena, const struct rsr_kernel *kernel,
                                struct rsr_gpu_entry **out) {
-    const struct rsr_matvec *matvec = kernel->matvec;
-    struct rsr_gpu_entry *entry = RSRC_NEW(arena, struct rsr_gpu_entry);
-    *entry = (struct rsr_gpu_entry){.symbol = kernel->symbol,
-                                    .call = RSR_GPU_CALL_LINEAR,
-                                    .min_tokens = 1,
-                                    .max_tokens = UINT32_MAX,
-                                    .blocks = matvec->blocks,
-                                    .threads = rsrc_gpu_threads(matvec),
-                                    .token_tile = matvec->token_tile};
-    *out = entry;
-    return 1;
+    struct rsr_gpu_entry *entries =
+        RSRC_NEW_ARRAY(arena, RSR_GPU_MAX_FUNCTIONS, struct rsr_gpu_entry);
+    const uint32_t n = rsrc_gpu_launches(kernel->matvec, entries);
+    for (uint32_t i = 0; i < n; i++)
+        entries[i].symbol =
+            rsrc_arena_printf(arena, RSRC_GPU_FUNCTION, kernel->symbol, entries[i].token_tile);
+    *out = entries;
+    return n;
+}
+
+/* "rsr_l0_q_dot_sm_90_1 for one token, rsr_l0_q_dot_sm_90_4 for every 4 of more" */
+static void print_entries(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+    struct rsr_gpu_entry entries[RSR_GPU_MAX_FUNCTIONS];
+    const uint32_t n = rsrc_gpu_launches(kernel->matvec, entries);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t tokens = entries[i].token_tile;
+        rsrc_buffer_printf(out, RSRC_GPU_FUNCTION, kernel->symbol, tokens);
+        if (tokens == 1 && n != 1)
+            rsrc_buffer_puts(out, " for one token, ");
+        else
+            rsrc_buffer_printf(out, " for every %u%s", tokens, n != 1 ? " of more" : " tokens");
+    }
 }
 
 void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
@@ -35,14 +60,17 @@ void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer 
     const bool raw = matvec->epilogue == RSR_EPILOGUE_RAW;
     rsrc_buffer_printf(out, "// %s\n// ", kernel->symbol);
     rsrc_buffer_put_comment(out, kernel->title);
-    rsrc_buffer_printf(out, ": %u x %u, %s codes of %llu bytes, %s\n", matvec->rows, matvec->cols,
+    rsrc_buffer_printf(out, ": %u x %u, %s of %s codes of %llu bytes, %s\n", matvec->rows,
+                       matvec->cols, matvec->product == RSR_GPU_MMA ? "mma" : "dot",
                        matvec->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3",
                        (unsigned long long)matvec->weight_bytes,
                        raw                     ? "int32 results"
                        : matvec->scale_per_row ? "a scale a row"
                                                : "one scale");
-    rsrc_buffer_printf(out, "// Launch: %u blocks of %u threads; %u tokens share one reading.\n",
-                       matvec->blocks, rsrc_gpu_threads(matvec), matvec->token_tile);
+    rsrc_buffer_puts(out, "// Functions: ");
+    print_entries(kernel, out);
+    rsrc_buffer_printf(out, ".\n// Launch: %u blocks of %u threads, for each of these.\n",
+                       matvec->blocks, rsrc_gpu_threads(matvec));
     rsrc_buffer_puts(out, "// Why: ");
     rsrc_buffer_put_comment(out, kernel->reason);
     rsrc_buffer_puts(out, "\n");
@@ -75,31 +103,55 @@ void rsrc_print_cuda_quantize(struct rsrc_buffer *out) {
                        RSRC_GPU_QUANTIZE_THREADS, RSRC_GPU_QUANTIZE_THREADS);
 }
 
-static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+/* Registers of a multiprocessor, of every GPU since sm_80. */
+#define SM_REGISTERS 65536u
+
+static void print_product(const struct rsr_matvec *matvec, uint32_t tokens,
+                          struct rsrc_buffer *out) {
+    if (matvec->product == RSR_GPU_MMA)
+        rsrc_buffer_printf(out, "rsr::mma_product<%s>", CODES[matvec->codes]);
+    else
+        rsrc_buffer_printf(out, "rsr::dot_product<%s, /* tokens */ %u>", CODES[matvec->codes],
+                           tokens);
+}
+
+static void print_function(const struct rsr_kernel *kernel, const struct rsr_gpu_entry *entry,
+                           const struct rsr_gpu_function *function, struct rsrc_buffer *out) {
     const struct rsr_matvec *matvec = kernel->matvec;
+    const char *symbol = kernel->symbol;
+    const uint32_t tokens = entry->token_tile;
+    rsrc_buffer_printf(out, "\nusing " RSRC_GPU_FUNCTION "_matvec =\n    rsr::matvec<", symbol,
+                       tokens);
+    print_product(matvec, tokens, out);
+    rsrc_buffer_printf(out,
+                       ", /* rows */ %u,\n"
+                       "                /* cols */ %u, /* row warps */ %u, /* col warps */ %u,\n"
+                       "                /* ahead */ %u, /* scale per row */ %s, rsr::%s>;\n",
+                       matvec->rows, matvec->cols, matvec->row_warps, matvec->col_warps,
+                       function->ahead, matvec->scale_per_row ? "true" : "false",
+                       matvec->epilogue == RSR_EPILOGUE_RAW ? "RAW" : "SCALE");
+    rsrc_buffer_printf(
+        out,
+        "static_assert(" RSRC_GPU_FUNCTION "_matvec::STEPS == %u && " RSRC_GPU_FUNCTION
+        "_matvec::BLOCKS == %u, \"as planned\");\n"
+        "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n" RSRC_GPU_FUNCTION
+        "(const char *x, size_t ldx, const uint4 *codes, const float *scale, void *y,\n"
+        "    size_t ldy, unsigned n_tokens) {\n"
+        "    __shared__ " RSRC_GPU_FUNCTION "_matvec::memory shared;\n"
+        "    " RSRC_GPU_FUNCTION "_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens});\n"
+        "}\n",
+        symbol, tokens, matvec->steps, symbol, tokens, matvec->blocks, entry->threads,
+        SM_REGISTERS / (function->registers * entry->threads), symbol, tokens, symbol, tokens,
+        symbol, tokens);
+}
+
+static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+    struct rsr_gpu_entry entries[RSR_GPU_MAX_FUNCTIONS];
+    const uint32_t n = rsrc_gpu_launches(kernel->matvec, entries);
     rsrc_buffer_puts(out, "\n");
     rsrc_print_gpu_comment(kernel, out);
-    rsrc_buffer_printf(
-        out,
-        "using %s_matvec =\n"
-        "    rsr::matvec<rsr::%s, /* rows */ %u, /* cols */ %u, /* row warps */ %u,\n"
-        "                /* col warps */ %u, /* ahead */ %u, /* tokens */ %u,\n"
-        "                /* scale per row */ %s, rsr::%s>;\n",
-        kernel->symbol, CODES[matvec->codes], matvec->rows, matvec->cols, matvec->row_warps,
-        matvec->col_warps, matvec->ahead, matvec->token_tile,
-        matvec->scale_per_row ? "true" : "false",
-        matvec->epilogue == RSR_EPILOGUE_RAW ? "RAW" : "SCALE");
-    rsrc_buffer_printf(
-        out,
-        "static_assert(%s_matvec::STEPS == %u && %s_matvec::BLOCKS == %u, \"as planned\");\n"
-        "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n"
-        "%s(const char *x, size_t ldx, const uint4 *codes, const float *scale, void *y,\n"
-        "    size_t ldy, unsigned n_tokens) {\n"
-        "    __shared__ %s_matvec::memory shared;\n"
-        "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens});\n"
-        "}\n",
-        kernel->symbol, matvec->steps, kernel->symbol, matvec->blocks, rsrc_gpu_threads(matvec),
-        RSRC_GPU_MIN_BLOCKS, kernel->symbol, kernel->symbol, kernel->symbol);
+    for (uint32_t i = 0; i < n; i++)
+        print_function(kernel, &entries[i], &kernel->matvec->functions[i], out);
 }
 
 void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,

@@ -6,11 +6,9 @@
 #include "ir.h"
 
 /* The headers that the text includes; templates by these names have their contents. */
-#define RSRC_CUDA_HEADERS(X) X("matvec.cuh") X("activations.cuh") X("codes.cuh")
-
-/* Blocks that a multiprocessor must be able to hold. Without this number, ptxas keeps registers for
- * more blocks and spills (64 registers: 8 bytes); with 2, LLVM's base-3 kernels spill 56 bytes. */
-#define RSRC_GPU_MIN_BLOCKS 1u
+#define RSRC_CUDA_HEADERS(X)                                                                       \
+    X("matvec.cuh")                                                                                \
+    X("activations.cuh") X("products.cuh") X("codes.cuh") X("instructions.cuh")
 
 /* The kernel that makes activation rows of floats for all layers of a model, and the threads of its
  * blocks. A block has one row. */
@@ -37,7 +35,14 @@ bool rsrc_gpu_quantizes(const struct rsr_kernel *kernel);
 uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec);
 /* The launch of RSRC_GPU_QUANTIZE. */
 extern const struct rsr_gpu_entry rsrc_gpu_quantize;
-/* Lists the launches that serve any number of tokens; returns how many there are. */
+/* A kernel has functions by number of tokens: its symbol, and the tokens that share one reading of
+ * the codes. cuda/kernels/matvec.cuh describes their parameters. */
+#define RSRC_GPU_FUNCTION "%s_%u"
+/* The launches of a kernel's functions, without their symbols: together they serve every number of
+ * tokens. Returns how many there are. */
+uint32_t rsrc_gpu_launches(const struct rsr_matvec *matvec,
+                           struct rsr_gpu_entry out[RSR_GPU_MAX_FUNCTIONS]);
+/* The same with symbols. */
 uint32_t rsrc_list_gpu_entries(struct rsrc_arena *arena, const struct rsr_kernel *kernel,
                                struct rsr_gpu_entry **out);
 

@@ -91,8 +91,8 @@ static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
 /* ---- entries --------------------------------------------------------------------------------- */
 
 static bool same_code(const struct rsr_matvec *a, const struct rsr_matvec *b) {
-    return a->codes == b->codes && a->rows == b->rows && a->cols == b->cols &&
-           a->row_warps == b->row_warps && a->col_warps == b->col_warps && a->ahead == b->ahead &&
+    return a->codes == b->codes && a->product == b->product && a->rows == b->rows &&
+           a->cols == b->cols && a->row_warps == b->row_warps && a->col_warps == b->col_warps &&
            a->token_tile == b->token_tile && a->scale_per_row == b->scale_per_row &&
            a->epilogue == b->epilogue;
 }

@@ -29,6 +29,7 @@ static const struct {
      "const maxntid minnctapersm pragma nounroll "
      "pred b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64 v2 v4 "
      "add sub mul mad neg abs min max div rem and or xor not shl shr shf lop3 bfe bfi prmt dp4a "
+     "mma aligned m16n8k32 row col "
      "clz popc brev fma sqrt rcp selp setp mov ld st cvt cvta bra ret exit bar shfl redux vote "
      "lo hi wide sync bfly idx up down ballot all any uni to nc volatile l r wrap clamp "
      "rn rz rm rp rni rzi rmi rpi sat eq ne lt le gt ge ltu leu gtu geu equ neu num nan "},

@@ -1,9 +1,11 @@
-/* matvec.c - what the planner needs of the kernel of GPUs: machines, launch shape, bytes and time.
+/* matvec.c - what the planner needs of the kernels of GPUs that multiply codes: machines, launch
+ * shape, bytes and time.
  *
- * One model gives the cost of both kinds of codes: a token reads all codes once, unpacking overlaps
- * with reading, and a launch is added. 2-bit codes take two integer instructions for four weights.
- * Base-3 codes take five, but have a fifth fewer bytes: they pay if a multiprocessor has idle
- * cycles. Tokens of a batch share the launch, and a few of them reading and unpacking.
+ * Reading the codes overlaps with computing, and launches are added: the layer's own, and its share
+ * of the one that quantises its activations. Codes of base-3 digits have a fifth fewer bytes than
+ * codes of 2 bits and take three times the instructions: they pay if a multiprocessor has idle
+ * cycles. Tokens of a batch share the launch, and as many as have one reading of the codes share
+ * its unpacking.
  */
 #include "kernels/matvec/matvec.h"
 
@@ -13,11 +15,7 @@
 #define READ_SHARE 0.75
 /* The share of the peak rate of integer instructions that code with loads and barriers reaches. */
 #define INT_SHARE 0.5
-
-#define MAX_TOKEN_TILE 4u /* tokens that share one reading: accumulators, shared memory */
-/* Shared memory of a block for rows: what every GPU gives by default, less the sums and scales. */
-#define SHARED_BYTES (47u << 10)
-#define BYTES_OF_LOAD 16u
+#define LANES 32.0
 
 /* Integer instructions that a multiprocessor starts per cycle, counted in lanes. There are no
  * descriptions of older GPUs (RSRC_SPEC_FIELDS). */
@@ -27,56 +25,43 @@ static const struct matvec_machine {
 } machines[] = {{{0, 0, "sm_80"}, 64}};
 const struct rsrc_machine_table rsrc_matvec_machines = RSRC_MACHINE_TABLE(machines);
 
+/* Instructions of a warp in a step of 512 bytes, counted in machine code of the loops for sm_90
+ * (tests/ptx/sass.test holds them). */
 static const struct codes {
     const char *name;
-    double unpack; /* instructions for four weights; one more multiplies them */
+    double alone;           /* dot: one token */
+    double unpack, a_token; /* dot: several tokens, once and for each */
+    double mma;             /* eight tokens */
 } CODES[RSR_GPU_CODES_COUNT] = {
-    [RSR_GPU_BITS2] = {"bits2", 2}, /* shift, mask */
-    [RSR_GPU_BASE3] = {"base3", 5}, /* two multiplications, a permutation, two masks */
+    [RSR_GPU_BITS2] = {"2-bit codes", 38, 31, 19, 26},
+    [RSR_GPU_BASE3] = {"base-3 codes", 134, 124, 23, 119},
 };
 
-struct cost {
-    uint64_t weight_bytes;
-    double read_us, unpack_us; /* of one token */
-    double shared_us;          /* the longer of both, per token of a full tile */
-};
+static const char *const PRODUCTS[RSR_GPU_PRODUCT_COUNT] = {"dot", "mma"};
+
+struct rsrc_matvec_kind rsrc_matvec_kind(enum rsr_kernel_id kernel) {
+    const bool base3 = kernel == RSR_KERNEL_DOT_BASE3 || kernel == RSR_KERNEL_MMA_BASE3;
+    const bool mma = kernel == RSR_KERNEL_MMA_BITS2 || kernel == RSR_KERNEL_MMA_BASE3;
+    return (struct rsrc_matvec_kind){base3 ? RSR_GPU_BASE3 : RSR_GPU_BITS2,
+                                     mma ? RSR_GPU_MMA : RSR_GPU_DOT};
+}
+
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 static uint32_t smaller(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-static double longer(double a_us, double b_us) {
-    return a_us > b_us ? a_us : b_us;
-}
-
-/* ---- tiles ----------------------------------------------------------------------------------- */
-
-static uint32_t most_tokens(uint32_t cols, enum rsr_gpu_codes codes) {
-    const uint32_t step_cols = rsrc_matvec_step_cols(codes);
-    const uint64_t row_bytes = (uint64_t)rsrc_divide_up(cols, step_cols) * step_cols;
-    const uint32_t fit = (uint32_t)(SHARED_BYTES / row_bytes);
-    return fit == 0 ? 1 : smaller(MAX_TOKEN_TILE, fit);
-}
-
 /* A block's rows: those of 1, 2, 4 or 8 warps. */
-static struct rsrc_tiling fit(const struct rsrc_planned_layer *layer,
-                              const struct rsr_regime_plan *plan) {
-    const uint32_t most = most_tokens(layer->cols, rsrc_matvec_codes(plan->kernel));
+static struct rsrc_tiling fit(const struct rsr_regime_plan *plan) {
     uint32_t row_warps = RSRC_MATVEC_MAX_WARPS;
     while (row_warps > 1 && row_warps * RSR_GPU_ROWS_PER_WARP > plan->tile_rows)
         row_warps /= 2;
-    const uint32_t tokens = smaller(plan->token_tile, most);
-    return (struct rsrc_tiling){row_warps * RSR_GPU_ROWS_PER_WARP, tokens == 0 ? 1 : tokens};
-}
-
-struct rsrc_tiling rsrc_fit_matvec_bits2(const struct rsrc_planned_layer *layer,
-                                         const struct rsr_regime_plan *plan) {
-    return fit(layer, plan);
-}
-
-struct rsrc_tiling rsrc_fit_matvec_base3(const struct rsrc_planned_layer *layer,
-                                         const struct rsr_regime_plan *plan) {
-    return fit(layer, plan);
+    const bool mma = rsrc_matvec_kind(plan->kernel).product == RSR_GPU_MMA;
+    const uint32_t tokens = smaller(plan->token_tile, RSRC_MATVEC_DOT_TOKENS);
+    return (struct rsrc_tiling){row_warps * RSR_GPU_ROWS_PER_WARP, mma ? RSRC_MATVEC_MMA_TOKENS
+                                                                   : tokens == 0 ? 1
+                                                                                 : tokens};
 }
 
 /* Chooses the most rows per block that still give every multiprocessor a block; the other warps
@@ -91,66 +76,127 @@ static uint32_t block_rows(uint32_t rows, const struct rsr_gpu *gpu) {
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
+struct cost {
+    uint64_t weight_bytes;
+    double read_us;             /* of the codes */
+    double alone_us, shared_us; /* computing one token, and each of a full tile */
+    double launch_us;           /* with the share of quantising */
+};
+
+static double longer(double a_us, double b_us) {
+    return a_us > b_us ? a_us : b_us;
+}
+
+/* Layers that read one quantised vector share its launch; a bare matrix reads int8 rows that
+ * others made. */
+static double quantize_share(enum rsr_role role) {
+    switch (role) {
+    case RSR_ROLE_Q:
+    case RSR_ROLE_K:
+    case RSR_ROLE_V:
+        return 1.0 / 3;
+    case RSR_ROLE_GATE:
+    case RSR_ROLE_UP:
+        return 1.0 / 2;
+    default:
+        return role == RSR_ROLE_COUNT ? 0 : 1;
+    }
+}
+
 static struct cost cost_of(const struct rsrc_plan_input *input, const struct rsrc_machine *machine,
-                           enum rsr_gpu_codes codes) {
+                           struct rsrc_matvec_kind kind) {
     const struct rsr_gpu *gpu = &input->spec->gpu;
-    const uint32_t rows = input->stats->rows, cols = input->stats->cols;
-    const uint32_t step_cols = rsrc_matvec_step_cols(codes), tokens = most_tokens(cols, codes);
-    const uint64_t steps = (uint64_t)rsrc_divide_up(rows, RSR_GPU_ROWS_PER_WARP) *
-                           RSR_GPU_ROWS_PER_WARP * rsrc_divide_up(cols, step_cols);
-    const double quads = (double)(steps * step_cols) / 4;
+    const struct codes *codes = &CODES[kind.codes];
+    const uint64_t steps = (uint64_t)rsrc_divide_up(input->stats->rows, RSR_GPU_ROWS_PER_WARP) *
+                           rsrc_divide_up(input->stats->cols, rsrc_matvec_step_cols(kind.codes));
     const double int_lanes = ((const struct matvec_machine *)machine)->int_lanes;
     const double rate = INT_SHARE * int_lanes * gpu->sm_count * gpu->clock_ghz * 1e3;
-    struct cost cost = {.weight_bytes = steps * RSR_GPU_LANES_PER_ROW * BYTES_OF_LOAD};
+    const double us = (double)steps * LANES / rate; /* of an instruction of every step */
+    struct cost cost = {.weight_bytes = steps * RSR_GPU_STEP_BYTES};
     cost.read_us = (double)cost.weight_bytes / (READ_SHARE * gpu->memory_gbps * 1e3);
-    cost.unpack_us = quads * (CODES[codes].unpack + 1) / rate;
-    cost.shared_us =
-        longer(cost.read_us / tokens, quads * (CODES[codes].unpack / tokens + 1) / rate);
+    cost.launch_us = gpu->launch_us * (1 + quantize_share(input->role));
+    if (kind.product == RSR_GPU_MMA) {
+        cost.alone_us = us * codes->mma;
+        cost.shared_us = cost.alone_us / RSRC_MATVEC_MMA_TOKENS;
+    } else {
+        cost.alone_us = us * codes->alone;
+        cost.shared_us = us * (codes->unpack / RSRC_MATVEC_DOT_TOKENS + codes->a_token);
+    }
     return cost;
 }
 
-static void explain(struct rsrc_arena *arena, const struct rsr_spec *spec, enum rsr_gpu_codes codes,
-                    const struct cost costs[RSR_GPU_CODES_COUNT], uint32_t tokens,
-                    struct rsrc_choice *out) {
-    const enum rsr_gpu_codes other = codes == RSR_GPU_BITS2 ? RSR_GPU_BASE3 : RSR_GPU_BITS2;
-    const struct cost *cost = &costs[codes];
-    const double megabytes = (double)cost->weight_bytes / 1e6;
+static uint32_t tile_of(struct rsrc_matvec_kind kind) {
+    return kind.product == RSR_GPU_MMA ? RSRC_MATVEC_MMA_TOKENS : RSRC_MATVEC_DOT_TOKENS;
+}
+
+/* Every tile of tokens reads the codes. */
+static double batch_us(const struct cost *cost, struct rsrc_matvec_kind kind) {
+    return longer(cost->read_us / tile_of(kind), cost->shared_us);
+}
+
+/* "2-bit codes: 1.64 MB in 0.652 us, computed in 0.3 us meanwhile" */
+static const char *alone_text(struct rsrc_arena *arena, enum rsr_gpu_codes codes,
+                              const struct cost *cost) {
+    return rsrc_arena_printf(arena, "%s, %.3g MB in %.3g us, computed in %.3g us meanwhile",
+                             CODES[codes].name, (double)cost->weight_bytes / 1e6, cost->read_us,
+                             cost->alone_us);
+}
+
+static void explain(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                    const struct rsrc_machine *machine, struct rsrc_matvec_kind kind,
+                    const struct cost *cost, struct rsrc_choice *out) {
+    struct rsrc_matvec_kind other = kind;
+    other.codes = kind.codes == RSR_GPU_BITS2 ? RSR_GPU_BASE3 : RSR_GPU_BITS2;
+    const struct cost others = cost_of(input, machine, other);
     out->reasons[RSR_REGIME_DECODE] = rsrc_arena_printf(
+        arena, "%s of %s, at %.2g of %g GB/s, and launches of %.3g us; with %s",
+        PRODUCTS[kind.product], alone_text(arena, kind.codes, cost), READ_SHARE,
+        input->spec->gpu.memory_gbps, cost->launch_us, alone_text(arena, other.codes, &others));
+    other = kind;
+    other.product = kind.product == RSR_GPU_MMA ? RSR_GPU_DOT : RSR_GPU_MMA;
+    const struct cost product = cost_of(input, machine, other);
+    out->reasons[RSR_REGIME_PREFILL] = rsrc_arena_printf(
         arena,
-        "%s: %.3g MB in %.3g us at %.2g of %g GB/s, unpacked in %.3g us meanwhile, and a launch of "
-        "%g us; %s: %.3g MB in %.3g us, unpacked in %.3g us",
-        CODES[codes].name, megabytes, cost->read_us, READ_SHARE, spec->gpu.memory_gbps,
-        cost->unpack_us, spec->gpu.launch_us, CODES[other].name,
-        (double)costs[other].weight_bytes / 1e6, costs[other].read_us, costs[other].unpack_us);
-    out->reasons[RSR_REGIME_PREFILL] =
-        rsrc_arena_printf(arena, "%s: %u tokens share the reading of %.3g MB, %.3g us a token",
-                          CODES[codes].name, tokens, megabytes, cost->shared_us);
+        "%s of %s: %u tokens share the reading of %.3g MB, %.3g us a token, and %.3g us of "
+        "computing; %s: %u tokens, %.3g us and %.3g us",
+        PRODUCTS[kind.product], CODES[kind.codes].name, tile_of(kind),
+        (double)cost->weight_bytes / 1e6, cost->read_us / tile_of(kind), cost->shared_us,
+        PRODUCTS[other.product], tile_of(other), product.read_us / tile_of(other),
+        product.shared_us);
 }
 
 static uint32_t list(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
-                     const struct rsrc_machine *machine, enum rsr_gpu_codes codes,
+                     const struct rsrc_machine *machine, enum rsr_kernel_id kernel,
                      struct rsrc_choice *out) {
-    const struct rsr_gpu *gpu = &input->spec->gpu;
-    const struct cost costs[RSR_GPU_CODES_COUNT] = {cost_of(input, machine, RSR_GPU_BITS2),
-                                                    cost_of(input, machine, RSR_GPU_BASE3)};
-    const struct cost *cost = &costs[codes];
-    *out = (struct rsrc_choice){.tile_rows = block_rows(input->stats->rows, gpu),
+    const struct rsrc_matvec_kind kind = rsrc_matvec_kind(kernel);
+    const struct cost cost = cost_of(input, machine, kind);
+    *out = (struct rsrc_choice){.tile_rows = block_rows(input->stats->rows, &input->spec->gpu),
                                 .max_cols = UINT32_MAX, /* lowering says why */
-                                .weight_bytes = cost->weight_bytes};
-    out->cost[RSR_REGIME_DECODE].predicted_us =
-        gpu->launch_us + longer(cost->read_us, cost->unpack_us);
-    out->cost[RSR_REGIME_PREFILL].predicted_us =
-        gpu->launch_us / RSRC_PREFILL_TOKENS + cost->shared_us;
-    explain(arena, input->spec, codes, costs, most_tokens(input->stats->cols, codes), out);
+                                .weight_bytes = cost.weight_bytes,
+                                .lanes = kind.product == RSR_GPU_MMA ? RSRC_MATVEC_MMA_TOKENS : 1};
+    out->cost[RSR_REGIME_DECODE] =
+        (struct rsrc_cost){.memory_us = cost.read_us,
+                           .compute_us = cost.alone_us,
+                           .predicted_us = cost.launch_us + longer(cost.read_us, cost.alone_us)};
+    out->cost[RSR_REGIME_PREFILL] = (struct rsrc_cost){
+        .memory_us = cost.read_us / tile_of(kind),
+        .compute_us = cost.shared_us,
+        .predicted_us = cost.launch_us / RSRC_PREFILL_TOKENS + batch_us(&cost, kind)};
+    explain(arena, input, machine, kind, &cost, out);
     return 1;
 }
 
-uint32_t rsrc_list_matvec_bits2(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
-                                const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    return list(arena, input, machine, RSR_GPU_BITS2, out);
-}
-
-uint32_t rsrc_list_matvec_base3(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
-                                const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    return list(arena, input, machine, RSR_GPU_BASE3, out);
-}
+#define KERNEL(name, id)                                                                           \
+    uint32_t rsrc_list_##name(struct rsrc_arena *arena, const struct rsrc_plan_input *input,       \
+                              const struct rsrc_machine *machine, struct rsrc_choice *out) {       \
+        return list(arena, input, machine, RSR_KERNEL_##id, out);                                  \
+    }                                                                                              \
+    struct rsrc_tiling rsrc_fit_##name(const struct rsrc_planned_layer *layer,                     \
+                                       const struct rsr_regime_plan *plan) {                       \
+        (void)layer;                                                                               \
+        return fit(plan);                                                                          \
+    }
+KERNEL(dot_bits2, DOT_BITS2)
+KERNEL(dot_base3, DOT_BASE3)
+KERNEL(mma_bits2, MMA_BITS2)
+KERNEL(mma_base3, MMA_BASE3)

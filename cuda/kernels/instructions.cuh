@@ -1,0 +1,46 @@
+// instructions.cuh - instructions that CUDA C++ has no function for. The emulation on the host
+// defines its own.
+#pragma once
+
+#ifdef __CUDA_ARCH__
+namespace rsr {
+
+// Loads from global memory. Clang would load some members, then the others.
+static __device__ __forceinline__ uint4 load_words(const uint4 *p) {
+#ifdef __clang__
+    uint4 v;
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p)
+                 : "memory");
+    return v;
+#else
+    return *p;
+#endif
+}
+static __device__ __forceinline__ uint2 load_words(const uint2 *p) {
+    return *p;
+}
+
+// c + the products of four unsigned bytes and four signed ones.
+static __device__ __forceinline__ int dp4a_us(unsigned a, unsigned b, int c) {
+    int r;
+    asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+
+// d += A B: A has 16 rows and 32 columns of unsigned bytes, B 32 rows and 8 columns of signed ones.
+// With g = lane / 4 and t = lane % 4, a lane has, of A, columns 4t .. 4t + 3 of rows g and g + 8
+// (a[0], a[1]), and columns 16 + 4t .. of the same rows (a[2], a[3]); of B, rows 4t .. 4t + 3 (b0)
+// and 16 + 4t .. (b1) of column g; of d, columns 2t and 2t + 1 of row g (d[0], d[1]) and of row
+// g + 8 (d[2], d[3]).
+static __device__ __forceinline__ void mma_us(int (&d)[4], const unsigned (&a)[4], unsigned b0,
+                                              unsigned b1) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+} // namespace rsr
+#endif
