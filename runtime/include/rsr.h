@@ -246,6 +246,21 @@ typedef struct rsr_kernel_info {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index,
                                                          rsr_kernel_info *info);
 
+/* What a GPU's driver loads: its machine code, or PTX, which the driver compiles for this GPU and
+ * all later ones. Indices count up from 0 until the call returns RSR_ERR_ARGUMENT; the images of a
+ * GPU follow one another, preferred ones first. Strings are valid until rsr_close. */
+typedef struct rsr_image_info {
+    uint32_t size_bytes;
+    const char *target; /* the module's name of the GPU: "sm_90" */
+    const char *kind;   /* "cubin" or "PTX" */
+    uint32_t sm;        /* compute capability without its dot: 90 */
+    uint64_t image_bytes;
+} rsr_image_info;
+#define RSR_IMAGE_INFO_INIT RSR_SIZED(rsr_image_info)
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_image(const rsr_model *model, uint32_t index,
+                                                        rsr_image_info *info);
+
 /* ---- Text ------------------------------------------------------------------------------------ */
 
 enum {

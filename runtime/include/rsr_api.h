@@ -76,6 +76,7 @@ struct rsr_api {
     rsr_status (*prefix_cache_get_info)(const rsr_prefix_cache *, rsr_prefix_cache_info *);
     rsr_status (*engine_follow)(rsr_engine *, rsr_error *);
     rsr_status (*engine_get_rank)(const rsr_engine *, uint32_t, rsr_rank_info *);
+    rsr_status (*model_get_image)(const rsr_model *, uint32_t, rsr_image_info *);
 };
 
 /* What every model begins with. */

@@ -73,6 +73,7 @@ rsr_status rsr_api_open(const struct rsr_module *, const struct rsr_host *,
 void rsr_api_close(rsr_model *);
 rsr_status rsr_api_model_get_info(const rsr_model *, rsr_model_info *);
 rsr_status rsr_api_model_get_kernel(const rsr_model *, uint32_t, rsr_kernel_info *);
+rsr_status rsr_api_model_get_image(const rsr_model *, uint32_t, rsr_image_info *);
 rsr_status rsr_api_tokenize(const rsr_model *, const char *, size_t, uint32_t, uint32_t *, size_t,
                             size_t *, rsr_error *); /* text.c */
 rsr_status rsr_api_detokenize(const rsr_model *, const uint32_t *, size_t, bool, char *, size_t,

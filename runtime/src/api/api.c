@@ -49,4 +49,5 @@ const struct rsr_api rsr_runtime_api = {
     .prefix_cache_get_info = rsr_api_prefix_cache_get_info,
     .engine_follow = rsr_api_engine_follow,
     .engine_get_rank = rsr_api_engine_get_rank,
+    .model_get_image = rsr_api_model_get_image,
 };

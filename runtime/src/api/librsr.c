@@ -319,6 +319,10 @@ rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index, rsr_kern
     FORWARD(NULL, model_get_kernel, model, index, info);
 }
 
+rsr_status rsr_model_get_image(const rsr_model *model, uint32_t index, rsr_image_info *info) {
+    FORWARD(NULL, model_get_image, model, index, info);
+}
+
 rsr_status rsr_tokenize(const rsr_model *model, const char *text, size_t text_bytes, uint32_t flags,
                         uint32_t *tokens, size_t capacity, size_t *n_tokens, rsr_error *err) {
     FORWARD(err, tokenize, model, text, text_bytes, flags, tokens, capacity, n_tokens, err);

@@ -273,3 +273,31 @@ rsr_status rsr_api_model_get_kernel(const rsr_model *model, uint32_t index, rsr_
     };
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }
+
+/* NULL: there are fewer. */
+static const struct rsr_gpu_image *find_image(const struct rsr_module *module, uint32_t index,
+                                              const struct rsr_gpu_target **gpu) {
+    for (uint32_t g = 0; g < module->n_gpus; g++) {
+        *gpu = &module->gpus[g];
+        if (index < (*gpu)->n_images)
+            return &(*gpu)->images[index];
+        index -= (*gpu)->n_images;
+    }
+    return NULL;
+}
+
+rsr_status rsr_api_model_get_image(const rsr_model *model, uint32_t index, rsr_image_info *info) {
+    const struct rsr_gpu_target *gpu = NULL;
+    const struct rsr_gpu_image *image =
+        model != NULL && info != NULL ? find_image(model->module, index, &gpu) : NULL;
+    if (image == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(model->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    const rsr_image_info known = {.target = gpu->name,
+                                  .kind = image->kind == RSR_GPU_IMAGE_CUBIN ? "cubin" : "PTX",
+                                  .sm = image->sm,
+                                  .image_bytes = image->size_bytes};
+    return rsr_write_info(info, &known, sizeof(known), NULL);
+}
