@@ -1,8 +1,8 @@
 /* gpu_units.c - compiles the kernels of GPUs: to files of PTX or cubins, and to the images of a
  * module.
  *
- * One file has the kernels of all layers; a directory has one file per layer, named after the kernel
- * of decode. An image has one function for kernels of equal code, named after the first.
+ * One file has the kernels of all layers; a directory has one file per layer, named after the
+ * kernel of decode. An image has one function for kernels of equal code, named after the first.
  */
 #include <string.h>
 

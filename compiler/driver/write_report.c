@@ -35,6 +35,22 @@ static void put_report(const struct rsr_report *report, enum rsrc_report_form fo
     rsrc_buffer_free(&json);
 }
 
+/* NULL: no module was made for a GPU. */
+static const struct rsr_report_images *list_images(struct rsrc_compilation *c) {
+    if (c->made.images == NULL)
+        return NULL;
+    struct rsr_report_images *images =
+        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsr_report_images);
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
+        for (uint32_t i = 0; i < c->made.images[t].n; i++) {
+            const struct rsr_module_image *made = &c->made.images[t].list[i];
+            images[t].list[images[t].n++] =
+                (struct rsr_report_image){made->kind == RSR_GPU_IMAGE_CUBIN ? "cubin" : "PTX",
+                                          made->n_functions, made->size_bytes};
+        }
+    return images;
+}
+
 static void build_report(struct rsrc_compilation *c, enum rsrc_report_form form,
                          struct rsrc_buffer *out) {
     const struct rsr_tensor *head = c->inputs.has_graph ? rsrc_own_head(&c->inputs.graph) : NULL;
@@ -48,6 +64,7 @@ static void build_report(struct rsrc_compilation *c, enum rsrc_report_form form,
         .times = c->run.options->time_report ? &c->run.times : NULL,
         .layers = c->made.reports,
         .n_layers = c->inputs.n_items,
+        .images = list_images(c),
         .embedding_bytes = c->inputs.has_graph ? c->inputs.graph.embedding->size_bytes : 0,
         .head_bytes = head != NULL ? head->size_bytes : 0,
         .tied_head = c->inputs.has_graph && c->inputs.graph.head == c->inputs.graph.embedding,

@@ -168,6 +168,17 @@ void rsrc_report_put_kernels(const struct rsr_report *report, uint32_t target,
     }
 }
 
+/* "  images: cubin of 81920 bytes with 24 kernels, PTX of ..." */
+static void put_images(const struct rsr_report_images *images, struct rsrc_buffer *out) {
+    for (uint32_t i = 0; i < images->n; i++) {
+        const struct rsr_report_image *image = &images->list[i];
+        rsrc_buffer_printf(out, "%s%s of %" PRIu64 " bytes with %u kernels",
+                           i == 0 ? "  images: " : ", ", image->kind, image->size_bytes,
+                           image->n_kernels);
+    }
+    rsrc_buffer_puts(out, images->n != 0 ? "\n" : "");
+}
+
 /* ---- the head -------------------------------------------------------------------------------- */
 
 static void put_head(const struct rsr_report *report, struct rsrc_buffer *out) {
@@ -212,6 +223,8 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
                            is_gpu(report, t) ? "" : " on one core");
         rsrc_report_put_kernels(report, t, "", put_kernel, out);
         put_totals(report, t, out);
+        if (report->images != NULL)
+            put_images(&report->images[t], out);
     }
     if (report->head != NULL)
         put_head(report, out);

@@ -25,6 +25,16 @@ struct rsr_report_layer {
     struct rsr_report_launch launch; /* of a GPU */
 };
 
+/* What a GPU's driver loads of a module. */
+struct rsr_report_images {
+    struct rsr_report_image {
+        const char *kind; /* "cubin" or "PTX" */
+        uint32_t n_kernels;
+        uint64_t size_bytes;
+    } list[2];
+    uint32_t n;
+};
+
 struct rsr_report {
     const char *model;        /* untrusted */
     const char *architecture; /* "matrices" without a model */
@@ -33,7 +43,8 @@ struct rsr_report {
     uint32_t n_specs;
     const struct rsr_report_layer *layers; /* [n_specs][n_layers] */
     uint32_t n_layers;
-    uint64_t embedding_bytes, head_bytes; /* head 0 when tied, one of the layers, or not there */
+    const struct rsr_report_images *images; /* [n_specs]; NULL: no module was made */
+    uint64_t embedding_bytes, head_bytes;   /* head 0 when tied, one of the layers, or not there */
     bool tied_head;
     uint64_t full_head_bytes;          /* bytes that full logits read, tied or not; 0: no dense
                                           head */

@@ -219,6 +219,19 @@ static void put_machine(const struct rsr_spec *spec, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "}");
 }
 
+static void put_images(const struct rsr_report_images *images, struct rsrc_buffer *out) {
+    rsrc_put_key(out, "images");
+    rsrc_buffer_puts(out, "[");
+    for (uint32_t i = 0; i < images->n; i++) {
+        rsrc_buffer_puts(out, i == 0 ? "{" : ",{");
+        rsrc_put_text(out, "kind", images->list[i].kind);
+        rsrc_put_count(out, "bytes", images->list[i].size_bytes);
+        rsrc_put_count(out, "kernels", images->list[i].n_kernels);
+        rsrc_buffer_puts(out, "}");
+    }
+    rsrc_buffer_puts(out, "]");
+}
+
 static void put_target(const struct rsr_report *report, uint32_t target, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, target == 0 ? "{" : ",{");
     rsrc_put_text(out, "name", report->specs[target].name);
@@ -229,7 +242,10 @@ static void put_target(const struct rsr_report *report, uint32_t target, struct 
         put_layer(&rsrc_report_layers(report, target)[i], out);
     rsrc_buffer_puts(out, "],\n\"kernels\":[");
     rsrc_report_put_kernels(report, target, ",\n", put_kernel, out);
-    rsrc_buffer_puts(out, "]}");
+    rsrc_buffer_puts(out, "]");
+    if (report->images != NULL && report->specs[target].gpu.sm != 0)
+        put_images(&report->images[target], out);
+    rsrc_buffer_puts(out, "}");
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */

@@ -83,7 +83,7 @@ static void measure_memory(rsr_model *model, struct rsr_report *report) {
 }
 
 bool rsr_report_create(rsr_model *model, const rsr_model_info *info, struct rsr_report *report) {
-    *report = (struct rsr_report){.info = info};
+    *report = (struct rsr_report){.model = model, .info = info};
     if (!collect_kernels(model, report) || !group_kernels(report))
         return false;
     measure_memory(model, report);
@@ -160,6 +160,16 @@ static json_t *info_json(const rsr_model_info *info) {
         "stop_tokens", stop_tokens);
 }
 
+static json_t *images_json(const rsr_model *model) {
+    json_t *images = json_array();
+    rsr_image_info image = RSR_IMAGE_INFO_INIT;
+    for (uint32_t i = 0; rsr_model_get_image(model, i, &image) == RSR_OK; i++)
+        json_array_append_new(images, json_pack("{s:s, s:s, s:I, s:I}", "target", image.target,
+                                                "kind", image.kind, "sm", (json_int_t)image.sm,
+                                                "bytes", (json_int_t)image.image_bytes));
+    return images;
+}
+
 static json_t *kernels_json(const struct rsr_report *report) {
     json_t *kernels = json_array();
     for (size_t i = 0; i < report->n_kernels; i++) {
@@ -202,5 +212,6 @@ json_t *rsr_report_json(const struct rsr_report *report) {
     json_object_set_new(root, "sampling", rsr_report_sampling_json(report->info->sampling));
     json_object_set_new(root, "token_bytes_by_role", roles_json(report));
     json_object_set_new(root, "kernels", kernels_json(report));
+    json_object_set_new(root, "images", images_json(report->model));
     return root;
 }

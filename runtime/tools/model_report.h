@@ -25,6 +25,7 @@ struct rsr_report_group {
 };
 
 struct rsr_report {
+    const rsr_model *model;
     const rsr_model_info *info;
     struct rsr_report_kernel *kernels;
     size_t n_kernels;
@@ -37,8 +38,8 @@ struct rsr_report {
     uint64_t state_bytes;       /* of a sequence's recurrent state; 0: the model has none */
 };
 
-/* Borrows `info`. False: no memory, or a kernel that does not describe itself; destroy it then,
- * too. */
+/* Borrows `model` and `info`. False: no memory, or a kernel that does not describe itself; destroy
+ * it then, too. */
 bool rsr_report_create(rsr_model *model, const rsr_model_info *info, struct rsr_report *report);
 void rsr_report_destroy(struct rsr_report *report);
 

@@ -94,7 +94,24 @@ static void print_sampling(const rsr_sampling *sampling) {
     putchar('\n');
 }
 
-static void print_text(const struct rsr_report *report) {
+/* "sm_90 (cubin of 81920 bytes, PTX of 178118 bytes)" */
+static void print_images(const rsr_model *model) {
+    rsr_image_info image = RSR_IMAGE_INFO_INIT;
+    char gpu[64] = "";
+    for (uint32_t i = 0; rsr_model_get_image(model, i, &image) == RSR_OK; i++) {
+        const bool is_first = strncmp(image.target, gpu, sizeof(gpu) - 1) != 0;
+        if (is_first) {
+            snprintf(gpu, sizeof(gpu), "%s", image.target);
+            printf(i == 0 ? "%-16s " : "), ", "GPUs");
+            run_put_name(image.target);
+        }
+        printf("%s%s of %" PRIu64 " bytes", is_first ? " (" : ", ", image.kind, image.image_bytes);
+    }
+    if (gpu[0] != '\0')
+        puts(")");
+}
+
+static void print_text(const rsr_model *model, const struct rsr_report *report) {
     const rsr_model_info *info = report->info;
     char hash[RSR_HASH_TEXT_BYTES];
     print_row("model", info->name);
@@ -109,6 +126,7 @@ static void print_text(const struct rsr_report *report) {
         printf("%s", strcmp(info->targets[i], info->target) == 0 ? " (in use)" : "");
     }
     putchar('\n');
+    print_images(model);
     const struct {
         const char *label;
         uint64_t value;
@@ -161,7 +179,7 @@ int run_info(struct run_session *session) {
     } else if (session->options->json) {
         code = print_json(&report);
     } else {
-        print_text(&report);
+        print_text(session->model, &report);
         print_kernels(&report);
         print_reasons(&report);
         code = 0;

@@ -131,7 +131,8 @@ function launchSection(target) {
         ['Reads', l => bytes(l.decode.weight_bytes)], ['Predicted', l => micros(l.decode.us)]];
     return section('Launches', `A token takes ${plural(layers.length, 'kernel')}, whose launches alone take ` +
         `${micros(layers.length * target.machine.launch_us)}, and reads ${bytes(sum(layers, l => l.decode.weight_bytes))}. ` +
-        'A cubin tells the registers of a thread, PTX does not.',
+        'A cubin tells the registers of a thread, PTX does not.' + (target.images || [])
+            .map(i => ` The module has ${i.kind} of ${bytes(i.bytes)} with ${plural(i.kernels, 'kernel')}.`).join(''),
         h('div', {class: 'scrolled', tabindex: 0, role: 'region', 'aria-label': 'Launches'}, h('table', {},
             h('thead', {}, h('tr', {}, columns.map(([name], i) => h('th', {scope: 'col', class: i ? 'number' : null}, name)))),
             h('tbody', {}, layers.map(l => h('tr', {}, columns.map(([, of], i) => h('td', {class: i ? 'number' : 'name'}, of(l)))))))));
