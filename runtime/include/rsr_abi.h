@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 11u
+#define RSR_ABI_VERSION 12u
 #define RSR_ABI_OLDEST 9u /* older versions lay out the fixed parts otherwise: refused */
 
 /* ---- The note -----------------------------------------------------------------------------
@@ -535,8 +535,8 @@ struct rsr_target {
 /* ---- GPUs -------------------------------------------------------------------------------------
  *
  * For a GPU a module has images, which a CUDA driver loads, and tables that say how to launch the
- * functions in them. All pointers are into the host's memory: a loader copies weights and tensors
- * to the device. The runtime checks and lists these tables; it has no loader that runs them yet.
+ * functions in them. All pointers are into the host's memory: an engine copies weights and tensors
+ * to the device.
  */
 
 enum rsr_gpu_image_kind {
@@ -563,17 +563,68 @@ enum rsr_gpu_call {
      *  unsigned n_tokens)
      * LINEAR over activation rows. x is ldx bytes, y ldy elements apart. */
     RSR_GPU_CALL_LINEAR,
+    /* The operations between the layers, each with the bits of the host's. Their rows of floats are
+     * ld elements apart. `failed` has a number for each token: a function that meets infinity or
+     * NaN in a token's row makes it `op`, if it is larger. */
+    /* (const unsigned *tokens, const char *matrix, unsigned dtype, unsigned cols, float scale,
+     *  float *y, size_t ldy)
+     * EMBED, a block for each token: y is the token's row, times scale. */
+    RSR_GPU_CALL_EMBED,
+    /* (const float *x, size_t ldx, const float *weight, float eps, float *y, size_t ldy,
+     *  unsigned n_heads, unsigned cols, unsigned *failed, unsigned op)
+     * NORM, a block for each token and head: n_heads times cols floats in a row; y may be x. */
+    RSR_GPU_CALL_NORM,
+    /* (const float *x, size_t ldx, unsigned cols, unsigned *failed, unsigned op)
+     * What QUANT reports, a block for each token. */
+    RSR_GPU_CALL_CHECK,
+    /* (const float *x, size_t ldx, float *y, size_t ldy, unsigned cols)
+     * ADD, a block for each token. */
+    RSR_GPU_CALL_ADD,
+    /* (const float *gate, size_t ldg, const float *up, size_t ldu, float *y, size_t ldy,
+     *  unsigned cols, unsigned activation)
+     * ACT_MUL, a block for each token. */
+    RSR_GPU_CALL_ACT_MUL,
+    /* (float *x, size_t ldx, const float *table, size_t ldt, unsigned n_heads, unsigned head_dim,
+     *  unsigned rotary_dim)
+     * Rotates the heads of a row in place by the token's row of the table: cosines, then sines. A
+     * block for each token. */
+    RSR_GPU_CALL_ROPE,
+    /* (const float *x, size_t ldx, const char *matrix, unsigned dtype, unsigned rows,
+     *  unsigned cols, float *y, size_t ldy)
+     * DENSE and HEAD, a block for each token and 4 rows, the last ones fewer. */
+    RSR_GPU_CALL_DENSE,
+    /* (const float *k, size_t ldk, const float *v, size_t ldv, char *pages, const unsigned *table,
+     *  const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
+     *  unsigned max_pages, unsigned row_bytes, unsigned row_floats, unsigned type,
+     *  unsigned n_heads, unsigned head_dim)
+     * Stores keys and values as enum rsr_kv_type `type`, a block for each token and KV head. The
+     * table has the numbers of max_pages pages for each token. A page's key in slot j of head h
+     * lies at page * page_bytes + h * head_bytes + j * row_bytes, its value values_at further. */
+    RSR_GPU_CALL_APPEND,
+    /* (const float *q, size_t ldq, const char *pages, const unsigned *table,
+     *  const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
+     *  unsigned max_pages, unsigned row_bytes, unsigned row_floats, unsigned type, float *out,
+     *  size_t ldo, unsigned n_heads, unsigned group, unsigned head_dim, unsigned window,
+     *  float scale)
+     * ATTENTION, a block for each token and head; heads of at most RSR_GPU_MAX_HEAD_DIM. */
+    RSR_GPU_CALL_ATTEND,
     RSR_GPU_CALL_COUNT
 };
 
-/* A function of the images, and its launch: blocks x (n_tokens / token_tile, rounded up) blocks.
- * A CUDA grid has at most 65,535 blocks in its second dimension. */
+/* Calls from this one on are operations between the layers. */
+#define RSR_GPU_FIRST_OPERATION RSR_GPU_CALL_EMBED
+#define RSR_GPU_OPERATIONS ((uint32_t)RSR_GPU_CALL_COUNT - (uint32_t)RSR_GPU_FIRST_OPERATION)
+#define RSR_GPU_MAX_HEAD_DIM 256u
+
+/* A function of the images, and its launch. LINEAR: blocks x (n_tokens / token_tile, rounded up)
+ * blocks; a CUDA grid has at most 65,535 blocks in its second dimension. The other calls have grids
+ * of one dimension. */
 struct rsr_gpu_entry {
-    const char *symbol; /* in every image of the GPU */
+    const char *symbol; /* in every image of its kind */
     uint32_t call;      /* enum rsr_gpu_call */
     uint32_t min_tokens;
     uint32_t max_tokens;
-    uint32_t blocks;       /* 0: one for each token */
+    uint32_t blocks;       /* 0: as many as the call says */
     uint32_t threads;      /* of a block */
     uint32_t shared_bytes; /* of a block, dynamic: besides what the function declares */
     uint32_t token_tile;   /* tokens that share one reading of the weights */
@@ -609,6 +660,10 @@ struct rsr_gpu_target {
     const struct rsr_step_table *steps;   /* LINEAR and HEAD name these kernels */
     const struct rsr_gpu_entry *quantize; /* QUANT of any number of tokens; NULL: steps have none */
     const struct rsr_tensors *tensors;
+    const struct rsr_gpu_image *operation_images; /* with the functions of `operations` */
+    uint32_t n_operation_images;
+    uint32_t n_operations;                  /* RSR_GPU_OPERATIONS */
+    const struct rsr_gpu_entry *operations; /* in the order of enum rsr_gpu_call */
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------
