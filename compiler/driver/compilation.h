@@ -20,8 +20,8 @@ struct rsrc_made {
     struct rsrc_gpu_images {
         struct rsr_module_image list[2]; /* PTX, cubin */
         uint32_t n;
-    } * images;                 /* [n_specs] */
-    struct rsrc_survey *survey; /* of --info */
+    } * images, *operation_images; /* [n_specs] */
+    struct rsrc_survey *survey;    /* of --info */
     struct rsrc_target_steps {
         struct rsrc_step_kernels kernels;
         struct rsr_step *steps;

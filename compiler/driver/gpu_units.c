@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "driver/compilation.h"
+#include "driver/gpu_operations.h"
 #include "emit/ptx/cubin.h"
 
 /* The kernels of a GPU in the order of layers, and the report that each belongs to. */
@@ -155,30 +156,32 @@ static struct kernel_list list_functions(struct rsrc_compilation *c, uint32_t ta
     return list;
 }
 
+/* Adds an image, whose bytes are a cubin or a text, to those of the layers or of the operations. */
 static enum rsrc_status add_image(struct rsrc_compilation *c, uint32_t target,
-                                  enum rsr_unit_kind kind, const struct kernel_list *list,
-                                  struct rsrc_buffer *bytes) {
+                                  struct rsrc_gpu_images *images, enum rsr_unit_kind kind,
+                                  uint32_t n_functions, struct rsrc_buffer *bytes) {
     const struct rsr_spec *spec = &c->inputs.specs[target];
-    struct rsrc_gpu_images *images = &c->made.images[target];
     const bool cubin = kind == RSR_UNIT_CUBIN;
     if (!cubin) /* a driver reads text up to its NUL */
         rsrc_buffer_append(bytes, "", 1);
     struct rsr_module_image *image = &images->list[images->n++];
     *image = (struct rsr_module_image){.kind = cubin ? RSR_GPU_IMAGE_CUBIN : RSR_GPU_IMAGE_PTX,
-                                       .sm = spec->gpu.sm,
+                                       .sm = cubin ? spec->gpu.sm : rsrc_ptx_target(bytes),
                                        .size_bytes = bytes->size_bytes,
-                                       .n_functions = list->n};
-    const struct rsr_blob blob = {.symbol = rsrc_arena_printf(&c->run.arena, "rsr_w_image_%u_%s",
-                                                              target - c->inputs.n_cpus,
-                                                              cubin ? "cubin" : "ptx"),
-                                  .bytes = bytes->data,
-                                  .size_bytes = bytes->size_bytes,
-                                  .align = 64};
+                                       .n_functions = n_functions};
+    const struct rsr_blob blob = {
+        .symbol = rsrc_arena_printf(&c->run.arena, "rsr_w_%s_%u_%s",
+                                    images == &c->made.images[target] ? "image" : "operations",
+                                    target - c->inputs.n_cpus, cubin ? "cubin" : "ptx"),
+        .bytes = bytes->data,
+        .size_bytes = bytes->size_bytes,
+        .align = 64};
     rsrc_begin_part(&c->weights, "images");
     return rsrc_emit_own_blob(&c->weights, blob, &image->symbol);
 }
 
-/* Makes one image; a dry run makes none. *has_nvrtc says who compiled it. */
+/* Makes an image of the layers' kernels, and one of the operations between them; a dry run makes
+ * none. *has_nvrtc says who compiled them. */
 static enum rsrc_status make_image(struct rsrc_compilation *c, uint32_t target,
                                    enum rsr_unit_kind kind, const struct kernel_list *list,
                                    bool *has_nvrtc) {
@@ -194,10 +197,25 @@ static enum rsrc_status make_image(struct rsrc_compilation *c, uint32_t target,
     if (status == RSRC_OK && kind == RSR_UNIT_CUBIN)
         note_registers(&bytes, list, 0, list->n);
     if (status == RSRC_OK && bytes.size_bytes != 0)
-        status = add_image(c, target, kind, list, &bytes);
+        status = add_image(c, target, &c->made.images[target], kind, list->n, &bytes);
     rsrc_buffer_free(&bytes);
     rsrc_ptx_close(ptx);
+    const struct rsrc_gpu_compiler by = {c->run.diag, &c->run.arena, &compiler.options};
+    bytes = (struct rsrc_buffer){0};
+    if (status == RSRC_OK)
+        status = rsrc_compile_gpu_operations(&by, *has_nvrtc, kind, &bytes);
+    if (status == RSRC_OK && bytes.size_bytes != 0)
+        status = add_image(c, target, &c->made.operation_images[target], kind, RSR_GPU_OPERATIONS,
+                           &bytes);
+    rsrc_buffer_free(&bytes);
     return status;
+}
+
+/* Machine code comes before the text that a driver must compile. */
+static void put_cubin_first(struct rsrc_gpu_images *images) {
+    const struct rsr_module_image ptx = images->list[0];
+    images->list[0] = images->list[1];
+    images->list[1] = ptx;
 }
 
 /* PTX, which a driver compiles for this GPU and all later ones, and where NVRTC is, a cubin, which
@@ -218,9 +236,8 @@ static enum rsrc_status make_images(struct rsrc_compilation *c, uint32_t target)
     if (make_image(c, target, RSR_UNIT_CUBIN, &list, &has_nvrtc) != RSRC_OK)
         return RSRC_FAILED;
     if (images->n == 2) { /* not in a dry run */
-        const struct rsr_module_image ptx = images->list[0];
-        images->list[0] = images->list[1];
-        images->list[1] = ptx;
+        put_cubin_first(images);
+        put_cubin_first(&c->made.operation_images[target]);
     }
     return RSRC_OK;
 }
@@ -228,6 +245,8 @@ static enum rsrc_status make_images(struct rsrc_compilation *c, uint32_t target)
 enum rsrc_status rsrc_emit_gpus(struct rsrc_compilation *c) {
     const bool collects = c->weights.elf_open || c->weights.raw_open;
     c->made.images = RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsrc_gpu_images);
+    c->made.operation_images =
+        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsrc_gpu_images);
     for (uint32_t t = c->inputs.n_cpus; t < c->inputs.n_specs; t++) {
         for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
             if (rsrc_wants(&c->run, rsrc_kinds[k].emit) && rsrc_is_gpu_unit(rsrc_kinds[k].unit) &&

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "driver/compilation.h"
+#include "driver/gpu_operations.h"
 #include "emit/ptx/cuda_unit.h"
 #include "link/seal.h"
 #include "model/delta_weights.h"
@@ -201,6 +202,9 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
             .n_steps = c->made.steps[t].n_steps,
             .images = c->made.images[t].list,
             .n_images = c->made.images[t].n,
+            .operation_images = c->made.operation_images[t].list,
+            .n_operation_images = c->made.operation_images[t].n,
+            .operations = rsrc_is_gpu(&c->inputs, t) ? rsrc_gpu_operations : NULL,
             .quantize = rsrc_is_gpu(&c->inputs, t) ? &rsrc_gpu_quantize : NULL};
     input.targets = targets;
     input.gpus = targets + c->inputs.n_cpus;

@@ -110,6 +110,17 @@ static __device__ __forceinline__ unsigned to_f16(float x) {
     return rounded | (bits >> 16 & 0x8000u);
 }
 
+// The first operation that met infinity or NaN in the token's row. All that write at a time write
+// the same, and operations come in order.
+static __device__ __forceinline__ void fail(unsigned *failed, unsigned token, unsigned op) {
+    if (failed[token] > op)
+        failed[token] = op;
+}
+
+static __device__ __forceinline__ bool is_finite(float x) {
+    return (__float_as_uint(x) & 0x7fffffffu) < 0x7f800000u;
+}
+
 // The scale of a row whose largest |x| has these bits: about a 127th, of 16 significant bits; NaN
 // for a row that is not finite. Below the normal numbers scales are powers of two.
 static __device__ __forceinline__ float int8_scale(unsigned magnitude) {
@@ -152,12 +163,13 @@ RSR_KERNEL rsr_embed(const unsigned *tokens, const char *matrix, unsigned dtype,
 }
 
 // y = weight (x r), for rows or for the heads of rows: a block has one of n_heads times cols floats
-// in a row. *not_finite becomes 1 where the squares are not finite. y may be x.
+// in a row. A token fails where the sum of squares is not finite. y may be x.
 RSR_KERNEL rsr_norm(const float *x, size_t ldx, const float *weight, float eps, float *y,
-                    size_t ldy, unsigned n_heads, unsigned cols, unsigned *not_finite) {
+                    size_t ldy, unsigned n_heads, unsigned cols, unsigned *failed, unsigned op) {
     __shared__ float squares[rsr::THREADS], parts[16];
-    x += blockIdx.x / n_heads * ldx + blockIdx.x % n_heads * cols;
-    y += blockIdx.x / n_heads * ldy + blockIdx.x % n_heads * cols;
+    const unsigned token = blockIdx.x / n_heads, head = blockIdx.x % n_heads;
+    x += token * ldx + head * cols;
+    y += token * ldy + head * cols;
     float p = 0.0f;
     for (unsigned i = threadIdx.x; i < cols; i += rsr::THREADS)
         p = __fmaf_rn(x[i], x[i], p);
@@ -172,8 +184,18 @@ RSR_KERNEL rsr_norm(const float *x, size_t ldx, const float *weight, float eps, 
         1.0f, __fsqrt_rn(__fdiv_rn(sum, static_cast<float>(static_cast<int>(cols))) + eps));
     for (unsigned i = threadIdx.x; i < cols; i += rsr::THREADS)
         y[i] = weight[i] * (x[i] * r);
-    if (threadIdx.x == 0 && (__float_as_uint(sum) & 0x7fffffffu) >= 0x7f800000u)
-        *not_finite = 1; // every such row writes the same
+    if (threadIdx.x == 0 && !rsr::is_finite(sum))
+        rsr::fail(failed, token, op);
+}
+
+// A token fails where an element of its row is not finite. A block has one row.
+RSR_KERNEL rsr_check(const float *x, size_t ldx, unsigned cols, unsigned *failed, unsigned op) {
+    bool finite = true;
+    x += blockIdx.x * ldx;
+    for (unsigned i = threadIdx.x; i < cols; i += rsr::THREADS)
+        finite = finite && rsr::is_finite(x[i]);
+    if (!finite)
+        rsr::fail(failed, blockIdx.x, op);
 }
 
 // y += x. A block has one row.
@@ -196,11 +218,11 @@ RSR_KERNEL rsr_act_mul(const float *gate, size_t ldg, const float *up, size_t ld
 
 // Rotates the first rotary_dim floats of every head of a row, in place. A block has one row, and
 // the row of the table that the host made for its position: cosines, then sines.
-RSR_KERNEL rsr_rope(float *x, size_t ldx, const float *table, unsigned n_heads, unsigned head_dim,
-                    unsigned rotary_dim) {
+RSR_KERNEL rsr_rope(float *x, size_t ldx, const float *table, size_t ldt, unsigned n_heads,
+                    unsigned head_dim, unsigned rotary_dim) {
     const unsigned half = rotary_dim / 2;
     x += blockIdx.x * ldx;
-    table += static_cast<size_t>(blockIdx.x) * rotary_dim;
+    table += blockIdx.x * ldt;
     for (unsigned i = threadIdx.x; i < n_heads * half; i += rsr::THREADS) {
         float *head = x + i / half * head_dim;
         const unsigned d = i % half;

@@ -3,6 +3,7 @@
  *
  * usage: operations_on_cuda PTX
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,25 +90,54 @@ static void compare(struct bench *b, const char *name, rsr_cuda_address y, const
 
 #define ROWS 3u
 
+/* The first operation that failed, of each row. */
+static void compare_failed(struct bench *b, rsr_cuda_address failed, const uint32_t wanted[ROWS]) {
+    uint32_t found[ROWS];
+    require(rsr_cuda_download(&b->device, found, failed, sizeof found, &err));
+    require(rsr_cuda_wait(&b->device, &err));
+    b->n_wrong += memcmp(found, wanted, sizeof found) != 0;
+}
+
 /* Rows of n_heads times cols floats. */
 static void test_norm(struct bench *b, uint32_t n_heads, uint32_t cols, float size) {
     size_t ld = n_heads * cols + 4u;
     float eps = 1e-5f, *x = random_floats(b, ROWS * ld, size);
     float *weight = random_floats(b, cols, 2), *expected = random_floats(b, ROWS * ld, 1);
-    uint32_t zero = 0, wanted = 0, not_finite = 0;
+    uint32_t failed[ROWS] = {UINT32_MAX, UINT32_MAX, 1}, wanted[ROWS], op = 2;
     rsr_cuda_address from = copy_of(b, x, ROWS * ld * 4), by = copy_of(b, weight, cols * 4),
-                     to = copy_of(b, expected, ROWS * ld * 4), flag = copy_of(b, &zero, 4);
+                     to = copy_of(b, expected, ROWS * ld * 4),
+                     at_failed = copy_of(b, failed, sizeof failed);
+    memcpy(wanted, failed, sizeof wanted);
     for (uint32_t i = 0; i < ROWS * n_heads; i++) {
         const size_t at = i / n_heads * ld + i % n_heads * cols;
-        wanted |= !b->ops->norm(expected + at, x + at, weight, eps, cols);
+        if (!b->ops->norm(expected + at, x + at, weight, eps, cols) && wanted[i / n_heads] > op)
+            wanted[i / n_heads] = op;
     }
-    void *parameters[] = {&from, &ld, &by, &eps, &to, &ld, &n_heads, &cols, &flag};
+    void *parameters[] = {&from, &ld, &by, &eps, &to, &ld, &n_heads, &cols, &at_failed, &op};
     run(b, "rsr_norm", ROWS * n_heads, parameters);
-    require(rsr_cuda_download(&b->device, &not_finite, flag, 4, &err));
-    require(rsr_cuda_wait(&b->device, &err));
-    b->n_wrong += not_finite != wanted;
+    compare_failed(b, at_failed, wanted);
     compare(b, "norm", to, expected, ROWS * ld);
     free(x), free(weight), free(expected);
+}
+
+/* One number of one row is infinite, or NaN. */
+static void test_check(struct bench *b, uint32_t cols, float special) {
+    size_t ld = cols + 1u;
+    uint32_t failed[ROWS] = {9, 3, UINT32_MAX}, op = 4;
+    float *x = random_floats(b, ROWS * ld, 3e38f);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        x[row * ld + cols - 1] = special;
+        uint32_t wanted[ROWS] = {9, 3, UINT32_MAX};
+        wanted[row] = wanted[row] > op ? op : wanted[row];
+        rsr_cuda_address from = copy_of(b, x, ROWS * ld * 4),
+                         at_failed = copy_of(b, failed, sizeof failed);
+        void *parameters[] = {&from, &ld, &cols, &at_failed, &op};
+        run(b, "rsr_check", ROWS, parameters);
+        compare_failed(b, at_failed, wanted);
+        compare(b, "check", from, x, ROWS * ld);
+        x[row * ld + cols - 1] = 3e38f;
+    }
+    free(x);
 }
 
 static void test_rows(struct bench *b, uint32_t cols) {
@@ -137,22 +167,22 @@ static void test_rows(struct bench *b, uint32_t cols) {
 
 static void test_rope(struct bench *b, uint32_t head_dim, uint32_t rotary_dim) {
     uint32_t n_heads = 3;
-    size_t ld = n_heads * head_dim + 2u;
+    size_t ld = n_heads * head_dim + 2u, ldt = rotary_dim + 3u;
     float frequencies[MAX_DIM], *x = random_floats(b, ROWS * ld, 2);
-    float *table = random_floats(b, ROWS * rotary_dim, 1);
+    float *table = random_floats(b, ROWS * ldt, 1);
     for (uint32_t i = 0; i < rotary_dim / 2; i++)
         frequencies[i] = 1.0f / (float)(1 + i * i);
     const struct rsr_rope rope = {.inv_freq = frequencies, .scale = 1.25f};
     rsr_cuda_address heads = copy_of(b, x, ROWS * ld * 4);
     for (uint32_t r = 0; r < ROWS; r++) {
-        b->ops->rope_table(table + r * rotary_dim, &rope, rotary_dim, 1000 * r + 7);
+        b->ops->rope_table(table + r * ldt, &rope, rotary_dim, 1000 * r + 7);
         for (uint32_t h = 0; h < n_heads; h++) {
             float *head = x + r * ld + h * head_dim;
-            b->ops->rope(head, head, table + r * rotary_dim, rotary_dim);
+            b->ops->rope(head, head, table + r * ldt, rotary_dim);
         }
     }
-    rsr_cuda_address tables = copy_of(b, table, ROWS * rotary_dim * 4);
-    void *parameters[] = {&heads, &ld, &tables, &n_heads, &head_dim, &rotary_dim};
+    rsr_cuda_address tables = copy_of(b, table, ROWS * ldt * 4);
+    void *parameters[] = {&heads, &ld, &tables, &ldt, &n_heads, &head_dim, &rotary_dim};
     run(b, "rsr_rope", ROWS, parameters);
     compare(b, "rope", heads, x, ROWS * ld);
     free(x), free(table);
@@ -396,6 +426,8 @@ static void run_all(struct bench *b) {
         test_norm(b, 1, cols[i], 5);
         test_norm(b, 1, cols[i], 1e30f); /* squares are infinite */
         test_norm(b, 3, cols[i], 0.1f);
+        test_check(b, cols[i], INFINITY);
+        test_check(b, cols[i], -NAN);
         test_rows(b, cols[i]);
         for (uint32_t dtype = 0; dtype <= RSR_DTYPE_F16; dtype++) {
             test_dense(b, 1 + cols[i] % 9, cols[i], dtype);

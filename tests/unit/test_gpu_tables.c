@@ -12,7 +12,8 @@ static const char PTX[] = ".version 7.0";
 struct fake_gpu {
     struct rsr_gpu_target gpu; /* module.gpus == &gpu */
     struct rsr_gpu_image images[2];
-    struct rsr_gpu_entry quantize, entries[N_KERNELS][2];
+    struct rsr_gpu_image operation_images[1];
+    struct rsr_gpu_entry quantize, entries[N_KERNELS][2], operations[RSR_GPU_OPERATIONS];
     struct rsr_gpu_kernel kernels[N_KERNELS];
     struct rsr_step_op ops[2][FAKE_MAX_OPS];
     struct rsr_step_table steps[2];
@@ -56,6 +57,8 @@ static void link_tables(const struct fake_module *fake, struct fake_gpu *g) {
     g->gpu.steps = g->steps;
     g->gpu.tensors = &g->tensors;
     g->gpu.quantize = &g->quantize;
+    g->gpu.operation_images = g->operation_images;
+    g->gpu.operations = g->operations;
     g->module = fake->module;
     g->module.gpus = &g->gpu;
     g->module.n_gpus = 1;
@@ -77,8 +80,18 @@ static void make_gpu(const struct fake_module *fake, struct fake_gpu *g) {
                                          .max_tokens = UINT32_MAX,
                                          .threads = 256,
                                          .token_tile = 1};
-    g->gpu = (struct rsr_gpu_target){
-        .name = "sm_90", .sm = 90, .n_images = 2, .n_kernels = N_KERNELS, .n_steps = 2};
+    g->operation_images[0] = g->images[1];
+    for (uint32_t i = 0; i < RSR_GPU_OPERATIONS; i++) {
+        g->operations[i] = g->quantize;
+        g->operations[i].call = RSR_GPU_FIRST_OPERATION + i;
+    }
+    g->gpu = (struct rsr_gpu_target){.name = "sm_90",
+                                     .sm = 90,
+                                     .n_images = 2,
+                                     .n_kernels = N_KERNELS,
+                                     .n_steps = 2,
+                                     .n_operation_images = 1,
+                                     .n_operations = RSR_GPU_OPERATIONS};
     link_tables(fake, g);
 }
 
@@ -119,6 +132,13 @@ static void test_broken(const struct fake_module *fake, const struct fake_gpu *g
     EXPECT_BROKEN(g.images[0].bytes = PTX);
     EXPECT_BROKEN(g.images[1].kind = RSR_GPU_IMAGE_KIND_COUNT);
     EXPECT_BROKEN(g.images[1].size_bytes--); /* its NUL */
+    EXPECT_BROKEN(g.gpu.operation_images = NULL);
+    EXPECT_BROKEN(g.gpu.n_operation_images = 0);
+    EXPECT_BROKEN(g.operation_images[0].sm = 100);
+    EXPECT_BROKEN(g.gpu.operations = NULL);
+    EXPECT_BROKEN(g.gpu.n_operations--);
+    EXPECT_BROKEN(g.operations[2].call++);
+    EXPECT_BROKEN(g.operations[2].threads = 33);
     EXPECT_BROKEN(g.gpu.kernels = NULL);
     EXPECT_BROKEN(g.gpu.n_kernels = 1); /* a step names others */
     EXPECT_BROKEN(g.kernels[3].name = NULL);

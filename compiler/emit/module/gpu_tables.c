@@ -13,11 +13,20 @@ static const char *images_name(struct rsrc_tables *tables, uint32_t gpu) {
     return rsrc_arena_printf(tables->arena, "gpu_images_%u", gpu);
 }
 
+static const char *operation_images_name(struct rsrc_tables *tables, uint32_t gpu) {
+    return rsrc_arena_printf(tables->arena, "gpu_operation_images_%u", gpu);
+}
+
+#define OPERATIONS "gpu_operations" /* the same for every GPU */
+
 void rsrc_declare_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
                        uint32_t n_gpus) {
     for (uint32_t g = 0; g < n_gpus; g++) {
         for (uint32_t i = 0; i < gpus[g].n_images; i++)
             rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", gpus[g].images[i].symbol);
+        for (uint32_t i = 0; i < gpus[g].n_operation_images; i++)
+            rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t",
+                         gpus[g].operation_images[i].symbol);
         for (uint32_t l = 0; l < gpus[g].n_linears; l++)
             rsrc_declare_weights(tables, &gpus[g].linears[l]);
     }
@@ -82,11 +91,11 @@ void rsrc_describe_gpu_kernels(struct rsrc_tables *tables, const struct rsr_modu
     }
 }
 
-static void describe_images(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
-                            uint32_t number) {
-    RSRC_TABLE(tables, struct rsr_gpu_image, images_name(tables, number));
-    for (uint32_t i = 0; i < gpu->n_images; i++) {
-        const struct rsr_module_image *image = &gpu->images[i];
+static void describe_images(struct rsrc_tables *tables, const char *name,
+                            const struct rsr_module_image *images, uint32_t n_images) {
+    RSRC_TABLE(tables, struct rsr_gpu_image, name);
+    for (uint32_t i = 0; i < n_images; i++) {
+        const struct rsr_module_image *image = &images[i];
         rsrc_begin_row(tables,
                        rsrc_arena_printf(tables->arena, "%u functions", image->n_functions));
         RSRC_PUT(tables, rsr_gpu_image, bytes, image->symbol);
@@ -98,8 +107,14 @@ static void describe_images(struct rsrc_tables *tables, const struct rsr_module_
 
 void rsrc_describe_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
                         uint32_t n_gpus, uint32_t first_steps) {
-    for (uint32_t g = 0; g < n_gpus; g++)
-        describe_images(tables, &gpus[g], g);
+    for (uint32_t g = 0; g < n_gpus; g++) {
+        describe_images(tables, images_name(tables, g), gpus[g].images, gpus[g].n_images);
+        describe_images(tables, operation_images_name(tables, g), gpus[g].operation_images,
+                        gpus[g].n_operation_images);
+    }
+    RSRC_TABLE(tables, struct rsr_gpu_entry, OPERATIONS);
+    for (uint32_t i = 0; i < RSR_GPU_OPERATIONS; i++)
+        describe_entry(tables, &gpus[0].operations[i]);
     RSRC_TABLE(tables, struct rsr_gpu_target, RSRC_TABLE_GPUS);
     for (uint32_t g = 0; g < n_gpus; g++) {
         rsrc_begin_row(tables, NULL);
@@ -114,5 +129,9 @@ void rsrc_describe_gpus(struct rsrc_tables *tables, const struct rsr_module_targ
         if (gpus[g].quantize != NULL)
             RSRC_PUT(tables, rsr_gpu_target, quantize, entries_name(tables, g));
         RSRC_PUT(tables, rsr_gpu_target, tensors, RSRC_TABLE_TENSORS);
+        RSRC_PUT(tables, rsr_gpu_target, operation_images, operation_images_name(tables, g));
+        RSRC_PUT(tables, rsr_gpu_target, n_operation_images, gpus[g].n_operation_images);
+        RSRC_PUT(tables, rsr_gpu_target, n_operations, RSR_GPU_OPERATIONS);
+        RSRC_PUT(tables, rsr_gpu_target, operations, OPERATIONS);
     }
 }

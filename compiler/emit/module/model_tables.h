@@ -54,6 +54,9 @@ struct rsr_module_target {
     const struct rsr_module_image *images; /* of a GPU */
     uint32_t n_images;
     const struct rsr_gpu_entry *quantize; /* of a GPU; NULL: none */
+    const struct rsr_module_image *operation_images;
+    uint32_t n_operation_images;
+    const struct rsr_gpu_entry *operations; /* [RSR_GPU_OPERATIONS] of a GPU */
 };
 
 /* Symbols and sizes of struct rsr_head_sketch. */

@@ -35,7 +35,7 @@ static rsr_status check_image(const struct rsr_gpu_target *gpu, const struct rsr
 
 static rsr_status check_entry(const char *of, const struct rsr_gpu_entry *e, rsr_error *err) {
     if (e->symbol == NULL || e->call >= RSR_GPU_CALL_COUNT ||
-        (e->blocks == 0) != (e->call == RSR_GPU_CALL_QUANTIZE) || e->blocks > LIMIT_BLOCKS ||
+        (e->blocks == 0) == (e->call == RSR_GPU_CALL_LINEAR) || e->blocks > LIMIT_BLOCKS ||
         e->threads == 0 || e->threads > LIMIT_THREADS || e->threads % WARP != 0 ||
         e->shared_bytes > LIMIT_SHARED || e->token_tile == 0)
         return BROKEN("%s: a function has %u blocks of %u threads and %u bytes", of, e->blocks,
@@ -99,15 +99,43 @@ static rsr_status check_quantize(const struct rsr_gpu_target *gpu, rsr_error *er
     return RSR_OK;
 }
 
+static rsr_status check_images(const struct rsr_gpu_target *gpu, const struct rsr_gpu_image *images,
+                               uint32_t n_images, rsr_error *err) {
+    if (n_images == 0 || images == NULL)
+        return BROKEN("GPU %s has no images", gpu->name);
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; status == RSR_OK && i < n_images; i++)
+        status = check_image(gpu, &images[i], err);
+    return status;
+}
+
+/* Operations must be all there are, in their order. */
+static rsr_status check_operations(const struct rsr_gpu_target *gpu, rsr_error *err) {
+    if (gpu->operations == NULL || gpu->n_operations != RSR_GPU_OPERATIONS)
+        return BROKEN("GPU %s has %u operations", gpu->name, gpu->n_operations);
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; status == RSR_OK && i < RSR_GPU_OPERATIONS; i++) {
+        const struct rsr_gpu_entry *e = &gpu->operations[i];
+        status = e->call == RSR_GPU_FIRST_OPERATION + i
+                     ? check_entry(gpu->name, e, err)
+                     : BROKEN("GPU %s: operation %u is call %u", gpu->name, i, e->call);
+    }
+    return status;
+}
+
 static rsr_status check_gpu(const struct rsr_module *module, const struct rsr_gpu_target *gpu,
                             rsr_error *err) {
     if (gpu->name == NULL || gpu->sm == 0 || gpu->sm > LIMIT_SM)
         return BROKEN("a GPU has no name or compute capability");
-    if (gpu->n_images == 0 || gpu->images == NULL || (gpu->n_kernels != 0 && gpu->kernels == NULL))
-        return BROKEN("GPU %s has no images or kernels", gpu->name);
+    if (gpu->n_kernels != 0 && gpu->kernels == NULL)
+        return BROKEN("GPU %s has no kernels", gpu->name);
     rsr_status status = rsr_check_tensors(module, gpu->tensors, err);
-    for (uint32_t i = 0; status == RSR_OK && i < gpu->n_images; i++)
-        status = check_image(gpu, &gpu->images[i], err);
+    if (status == RSR_OK)
+        status = check_images(gpu, gpu->images, gpu->n_images, err);
+    if (status == RSR_OK)
+        status = check_images(gpu, gpu->operation_images, gpu->n_operation_images, err);
+    if (status == RSR_OK)
+        status = check_operations(gpu, err);
     for (uint32_t i = 0; status == RSR_OK && i < gpu->n_kernels; i++)
         status = check_kernel(gpu, i, err);
     const struct rsr_walked walked = {.name = gpu->name,
