@@ -8,6 +8,7 @@
 
 #include "emit/ptx/clang.h"
 #include "emit/ptx/nvrtc.h"
+#include "emit/ptx/ptx_version.h"
 #include "emit/template.h"
 
 /* rsr::THREADS of operations.cuh, whose sums are shared out among so many. */
@@ -32,56 +33,81 @@ static const char *source_text(void) {
     return strstr(rsrc_template_text("operations.cuh"), ONCE) + strlen(ONCE);
 }
 
-/* ---- compilers ------------------------------------------------------------------------------- */
-
-static enum rsrc_status compile_by_nvrtc(const struct rsrc_gpu_compiler *by,
-                                         struct rsrc_nvrtc *nvrtc, enum rsr_unit_kind kind,
-                                         struct rsrc_buffer *out) {
-    const struct rsrc_nvrtc_job job = {source_text(), by->options->spec->gpu.sm, kind};
-    const struct rsrc_ptx_store *store = by->options->store;
-    const char *file = rsrc_nvrtc_file(by->arena, nvrtc);
-    const bool stored = kind == RSR_UNIT_PTX;
-    if (stored && store->get(store->context, file, job.source, out))
-        return RSRC_OK;
-    if (rsrc_nvrtc_compile(by->diag, by->arena, nvrtc, &job, out) != RSRC_OK)
-        return RSRC_FAILED;
-    if (stored)
-        store->put(store->context, file, job.source, out);
-    return RSRC_OK;
+/* Appends PTX that states the lowest version which has it, for older drivers. */
+static void append_lowered(struct rsrc_buffer *out, const struct rsrc_buffer *ptx) {
+    static const char VERSION[] = "\n.version ";
+    const char *version = strstr(ptx->data, VERSION);
+    const char *rest = version != NULL ? strchr(version + 1, '\n') : NULL;
+    const char *body = rest != NULL ? strstr(rest, "\n.address_size 64\n") : NULL;
+    const uint32_t of_text = body != NULL ? rsrc_ptx_version_of_text(strchr(body + 1, '\n')) : 0;
+    const uint32_t of_target = rsrc_ptx_version_of_target(rsrc_ptx_target(ptx));
+    const uint32_t lowest = of_text > of_target ? of_text : of_target;
+    if (of_text != 0 && of_target != 0) {
+        rsrc_buffer_append(out, ptx->data, (size_t)(version - ptx->data));
+        rsrc_buffer_printf(out, "%s%u.%u", VERSION, lowest / 10, lowest % 10);
+        rsrc_buffer_puts(out, rest);
+    } else {
+        rsrc_buffer_puts(out, ptx->data);
+    }
 }
 
+/* ---- compilers ------------------------------------------------------------------------------- */
+
 static enum rsrc_status compile_by_clang(const struct rsrc_gpu_compiler *by,
-                                         struct rsrc_buffer *out) {
-    const struct rsrc_ptx_options *options = by->options;
-    const struct rsrc_ptx_store *store = options->store;
-    struct rsrc_clang clang;
+                                         const struct rsrc_clang *clang, struct rsrc_buffer *ptx) {
     struct rsrc_cuda_text text = {.ptx = {0}}, *texts[] = {&text};
-    if (rsrc_clang_find(by->diag, by->arena, options->cuda_cc, options->spawn, &clang) != RSRC_OK)
-        return RSRC_FAILED;
     rsrc_buffer_puts(&text.source, source_text());
-    enum rsrc_status status = RSRC_OK;
-    if (!store->get(store->context, clang.path, text.source.data, out)) {
-        status = rsrc_clang_compile(by->diag, by->arena, &clang, texts, 1);
-        if (status == RSRC_OK && text.ptx.size_bytes != 0) { /* not in a dry run */
-            store->put(store->context, clang.path, text.source.data, &text.ptx);
-            rsrc_buffer_append(out, text.ptx.data, text.ptx.size_bytes);
-        }
-    }
+    const enum rsrc_status status = rsrc_clang_compile(by->diag, by->arena, clang, texts, 1);
     rsrc_buffer_free(&text.source);
-    rsrc_buffer_free(&text.ptx);
+    *ptx = text.ptx;
+    return status;
+}
+
+/* Makes PTX, or takes it from the store. Clang: nvrtc is NULL. */
+static enum rsrc_status make_text(const struct rsrc_gpu_compiler *by, struct rsrc_nvrtc *nvrtc,
+                                  const struct rsrc_clang *clang, struct rsrc_buffer *ptx) {
+    const struct rsrc_ptx_store *store = by->options->store;
+    const struct rsrc_nvrtc_job job = {source_text(), by->options->spec->gpu.sm, RSR_UNIT_PTX};
+    const char *file = nvrtc != NULL ? rsrc_nvrtc_file(by->arena, nvrtc) : clang->path;
+    if (store->get(store->context, file, job.source, ptx))
+        return RSRC_OK;
+    const enum rsrc_status status = nvrtc != NULL
+                                        ? rsrc_nvrtc_compile(by->diag, by->arena, nvrtc, &job, ptx)
+                                        : compile_by_clang(by, clang, ptx);
+    if (status == RSRC_OK && ptx->size_bytes != 0) /* not in a dry run */
+        store->put(store->context, file, job.source, ptx);
+    return status;
+}
+
+static enum rsrc_status make_image(const struct rsrc_gpu_compiler *by, struct rsrc_nvrtc *nvrtc,
+                                   enum rsr_unit_kind kind, struct rsrc_buffer *out) {
+    const struct rsrc_ptx_options *options = by->options;
+    const struct rsrc_nvrtc_job job = {source_text(), options->spec->gpu.sm, kind};
+    struct rsrc_clang clang = {.path = NULL};
+    struct rsrc_buffer ptx = {0};
+    if (kind == RSR_UNIT_CUBIN)
+        return rsrc_nvrtc_compile(by->diag, by->arena, nvrtc, &job, out);
+    enum rsrc_status status = RSRC_OK;
+    if (nvrtc == NULL)
+        status = rsrc_clang_find(by->diag, by->arena, options->cuda_cc, options->spawn, &clang);
+    if (status == RSRC_OK)
+        status = make_text(by, nvrtc, &clang, &ptx);
+    if (status == RSRC_OK && ptx.size_bytes != 0)
+        append_lowered(out, &ptx);
+    rsrc_buffer_free(&ptx);
     return status;
 }
 
 enum rsrc_status rsrc_compile_gpu_operations(const struct rsrc_gpu_compiler *by, bool has_nvrtc,
                                              enum rsr_unit_kind kind, struct rsrc_buffer *out) {
+    const char *places = "";
     if (!has_nvrtc)
-        return compile_by_clang(by, out);
-    const char *places;
+        return make_image(by, NULL, kind, out);
     struct rsrc_nvrtc *nvrtc = rsrc_nvrtc_open(by->arena, by->options->cuda_path, &places);
-    if (nvrtc == NULL) /* the layers were compiled by it */
+    if (nvrtc == NULL) /* it has just compiled the layers */
         return rsrc_refuse(by->diag, "cuda-missing", NULL, NULL, "NVRTC is gone: looked in %s",
                            places);
-    const enum rsrc_status status = compile_by_nvrtc(by, nvrtc, kind, out);
+    const enum rsrc_status status = make_image(by, nvrtc, kind, out);
     rsrc_nvrtc_close(nvrtc);
     return status;
 }
