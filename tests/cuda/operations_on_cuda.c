@@ -60,7 +60,8 @@ static rsr_cuda_address copy_of(struct bench *b, const void *bytes, size_t n_byt
 static void run(struct bench *b, const char *name, uint32_t n_blocks, void **parameters) {
     struct rsr_cuda_kernel kernel;
     require(rsr_cuda_find(&b->device, b->module, name, &kernel, &err));
-    require(rsr_cuda_launch(&b->device, &kernel, n_blocks, THREADS, parameters, &err));
+    const struct rsr_cuda_size size = {n_blocks, 1, THREADS, 0};
+    require(rsr_cuda_launch(&b->device, &kernel, &size, parameters, &err));
 }
 
 /* Ends a case: the floats at `y` must be the expected ones. */

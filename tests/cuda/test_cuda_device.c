@@ -194,7 +194,8 @@ static void open_adder(struct adder *a, const char *failures) {
 
 static rsr_status add(struct adder *a, uint32_t from, uint32_t to, uint32_t n) {
     void *parameters[] = {&a->parts[from].address, &a->parts[to].address, &n};
-    return rsr_cuda_launch(&a->device, &a->kernel, 1, WORDS, parameters, &err);
+    const struct rsr_cuda_size size = {1, 1, WORDS, 0};
+    return rsr_cuda_launch(&a->device, &a->kernel, &size, parameters, &err);
 }
 
 /* Results are there after the wait, and not before. */

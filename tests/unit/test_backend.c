@@ -36,6 +36,8 @@ static rsr_status paper_create(struct rsr_engine *engine, const rsr_engine_optio
         return rsr_fail(err, seen.status, "no paper");
     memset(&paper, 0, sizeof(paper));
     engine->device = &paper;
+    engine->steps = engine->model->target->steps;
+    engine->tensors = engine->model->target->tensors;
     engine->info.n_threads = 3;
     engine->info.kv_tokens = PAGES * RSR_PAGE_TOKENS;
     engine->info.kv_bytes = sizeof(paper.tokens);

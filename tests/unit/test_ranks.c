@@ -169,7 +169,7 @@ static void test_cancel(rsr_model *model, const float *alone) {
     CHECK_INT(API->sequence_create(engine, &sequence, NULL), RSR_OK);
     const rsr_batch_entry entry = {sequence, 0, 1, false};
     CHECK(rsr_sequence_reserve(sequence, 0));
-    engine->chunk.step = rsr_find_step(model->target, 1);
+    engine->chunk.step = rsr_find_step(model->target->steps, 1);
     engine->chunk.entries = &entry;
     engine->chunk.n_tokens = 1;
     engine->chunk.positions[0] = 0;

@@ -198,6 +198,17 @@ rsr_status rsr_cuda_take(struct rsr_cuda_device *device, struct rsr_cuda_part *p
     return refuse_memory(device, free_bytes, parts, n_parts, err);
 }
 
+rsr_status rsr_cuda_free_bytes(struct rsr_cuda_device *device, uint64_t *n_bytes, rsr_error *err) {
+    size_t free_bytes = 0, total_bytes = 0;
+    rsr_status status = enter(device, err);
+    if (status == RSR_OK)
+        status = leave_with(device, "asking for free memory",
+                            device->library.free_bytes(&free_bytes, &total_bytes), err);
+    if (status == RSR_OK)
+        *n_bytes = free_bytes;
+    return status;
+}
+
 void rsr_cuda_give_back(struct rsr_cuda_device *device, struct rsr_cuda_part *parts,
                         uint32_t n_parts) {
     const bool entered = enter(device, NULL) == RSR_OK; /* else the context is lost with it */
@@ -226,6 +237,24 @@ rsr_status rsr_cuda_download(struct rsr_cuda_device *device, void *to, rsr_cuda_
         return status;
     return leave_with(device, "a copy from the device",
                       device->library.download(to, from, (size_t)n_bytes, device->stream), err);
+}
+
+rsr_status rsr_cuda_copy(struct rsr_cuda_device *device, rsr_cuda_address to, rsr_cuda_address from,
+                         uint64_t n_bytes, rsr_error *err) {
+    rsr_status status = enter(device, err);
+    if (status != RSR_OK)
+        return status;
+    return leave_with(device, "a copy on the device",
+                      device->library.copy(to, from, (size_t)n_bytes, device->stream), err);
+}
+
+rsr_status rsr_cuda_fill(struct rsr_cuda_device *device, rsr_cuda_address to, uint8_t byte,
+                         uint64_t n_bytes, rsr_error *err) {
+    rsr_status status = enter(device, err);
+    if (status != RSR_OK)
+        return status;
+    return leave_with(device, "clearing memory",
+                      device->library.fill(to, byte, (size_t)n_bytes, device->stream), err);
 }
 
 /* ---- Kernels ---- */
@@ -302,15 +331,15 @@ rsr_status rsr_cuda_find(struct rsr_cuda_device *device, void *module, const cha
 }
 
 rsr_status rsr_cuda_launch(struct rsr_cuda_device *device, const struct rsr_cuda_kernel *kernel,
-                           uint32_t n_blocks, uint32_t n_threads, void **parameters,
-                           rsr_error *err) {
+                           const struct rsr_cuda_size *size, void **parameters, rsr_error *err) {
     rsr_status status = enter(device, err);
     if (status != RSR_OK)
         return status;
     device->kernel = kernel->name;
     device->n_launches++;
     return leave_with(device, "a launch",
-                      device->library.launch(kernel->function, n_blocks, 1, 1, n_threads, 1, 1, 0,
+                      device->library.launch(kernel->function, size->n_blocks, size->n_rows, 1,
+                                             size->n_threads, 1, 1, size->shared_bytes,
                                              device->stream, parameters, NULL),
                       err);
 }

@@ -49,12 +49,21 @@ RSR_NODISCARD rsr_status rsr_cuda_take(struct rsr_cuda_device *device, struct rs
 void rsr_cuda_give_back(struct rsr_cuda_device *device, struct rsr_cuda_part *parts,
                         uint32_t n_parts);
 
+/* Free memory, in bytes. */
+RSR_NODISCARD rsr_status rsr_cuda_free_bytes(struct rsr_cuda_device *device, uint64_t *n_bytes,
+                                             rsr_error *err);
+
 /* Copy between host and device after the work before. An upload has read the host's memory when it
  * returns; a download has written there after rsr_cuda_wait. */
 RSR_NODISCARD rsr_status rsr_cuda_upload(struct rsr_cuda_device *device, rsr_cuda_address to,
                                          const void *from, uint64_t n_bytes, rsr_error *err);
 RSR_NODISCARD rsr_status rsr_cuda_download(struct rsr_cuda_device *device, void *to,
                                            rsr_cuda_address from, uint64_t n_bytes, rsr_error *err);
+/* Copies on the device, and makes all bytes equal, after the work before. */
+RSR_NODISCARD rsr_status rsr_cuda_copy(struct rsr_cuda_device *device, rsr_cuda_address to,
+                                       rsr_cuda_address from, uint64_t n_bytes, rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_fill(struct rsr_cuda_device *device, rsr_cuda_address to,
+                                       uint8_t byte, uint64_t n_bytes, rsr_error *err);
 
 /* ---- Kernels ---- */
 
@@ -73,11 +82,18 @@ RSR_NODISCARD rsr_status rsr_cuda_find(struct rsr_cuda_device *device, void *mod
                                        const char *name, struct rsr_cuda_kernel *kernel,
                                        rsr_error *err);
 
-/* Launches n_blocks blocks of n_threads threads after the work before. `parameters` are pointers to
- * the values, which are copied. */
+/* The size of a launch: a grid of n_blocks x n_rows blocks. */
+struct rsr_cuda_size {
+    uint32_t n_blocks, n_rows;
+    uint32_t n_threads;    /* of a block */
+    uint32_t shared_bytes; /* of a block, besides what the kernel declares */
+};
+
+/* Launches after the work before. `parameters` are pointers to the values, which are copied. */
 RSR_NODISCARD rsr_status rsr_cuda_launch(struct rsr_cuda_device *device,
-                                         const struct rsr_cuda_kernel *kernel, uint32_t n_blocks,
-                                         uint32_t n_threads, void **parameters, rsr_error *err);
+                                         const struct rsr_cuda_kernel *kernel,
+                                         const struct rsr_cuda_size *size, void **parameters,
+                                         rsr_error *err);
 /* Returns when all work is done. */
 RSR_NODISCARD rsr_status rsr_cuda_wait(struct rsr_cuda_device *device, rsr_error *err);
 

@@ -41,7 +41,11 @@ typedef uint64_t rsr_cuda_address; /* of device memory; 0: none */
     X(upload, "cuMemcpyHtoDAsync_v2", 3020,                                                        \
       (rsr_cuda_address to, const void *from, size_t size_bytes, void *stream))                    \
     X(download, "cuMemcpyDtoHAsync_v2", 3020,                                                      \
-      (void *to, rsr_cuda_address from, size_t size_bytes, void *stream))
+      (void *to, rsr_cuda_address from, size_t size_bytes, void *stream))                          \
+    X(copy, "cuMemcpyDtoDAsync_v2", 3020,                                                          \
+      (rsr_cuda_address to, rsr_cuda_address from, size_t size_bytes, void *stream))               \
+    X(fill, "cuMemsetD8Async", 3020,                                                               \
+      (rsr_cuda_address to, unsigned char byte, size_t size_bytes, void *stream))
 
 struct rsr_cuda_library {
     void *handle; /* NULL: not open */

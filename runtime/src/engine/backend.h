@@ -38,8 +38,8 @@ struct rsr_backend {
      * pin_threads, attention, kv_type and state_type where they leave them open, and refuses what
      * it cannot do. If they ask for neither context nor kv_tokens, create may lower info.kv_tokens
      * by whole pages. Sets n_threads, kv_bytes, arena_bytes, kv_type, n_states, state_bytes and
-     * state_type of engine->info (types are constants), engine->saved and
-     * engine->shares_head. A create that fails leaves nothing to destroy. */
+     * state_type of engine->info (types are constants), engine->saved, engine->shares_head, and
+     * engine->steps and engine->tensors. A create that fails leaves nothing to destroy. */
     RSR_NODISCARD rsr_status (*create)(struct rsr_engine *engine, const rsr_engine_options *options,
                                        rsr_error *err);
 

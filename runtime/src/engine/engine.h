@@ -52,7 +52,7 @@ struct rsr_chunk {
 };
 
 /* The step of a chunk of n tokens. eval.c */
-const struct rsr_step_table *rsr_find_step(const struct rsr_target *target, uint32_t n_tokens);
+const struct rsr_step_table *rsr_find_step(const struct rsr_step_table *steps, uint32_t n_tokens);
 
 /* Finds the runs of the chunk's tokens. runs.c */
 void rsr_runs_find(struct rsr_chunk *chunk);
@@ -71,6 +71,7 @@ struct rsr_profile {
 /* What a file of keys and values states about them, besides the model and engine->info. */
 struct rsr_kv_saved {
     uint64_t token_bytes; /* 0: the backend saves none */
+    const char *refusal;  /* 0 bytes: the sentence that says why */
     char attention[96];   /* kind of attention, because keys and values depend on it */
     bool has_index;       /* seal_pages has something to do */
 };
@@ -79,7 +80,9 @@ struct rsr_engine {
     const struct rsr_api *api; /* first, always */
     rsr_model *model;
     const struct rsr_backend *backend;
-    void *device; /* the backend's */
+    void *device;                       /* the backend's */
+    const struct rsr_step_table *steps; /* the tables that it walks: a target's or a GPU's */
+    const struct rsr_tensors *tensors;
     int owner_pid;
     rsr_engine_info info; /* all but kv_tokens_free, which kv knows */
     struct rsr_kv_saved saved;

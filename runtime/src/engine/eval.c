@@ -183,8 +183,8 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
 
 /* ---- Chunks ---- */
 
-const struct rsr_step_table *rsr_find_step(const struct rsr_target *target, uint32_t n_tokens) {
-    const struct rsr_step_table *step = target->steps;
+const struct rsr_step_table *rsr_find_step(const struct rsr_step_table *steps, uint32_t n_tokens) {
+    const struct rsr_step_table *step = steps;
     while (n_tokens > step->max_tokens) /* the loader checked that the steps cover all sizes */
         step++;
     return step;
@@ -224,7 +224,7 @@ static void count_states(const rsr_engine *engine) {
 static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32_t n_tokens,
                       float *outputs) {
     struct rsr_chunk *chunk = &engine->chunk;
-    chunk->step = rsr_find_step(engine->model->target, n_tokens);
+    chunk->step = rsr_find_step(engine->steps, n_tokens);
     chunk->entries = entries;
     chunk->n_tokens = n_tokens;
     chunk->outputs = outputs;

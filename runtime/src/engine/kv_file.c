@@ -208,12 +208,6 @@ static rsr_status check_sequence(struct rsr_sequence *sequence, rsr_error *err) 
     return status;
 }
 
-static rsr_status refuse_ranks(rsr_error *err) {
-    return rsr_fail(err, RSR_ERR_ARGUMENT,
-                    "sequences of an engine with several ranks are neither saved nor loaded: each "
-                    "rank has the keys and values of its own heads");
-}
-
 rsr_status rsr_api_sequence_save(rsr_sequence *sequence, const char *path, rsr_error *err) {
     if (sequence == NULL || path == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_save: a pointer is NULL");
@@ -221,7 +215,7 @@ rsr_status rsr_api_sequence_save(rsr_sequence *sequence, const char *path, rsr_e
     if (status != RSR_OK)
         return status;
     if (sequence->engine->saved.token_bytes == 0)
-        return refuse_ranks(err);
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "%s", sequence->engine->saved.refusal);
     struct rsr_kv_file_header header;
     if (!describe(sequence->engine, sequence->length, sequence->state.n_tokens, &header))
         return rsr_fail(err, RSR_ERR_FULL, "no file holds the keys and values of %u tokens",
@@ -516,7 +510,7 @@ rsr_status rsr_api_sequence_load(rsr_engine *engine, const char *path, rsr_seque
     if (status != RSR_OK)
         return status;
     if (engine->saved.token_bytes == 0)
-        return refuse_ranks(err);
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "%s", engine->saved.refusal);
     struct source source = {.path = path};
     struct stat info;
     source.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block */

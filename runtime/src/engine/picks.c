@@ -15,9 +15,9 @@ static enum rsr_pick_mode mode_of(const struct rsr_engine *engine,
                            (engine->shares_head && s->allowed != NULL);
     const bool penalizes = s->repeat_penalty != 1.0f && s->repeat_window > 0;
     if (!reads_all && s->allowed != NULL && rsr_count_allowed(s, vocab) <= part &&
-        engine->model->target->tensors->head.data != NULL)
+        engine->tensors->head.data != NULL)
         return RSR_PICK_LISTED;
-    if (engine->model->target->tensors->head_sketch.blocks == NULL || reads_all ||
+    if (engine->tensors->head_sketch.blocks == NULL || reads_all ||
         (penalizes && s->repeat_penalty < 1.0f) || pick->edits->n_raised > part)
         return RSR_PICK_ALL;
     if (s->temperature == 0.0f)

@@ -213,8 +213,7 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
 }
 
 /* Finds a block's number among those with keys and values. */
-static bool find_kv_layer(const struct rsr_target *target, uint32_t block, uint32_t *layer) {
-    const struct rsr_step_table *step = &target->steps[0];
+static bool find_kv_layer(const struct rsr_step_table *step, uint32_t block, uint32_t *layer) {
     for (uint32_t i = 0; i < step->n_ops; i++)
         if (step->ops[i].kind == RSR_OP_ROPE_APPEND && step->ops[i].block == block) {
             *layer = step->ops[i].layer;
@@ -237,7 +236,7 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, u
                         "no key of position %u in layer %u: the sequence has %u tokens, the model "
                         "%u layers",
                         position, layer, sequence->length, n_layers);
-    if (!find_kv_layer(engine->model->target, layer, &layer))
+    if (!find_kv_layer(&engine->steps[0], layer, &layer))
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "layer %u has no keys: it is recurrent, and keeps a state", layer);
     rsr_turns_take(&engine->turns);

@@ -156,6 +156,8 @@ static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *opt
 
 static void describe_saved(const struct rsr_crew *crew, struct rsr_kv_saved *saved) {
     saved->token_bytes = crew->ranks == NULL ? rsr_kv_memory_token_bytes(&crew->kv) : 0;
+    saved->refusal = "sequences of an engine with several ranks are neither saved nor loaded: each "
+                     "rank has the keys and values of its own heads";
     saved->has_index = crew->kv.sidecar_bytes != 0;
     if (saved->has_index)
         rsr_attention_describe(crew->attention, &crew->attention_options, saved->attention,
@@ -198,6 +200,8 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     crew->model = engine->model;
     crew->chunk = &engine->chunk;
     engine->device = crew;
+    engine->steps = engine->model->target->steps;
+    engine->tensors = engine->model->target->tensors;
     status = rsr_ranks_create(crew, engine, options, err);
     if (status == RSR_OK) {
         status = make_crew(crew, options, err);

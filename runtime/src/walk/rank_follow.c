@@ -160,7 +160,7 @@ static rsr_status take_chunk(struct rsr_crew *crew, rsr_error *err) {
         n_sequences > chunk->n_tokens)
         return refuse(err, "more tokens than max_batch");
     rsr_crew_choose_team(crew);
-    chunk->step = rsr_find_step(crew->model->target, chunk->n_tokens);
+    chunk->step = rsr_find_step(crew->engine->steps, chunk->n_tokens);
     chunk->entries = ranks->entries;
     chunk->n_wanted = 0;
     chunk->cancel = NULL;

@@ -1,0 +1,127 @@
+/* cuda_engine.h - the device of an engine on a GPU: the model on it, and the program that evaluates
+ * chunks. Shared by the files of cuda/.
+ *
+ * Memory is taken when the engine is created, and none later. The host knows which pages a sequence
+ * has; a chunk's page numbers, tokens and positions are copied to the device before it runs.
+ */
+#ifndef RSR_CUDA_ENGINE_H
+#define RSR_CUDA_ENGINE_H
+
+#include "cuda_device.h"
+#include "engine/engine.h"
+#include "kv/kv_rows.h"
+
+/* What memory is for, in the order of struct rsr_cuda_engine.parts. */
+enum rsr_cuda_use {
+    RSR_CUDA_WEIGHTS,
+    RSR_CUDA_PAGES,  /* keys and values: page by page, in a page layer by layer, in a layer head by
+                        head as in kv_rows.h */
+    RSR_CUDA_ROWS,   /* the buffers of a step */
+    RSR_CUDA_LOGITS, /* of RSR_CUDA_LOGIT_ROWS tokens */
+    RSR_CUDA_CHUNK,  /* tokens, positions and page numbers: struct rsr_cuda_chunk */
+    RSR_CUDA_USES
+};
+
+/* Tokens whose logits are computed together; those of more follow. */
+#define RSR_CUDA_LOGIT_ROWS 32u
+/* Blocks of a grid's second dimension; a block there has at least one token. */
+#define RSR_CUDA_MAX_ROWS 65535u
+#define RSR_CUDA_MAX_BLOCKS ((1u << 31) - 1)
+
+/* A ternary layer on the device. */
+struct rsr_cuda_layer {
+    rsr_cuda_address codes, scale;
+    struct rsr_cuda_kernel *functions; /* [n_entries] of rsr_cuda_engine.functions */
+};
+
+/* Where a chunk's numbers lie in RSR_CUDA_CHUNK. */
+struct rsr_cuda_chunk {
+    rsr_cuda_address tokens, positions; /* u32[max_batch] */
+    rsr_cuda_address failed;            /* u32[max_batch] */
+    rsr_cuda_address flag;              /* u32, not read: QUANT notes failures of the whole chunk */
+    rsr_cuda_address table;             /* u32[max_batch][max_pages] */
+};
+
+struct rsr_cuda_engine {
+    struct rsr_cuda_device device;
+    struct rsr_engine *engine; /* whose device this is */
+    const struct rsr_gpu_target *gpu;
+    void *modules[2]; /* the layers' kernels, the operations */
+    struct rsr_cuda_kernel quantize;
+    struct rsr_cuda_kernel operations[RSR_GPU_OPERATIONS];
+    struct rsr_cuda_layer *layers;     /* [gpu->n_kernels] */
+    struct rsr_cuda_kernel *functions; /* of all layers */
+    rsr_cuda_address *norms, *dense;   /* weights of tensors->norms and dense */
+    rsr_cuda_address embedding, head;
+    struct rsr_cuda_part parts[RSR_CUDA_USES];
+    struct rsr_kv_format format;
+    uint64_t page_bytes;
+    uint32_t max_pages; /* of a sequence */
+    struct rsr_cuda_chunk chunk;
+    uint32_t *numbers;    /* host: [max_batch][max_pages], also for tokens and positions */
+    void *rotations;      /* host: [max_batch] rows of the widest table of rotations */
+    float *picked_logits; /* host: [RSR_MAX_PICKS][vocab], mapped and not yet in memory */
+    uint64_t picked_bytes;
+};
+
+static inline struct rsr_cuda_engine *rsr_cuda_engine_of(const struct rsr_engine *engine) {
+    return engine->device;
+}
+
+/* cuda_image.c
+ * Chooses the best of the module's GPUs that the device can run, loads its images and finds all
+ * functions. RSR_ERR_DEVICE: there is none; the sentence names what the module has. */
+RSR_NODISCARD rsr_status rsr_cuda_choose_gpu(struct rsr_cuda_engine *e, rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_load_gpu(struct rsr_cuda_engine *e, rsr_error *err);
+
+/* cuda_limits.c
+ * Refuses, by name and size, what the plain program cannot do. After rsr_cuda_choose_gpu. */
+RSR_NODISCARD rsr_status rsr_cuda_check_limits(const struct rsr_cuda_engine *e,
+                                               const rsr_engine_options *options, rsr_error *err);
+
+/* cuda_memory.c
+ * Takes all memory, and copies the weights. `shrinks`: fewer pages will do. */
+RSR_NODISCARD rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks,
+                                              rsr_error *err);
+void rsr_cuda_free_memory(struct rsr_cuda_engine *e);
+rsr_cuda_address rsr_cuda_page_at(const struct rsr_cuda_engine *e, uint32_t page, uint32_t layer);
+
+/* cuda_program.c
+ * The plain program: a kernel for each operation of the chunk's step. Returns when all is done. */
+RSR_NODISCARD rsr_status rsr_cuda_run_plain(struct rsr_cuda_engine *e, rsr_error *err);
+/* Whether the program has this operation. */
+bool rsr_cuda_has_op(const struct rsr_step_op *op);
+
+/* cuda_head.c
+ * Gives every pick of the chunk a place for its logits. Before the program. */
+void rsr_cuda_begin_picks(struct rsr_cuda_engine *e);
+/* HEAD and OUTPUT, whose operation `number` it is. Results are on the host when the program ends. */
+RSR_NODISCARD rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_output(struct rsr_cuda_engine *e, uint32_t number,
+                                         rsr_error *err);
+
+/* ---- What the programs launch: cuda_launch.c ---- */
+
+/* A buffer of the running step: rows of floats, or of activation rows. */
+struct rsr_cuda_rows {
+    rsr_cuda_address at;
+    uint64_t row_bytes;
+    uint32_t cols;
+};
+struct rsr_cuda_rows rsr_cuda_buffer(const struct rsr_cuda_engine *e, uint16_t number);
+
+RSR_NODISCARD rsr_status rsr_cuda_operation(struct rsr_cuda_engine *e, enum rsr_gpu_call call,
+                                            uint64_t n_blocks, void **parameters, rsr_error *err);
+/* Multiplies n rows of x, ldx bytes apart, with the weights of a layer. Rows of y are ldy floats
+ * apart. */
+RSR_NODISCARD rsr_status rsr_cuda_multiply(struct rsr_cuda_engine *e, uint32_t kernel,
+                                           rsr_cuda_address x, uint64_t ldx, uint32_t n,
+                                           rsr_cuda_address y, uint64_t ldy, rsr_error *err);
+/* The same with a dense matrix, whose weights are at `weights`; ldx in floats. */
+RSR_NODISCARD rsr_status rsr_cuda_multiply_dense(struct rsr_cuda_engine *e,
+                                                 const struct rsr_matrix_data *matrix,
+                                                 rsr_cuda_address weights, rsr_cuda_address x,
+                                                 uint64_t ldx, uint32_t n, rsr_cuda_address y,
+                                                 uint64_t ldy, rsr_error *err);
+
+#endif

@@ -1,0 +1,91 @@
+/* cuda_head.c - the end of a step on a GPU: logits for outputs and picks, and hidden states. */
+#include "cuda_engine.h"
+
+/* Every pick is answered with all logits, which is right for every mode. */
+void rsr_cuda_begin_picks(struct rsr_cuda_engine *e) {
+    struct rsr_picks *picks = &e->engine->picks;
+    const uint32_t vocab = e->engine->model->module->hyper.vocab;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < picks->n; i++)
+        if (picks->picks[i].logits == NULL)
+            picks->picks[i].logits = e->picked_logits + (size_t)n++ * vocab;
+}
+
+/* The logits of n tokens that follow each other, from `token` on. */
+static rsr_status run_rows(struct rsr_cuda_engine *e, const struct rsr_step_op *op, uint32_t token,
+                           uint32_t n, float *logits, rsr_error *err) {
+    const struct rsr_cuda_rows rows = rsr_cuda_buffer(e, op->src[0]);
+    const rsr_cuda_address x = rows.at + token * rows.row_bytes,
+                           y = e->parts[RSR_CUDA_LOGITS].address;
+    const uint64_t vocab = e->engine->model->module->hyper.vocab;
+    rsr_status status =
+        op->arg == RSR_NO_KERNEL
+            ? rsr_cuda_multiply_dense(e, &e->gpu->tensors->head, e->head, x,
+                                      rows.row_bytes / sizeof(float), n, y, vocab, err)
+            : rsr_cuda_multiply(e, op->arg, x, rows.row_bytes, n, y, vocab, err);
+    if (status == RSR_OK)
+        status = rsr_cuda_download(&e->device, logits, y, n * vocab * sizeof(float), err);
+    return status;
+}
+
+/* Tokens of the chunk, and where the logits of the first of them go; the others' follow. */
+struct asked {
+    const uint32_t *tokens;
+    uint32_t n;
+    float *logits;
+};
+
+static rsr_status run_asked(struct rsr_cuda_engine *e, const struct rsr_step_op *op,
+                            const struct asked *asked, rsr_error *err) {
+    const uint64_t vocab = e->engine->model->module->hyper.vocab;
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0, n; i < asked->n && status == RSR_OK; i += n) {
+        for (n = 1; i + n < asked->n && n < RSR_CUDA_LOGIT_ROWS &&
+                    asked->tokens[i + n] == asked->tokens[i] + n;
+             n++)
+            ;
+        status = run_rows(e, op, asked->tokens[i], n, asked->logits + i * vocab, err);
+    }
+    return status;
+}
+
+static rsr_status copy_states(struct rsr_cuda_engine *e, uint16_t buffer, rsr_error *err) {
+    const struct rsr_chunk *chunk = &e->engine->chunk;
+    const struct rsr_cuda_rows rows = rsr_cuda_buffer(e, buffer);
+    const uint64_t hidden = e->engine->model->module->hyper.hidden;
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; i < chunk->n_wanted && status == RSR_OK; i++)
+        status = rsr_cuda_download(&e->device, chunk->outputs + i * hidden,
+                                   rows.at + chunk->wanted[i] * rows.row_bytes,
+                                   hidden * sizeof(float), err);
+    return status;
+}
+
+/* What the last norm before the head wrote. */
+static uint16_t states_buffer(const struct rsr_step_table *step, uint32_t head) {
+    while (step->ops[head].kind != RSR_OP_NORM)
+        head--;
+    return step->ops[head].dst;
+}
+
+rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *err) {
+    const struct rsr_chunk *chunk = &e->engine->chunk;
+    const struct rsr_step_op *op = &chunk->step->ops[number];
+    if (chunk->wants_states)
+        return copy_states(e, states_buffer(chunk->step, number), err);
+    const struct asked outputs = {chunk->wanted, chunk->n_wanted, chunk->outputs};
+    uint32_t tokens[RSR_MAX_PICKS];
+    struct asked picks = {tokens, 0, e->picked_logits};
+    const uint32_t vocab = e->engine->model->module->hyper.vocab;
+    for (uint32_t i = 0; i < e->engine->picks.n; i++) {
+        const struct rsr_head_pick *pick = &e->engine->picks.picks[i];
+        if (pick->logits == e->picked_logits + (size_t)picks.n * vocab)
+            tokens[picks.n++] = pick->token;
+    }
+    rsr_status status = run_asked(e, op, &outputs, err);
+    return status == RSR_OK ? run_asked(e, op, &picks, err) : status;
+}
+
+rsr_status rsr_cuda_output(struct rsr_cuda_engine *e, uint32_t number, rsr_error *err) {
+    return copy_states(e, e->engine->chunk.step->ops[number].src[0], err);
+}

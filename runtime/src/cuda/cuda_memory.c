@@ -1,0 +1,214 @@
+/* cuda_memory.c - memory of an engine on a GPU: what it takes, and the copies of the weights. */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "cuda_engine.h"
+
+#define ALIGN 256u /* of a tensor, as the driver aligns its own memory */
+/* Memory that is left to the driver, for the stacks of kernels and for code. */
+#define DRIVER_RESERVE ((uint64_t)256 << 20)
+
+/* ---- Weights ---- */
+
+/* A tensor of the module, and where it goes. */
+struct tensor {
+    const void *host;
+    uint64_t n_bytes, at; /* in the weights */
+    rsr_cuda_address *to; /* receives its address */
+    bool again;           /* an earlier one has the same memory */
+};
+
+struct tensors {
+    struct tensor *list;
+    uint32_t n;
+    uint64_t n_bytes;
+};
+
+static void place(struct tensors *tensors, const void *host, uint64_t n_bytes,
+                  rsr_cuda_address *to) {
+    struct tensor *tensor = &tensors->list[tensors->n];
+    *tensor = (struct tensor){.host = host, .n_bytes = n_bytes, .at = tensors->n_bytes, .to = to};
+    for (uint32_t i = 0; i < tensors->n && !tensor->again; i++)
+        if (tensors->list[i].host == host && tensors->list[i].n_bytes == n_bytes) {
+            tensor->at = tensors->list[i].at;
+            tensor->again = true;
+        }
+    tensors->n++;
+    if (!tensor->again)
+        tensors->n_bytes += (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static uint64_t matrix_bytes(const struct rsr_matrix_data *matrix) {
+    return matrix->rows * rsr_matrix_row_bytes(matrix);
+}
+
+static void place_all(struct rsr_cuda_engine *e, struct tensors *tensors) {
+    const struct rsr_tensors *all = e->gpu->tensors;
+    for (uint32_t i = 0; i < e->gpu->n_kernels; i++) {
+        const struct rsr_gpu_kernel *kernel = &e->gpu->kernels[i];
+        place(tensors, kernel->weights.codes, kernel->codes_bytes, &e->layers[i].codes);
+        place(tensors, kernel->weights.scale, kernel->weights.n_scales * sizeof(float),
+              &e->layers[i].scale);
+    }
+    for (uint32_t i = 0; i < all->n_norms; i++)
+        place(tensors, all->norms[i].weight, all->norms[i].cols * sizeof(float), &e->norms[i]);
+    for (uint32_t i = 0; i < all->n_dense; i++)
+        place(tensors, all->dense[i].data, matrix_bytes(&all->dense[i]), &e->dense[i]);
+    place(tensors, all->embedding.data, matrix_bytes(&all->embedding), &e->embedding);
+    if (all->head.data != NULL)
+        place(tensors, all->head.data, matrix_bytes(&all->head), &e->head);
+}
+
+static rsr_status upload_all(struct rsr_cuda_engine *e, const struct tensors *tensors,
+                             rsr_error *err) {
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; i < tensors->n && status == RSR_OK; i++) {
+        const struct tensor *tensor = &tensors->list[i];
+        *tensor->to = e->parts[RSR_CUDA_WEIGHTS].address + tensor->at;
+        if (!tensor->again)
+            status = rsr_cuda_upload(&e->device, *tensor->to, tensor->host, tensor->n_bytes, err);
+    }
+    return status == RSR_OK ? rsr_cuda_wait(&e->device, err) : status;
+}
+
+/* ---- Sizes ---- */
+
+static uint64_t most_arena_bytes(const struct rsr_gpu_target *gpu) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < gpu->n_steps; i++)
+        if (gpu->steps[i].arena_bytes_per_token > bytes)
+            bytes = gpu->steps[i].arena_bytes_per_token;
+    return bytes;
+}
+
+/* Of a row of a table of rotations. */
+static uint32_t most_rotation_bytes(const struct rsr_gpu_target *gpu) {
+    uint32_t bytes = 1;
+    for (uint32_t s = 0; s < gpu->n_steps; s++)
+        for (uint32_t i = 0; i < gpu->steps[s].n_ops; i++) {
+            const struct rsr_step_op *op = &gpu->steps[s].ops[i];
+            if (op->kind == RSR_OP_ROPE_TABLE && gpu->steps[s].buffers[op->dst].row_bytes > bytes)
+                bytes = gpu->steps[s].buffers[op->dst].row_bytes;
+        }
+    return bytes;
+}
+
+/* Bytes of u32 numbers, as a part of RSR_CUDA_CHUNK. */
+static uint64_t number_bytes(uint64_t n) {
+    return (n * sizeof(uint32_t) + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* n bytes for every token of a chunk; UINT64_MAX: more than there are. */
+static uint64_t chunk_bytes(const struct rsr_cuda_engine *e, uint64_t n) {
+    uint64_t bytes;
+    return __builtin_mul_overflow(n, (uint64_t)e->engine->info.max_batch, &bytes) ? UINT64_MAX
+                                                                                  : bytes;
+}
+
+static uint32_t logit_rows(const struct rsr_cuda_engine *e) {
+    const uint32_t n = e->engine->info.max_batch;
+    return n < RSR_CUDA_LOGIT_ROWS ? n : RSR_CUDA_LOGIT_ROWS;
+}
+
+static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
+    const struct rsr_engine_info *info = &e->engine->info;
+    const uint64_t n = info->max_batch, vocab = e->engine->model->module->hyper.vocab;
+    e->parts[RSR_CUDA_WEIGHTS] = (struct rsr_cuda_part){.name = "weights", .n_bytes = weight_bytes};
+    e->parts[RSR_CUDA_PAGES] = (struct rsr_cuda_part){.name = "keys and values"};
+    e->parts[RSR_CUDA_ROWS] = (struct rsr_cuda_part){
+        .name = "activations", .n_bytes = chunk_bytes(e, most_arena_bytes(e->gpu))};
+    e->parts[RSR_CUDA_LOGITS] =
+        (struct rsr_cuda_part){.name = "logits", .n_bytes = logit_rows(e) * vocab * sizeof(float)};
+    e->parts[RSR_CUDA_CHUNK] = (struct rsr_cuda_part){
+        .name = "page numbers",
+        .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages)};
+}
+
+/* The number of pages: all, or, if fewer will do, as many as there is memory for. */
+static rsr_status size_pages(struct rsr_cuda_engine *e, bool shrinks, rsr_error *err) {
+    uint64_t free_bytes, others = DRIVER_RESERVE;
+    uint64_t n = e->engine->info.kv_tokens / RSR_PAGE_TOKENS;
+    rsr_status status = rsr_cuda_free_bytes(&e->device, &free_bytes, err);
+    if (status != RSR_OK)
+        return status;
+    for (uint32_t i = 0; i < RSR_CUDA_USES; i++)
+        if (__builtin_add_overflow(others, e->parts[i].n_bytes, &others))
+            others = UINT64_MAX;
+    const uint64_t most = free_bytes > others ? (free_bytes - others) / e->page_bytes : 0;
+    if (shrinks && most < n)
+        n = most > 0 ? most : 1; /* too much: the refusal says how much is free */
+    if (__builtin_mul_overflow(n, e->page_bytes, &e->parts[RSR_CUDA_PAGES].n_bytes))
+        e->parts[RSR_CUDA_PAGES].n_bytes = UINT64_MAX;
+    e->engine->info.kv_tokens = (uint32_t)n * RSR_PAGE_TOKENS;
+    return RSR_OK;
+}
+
+/* ---- All ---- */
+
+static void divide_chunk(struct rsr_cuda_engine *e) {
+    const uint64_t each = number_bytes(e->engine->info.max_batch);
+    const rsr_cuda_address at = e->parts[RSR_CUDA_CHUNK].address;
+    e->chunk = (struct rsr_cuda_chunk){.tokens = at,
+                                       .positions = at + each,
+                                       .failed = at + 2 * each,
+                                       .flag = at + 3 * each,
+                                       .table = at + 3 * each + number_bytes(1)};
+}
+
+/* Memory of the host. */
+static rsr_status take_host(struct rsr_cuda_engine *e, rsr_error *err) {
+    const struct rsr_engine_info *info = &e->engine->info;
+    const struct rsr_hyper *hyper = &e->engine->model->module->hyper;
+    const uint64_t n = info->max_batch, n_picks = n < RSR_MAX_PICKS ? n : RSR_MAX_PICKS;
+    e->numbers = calloc(n, e->max_pages * sizeof(*e->numbers));
+    e->rotations = calloc(n, most_rotation_bytes(e->gpu));
+    e->picked_bytes = n_picks * hyper->vocab * sizeof(float);
+    void *picked = mmap(NULL, e->picked_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    e->picked_logits = picked != MAP_FAILED ? picked : NULL;
+    if (e->numbers == NULL || e->rotations == NULL || e->picked_logits == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for batches of %u tokens", info->max_batch);
+    return RSR_OK;
+}
+
+rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_error *err) {
+    const struct rsr_gpu_target *gpu = e->gpu;
+    struct tensors tensors = {.n = 0};
+    const size_t most =
+        2 * (size_t)gpu->n_kernels + gpu->tensors->n_norms + gpu->tensors->n_dense + 2;
+    tensors.list = calloc(most, sizeof(*tensors.list));
+    e->norms = calloc(gpu->tensors->n_norms + 1u, sizeof(*e->norms));
+    e->dense = calloc(gpu->tensors->n_dense + 1u, sizeof(*e->dense));
+    e->max_pages = rsr_pages_of(e->engine->info.context);
+    rsr_status status = take_host(e, err);
+    if (status == RSR_OK && (tensors.list == NULL || e->norms == NULL || e->dense == NULL))
+        status = rsr_fail(err, RSR_ERR_MEMORY, "no memory for a list of weights");
+    if (status == RSR_OK) {
+        place_all(e, &tensors);
+        set_sizes(e, tensors.n_bytes);
+        status = size_pages(e, shrinks, err);
+    }
+    if (status == RSR_OK)
+        status = rsr_cuda_take(&e->device, e->parts, RSR_CUDA_USES, err);
+    if (status == RSR_OK) {
+        divide_chunk(e);
+        status = upload_all(e, &tensors, err);
+    }
+    free(tensors.list);
+    return status;
+}
+
+void rsr_cuda_free_memory(struct rsr_cuda_engine *e) {
+    free(e->norms);
+    free(e->dense);
+    free(e->numbers);
+    free(e->rotations);
+    if (e->picked_logits != NULL)
+        munmap(e->picked_logits, e->picked_bytes);
+}
+
+rsr_cuda_address rsr_cuda_page_at(const struct rsr_cuda_engine *e, uint32_t page, uint32_t layer) {
+    const uint64_t layer_bytes =
+        rsr_kv_rows_bytes(&e->format) * e->engine->model->module->hyper.n_kv_heads;
+    return e->parts[RSR_CUDA_PAGES].address + page * e->page_bytes + layer * layer_bytes;
+}

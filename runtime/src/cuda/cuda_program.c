@@ -1,0 +1,311 @@
+/* cuda_program.c - the plain program: the step's operations in their order, each by kernels of its
+ * own. Every kernel waits for the one before, as a stream has it, so barriers mean nothing here.
+ */
+#include <string.h>
+
+#include "cuda_engine.h"
+#include "ops/ops.h"
+
+struct program {
+    struct rsr_cuda_engine *e;
+    const struct rsr_chunk *chunk;
+    const struct rsr_hyper *hyper;
+    const struct rsr_tensors *tensors;
+    uint32_t n; /* tokens */
+    uint32_t op_index;
+    rsr_error *err;
+};
+
+static struct rsr_cuda_rows rows_of(const struct program *p, uint16_t number) {
+    return rsr_cuda_buffer(p->e, number);
+}
+
+static uint64_t floats_of(const struct rsr_cuda_rows *rows) {
+    return rows->row_bytes / sizeof(float);
+}
+
+static rsr_status launch(const struct program *p, enum rsr_gpu_call call, uint64_t n_blocks,
+                         void **parameters) {
+    return rsr_cuda_operation(p->e, call, n_blocks, parameters, p->err);
+}
+
+/* ---- Rows ---- */
+
+static rsr_status run_embed(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst);
+    rsr_cuda_address tokens = p->e->chunk.tokens, matrix = p->e->embedding, y = to.at;
+    uint32_t dtype = p->tensors->embedding.dtype, cols = p->hyper->hidden;
+    float scale = p->hyper->embedding_scale;
+    uint64_t ldy = floats_of(&to);
+    void *parameters[] = {&tokens, &matrix, &dtype, &cols, &scale, &y, &ldy};
+    return launch(p, RSR_GPU_CALL_EMBED, p->n, parameters);
+}
+
+/* The host makes the table: sines and cosines of positions in double precision. */
+static rsr_status run_rope_table(struct program *p, const struct rsr_step_op *op) {
+    const rsr_model *model = p->e->engine->model;
+    const struct rsr_cuda_rows to = rows_of(p, op->dst);
+    for (uint32_t t = 0; t < p->n; t++)
+        model->ops->rope_table((float *)(void *)((char *)p->e->rotations + t * to.row_bytes),
+                               &model->module->ropes[op->arg], p->hyper->rotary_dim,
+                               p->chunk->positions[t]);
+    return rsr_cuda_upload(&p->e->device, to.at, p->e->rotations, p->n * to.row_bytes, p->err);
+}
+
+static rsr_status run_add(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+    rsr_cuda_address x = from.at, y = to.at;
+    uint64_t ldx = floats_of(&from), ldy = floats_of(&to);
+    uint32_t cols = to.cols;
+    void *parameters[] = {&x, &ldx, &y, &ldy, &cols};
+    return launch(p, RSR_GPU_CALL_ADD, p->n, parameters);
+}
+
+/* Norms n_heads of each row, from x to y. */
+static rsr_status run_norms(struct program *p, uint32_t number, uint32_t n_heads,
+                            const struct rsr_cuda_rows *from, const struct rsr_cuda_rows *to) {
+    const struct rsr_norm *norm = &p->tensors->norms[number];
+    rsr_cuda_address x = from->at, y = to->at, weight = p->e->norms[number],
+                     failed = p->e->chunk.failed;
+    uint64_t ldx = floats_of(from), ldy = floats_of(to);
+    uint32_t cols = norm->cols;
+    float eps = norm->eps;
+    void *parameters[] = {&x,   &ldx,     &weight, &eps,    &y,
+                          &ldy, &n_heads, &cols,   &failed, &p->op_index};
+    return launch(p, RSR_GPU_CALL_NORM, (uint64_t)p->n * n_heads, parameters);
+}
+
+static rsr_status run_norm(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+    return run_norms(p, op->arg, 1, &from, &to);
+}
+
+static rsr_status run_quant(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+    const struct rsr_gpu_entry *entry = p->e->gpu->quantize;
+    const struct rsr_cuda_size size = {p->n, 1, entry->threads, entry->shared_bytes};
+    rsr_cuda_address x = from.at, y = to.at, failed = p->e->chunk.failed, flag = p->e->chunk.flag;
+    uint64_t ldx = floats_of(&from), ldy = to.row_bytes;
+    uint32_t cols = from.cols;
+    void *checked[] = {&x, &ldx, &cols, &failed, &p->op_index};
+    void *parameters[] = {&x, &ldx, &y, &ldy, &cols, &flag};
+    rsr_status status = launch(p, RSR_GPU_CALL_CHECK, p->n, checked);
+    return status == RSR_OK
+               ? rsr_cuda_launch(&p->e->device, &p->e->quantize, &size, parameters, p->err)
+               : status;
+}
+
+static rsr_status run_act_mul(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), gates = rows_of(p, op->src[0]),
+                               ups = rows_of(p, op->src[1]);
+    rsr_cuda_address gate = gates.at, up = ups.at, y = to.at;
+    uint64_t ldg = floats_of(&gates), ldu = floats_of(&ups), ldy = floats_of(&to);
+    uint32_t cols = to.cols, activation = p->hyper->activation;
+    void *parameters[] = {&gate, &ldg, &up, &ldu, &y, &ldy, &cols, &activation};
+    return launch(p, RSR_GPU_CALL_ACT_MUL, p->n, parameters);
+}
+
+/* ---- Matrices ---- */
+
+static rsr_status run_linear(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+    return rsr_cuda_multiply(p->e, op->arg, from.at, from.row_bytes, p->n, to.at, floats_of(&to),
+                             p->err);
+}
+
+static rsr_status run_dense(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+    return rsr_cuda_multiply_dense(p->e, &p->tensors->dense[op->arg], p->e->dense[op->arg], from.at,
+                                   floats_of(&from), p->n, to.at, floats_of(&to), p->err);
+}
+
+static rsr_status run_head(struct program *p, const struct rsr_step_op *op) {
+    (void)op;
+    return rsr_cuda_head(p->e, p->op_index, p->err);
+}
+
+static rsr_status run_output(struct program *p, const struct rsr_step_op *op) {
+    (void)op;
+    return rsr_cuda_output(p->e, p->op_index, p->err);
+}
+
+/* ---- Attention ---- */
+
+/* Where keys and values are, as kernels are told. */
+struct pages {
+    rsr_cuda_address at, table, positions;
+    uint64_t page_bytes, head_bytes, values_at;
+    uint32_t max_pages, row_bytes, row_floats, type;
+};
+
+static struct pages pages_of(const struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_kv_format *format = &p->e->format;
+    return (struct pages){.at = rsr_cuda_page_at(p->e, 0, op->layer),
+                          .table = p->e->chunk.table,
+                          .positions = p->e->chunk.positions,
+                          .page_bytes = p->e->page_bytes,
+                          .head_bytes = rsr_kv_rows_bytes(format),
+                          .values_at = (uint64_t)RSR_PAGE_TOKENS * format->row_bytes,
+                          .max_pages = p->e->max_pages,
+                          .row_bytes = format->row_bytes,
+                          .row_floats = format->row_floats,
+                          .type = format->type};
+}
+
+/* Norms heads, if they have a norm, and rotates them, in place. */
+static rsr_status rotate(struct program *p, const struct rsr_step_op *op, uint16_t buffer,
+                         uint32_t n_heads, uint32_t norm) {
+    const struct rsr_cuda_rows heads = rows_of(p, buffer), tables = rows_of(p, op->src[3]);
+    rsr_cuda_address x = heads.at, table = tables.at;
+    uint64_t ldx = floats_of(&heads), ldt = floats_of(&tables);
+    uint32_t head_dim = p->hyper->head_dim, rotary_dim = p->hyper->rotary_dim;
+    rsr_status status = norm == RSR_NO_NORM ? RSR_OK : run_norms(p, norm, n_heads, &heads, &heads);
+    void *parameters[] = {&x, &ldx, &table, &ldt, &n_heads, &head_dim, &rotary_dim};
+    return status == RSR_OK ? launch(p, RSR_GPU_CALL_ROPE, p->n, parameters) : status;
+}
+
+static rsr_status append(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows keys = rows_of(p, op->src[1]), values = rows_of(p, op->src[2]);
+    struct pages at = pages_of(p, op);
+    rsr_cuda_address k = keys.at, v = values.at;
+    uint64_t ldk = floats_of(&keys), ldv = floats_of(&values);
+    uint32_t n_heads = p->hyper->n_kv_heads, head_dim = p->hyper->head_dim;
+    void *parameters[] = {&k,
+                          &ldk,
+                          &v,
+                          &ldv,
+                          &at.at,
+                          &at.table,
+                          &at.positions,
+                          &at.page_bytes,
+                          &at.head_bytes,
+                          &at.values_at,
+                          &at.max_pages,
+                          &at.row_bytes,
+                          &at.row_floats,
+                          &at.type,
+                          &n_heads,
+                          &head_dim};
+    return launch(p, RSR_GPU_CALL_APPEND, (uint64_t)p->n * n_heads, parameters);
+}
+
+static rsr_status run_rope_append(struct program *p, const struct rsr_step_op *op) {
+    const bool normed = op->arg != RSR_NO_NORM;
+    rsr_status status = rotate(p, op, op->src[0], p->hyper->n_heads, op->arg);
+    if (status == RSR_OK)
+        status =
+            rotate(p, op, op->src[1], p->hyper->n_kv_heads, normed ? op->arg + 1 : RSR_NO_NORM);
+    return status == RSR_OK ? append(p, op) : status;
+}
+
+static rsr_status run_attention(struct program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+    struct pages at = pages_of(p, op);
+    rsr_cuda_address q = from.at, out = to.at;
+    uint64_t ldq = floats_of(&from), ldo = floats_of(&to);
+    uint32_t n_heads = p->hyper->n_heads, group = p->hyper->n_heads / p->hyper->n_kv_heads;
+    uint32_t head_dim = p->hyper->head_dim, window = op->arg;
+    float scale = p->hyper->attention_scale;
+    void *parameters[] = {&q,
+                          &ldq,
+                          &at.at,
+                          &at.table,
+                          &at.positions,
+                          &at.page_bytes,
+                          &at.head_bytes,
+                          &at.values_at,
+                          &at.max_pages,
+                          &at.row_bytes,
+                          &at.row_floats,
+                          &at.type,
+                          &out,
+                          &ldo,
+                          &n_heads,
+                          &group,
+                          &head_dim,
+                          &window,
+                          &scale};
+    return launch(p, RSR_GPU_CALL_ATTEND, (uint64_t)p->n * n_heads, parameters);
+}
+
+/* ---- The walk ---- */
+
+/* NULL: a device does not have it. */
+static rsr_status (*const run_op[RSR_OP_KIND_COUNT])(struct program *,
+                                                     const struct rsr_step_op *) = {
+    [RSR_OP_EMBED] = run_embed,
+    [RSR_OP_ROPE_TABLE] = run_rope_table,
+    [RSR_OP_ADD] = run_add,
+    [RSR_OP_NORM] = run_norm,
+    [RSR_OP_QUANT] = run_quant,
+    [RSR_OP_ACT_MUL] = run_act_mul,
+    [RSR_OP_LINEAR] = run_linear,
+    [RSR_OP_ROPE_APPEND] = run_rope_append,
+    [RSR_OP_ATTENTION] = run_attention,
+    [RSR_OP_HEAD] = run_head,
+    [RSR_OP_DENSE] = run_dense,
+    [RSR_OP_OUTPUT] = run_output,
+};
+
+bool rsr_cuda_has_op(const struct rsr_step_op *op) {
+    return run_op[op->kind] != NULL && (op->kind != RSR_OP_ROPE_APPEND || op->dst == RSR_NO_BUFFER);
+}
+
+/* Numbers of pages that a token's sequence does not have are of no page. */
+static void list_pages(const struct rsr_cuda_engine *e, const struct rsr_chunk *chunk) {
+    memset(e->numbers, 0xff, (size_t)chunk->n_tokens * e->max_pages * sizeof(*e->numbers));
+    for (uint32_t t = 0; t < chunk->n_tokens; t++) {
+        const struct rsr_sequence *sequence = chunk->entries[t].sequence;
+        memcpy(e->numbers + (size_t)t * e->max_pages, sequence->pages,
+               sequence->n_pages * sizeof(*e->numbers));
+    }
+}
+
+/* Copies the chunk's numbers to the device. */
+static rsr_status begin(const struct program *p) {
+    struct rsr_cuda_engine *e = p->e;
+    const uint64_t n_bytes = p->n * sizeof(uint32_t);
+    for (uint32_t t = 0; t < p->n; t++)
+        e->numbers[t] = p->chunk->entries[t].token;
+    rsr_status status = rsr_cuda_upload(&e->device, e->chunk.tokens, e->numbers, n_bytes, p->err);
+    if (status == RSR_OK)
+        status =
+            rsr_cuda_upload(&e->device, e->chunk.positions, p->chunk->positions, n_bytes, p->err);
+    if (status == RSR_OK)
+        status = rsr_cuda_fill(&e->device, e->chunk.failed, 0xff, n_bytes, p->err);
+    list_pages(e, p->chunk);
+    if (status == RSR_OK)
+        status =
+            rsr_cuda_upload(&e->device, e->chunk.table, e->numbers, n_bytes * e->max_pages, p->err);
+    return status;
+}
+
+static rsr_status run_steps(struct program *p) {
+    rsr_status status = RSR_OK;
+    for (p->op_index = 0; p->op_index < p->chunk->step->n_ops && status == RSR_OK; p->op_index++) {
+        const struct rsr_step_op *op = &p->chunk->step->ops[p->op_index];
+        if (rsr_is_cancelled(p->chunk->cancel))
+            return rsr_fail(p->err, RSR_ERR_STOPPED, "the batch was cancelled");
+        status = run_op[op->kind](p, op);
+    }
+    return status;
+}
+
+rsr_status rsr_cuda_run_plain(struct rsr_cuda_engine *e, rsr_error *err) {
+    const struct rsr_chunk *chunk = &e->engine->chunk;
+    struct program p = {.e = e,
+                        .chunk = chunk,
+                        .hyper = &e->engine->model->module->hyper,
+                        .tensors = e->gpu->tensors,
+                        .n = chunk->n_tokens,
+                        .err = err};
+    rsr_status status = begin(&p);
+    if (status == RSR_OK)
+        status = run_steps(&p);
+    if (status == RSR_OK)
+        status = rsr_cuda_download(&e->device, chunk->failed_ops, e->chunk.failed,
+                                   p.n * sizeof(uint32_t), err);
+    /* Also after a failure, because downloads may be under way to the caller's memory. */
+    const rsr_status waited = rsr_cuda_wait(&e->device, status == RSR_OK ? err : NULL);
+    return status == RSR_OK ? waited : status;
+}
