@@ -15,7 +15,7 @@ struct rsr_model {
     const struct rsr_api *api; /* first, always: librsr dispatches through it */
     void *loaded;              /* struct rsr_model_head */
     const struct rsr_module *module;
-    const struct rsr_target *target; /* NULL: the module is for GPUs alone, and has no engine */
+    const struct rsr_target *target; /* NULL: the module is for GPUs alone */
     const struct rsr_ops *ops;
     struct rsr_text *text; /* NULL: the module has no tokenizer */
     int owner_pid;         /* calls from another process are refused */
@@ -55,12 +55,12 @@ RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 /* Bytes of weights that one execution of an operation reads, without embedding rows. load.c */
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op);
 
-/* Says that the module is for GPUs alone, and which, and that nothing here runs them.
- * choose_target.c */
+/* Says that the module is for GPUs alone, and which. choose_target.c */
 RSR_NODISCARD rsr_status rsr_refuse_gpus(const struct rsr_module *module, rsr_error *err);
 
 const char *rsr_pooling_name(uint32_t pooling); /* NULL: none. embed.c */
 const char *rsr_role_name(uint32_t role);       /* "q", "gate", ...; "" outside enum rsr_role */
+const char *rsr_op_name(uint32_t kind);         /* "norm", ...; "" outside enum rsr_op_kind */
 
 /* text.c: built once at open; NULL tokenizer section gives NULL text. */
 RSR_NODISCARD rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text,

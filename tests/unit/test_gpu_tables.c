@@ -192,8 +192,8 @@ static void test_without_cpu(const struct fake_gpu *g) {
     rsr_kernel_info kernel = RSR_KERNEL_INFO_INIT;
     CHECK_INT(API->model_get_kernel(model, 0, &kernel), RSR_ERR_ARGUMENT);
     CHECK_INT(API->engine_create(model, NULL, &engine, &err), RSR_ERR_CPU);
-    CHECK_STR(err.message, "the module is for GPUs alone (sm_90), and this runtime has no loader "
-                           "for GPUs yet: compile with --target=native,sm_90");
+    CHECK_STR(err.message, "the module is for GPUs alone (sm_90): name the device, such as cuda:0, "
+                           "or compile with --target=native,sm_90");
     API->close(model);
     CHECK_INT(open_gpu(&module, "sm_90", &model, &err), RSR_ERR_CPU);
     CHECK_INT(open_gpu(&module, "avx2", &model, &err), RSR_ERR_ARGUMENT);
@@ -209,7 +209,7 @@ static void test_with_cpu(const struct fake_gpu *g) {
     rsr_model *model = NULL;
     rsr_engine *engine = NULL;
     CHECK_INT(open_gpu(&g->module, "sm_90", &model, &err), RSR_ERR_CPU);
-    CHECK_STR(err.message, "target sm_90 is a GPU, and this runtime has no loader for GPUs yet");
+    CHECK_STR(err.message, "target sm_90 is a GPU: name the device instead, such as cuda:0");
     CHECK_INT(open_gpu(&g->module, NULL, &model, &err), RSR_OK);
     CHECK_INT(API->engine_create(model, NULL, &engine, &err), RSR_OK);
     API->engine_destroy(engine);

@@ -3,7 +3,8 @@
  *
  * The floor of a decode step is the time to read its bytes from memory: the bytes that the engine's
  * profile counts, over the read bandwidth measured in the same run with the same number of
- * threads. */
+ * threads. Of a GPU it is not known. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,13 +176,33 @@ static bool profile_decode(struct model_bench *b, struct step_profile *profile) 
            end_profile(b, b->options->gen_tokens, ns, profile);
 }
 
+/* null for what is not known. */
+static json_t *known_number(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* The bandwidth of the memory that the model lies in: what the CPU reads, or NaN, because that of a
+ * GPU is not measured here. */
+static double memory_gbps(const struct bench_options *options, const rsr_engine_info *engine,
+                          uint32_t runs) {
+    if (options->device != NULL && strcmp(options->device, "cpu") != 0)
+        return NAN;
+    const uint64_t stream_bytes = bench_stream_bytes(options);
+    void *memory = bench_alloc(stream_bytes);
+    if (memory == NULL)
+        return -1;
+    const double gbps = bench_read_gbps(memory, stream_bytes, engine->n_threads, runs);
+    rsrc_unmap_pages(memory, stream_bytes);
+    return gbps;
+}
+
 /* One row: microseconds and bytes of a step, and the floor's share of the time. */
 static json_t *profile_row(const char *name, double ns, double wait_ns, double bytes,
                            double step_ns, double dram_gbps) {
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "op", name, "us", ns / 1e3, "share",
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:o}", "op", name, "us", ns / 1e3, "share",
                      ns / step_ns, "wait_us", wait_ns / 1e3, "mbytes", bytes / 1e6, "gbps",
                      ns > 0 ? bytes / ns : 0.0, "floor_share",
-                     ns > 0 ? bytes / dram_gbps / ns : 0.0);
+                     known_number(ns > 0 ? bytes / dram_gbps / ns : 0.0));
 }
 
 static json_t *profile_rows(const struct step_profile *profile, double dram_gbps) {
@@ -309,24 +330,22 @@ static json_t *measure(struct model_bench *b, const struct start_times *times) {
     rsr_engine_info engine = RSR_ENGINE_INFO_INIT;
     if (rsr_engine_get_info(b->engine, &engine) != RSR_OK)
         return NULL;
-    const uint64_t stream_bytes = bench_stream_bytes(options);
-    void *memory = bench_alloc(stream_bytes);
-    if (memory == NULL)
+    const double dram = memory_gbps(options, &engine, runs);
+    if (dram < 0)
         return NULL;
-    const double dram = bench_read_gbps(memory, stream_bytes, engine.n_threads, runs);
-    rsrc_unmap_pages(memory, stream_bytes);
     const double prefill = rsrc_median(prefill_tps, runs, &prefill_spread);
     const double decode = rsrc_median(decode_tps, runs, &decode_spread);
     const double floor_tps = dram * 1e9 / profile.bytes * options->batch;
     json_t *result = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:i, s:f, s:f}",
+        "{s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:f, s:I, s:i, s:i, s:i, s:i, s:f, s:f}",
         "prefill_tps", prefill, "decode_tps", decode, "ttft_ms", to_first_token_ms(b, prefill),
         "cold_ttft_ms", times->load_ms + times->engine_ms + to_first_token_ms(b, cold[0]),
-        "floor_tps", floor_tps, "roofline_ratio", decode / floor_tps, "floor_bytes", profile.bytes,
-        "bytes_per_token", profile.bytes / options->batch, "dram_gbps", dram, "load_ms",
-        times->load_ms, "rss_bytes", (json_int_t)rss, "threads", (int)engine.n_threads,
-        "step_threads", (int)engine.n_step_threads, "batch", (int)options->batch, "runs", (int)runs,
-        "prefill_spread", prefill_spread, "decode_spread", decode_spread);
+        "floor_tps", known_number(floor_tps), "roofline_ratio", known_number(decode / floor_tps),
+        "floor_bytes", profile.bytes, "bytes_per_token", profile.bytes / options->batch,
+        "dram_gbps", known_number(dram), "load_ms", times->load_ms, "rss_bytes", (json_int_t)rss,
+        "threads", (int)engine.n_threads, "step_threads", (int)engine.n_step_threads, "batch",
+        (int)options->batch, "runs", (int)runs, "prefill_spread", prefill_spread, "decode_spread",
+        decode_spread);
     json_object_set_new(result, "attention",
                         json_string(options->attention == NULL ? "dense" : options->attention));
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));

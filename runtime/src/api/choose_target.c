@@ -56,14 +56,13 @@ static struct list list_gpus(const struct rsr_module *module) {
     return list;
 }
 
-#define NO_LOADER "this runtime has no loader for GPUs yet"
-
 rsr_status rsr_refuse_gpus(const struct rsr_module *module, rsr_error *err) {
     const struct list gpus = list_gpus(module);
-    return rsr_fail(err, RSR_ERR_CPU,
-                    "the module is for GPUs alone (%s), and " NO_LOADER
-                    ": compile with --target=native,%s",
-                    gpus.text, module->gpus[0].name);
+    return rsr_fail(
+        err, RSR_ERR_CPU,
+        "the module is for GPUs alone (%s): name the device, such as cuda:0, or compile "
+        "with --target=native,%s",
+        gpus.text, module->gpus[0].name);
 }
 
 static rsr_status refuse_name(const struct rsr_module *module, const char *name, rsr_error *err) {
@@ -72,7 +71,8 @@ static rsr_status refuse_name(const struct rsr_module *module, const char *name,
         add_name(&list, module->targets[i].name);
     for (uint32_t i = 0; i < module->n_gpus; i++) {
         if (strcmp(module->gpus[i].name, name) == 0)
-            return rsr_fail(err, RSR_ERR_CPU, "target %.64s is a GPU, and " NO_LOADER, name);
+            return rsr_fail(err, RSR_ERR_CPU,
+                            "target %.64s is a GPU: name the device instead, such as cuda:0", name);
         add_name(&list, module->gpus[i].name);
     }
     return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name,

@@ -23,6 +23,16 @@ static const char *const role_names[RSR_ROLE_COUNT] = {
 #undef ROLE_NAME
 };
 
+static const char *const op_names[RSR_OP_KIND_COUNT] = {
+#define OP_NAME(id, name) [RSR_OP_##id] = name,
+    RSR_OP_KINDS(OP_NAME)
+#undef OP_NAME
+};
+
+const char *rsr_op_name(uint32_t kind) {
+    return kind < RSR_OP_KIND_COUNT ? op_names[kind] : "";
+}
+
 const char *rsr_role_name(uint32_t role) {
     return role < RSR_ROLE_COUNT ? role_names[role] : "";
 }

@@ -114,8 +114,8 @@ static rsr_status cuda_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     return rsr_cuda_run_plain(e, err);
 }
 
-/* All of the page: rows after the first n_tokens may hold anything. If it fails, the device is lost,
- * and the next chunk says so. */
+/* All of the page: rows after the first n_tokens may hold anything. If it fails, the device is
+ * lost, and the next chunk says so. */
 static void cuda_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t from,
                            uint32_t n_tokens) {
     struct rsr_cuda_engine *e = rsr_cuda_engine_of(engine);
@@ -174,6 +174,10 @@ static rsr_status cuda_read_rows(struct rsr_engine *engine, uint32_t page, uint3
 }
 
 static void cuda_profile(struct rsr_engine *engine) {
+    struct rsr_cuda_engine *e = rsr_cuda_engine_of(engine);
+    if (e->timed)
+        rsr_cuda_add_times(e, engine->profile.rows);
+    e->timed = false;
     engine->profile.attention.name = "dense";
     engine->profile.attention.min_keys = 0;
     engine->info.n_step_threads = 1;

@@ -60,6 +60,8 @@ struct rsr_cuda_engine {
     struct rsr_cuda_chunk chunk;
     uint32_t *numbers;    /* host: [max_batch][max_pages], also for tokens and positions */
     void *rotations;      /* host: [max_batch] rows of the widest table of rotations */
+    uint64_t *op_ns;      /* host: of the chunk's operations, while they are profiled */
+    bool timed;           /* they are of a chunk that is not yet in the profile */
     float *picked_logits; /* host: [RSR_MAX_PICKS][vocab], mapped and not yet in memory */
     uint64_t picked_bytes;
 };
@@ -95,10 +97,15 @@ bool rsr_cuda_has_op(const struct rsr_step_op *op);
 /* cuda_head.c
  * Gives every pick of the chunk a place for its logits. Before the program. */
 void rsr_cuda_begin_picks(struct rsr_cuda_engine *e);
-/* HEAD and OUTPUT, whose operation `number` it is. Results are on the host when the program ends. */
+/* HEAD and OUTPUT, operation `number` of the step. Results are on the host when the program
+ * ends. */
 RSR_NODISCARD rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *err);
 RSR_NODISCARD rsr_status rsr_cuda_output(struct rsr_cuda_engine *e, uint32_t number,
                                          rsr_error *err);
+
+/* cuda_profile.c
+ * Adds the times of the chunk's operations, and the bytes that they read and write, to the rows. */
+void rsr_cuda_add_times(const struct rsr_cuda_engine *e, rsr_profile_entry *rows);
 
 /* ---- What the programs launch: cuda_launch.c ---- */
 

@@ -41,11 +41,6 @@ static rsr_status check_dense(const struct rsr_cuda_engine *e, rsr_error *err) {
 }
 
 static rsr_status check_steps(const struct rsr_cuda_engine *e, rsr_error *err) {
-    static const char *const names[RSR_OP_KIND_COUNT] = {
-#define OP_NAME(id, name) [RSR_OP_##id] = name,
-        RSR_OP_KINDS(OP_NAME)
-#undef OP_NAME
-    };
     for (uint32_t s = 0; s < e->gpu->n_steps; s++)
         for (uint32_t i = 0; i < e->gpu->steps[s].n_ops; i++) {
             const struct rsr_step_op *op = &e->gpu->steps[s].ops[i];
@@ -53,7 +48,7 @@ static rsr_status check_steps(const struct rsr_cuda_engine *e, rsr_error *err) {
                 return rsr_fail(err, RSR_ERR_DEVICE,
                                 "%s cannot run this model: a device has no kernel for the "
                                 "operation %s%s, the first of them in block %u of %u",
-                                e->device.title, names[op->kind],
+                                e->device.title, rsr_op_name(op->kind),
                                 op->kind == RSR_OP_ROPE_APPEND ? " with gated queries" : "",
                                 op->block, e->engine->model->module->hyper.n_layers);
         }

@@ -81,6 +81,14 @@ static uint64_t most_arena_bytes(const struct rsr_gpu_target *gpu) {
     return bytes;
 }
 
+static uint32_t most_ops(const struct rsr_gpu_target *gpu) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < gpu->n_steps; i++)
+        if (gpu->steps[i].n_ops > n)
+            n = gpu->steps[i].n_ops;
+    return n;
+}
+
 /* Of a row of a table of rotations. */
 static uint32_t most_rotation_bytes(const struct rsr_gpu_target *gpu) {
     uint32_t bytes = 1;
@@ -161,12 +169,13 @@ static rsr_status take_host(struct rsr_cuda_engine *e, rsr_error *err) {
     const struct rsr_hyper *hyper = &e->engine->model->module->hyper;
     const uint64_t n = info->max_batch, n_picks = n < RSR_MAX_PICKS ? n : RSR_MAX_PICKS;
     e->numbers = calloc(n, e->max_pages * sizeof(*e->numbers));
+    e->op_ns = calloc(most_ops(e->gpu), sizeof(*e->op_ns));
     e->rotations = calloc(n, most_rotation_bytes(e->gpu));
     e->picked_bytes = n_picks * hyper->vocab * sizeof(float);
     void *picked = mmap(NULL, e->picked_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->picked_logits = picked != MAP_FAILED ? picked : NULL;
-    if (e->numbers == NULL || e->rotations == NULL || e->picked_logits == NULL)
+    if (e->numbers == NULL || e->op_ns == NULL || e->rotations == NULL || e->picked_logits == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for batches of %u tokens", info->max_batch);
     return RSR_OK;
 }
@@ -202,6 +211,7 @@ void rsr_cuda_free_memory(struct rsr_cuda_engine *e) {
     free(e->norms);
     free(e->dense);
     free(e->numbers);
+    free(e->op_ns);
     free(e->rotations);
     if (e->picked_logits != NULL)
         munmap(e->picked_logits, e->picked_bytes);

@@ -13,6 +13,7 @@ struct program {
     const struct rsr_tensors *tensors;
     uint32_t n; /* tokens */
     uint32_t op_index;
+    bool timed; /* every operation is, alone */
     rsr_error *err;
 };
 
@@ -286,7 +287,12 @@ static rsr_status run_steps(struct program *p) {
         const struct rsr_step_op *op = &p->chunk->step->ops[p->op_index];
         if (rsr_is_cancelled(p->chunk->cancel))
             return rsr_fail(p->err, RSR_ERR_STOPPED, "the batch was cancelled");
+        const uint64_t begin_ns = p->timed ? rsr_now_ns() : 0;
         status = run_op[op->kind](p, op);
+        if (p->timed && status == RSR_OK) { /* alone, so launches and the wait are in the time */
+            status = rsr_cuda_wait(&p->e->device, p->err);
+            p->e->op_ns[p->op_index] = rsr_now_ns() - begin_ns;
+        }
     }
     return status;
 }
@@ -298,6 +304,7 @@ rsr_status rsr_cuda_run_plain(struct rsr_cuda_engine *e, rsr_error *err) {
                         .hyper = &e->engine->model->module->hyper,
                         .tensors = e->gpu->tensors,
                         .n = chunk->n_tokens,
+                        .timed = e->engine->profile.enabled,
                         .err = err};
     rsr_status status = begin(&p);
     if (status == RSR_OK)
@@ -307,5 +314,6 @@ rsr_status rsr_cuda_run_plain(struct rsr_cuda_engine *e, rsr_error *err) {
                                    p.n * sizeof(uint32_t), err);
     /* Also after a failure, because downloads may be under way to the caller's memory. */
     const rsr_status waited = rsr_cuda_wait(&e->device, status == RSR_OK ? err : NULL);
+    e->timed = p.timed && status == RSR_OK && waited == RSR_OK;
     return status == RSR_OK ? waited : status;
 }

@@ -68,6 +68,9 @@ struct rsr_profile {
     rsr_head_stats head;
 };
 
+/* The row of an operation, or, of LINEAR, of the layer's role, with its name. profile.c */
+rsr_profile_entry *rsr_profile_row(rsr_profile_entry *rows, uint32_t kind, uint32_t role);
+
 /* What a file of keys and values states about them, besides the model and engine->info. */
 struct rsr_kv_saved {
     uint64_t token_bytes; /* 0: the backend saves none */

@@ -4,6 +4,13 @@
 
 #include "engine.h"
 
+rsr_profile_entry *rsr_profile_row(rsr_profile_entry *rows, uint32_t kind, uint32_t role) {
+    const bool linear = kind == RSR_OP_LINEAR;
+    rsr_profile_entry *row = &rows[linear ? (uint32_t)RSR_OP_KIND_COUNT + role : kind];
+    row->name = linear ? rsr_role_name(role) : rsr_op_name(kind);
+    return row;
+}
+
 static rsr_status report(struct rsr_engine *engine, bool enable, rsr_profile_entry *entries,
                          size_t capacity, size_t *n_entries) {
     const uint32_t entry_bytes = entries != NULL && capacity > 0 ? entries[0].size_bytes : 0;

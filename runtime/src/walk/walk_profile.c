@@ -4,12 +4,6 @@
 #include "crew.h"
 #include "ranks.h"
 
-static const char *const kind_names[RSR_OP_KIND_COUNT] = {
-#define OP_NAME(id, name) [RSR_OP_##id] = name,
-    RSR_OP_KINDS(OP_NAME)
-#undef OP_NAME
-};
-
 static uint64_t scale_bytes(const struct rsr_kernel_desc *kernel) {
     return kernel->weights.n_scales * sizeof(float);
 }
@@ -74,10 +68,9 @@ void rsr_crew_add_samples(const struct rsr_crew *crew, rsr_profile_entry *rows) 
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
         const struct rsr_op_sample *last = &crew->workers[crew->n_workers - 1].samples[i];
-        const bool linear = op->kind == RSR_OP_LINEAR;
-        const uint32_t role = linear ? crew->model->target->kernels[op->arg].role : 0;
-        rsr_profile_entry *row = &rows[linear ? RSR_OP_KIND_COUNT + role : op->kind];
-        row->name = linear ? rsr_role_name(role) : kind_names[op->kind];
+        rsr_profile_entry *row = rsr_profile_row(
+            rows, op->kind,
+            op->kind == RSR_OP_LINEAR ? crew->model->target->kernels[op->arg].role : 0);
         row->calls++;
         row->time_ns += last->run_ns + last->wait_ns;
         row->bytes += table_bytes(crew, op);
