@@ -97,6 +97,7 @@ struct rsrc_options {
     uint32_t relu2_active;       /* per cent of channels that squared ReLU leaves active; 0:
                                     unknown */
     bool no_reduce;              /* compute every row and read every column */
+    bool hollow;                 /* of GPUs: store no codes, embedding and head */
     bool tune;                   /* choose variants by running them here */
     uint32_t opt_level;          /* optimisation level of the C compiler and back ends; default 2 */
     const char *backend;         /* makes the kernels of modules and objects: "c", "llvm"; NULL:

@@ -227,6 +227,8 @@ typedef struct rsr_model_info {
     uint32_t kv_page_tokens;   /* tokens of a page; sequences take memory in whole pages */
     const char *chat_template; /* Jinja source, untrusted text from the checkpoint; NULL: there is
                                   none */
+    bool is_hollow; /* `rsrc --hollow`: a device fills the weights at random. Times are those of the
+                       whole model, and what it says is noise */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 

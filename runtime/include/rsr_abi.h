@@ -608,6 +608,13 @@ enum rsr_gpu_call {
      *  float scale)
      * ATTENTION, a block for each token and head; heads of at most RSR_GPU_MAX_HEAD_DIM. */
     RSR_GPU_CALL_ATTEND,
+    /* (unsigned *words, size_t n_words, unsigned long long seed, unsigned pairs, unsigned keep,
+     *  unsigned set)
+     * The weights of a hollow module: words that depend on their number and the seed alone. Of each
+     * pair of bits whose lower one `pairs` has, 3 becomes 2, so that codes are valid; then the bits
+     * of `keep` stay, and those of `set` are set. A block for each RSR_GPU_FILL_WORDS words, the
+     * last one fewer. */
+    RSR_GPU_CALL_FILL,
     RSR_GPU_CALL_COUNT
 };
 
@@ -615,6 +622,7 @@ enum rsr_gpu_call {
 #define RSR_GPU_FIRST_OPERATION RSR_GPU_CALL_EMBED
 #define RSR_GPU_OPERATIONS ((uint32_t)RSR_GPU_CALL_COUNT - (uint32_t)RSR_GPU_FIRST_OPERATION)
 #define RSR_GPU_MAX_HEAD_DIM 256u
+#define RSR_GPU_FILL_WORDS 65536u
 
 /* A function of the images, and its launch. LINEAR: blocks x (n_tokens / token_tile, rounded up)
  * blocks; a CUDA grid has at most 65,535 blocks in its second dimension. The other calls have grids
@@ -833,6 +841,9 @@ struct rsr_module {
     const char *bos_text;     /* for the template; "" if there is none */
     const char *eos_text;
     const struct rsr_sampling_advice *sampling; /* NULL: the checkpoint does not say */
+    uint64_t hollow_seed; /* 0: all is there. Else the module is for GPUs alone and measuring alone:
+                             codes and matrices of floats have addresses and sizes, but no bytes; a
+                             device fills them by RSR_GPU_CALL_FILL */
 };
 
 /* ---- Matrices
