@@ -56,6 +56,10 @@ enum rsrc_status rsrc_emit_expanded_embedding(struct rsrc_compilation *c, const 
                           .row_bytes = row_bytes,
                           .turns = {.n_items = rsrc_divide_up(rows, piece_rows)},
                           .caller = pthread_self()};
+    if (c->weights.is_hollow) {
+        rsrc_elf_reserve(&c->weights.elf, symbol, 4096, floats->size_bytes);
+        return RSRC_OK;
+    }
     if (rsrc_begin_section(&c->weights, symbol, 4096, floats->size_bytes) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_run_turns(&e.turns, c->run.n_jobs, work, &e);

@@ -24,7 +24,7 @@ const struct rsr_gpu_entry rsrc_gpu_operations[RSR_GPU_OPERATIONS] = {
     OPERATION("rsr_check", CHECK),     OPERATION("rsr_add", ADD),
     OPERATION("rsr_act_mul", ACT_MUL), OPERATION("rsr_rope", ROPE),
     OPERATION("rsr_dense", DENSE),     OPERATION("rsr_append", APPEND),
-    OPERATION("rsr_attend", ATTEND),
+    OPERATION("rsr_attend", ATTEND),   OPERATION("rsr_fill", FILL),
 };
 
 /* The text; what a compiler is given is no header. */

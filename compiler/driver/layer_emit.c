@@ -124,7 +124,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .row_map_at = kernel->row_map_at,
         .reason = rsrc_arena_strdup(&c->run.arena, plan->reason)};
     if (emit_code(state, target, regime, &linear) != RSRC_OK ||
-        rsrc_emit_blob(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||
+        rsrc_emit_codes(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||
         rsrc_emit_blob(&c->weights, &lowered->index, &linear.index) != RSRC_OK ||
         rsrc_emit_blob(&c->weights, &lowered->scale, &linear.scale) != RSRC_OK)
         return RSRC_FAILED;

@@ -113,7 +113,7 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const char *part
                                   .size_bytes = tensor->size_bytes,
                                   .is_mapped = tensor->is_mapped,
                                   .align = 4096};
-    return rsrc_emit_own_blob(&c->weights, blob, symbol);
+    return rsrc_emit_matrix(&c->weights, blob, symbol);
 }
 
 static enum rsrc_status emit_embedding(struct rsrc_compilation *c, const char **symbol) {
@@ -172,6 +172,9 @@ static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, ui
     return linears;
 }
 
+/* Any number but 0. */
+#define HOLLOW_SEED UINT64_C(0x9e3779b97f4a7c15)
+
 static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     static const char *const QUERY[] = {"rsr_module_query"};
     const struct rsr_graph *graph = &c->inputs.graph;
@@ -184,6 +187,7 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
         roles[n] = norm_name(c, n);
     const struct rsr_module_note note = rsrc_describe_module(c, NULL);
     struct rsr_module_input input = {.note = &note,
+                                     .hollow_seed = c->run.options->hollow ? HOLLOW_SEED : 0,
                                      .graph = graph,
                                      .n_targets = c->inputs.n_cpus,
                                      .n_gpus = rsrc_n_gpus(&c->inputs),

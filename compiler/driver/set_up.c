@@ -344,14 +344,23 @@ static enum rsrc_status check_without_cpu(struct rsrc_input_set *in) {
     return RSRC_OK;
 }
 
+static enum rsrc_status refuse_hollow(struct rsrc_input_set *in, const char *cpu) {
+    return rsrc_refuse(in->run->diag, "gpu-option", NULL, "choose GPUs alone: --target=sm_90",
+                       "--hollow: a device fills the weights, and %s is a CPU", cpu);
+}
+
 static enum rsrc_status check_machines(struct rsrc_input_set *in) {
     const struct rsrc_options *options = in->run->options;
     if (rsrc_n_gpus(in) == 0) {
+        if (options->hollow)
+            return refuse_hollow(in, in->specs[0].name);
         if ((options->emit & GPU_KINDS) == 0)
             return RSRC_OK;
         return rsrc_refuse(in->run->diag, "gpu-option", NULL, "add --target=sm_90 or another GPU",
                            "--emit=ptx and cubin are of GPUs, and %s is a CPU", in->specs[0].name);
     }
+    if (options->hollow && in->n_cpus != 0)
+        return refuse_hollow(in, in->specs[0].name);
     if (in->run->to < PASS_DECODE)
         return RSRC_OK;
     if (options->from != NULL)

@@ -190,6 +190,8 @@ static void add_layers(struct rsrc_compilation *c, struct rsr_info_module *modul
     struct survey_blob *blobs = RSRC_NEW_ARRAY(&c->run.arena, 3 * n, struct survey_blob);
     for (size_t i = 0; i < n; i++) {
         memcpy(&blobs[3 * i], survey->kernels[i].blobs, sizeof(survey->kernels[i].blobs));
+        if (c->run.options->hollow)
+            blobs[3 * i].size_bytes = 0; /* codes */
         *n_kernels += survey->kernels[i].code_bytes != 0;
     }
     module->layer_bytes = add_blobs(blobs, 3 * n);
@@ -200,17 +202,24 @@ static uint64_t page_bytes(uint64_t bytes) {
     return rsrc_round_up(bytes, 4096);
 }
 
-static uint64_t add_other_data(const struct rsrc_compilation *c) {
-    if (!c->inputs.has_graph)
-        return 0;
-    const struct rsr_graph *graph = &c->inputs.graph;
-    uint64_t bytes =
-        page_bytes(graph->embedding->size_bytes) + c->inputs.checkpoint.tokenizer.size_bytes;
+/* Of floats. */
+static uint64_t add_matrices(const struct rsr_graph *graph) {
     const struct rsr_tensor *head = rsrc_own_head(graph);
+    uint64_t bytes = page_bytes(graph->embedding->size_bytes);
     if (head != NULL)
         bytes += page_bytes(head->size_bytes);
     for (uint32_t i = 0; i < graph->n_dense; i++)
         bytes += page_bytes(graph->dense[i].weight->size_bytes);
+    return bytes;
+}
+
+static uint64_t add_other_data(const struct rsrc_compilation *c) {
+    if (!c->inputs.has_graph)
+        return 0;
+    const struct rsr_graph *graph = &c->inputs.graph;
+    uint64_t bytes = c->inputs.checkpoint.tokenizer.size_bytes;
+    if (!c->run.options->hollow)
+        bytes += add_matrices(graph);
     for (uint32_t n = 0; n < graph->n_norms; n++)
         bytes += rsrc_round_up((uint64_t)graph->norms[n].cols * sizeof(float), 64);
     for (uint32_t i = 0; i < graph->n_deltas; i++)

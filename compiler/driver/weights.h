@@ -12,6 +12,7 @@ struct rsrc_weights {
     const struct rsrc_input_set *inputs;
     struct rsrc_elf_writer elf;
     bool elf_open;
+    bool is_hollow; /* rsrc_emit_matrix() stores no bytes */
     const char *raw_dir;
     struct rsrc_output raw; /* <raw_dir>/model.weights */
     uint64_t raw_bytes;
@@ -35,9 +36,15 @@ void rsrc_begin_part(struct rsrc_weights *weights, const char *name);
  * empty. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights,
                                                const struct rsr_blob *blob, const char **symbol);
+/* The same for codes of layers. A hollow module has their place in memory alone. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_codes(struct rsrc_weights *weights,
+                                                const struct rsr_blob *blob, const char **symbol);
 /* Stores a blob that does not come from lowering and has no hash yet. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights,
                                                    struct rsr_blob blob, const char **symbol);
+/* The same for a matrix of floats. A hollow module has its place in memory alone. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_matrix(struct rsrc_weights *weights, struct rsr_blob blob,
+                                                 const char **symbol);
 /* A section of its own that is written piece by piece. */
 RSRC_NODISCARD enum rsrc_status rsrc_begin_section(struct rsrc_weights *weights, const char *symbol,
                                                    uint32_t align, uint64_t size_bytes);

@@ -25,6 +25,7 @@ enum rsrc_status rsrc_open_weights_object(struct rsrc_weights *weights, const ch
                       &weights->elf) != RSRC_OK)
         return RSRC_FAILED;
     weights->elf_open = true;
+    weights->is_hollow = weights->run->options->hollow;
     rsrc_begin_part(weights, "layers");
     return RSRC_OK;
 }
@@ -89,21 +90,27 @@ enum rsrc_status rsrc_write_section(struct rsrc_weights *weights, const void *by
     return rsrc_output_write(weights->run->diag, &weights->raw, bytes, size_bytes);
 }
 
+/* The symbol of an equal blob; else a new one, which is told to be new. */
+static const char *symbol_of(struct rsrc_weights *weights, const struct rsr_blob *blob,
+                             bool *is_new) {
+    const char *symbol = find_section(weights, blob->hash, blob->size_bytes);
+    *is_new = symbol == NULL;
+    if (symbol != NULL)
+        return symbol;
+    /* Targets of one module may pack the same layer differently. */
+    symbol = weights->inputs->n_specs == 1 ? rsrc_arena_strdup(&weights->run->arena, blob->symbol)
+                                           : rsrc_arena_printf(&weights->run->arena, "%s_%u",
+                                                               blob->symbol, weights->n_sections);
+    add_section(weights, blob->hash, blob->size_bytes, symbol);
+    return symbol;
+}
+
 enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights, const struct rsr_blob *blob,
                                 const char **symbol) {
-    *symbol = NULL;
-    if (blob->size_bytes == 0)
+    bool is_new = false;
+    *symbol = blob->size_bytes != 0 ? symbol_of(weights, blob, &is_new) : NULL;
+    if (!is_new)
         return RSRC_OK;
-    const char *known = find_section(weights, blob->hash, blob->size_bytes);
-    if (known != NULL) {
-        *symbol = known;
-        return RSRC_OK;
-    }
-    /* Targets of one module may pack the same layer differently. */
-    *symbol = weights->inputs->n_specs == 1 ? rsrc_arena_strdup(&weights->run->arena, blob->symbol)
-                                            : rsrc_arena_printf(&weights->run->arena, "%s_%u",
-                                                                blob->symbol, weights->n_sections);
-    add_section(weights, blob->hash, blob->size_bytes, *symbol);
     if (rsrc_begin_section(weights, *symbol, blob->align, blob->size_bytes) != RSRC_OK)
         return RSRC_FAILED;
     struct rsrc_pieces pieces = {blob->bytes, blob->size_bytes, blob->is_mapped, 0};
@@ -113,15 +120,36 @@ enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights, const struct rsr_b
     return RSRC_OK;
 }
 
-enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights, struct rsr_blob blob,
-                                    const char **symbol) {
+enum rsrc_status rsrc_emit_codes(struct rsrc_weights *weights, const struct rsr_blob *blob,
+                                 const char **symbol) {
+    if (!weights->is_hollow)
+        return rsrc_emit_blob(weights, blob, symbol);
+    bool is_new = false;
+    *symbol = blob->size_bytes != 0 ? symbol_of(weights, blob, &is_new) : NULL;
+    if (is_new)
+        rsrc_elf_reserve(&weights->elf, *symbol, blob->align, blob->size_bytes);
+    return RSRC_OK;
+}
+
+static void hash_bytes(struct rsr_blob *blob) {
     struct rsr_hash hash;
     rsr_hash_init(&hash);
-    struct rsrc_pieces pieces = {blob.bytes, blob.size_bytes, blob.is_mapped, 0};
+    struct rsrc_pieces pieces = {blob->bytes, blob->size_bytes, blob->is_mapped, 0};
     while (rsrc_next_piece(&pieces))
         rsr_hash_update(&hash, pieces.bytes, pieces.n_bytes);
-    rsr_hash_final(&hash, blob.hash);
+    rsr_hash_final(&hash, blob->hash);
+}
+
+enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights, struct rsr_blob blob,
+                                    const char **symbol) {
+    hash_bytes(&blob);
     return rsrc_emit_blob(weights, &blob, symbol);
+}
+
+enum rsrc_status rsrc_emit_matrix(struct rsrc_weights *weights, struct rsr_blob blob,
+                                  const char **symbol) {
+    hash_bytes(&blob);
+    return rsrc_emit_codes(weights, &blob, symbol);
 }
 
 /* Writes the stub, which tells the assembler where the blobs of model.weights are. */

@@ -8,16 +8,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/round.h"
+
 #ifndef SHF_X86_64_LARGE
 #define SHF_X86_64_LARGE 0x10000000
 #endif
 
 #define SMALL_ALIGN ((uint64_t)4096)
 
-enum section { S_NULL, S_DATA, S_SYMTAB, S_STRTAB, S_SHSTRTAB, S_NOTE, S_COUNT };
+enum section { S_NULL, S_DATA, S_HOLLOW, S_SYMTAB, S_STRTAB, S_SHSTRTAB, S_NOTE, S_COUNT };
+
+#define HOLLOW_SECTION ".lbss"
 
 static const char SECTION_NAMES[] =
-    "\0" RSRC_WEIGHTS_SECTION "\0.symtab\0.strtab\0.shstrtab\0.note.GNU-stack";
+    "\0" RSRC_WEIGHTS_SECTION "\0" HOLLOW_SECTION "\0.symtab\0.strtab\0.shstrtab\0.note.GNU-stack";
 
 static uint32_t section_name_at(const char *name) {
     uint32_t at = 1;
@@ -75,19 +79,31 @@ void rsrc_elf_begin_part(struct rsrc_elf_writer *writer, const char *name) {
     writer->parts[writer->n_parts++] = (struct rsrc_elf_part){name, writer->data_bytes};
 }
 
+static void add_symbol(struct rsrc_elf_writer *writer, const char *symbol, uint16_t section,
+                       uint64_t at, uint64_t size_bytes) {
+    const Elf64_Sym record = {.st_name = (Elf64_Word)writer->names.size_bytes,
+                              .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+                              .st_other = STV_HIDDEN,
+                              .st_shndx = section,
+                              .st_value = at,
+                              .st_size = size_bytes};
+    rsrc_buffer_append(&writer->symbols, &record, sizeof(record));
+    rsrc_buffer_append(&writer->names, symbol, strlen(symbol) + 1);
+}
+
 enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
                                 const char *symbol, uint32_t align, uint64_t size_bytes) {
     if (pad_to(diag, writer, align) != RSRC_OK)
         return RSRC_FAILED;
-    const Elf64_Sym record = {.st_name = (Elf64_Word)writer->names.size_bytes,
-                              .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
-                              .st_other = STV_HIDDEN,
-                              .st_shndx = S_DATA,
-                              .st_value = writer->data_bytes,
-                              .st_size = size_bytes};
-    rsrc_buffer_append(&writer->symbols, &record, sizeof(record));
-    rsrc_buffer_append(&writer->names, symbol, strlen(symbol) + 1);
+    add_symbol(writer, symbol, S_DATA, writer->data_bytes, size_bytes);
     return RSRC_OK;
+}
+
+void rsrc_elf_reserve(struct rsrc_elf_writer *writer, const char *symbol, uint32_t align,
+                      uint64_t size_bytes) {
+    const uint64_t at = rsrc_round_up(writer->hollow_bytes, align);
+    add_symbol(writer, symbol, S_HOLLOW, at, size_bytes);
+    writer->hollow_bytes = at + size_bytes;
 }
 
 enum rsrc_status rsrc_elf_write(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
@@ -112,6 +128,13 @@ static enum rsrc_status write_tables(struct rsrc_diag *diag, const struct rsrc_e
                      .sh_offset = RSRC_ELF_DATA_OFFSET,
                      .sh_size = writer->data_bytes,
                      .sh_addralign = rsrc_elf_is_huge(writer) ? RSRC_HUGE_PAGE : SMALL_ALIGN};
+    sections[S_HOLLOW] = (Elf64_Shdr){.sh_name = section_name_at(HOLLOW_SECTION),
+                                      .sh_type = SHT_NOBITS,
+                                      .sh_flags = SHF_ALLOC | SHF_WRITE |
+                                                  (large ? (Elf64_Xword)SHF_X86_64_LARGE : 0),
+                                      .sh_offset = RSRC_ELF_DATA_OFFSET,
+                                      .sh_size = writer->hollow_bytes,
+                                      .sh_addralign = SMALL_ALIGN};
     uint64_t at = RSRC_ELF_DATA_OFFSET + (type == SHT_NOBITS ? 0 : writer->data_bytes);
     sections[S_SYMTAB] = (Elf64_Shdr){.sh_name = section_name_at(".symtab"),
                                       .sh_type = SHT_SYMTAB,

@@ -29,6 +29,7 @@ struct rsrc_elf_writer {
     struct rsrc_buffer symbols; /* Elf64_Sym records */
     struct rsrc_buffer names;   /* string table */
     uint64_t data_bytes;        /* written to the section so far */
+    uint64_t hollow_bytes;      /* of memory without bytes of the file */
     uint16_t machine;           /* EM_X86_64, EM_AARCH64 */
     struct rsrc_elf_part parts[RSRC_ELF_PARTS];
     uint32_t n_parts;
@@ -55,6 +56,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag,
 RSRC_NODISCARD enum rsrc_status rsrc_elf_write(struct rsrc_diag *diag,
                                                struct rsrc_elf_writer *writer, const void *bytes,
                                                uint64_t size_bytes);
+/* Gives a blob its place in memory, zeros, and no bytes of the file: in a section of its own, which
+ * linkers place after all data. */
+void rsrc_elf_reserve(struct rsrc_elf_writer *writer, const char *symbol, uint32_t align,
+                      uint64_t size_bytes);
 /* Writes the tables, and the object without bytes beside it; renames both into place. */
 RSRC_NODISCARD enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                struct rsrc_elf_writer *writer);

@@ -15,9 +15,10 @@ enum : unsigned { STORED_F32, STORED_BF16, STORED_F16, STORED_INT8 };
 enum : unsigned { RELU2, SILU, GELU_TANH }; // enum rsr_activation
 
 enum : unsigned {
-    THREADS = 64,      // of a block of every kernel here
-    PAGE_KEYS = 64,    // of a KV page
-    MAX_HEAD_DIM = 256 // floats of a head
+    THREADS = 64,       // of a block of every kernel here
+    PAGE_KEYS = 64,     // of a KV page
+    MAX_HEAD_DIM = 256, // floats of a head
+    FILL_WORDS = 65536  // of a block of rsr_fill
 };
 
 // (p[0] + p[8]) + (p[4] + p[12]) and so on.
@@ -355,4 +356,20 @@ RSR_KERNEL rsr_attend(const float *q, size_t ldq, const char *pages, const unsig
     }
     for (unsigned d = threadIdx.x; d < head_dim; d += rsr::THREADS)
         out[d] = __fdiv_rn(merged[d], sum);
+}
+
+// Words of a hollow module's weights: a mix of their number and the seed.
+RSR_KERNEL
+rsr_fill(unsigned *words, size_t n_words, unsigned long long seed, unsigned pairs, unsigned keep,
+         unsigned set) {
+    const size_t first = static_cast<size_t>(blockIdx.x) * rsr::FILL_WORDS;
+    for (size_t i = first + threadIdx.x; i < first + rsr::FILL_WORDS && i < n_words;
+         i += rsr::THREADS) {
+        unsigned long long x = seed + i * 0x9e3779b97f4a7c15ull;
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+        unsigned w = static_cast<unsigned>(x >> 32);
+        w &= ~(w & w >> 1 & pairs);
+        words[i] = (w & keep) | set;
+    }
 }

@@ -503,6 +503,9 @@ static bool open_model(struct run_session *s) {
         run_fail("%s does not describe itself", o->model);
         return false;
     }
+    if (s->info.is_hollow)
+        fprintf(stderr, "%s: warning: %s is hollow: its weights are random, for measuring alone\n",
+                run_program, o->model);
     run_choose_sampling(s);
     return true;
 }

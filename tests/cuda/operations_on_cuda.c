@@ -421,7 +421,35 @@ static char *read_text(const char *path) {
     return text;
 }
 
+/* The words of a hollow module: of two blocks, the last of which is not full. */
+static void test_fill(struct bench *b, uint32_t pairs, uint32_t keep, uint32_t set) {
+    const size_t n = RSR_GPU_FILL_WORDS + 7, n_all = n + 3; /* those after n stay */
+    uint64_t seed = 5 + pairs, n_words = n;
+    uint32_t *words = malloc(n_all * sizeof *words);
+    if (words == NULL)
+        exit(1);
+    for (size_t i = 0; i < n_all; i++)
+        words[i] = (uint32_t)i;
+    rsr_cuda_address at = copy_of(b, words, n_all * sizeof *words);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = seed + i * UINT64_C(0x9e3779b97f4a7c15);
+        x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+        x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+        words[i] = (uint32_t)(x >> 32);
+        for (uint32_t bit = 0; bit < 32; bit++) /* a pair of ones loses the lower one */
+            if ((pairs >> bit & 1) != 0 && (words[i] >> bit & 3) == 3)
+                words[i] ^= 1u << bit;
+        words[i] = (words[i] & keep) | set;
+    }
+    void *parameters[] = {&at, &n_words, &seed, &pairs, &keep, &set};
+    run(b, "rsr_fill", 2, parameters);
+    compare(b, "fill", at, (const float *)(const void *)words, n_all);
+    free(words);
+}
+
 static void run_all(struct bench *b) {
+    test_fill(b, 0x55555555u, 0xffffffffu, 0);
+    test_fill(b, 0, 0x807f807fu, 0x3c003c00u);
     static const uint32_t cols[] = {1, 15, 16, 63, 64, 100, 257};
     for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) {
         test_norm(b, 1, cols[i], 5);

@@ -416,6 +416,7 @@ static void put_parts(struct rsrc_tables *tables, const struct rsr_module_input 
     RSRC_PUT(tables, rsr_module, gpus, input->n_gpus != 0 ? RSRC_TABLE_GPUS : NULL);
     RSRC_PUT(tables, rsr_module, n_targets, input->n_targets);
     RSRC_PUT(tables, rsr_module, n_gpus, input->n_gpus);
+    RSRC_PUT(tables, rsr_module, hollow_seed, input->hollow_seed);
     RSRC_PUT_SPELLED(tables, rsr_module, size_gpu_kernel, sizeof(struct rsr_gpu_kernel));
 }
 
@@ -444,7 +445,10 @@ static void describe_module(struct rsrc_tables *tables, const struct rsr_module_
     RSRC_PUT(tables, rsr_module, api, RUNTIME_API);
     RSRC_PUT_SPELLED(tables, rsr_module, size_kernel_desc, sizeof(struct rsr_kernel_desc));
     RSRC_PUT_SPELLED(tables, rsr_module, size_step_op, sizeof(struct rsr_step_op));
-    RSRC_PUT(tables, rsr_module, model_name, checkpoint->name);
+    RSRC_PUT(tables, rsr_module, model_name,
+             input->hollow_seed != 0
+                 ? rsrc_arena_printf(tables->arena, "%s (hollow)", checkpoint->name)
+                 : checkpoint->name);
     RSRC_PUT(tables, rsr_module, architecture, input->graph->architecture);
     RSRC_PUT(tables, rsr_module, compiler_version, RSRC_VERSION);
     RSRC_PUT(tables, rsr_module, model_hash, checkpoint->hash);

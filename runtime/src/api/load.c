@@ -42,6 +42,8 @@ const char *rsr_role_name(uint32_t role) {
 static rsr_status check_targets(const struct rsr_module *module, rsr_error *err) {
     if (module->n_targets == 0 && module->n_gpus == 0)
         return rsr_fail(err, RSR_ERR_ABI, "the module has no target");
+    if (module->n_targets != 0 && module->hollow_seed != 0)
+        return rsr_fail(err, RSR_ERR_ABI, "the module is broken: its CPUs have no weights");
     if (module->n_targets != 0 && module->targets == NULL)
         return rsr_fail(err, RSR_ERR_ABI, "the module is broken: its table of targets is missing");
     for (uint32_t i = 0; i < module->n_targets; i++)
@@ -259,6 +261,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .kv_token_bytes = kv_token_bytes(model),
         .kv_page_tokens = RSR_PAGE_TOKENS,
         .chat_template = module->chat_template,
+        .is_hollow = module->hollow_seed != 0,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

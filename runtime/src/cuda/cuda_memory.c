@@ -16,6 +16,19 @@ struct tensor {
     uint64_t n_bytes, at; /* in the weights */
     rsr_cuda_address *to; /* receives its address */
     bool again;           /* an earlier one has the same memory */
+    const struct fill *fill;
+};
+
+/* How a hollow module's weights are filled, see RSR_GPU_CALL_FILL: codes that are valid, floats of
+ * some 2^-7 of either sign. */
+struct fill {
+    uint32_t pairs, keep, set;
+};
+static const struct fill fill_codes = {0x55555555u, 0xffffffffu, 0};
+static const struct fill fill_floats[RSR_DTYPE_COUNT] = {
+    [RSR_DTYPE_F32] = {0, 0x807fffffu, 0x3c000000u},
+    [RSR_DTYPE_BF16] = {0, 0x807f807fu, 0x3c003c00u},
+    [RSR_DTYPE_F16] = {0, 0x83ff83ffu, 0x20002000u},
 };
 
 struct tensors {
@@ -24,10 +37,12 @@ struct tensors {
     uint64_t n_bytes;
 };
 
+/* `fill`: of a hollow module's weights; NULL: every module has them. */
 static void place(struct tensors *tensors, const void *host, uint64_t n_bytes,
-                  rsr_cuda_address *to) {
+                  const struct fill *fill, rsr_cuda_address *to) {
     struct tensor *tensor = &tensors->list[tensors->n];
-    *tensor = (struct tensor){.host = host, .n_bytes = n_bytes, .at = tensors->n_bytes, .to = to};
+    *tensor = (struct tensor){
+        .host = host, .n_bytes = n_bytes, .at = tensors->n_bytes, .to = to, .fill = fill};
     for (uint32_t i = 0; i < tensors->n && !tensor->again; i++)
         if (tensors->list[i].host == host && tensors->list[i].n_bytes == n_bytes) {
             tensor->at = tensors->list[i].at;
@@ -42,30 +57,52 @@ static uint64_t matrix_bytes(const struct rsr_matrix_data *matrix) {
     return matrix->rows * rsr_matrix_row_bytes(matrix);
 }
 
+static void place_matrix(struct tensors *tensors, const struct rsr_matrix_data *matrix,
+                         rsr_cuda_address *to) {
+    place(tensors, matrix->data, matrix_bytes(matrix), &fill_floats[matrix->dtype], to);
+}
+
 static void place_all(struct rsr_cuda_engine *e, struct tensors *tensors) {
     const struct rsr_tensors *all = e->gpu->tensors;
     for (uint32_t i = 0; i < e->gpu->n_kernels; i++) {
         const struct rsr_gpu_kernel *kernel = &e->gpu->kernels[i];
-        place(tensors, kernel->weights.codes, kernel->codes_bytes, &e->layers[i].codes);
-        place(tensors, kernel->weights.scale, kernel->weights.n_scales * sizeof(float),
+        place(tensors, kernel->weights.codes, kernel->codes_bytes, &fill_codes,
+              &e->layers[i].codes);
+        place(tensors, kernel->weights.scale, kernel->weights.n_scales * sizeof(float), NULL,
               &e->layers[i].scale);
     }
     for (uint32_t i = 0; i < all->n_norms; i++)
-        place(tensors, all->norms[i].weight, all->norms[i].cols * sizeof(float), &e->norms[i]);
+        place(tensors, all->norms[i].weight, all->norms[i].cols * sizeof(float), NULL,
+              &e->norms[i]);
     for (uint32_t i = 0; i < all->n_dense; i++)
-        place(tensors, all->dense[i].data, matrix_bytes(&all->dense[i]), &e->dense[i]);
-    place(tensors, all->embedding.data, matrix_bytes(&all->embedding), &e->embedding);
+        place_matrix(tensors, &all->dense[i], &e->dense[i]);
+    place_matrix(tensors, &all->embedding, &e->embedding);
     if (all->head.data != NULL)
-        place(tensors, all->head.data, matrix_bytes(&all->head), &e->head);
+        place_matrix(tensors, &all->head, &e->head);
+}
+
+static rsr_status fill(struct rsr_cuda_engine *e, const struct tensor *tensor, uint64_t seed,
+                       rsr_error *err) {
+    rsr_cuda_address words = *tensor->to;
+    uint64_t n_words = (tensor->n_bytes + 3) / 4; /* tensors end before a multiple of ALIGN */
+    uint64_t own_seed = seed + tensor->at;
+    uint32_t pairs = tensor->fill->pairs, keep = tensor->fill->keep, set = tensor->fill->set;
+    void *parameters[] = {&words, &n_words, &own_seed, &pairs, &keep, &set};
+    return rsr_cuda_operation(e, RSR_GPU_CALL_FILL,
+                              (n_words + RSR_GPU_FILL_WORDS - 1) / RSR_GPU_FILL_WORDS, parameters,
+                              err);
 }
 
 static rsr_status upload_all(struct rsr_cuda_engine *e, const struct tensors *tensors,
                              rsr_error *err) {
+    const uint64_t seed = e->engine->model->module->hollow_seed;
     rsr_status status = RSR_OK;
     for (uint32_t i = 0; i < tensors->n && status == RSR_OK; i++) {
         const struct tensor *tensor = &tensors->list[i];
         *tensor->to = e->parts[RSR_CUDA_WEIGHTS].address + tensor->at;
-        if (!tensor->again)
+        if (!tensor->again && tensor->fill != NULL && seed != 0)
+            status = fill(e, tensor, seed, err);
+        else if (!tensor->again)
             status = rsr_cuda_upload(&e->device, *tensor->to, tensor->host, tensor->n_bytes, err);
     }
     return status == RSR_OK ? rsr_cuda_wait(&e->device, err) : status;
