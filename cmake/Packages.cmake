@@ -106,8 +106,8 @@ set(CPACK_DEBIAN_LIBRSR_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_SOURCE_DIR}/cmake/
 describe(librsr-dev librsr-dev libdevel "runs models that rsrc compiled - development files"
   "Opens and evaluates the libraries that the compiler rsrc makes of ternary and
 binary neural networks."
-  "The package has the headers rsr.h, rsr_constraint.h and rsr_louver.h, the static library, and
-examples.")
+  "The package has the headers rsr.h, rsr_constraint.h and rsr_louver.h, the
+static library, and examples.")
 set(CPACK_DEBIAN_LIBRSR-DEV_PACKAGE_DEPENDS "${librsr} (= ${version})")
 
 describe(librsrc-dev librsrc-dev libdevel "compiler for neural networks - development files"

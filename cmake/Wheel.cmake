@@ -23,8 +23,8 @@ install(DIRECTORY specs/ DESTINATION ${package}/share/rsrc/specs COMPONENT wheel
 install(DIRECTORY runtime/include/ DESTINATION ${package}/include COMPONENT wheel
   FILES_MATCHING PATTERN rsr.h PATTERN rsr_constraint.h PATTERN rsr_louver.h)
 # Terms of what the programs contain, or bring as a library beside them: of the very versions, where Debian has them.
-foreach(library liblld-19-dev libgmp10 libgnutls30 libidn2-0 libjansson-dev libmicrohttpd12 libnettle8 libp11-kit0
-    libpcre2-dev libtasn1-6 libunistring2 libutf8proc-dev libyaml-dev libzstd-dev llvm-19-dev zlib1g-dev)
+foreach(library libffi8 liblld-19-dev libgmp10 libgnutls30 libidn2-0 libjansson-dev libmicrohttpd12 libnettle8
+    libp11-kit0 libpcre2-dev libtasn1-6 libunistring2 libutf8proc-dev libyaml-dev libzstd-dev llvm-19-dev zlib1g-dev)
   install(FILES ${RSRC_SYSROOT}/usr/share/doc/${library}/copyright RENAME ${library}
     DESTINATION ${package}/share/licenses COMPONENT wheel OPTIONAL)
 endforeach()

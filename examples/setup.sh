@@ -37,10 +37,10 @@ install_packages() {
     }
 }
 
-# unpack_sysroot DIR: unpacks the arm64 libraries under DIR. apt keeps its own lists and packages there, so this
+# unpack_sysroot DIR PACKAGE...: unpacks arm64 packages under DIR. apt keeps its own lists and packages there, so this
 # machine neither installs them nor gets another architecture. It needs no root.
 unpack_sysroot() {
-    sysroot=$1
+    sysroot=$1; shift
     [ ! -e "$sysroot/complete" ] || return 0
     rm -rf "$sysroot"
     mkdir -p "$sysroot/apt/lists/partial" "$sysroot/apt/debs"
@@ -50,7 +50,7 @@ unpack_sysroot() {
     # shellcheck disable=SC2086,SC2046
     apt-get $apt_options update &&
         (cd "$sysroot/apt/debs" && apt-get $apt_options download \
-            $(printf '%s:arm64 ' $CROSS_LIBRARIES)) || return 1
+            $(printf '%s:arm64 ' "$@")) || return 1
     for deb in "$sysroot"/apt/debs/*.deb; do
         dpkg-deb -x "$deb" "$sysroot" || return 1
     done

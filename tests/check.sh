@@ -135,7 +135,7 @@ build_aarch64() {
             return 1
         fi
     fi
-    step "libraries (aarch64)" unpack_sysroot "$sysroot"
+    step "libraries (aarch64)" unpack_sysroot "$sysroot" $CROSS_LIBRARIES
     step "configure (aarch64)" cmake --preset aarch64 -DRSRC_SYSROOT="$sysroot"
     step "build (aarch64)" cmake --build --preset aarch64 -j "$jobs"
     step "runtime (aarch64)" cmake --install build/aarch64 --component module \

@@ -1,64 +1,23 @@
 #!/bin/sh
-# Builds the Debian packages and tries them in a bare Debian 12.
+# usage: tests/packages.sh [--no-install]
+#
+# Builds the Debian packages and tries them in a bare Debian 12: makes them (build/package/*.deb), has lintian look at
+# them, and with debootstrap makes a bare system (build/chroot-packages). There it installs them with what they depend
+# on and nothing else, compiles the bundled model without a C compiler, runs it, builds the examples, and removes the
+# packages again. Needs root, and a mirror: $MIRROR, or deb.debian.org.
+#
+#   --no-install  do not install what this script needs
 set -eu
+options="--no-install"
+. "$(dirname "$0")/steps.sh"
 
-usage() {
-    cat <<'TEXT'
-usage: tests/packages.sh [--no-install] [--help]
-
-Makes the packages (build/package/*.deb), has lintian look at them, makes a bare Debian 12 with
-debootstrap (build/chroot), and there installs them with what they depend on and nothing else,
-compiles the bundled model without a C compiler, runs it, builds the examples, and removes the
-packages again. Needs root, and a mirror: $MIRROR, or deb.debian.org.
-
-  --no-install  do not install what this script needs
-TEXT
-}
-
-install=yes
-for arg in "$@"; do
-    case $arg in
-    --no-install) install=no ;;
-    --help | -h) usage; exit 0 ;;
-    *) echo "packages.sh: unknown option '$arg'; --help lists the options" >&2; exit 1 ;;
-    esac
-done
-
-cd "$(dirname "$0")/.."
-. examples/setup.sh
-mkdir -p build
-log=build/packages.log root=$PWD/build/chroot
-trap '[ $? -eq 0 ] || echo "packages.sh: FAILED"' EXIT
-
-# Runs a command with its output in the log; shows the end of it on failure.
-step() {
-    title=$1; shift
-    printf '%s ... ' "$title"
-    if "$@" >"$log" 2>&1; then
-        echo ok
-    else
-        echo failed
-        tail -n 40 "$log"
-        exit 1
-    fi
-}
-
-# Runs a shell command in the bare system. Its mounts and processes end with it.
-inside() {
-    unshare --mount --pid --fork --kill-child sh -c \
-        'mount -t proc proc "$1/proc" && exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-            LC_ALL=C.UTF-8 HOME=/root DEBIAN_FRONTEND=noninteractive sh -euc "$2"' sh "$root" "$1"
-}
-
-# Steps are one chain each: under `if`, `set -e` stops none of them.
 make_packages() {
     rm -f build/package/*.deb && cmake --preset package && cmake --build --preset package -j "$(nproc)" &&
         cpack --preset package
 }
 
 make_chroot() {
-    rm -rf "$root" && debootstrap --variant=minbase bookworm "$root" "${MIRROR:-http://deb.debian.org/debian}" &&
-        mkdir "$root/debs" && cp build/package/*.deb "$root/debs/" &&
+    make_bare && mkdir "$root/debs" && cp build/package/*.deb "$root/debs/" &&
         { [ ! -e /etc/resolv.conf ] || cp -L /etc/resolv.conf "$root/etc/"; } &&
         inside 'apt-get update -q'
 }
@@ -67,17 +26,9 @@ apt_inside() {
     inside "apt-get $* -y -q --no-install-recommends"
 }
 
-# The sample of the README: the same bits on every machine.
 speak() {
-    inside 'cd /tmp && rsrc /usr/share/doc/rsrc/examples/model/kjv --target native -o kjv.so
-        rsr-run kjv.so -p "In the beginning" -n 90 --temp 0.75 --top-k 40 --repeat-penalty 1.1 --seed 8' &&
-        grep -q '^ is before me' "$log"
-}
-
-# What compiles, assembles or links C is not there, nor what that would link with.
-has_no_compiler() {
-    inside 'for tool in cc gcc clang clang-19 as ld; do if command -v "$tool"; then exit 1; fi; done
-        for file in /usr/lib/*/crti.o /usr/lib/*/libc.so /usr/include/stdio.h; do if [ -e "$file" ]; then exit 1; fi; done'
+    inside "cd /tmp && rsrc /usr/share/doc/rsrc/examples/model/kjv --target native -o kjv.so
+        rsr-run kjv.so -p 'In the beginning' $sample" && has_sample
 }
 
 # A module's needs: libc and libm, and on AArch64 the loader, which has the stack
@@ -144,8 +95,8 @@ removed() {
     ! inside 'ldconfig -p' | grep librsr
 }
 
-[ "$(id -u)" -eq 0 ] || { echo "packages.sh: debootstrap needs root" >&2; exit 1; }
-if [ "$install" = yes ]; then
+need_root
+if ! is_given --no-install; then
     BUILD_PACKAGES="$BUILD_PACKAGES binutils debootstrap dpkg-dev file fish lintian zsh"
     install_packages build
 fi
