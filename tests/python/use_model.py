@@ -62,11 +62,18 @@ def generation(model):
     assert set(json.loads(said)) == {"name"}
     assert model.chat([{"role": "user", "content": "Who?"}], max_tokens=9).prompt_tokens == len(
         model.chat_tokens([{"role": "user", "content": "Who?"}]))
-    for words, options in (("max_tokens is -1", {"max_tokens": -1}), ("seed", {"seed": 1 << 64}),
+    for words, options in (("max_tokens is -1", {"max_tokens": -1}),
+                           ("max_tokens is 0", {"max_tokens": 0}), ("stop is 1", {"stop": 1}),
+                           ("a text is a str or bytes, and not int", {"stop": [1]}),
+                           ("stop_tokens is 5, and must be a list", {"stop_tokens": 5}),
+                           ("logit_bias is [1]", {"logit_bias": [1]}), ("'a'}", {"logit_bias": {1: "a"}}),
+                           ("seed", {"seed": 1 << 64}),
                            ("NUL", {"stop": "a\0b"}), ("temperature", {"temperature": float("nan")}),
                            ("top_p is 'x'", {"top_p": "x"}), ("not both", {"schema": {}, "grammar": ""}),
                            ("#", {"schema": {"type": "what"}}), ("no rule", {"grammar": "x"})):
         refused(rsrc.Status.ARGUMENT, words, model.generate, TEXT, **options)
+    for text in (None, 5, [1.5]):
+        refused(rsrc.Status.ARGUMENT, "token ids are ", model.generate, text)
     try:
         model.generate(TEXT, heat=3)
         raise AssertionError("an unknown option")
@@ -93,6 +100,7 @@ def generation_of_many(model):
     refused(rsrc.Status.ARGUMENT, "a list of texts", model.generate_all, TEXT)
     refused(rsrc.Status.ARGUMENT, "a text has 0 tokens", model.generate_all, [TEXT, []])
     refused(rsrc.Status.ARGUMENT, "a text has 513 tokens", model.generate_all, [[1] * 513])
+    refused(rsrc.Status.ARGUMENT, "max_tokens is 0", model.generate_all, [TEXT], 0)
     refused(rsrc.Status.ARGUMENT, "a stop text is empty", model.generate_all, [TEXT], stop="")
     assert len(model.generate(TEXT, 3).tokens) == 3  # no memory is lost
 
@@ -220,7 +228,7 @@ def closing():
                  lambda: model.info, lambda: model.layers, lambda: model.embed(["a"]), lambda: session.eval([1])):
         refused(rsrc.Status.ARGUMENT, "the model is closed", call)
     session.close()
-    assert "closed" in repr(model)
+    assert repr(model) == "<rsrc.Model, closed>" and repr(session) == "<rsrc.Session, closed>"
     refused(rsrc.Status.FILE, "none.so", rsrc.Model, FOLDER / "none.so")
     refused(rsrc.Status.ARGUMENT, "NUL", rsrc.Model, "a\0b")
     refused(rsrc.Status.ARGUMENT, "f8", rsrc.Model, PATH, kv_type="f8")
@@ -237,6 +245,7 @@ def forked(model):
         try:
             refused(rsrc.Status.FORK, "os.fork()", model.eval, [1])
             refused(rsrc.Status.FORK, "os.fork()", session.eval, [1])
+            assert repr(session) == "<rsrc.Session of <rsrc.Model 'kjv'>>"
             session.close()
             model.close()
             with rsrc.Model(PATH) as own:
@@ -354,6 +363,7 @@ def opened_and_closed():
             model.close()
         del model, session
     grown = resident() - before
+    print(f"opened and closed {OPENS} times: {grown} bytes more")
     assert grown < 2 << 20, grown
     assert len(os.listdir("/proc/self/fd")) < 30 and "tiny.so" not in pathlib.Path("/proc/self/maps").read_text()
 

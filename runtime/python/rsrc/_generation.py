@@ -48,15 +48,35 @@ def sampling_of(options: "Mapping[str, Any]", bias: "Optional[Mapping[int, float
                 raise refuse(f"{name} is {value!r}, and must be a number") from None
         else:
             raise TypeError(f"generate() has no option {name!r}")
-    pairs = [rsr.rsr_logit_bias(number("a token of logit_bias", token), value) for token, value in (bias or {}).items()]
+    try:
+        pairs = [rsr.rsr_logit_bias(number("a token of logit_bias", token), value)
+                 for token, value in (bias or {}).items()]
+    except (AttributeError, TypeError):
+        raise refuse(f"logit_bias is {bias!r}, and must be {{token id: number}}") from None
     sampling.logit_bias = (rsr.rsr_logit_bias * len(pairs))(*pairs)
     sampling.n_logit_bias = len(pairs)
     return sampling
 
 
+def several(name: str, values: Any) -> "List[Any]":
+    """A sequence that an option takes; None is an empty one."""
+    try:
+        return list(() if values is None else values)
+    except TypeError:
+        raise refuse(f"{name} is {values!r}, and must be a list") from None
+
+
 def stop_texts(stop: Any) -> "List[bytes]":
     """One text or several, as bytes."""
-    return [terminated("a stop text", one) or b"" for one in ([stop] if isinstance(stop, (str, bytes)) else stop or ())]
+    return [terminated("a stop text", text_bytes(one)) or b""
+            for one in ([stop] if isinstance(stop, (str, bytes)) else several("stop", stop))]
+
+
+def token_limit(max_tokens: Any) -> int:
+    """For C, 0 is the default; a caller who computed 0 does not want that."""
+    if number("max_tokens", max_tokens) == 0:
+        raise refuse("max_tokens is 0, and must be 1 or more")
+    return number("max_tokens", max_tokens)
 
 
 class _Constraint:
@@ -109,7 +129,7 @@ class Writer:
         self.options = rsr.RSR_GENERATE_OPTIONS_INIT()
         self.result, self.err = rsr.RSR_GENERATE_RESULT_INIT(), rsr.RSR_ERROR_INIT()
         self.failed: Optional[BaseException] = None
-        self.options.max_tokens = number("max_tokens", max_tokens)
+        self.options.max_tokens = token_limit(max_tokens)
         rest = dict(options, temperature=temperature, seed=seed)
         schema, grammar, bias = (rest.pop(name, None) for name in ("schema", "grammar", "logit_bias"))
         self._set_stops(stop, rest.pop("stop_tokens", ()), rest.pop("ignore_stop", False))
@@ -133,7 +153,7 @@ class Writer:
         strings = stop_texts(stop)
         self.options.stop_strings = (c.c_char_p * len(strings))(*strings)
         self.options.n_stop_strings = len(strings)
-        tokens = [number("a stop token", token) for token in stop_tokens]
+        tokens = [number("a stop token", token) for token in several("stop_tokens", stop_tokens)]
         self.options.stop_tokens = (c.c_uint32 * len(tokens))(*tokens)
         self.options.n_stop_tokens, self.options.ignore_stop = len(tokens), bool(ignore_stop)
 

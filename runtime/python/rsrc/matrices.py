@@ -64,7 +64,8 @@ class Matrix:
         return f"<rsrc.Matrix {self.shape[0]} x {self.shape[1]}, {self.input}>"
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
-        """W @ x for a vector [cols], or for columns [cols, n]: then in Fortran order, as they are fastest."""
+        """W @ x for a vector [cols], which gives [rows], or for columns [cols, n], which give [rows, n] in Fortran order:
+        columns in that order are fastest."""
         if not isinstance(x, np.ndarray) or x.dtype != self._takes:
             raise refuse(f"W @ x takes an array of {self._takes}, and not "
                          f"{x.dtype if isinstance(x, np.ndarray) else type(x).__name__}")

@@ -14,7 +14,7 @@ from typing import Any, Iterator, List, Literal, Mapping, Optional, Sequence, Tu
 import numpy as np
 
 from . import _rsr as rsr
-from ._generation import Answer, Stream, Writer, sampling_of, stop_texts
+from ._generation import Answer, Stream, Writer, sampling_of, stop_texts, token_limit
 from ._library import Call, Error, Status, call, check, describe, lib, number, refuse, terminated, text_bytes
 from ._together import generate_together
 
@@ -119,6 +119,7 @@ class Model:
         self._engine = engine
         info = rsr.RSR_MODEL_INFO_INIT()
         check(lib.rsr_model_get_info(model, info), None)
+        self._name = info.name.decode(errors="replace")
         self._vocab, self._width = info.vocab, info.output_size
         self._context = options.context or info.context
         self._has_bos, self._bos = info.bos_token != 0xFFFFFFFF, info.bos_token
@@ -137,7 +138,7 @@ class Model:
             self.close()
 
     def __repr__(self) -> str:
-        return "<rsrc.Model, closed>" if self._closed else f"<rsrc.Model {self.info.name!r}>"
+        return "<rsrc.Model, closed>" if self._closed else f"<rsrc.Model {self._name!r}>"
 
     def close(self) -> None:
         """Cancels what runs in other threads, and frees everything. Closing twice is no mistake."""
@@ -326,7 +327,7 @@ class Model:
             if not 0 < len(prompt) <= self._context:
                 raise refuse(f"a text has {len(prompt)} tokens, and the context takes 1 to {self._context}")
         sampling = sampling_of(dict(options, temperature=temperature, seed=seed), logit_bias)
-        return generate_together(self, prompts, number("max_tokens", max_tokens) or 128, stops, sampling,
+        return generate_together(self, prompts, token_limit(max_tokens), stops, sampling,
                                  max(1, number("at_once", at_once)))
 
     @overload
@@ -471,6 +472,9 @@ class Session:
         if hasattr(self, "_pending"):
             self._free()
 
+    def __repr__(self) -> str:
+        return "<rsrc.Session, closed>" if self._sequence is None else f"<rsrc.Session of {self.model!r}>"
+
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -595,5 +599,6 @@ class Session:
         """As `Model.generate`, after what the session holds, which then also holds text and continuation. A stream
         that is closed early leaves the session as if generation had stopped at the last piece taken. A call that fails
         changes nothing."""
-        writer = Writer(self, text, max_tokens, temperature, seed, stop, options)
+        prompt = text if isinstance(text, (str, bytes)) else _ids(text)
+        writer = Writer(self, prompt, max_tokens, temperature, seed, stop, options)
         return Stream(writer) if stream else writer.run()
