@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <mpi.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +17,23 @@
 #define POLL_NS 2000000u
 #define LONGEST_SLEEP_NS 500000u
 
-/* The state behind the functions of the one transport. */
+/* What all transports share. */
 static struct {
-    MPI_Comm ranks;
+    const char *program;
+    MPI_Comm ranks; /* for measurements */
     int rank, size;
-    int *counts, *offsets; /* [size] */
     uint32_t delay_us;
-    bool failed, gathered;
+    atomic_bool gathered;
 } mpi;
+
+/* The ranks of one engine. An engine's messages never meet those of another. */
+struct mpi_channel {
+    MPI_Comm ranks;
+    int *counts, *offsets; /* [size] */
+    struct mpi_channel *next;
+};
+
+static struct mpi_channel *channels;
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -31,14 +41,19 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static rsr_status fail(int code, const char *what, rsr_error *err) {
+/* A rank that cannot exchange leaves all others waiting, so it ends them. */
+static _Noreturn void lose(const char *what, const char *why) {
+    fprintf(stderr, "%s: rank %d: %s: %s: ending all ranks\n", mpi.program, mpi.rank, what, why);
+    mpi_transport_abort();
+}
+
+static rsr_status check(int code, const char *what) {
     char text[MPI_MAX_ERROR_STRING] = "";
     int n = 0;
-    mpi.failed = true;
+    if (code == MPI_SUCCESS)
+        return RSR_OK;
     MPI_Error_string(code, text, &n);
-    if (err != NULL)
-        snprintf(err->message, sizeof(err->message), "rank %d: %s: %.300s", mpi.rank, what, text);
-    return RSR_ERR_RANK;
+    lose(what, text);
 }
 
 static void wait_delay(void) {
@@ -50,25 +65,21 @@ static void wait_delay(void) {
 
 static rsr_status allgatherv(void *user, const void *part, void *all, const size_t *bytes,
                              rsr_error *err) {
+    struct mpi_channel *channel = user;
     size_t n = 0;
-    (void)user;
+    (void)err;
     for (int r = 0; r < mpi.size; r++) {
-        mpi.offsets[r] = (int)n;
-        mpi.counts[r] = (int)bytes[r];
+        if (bytes[r] > INT_MAX - n)
+            lose("a gather failed", "MPI gathers less than 2 GiB at a time; take a smaller batch");
+        channel->offsets[r] = (int)n;
+        channel->counts[r] = (int)bytes[r];
         n += bytes[r];
-        if (bytes[r] > INT_MAX || n > INT_MAX) {
-            if (err != NULL)
-                snprintf(err->message, sizeof(err->message),
-                         "MPI gathers at most 2 GiB at a time; ask for a smaller max_batch");
-            mpi.failed = true;
-            return RSR_ERR_RANK;
-        }
     }
-    const int code = MPI_Allgatherv(part, mpi.counts[mpi.rank], MPI_BYTE, all, mpi.counts,
-                                    mpi.offsets, MPI_BYTE, mpi.ranks);
+    const int code = MPI_Allgatherv(part, channel->counts[mpi.rank], MPI_BYTE, all, channel->counts,
+                                    channel->offsets, MPI_BYTE, channel->ranks);
     wait_delay();
-    mpi.gathered = mpi.gathered || code == MPI_SUCCESS;
-    return code == MPI_SUCCESS ? RSR_OK : fail(code, "a gather failed", err);
+    atomic_store(&mpi.gathered, true);
+    return check(code, "a gather failed");
 }
 
 /* Waits for a message that may come in a moment or in an hour. */
@@ -88,55 +99,74 @@ static int wait_for(MPI_Request *request) {
 }
 
 static rsr_status bcast(void *user, void *data, size_t n_bytes, uint32_t root, rsr_error *err) {
+    const struct mpi_channel *channel = user;
     int code = MPI_SUCCESS;
-    (void)user;
+    (void)err;
     for (size_t at = 0; at < n_bytes && code == MPI_SUCCESS;) {
         const size_t n = n_bytes - at < INT_MAX ? n_bytes - at : INT_MAX;
         MPI_Request request;
-        code = MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, (int)root, mpi.ranks, &request);
+        code = MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, (int)root, channel->ranks, &request);
         if (code == MPI_SUCCESS)
             code = wait_for(&request);
         at += n;
     }
     wait_delay();
-    return code == MPI_SUCCESS ? RSR_OK : fail(code, "a broadcast failed", err);
+    return check(code, "a broadcast failed");
 }
 
 static rsr_status barrier(void *user, rsr_error *err) {
-    (void)user;
-    const int code = MPI_Barrier(mpi.ranks);
+    const struct mpi_channel *channel = user;
+    (void)err;
+    const int code = MPI_Barrier(channel->ranks);
     wait_delay();
-    return code == MPI_SUCCESS ? RSR_OK : fail(code, "a barrier failed", err);
+    return check(code, "a barrier failed");
 }
 
-bool mpi_transport_begin(int *argc, char ***argv, rsr_transport *transport) {
+bool mpi_transport_begin(const char *program) {
     int level = 0;
-    if (MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS)
-        return false;
-    MPI_Comm_dup(MPI_COMM_WORLD, &mpi.ranks);
-    MPI_Comm_set_errhandler(mpi.ranks, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(mpi.ranks, &mpi.rank);
-    MPI_Comm_size(mpi.ranks, &mpi.size);
-    mpi.counts = calloc((size_t)mpi.size, sizeof(*mpi.counts));
-    mpi.offsets = calloc((size_t)mpi.size, sizeof(*mpi.offsets));
-    if (level < MPI_THREAD_MULTIPLE || mpi.counts == NULL || mpi.offsets == NULL) {
-        fprintf(stderr, "rsr-mpi: %s\n",
-                level < MPI_THREAD_MULTIPLE ? "this MPI was built without MPI_THREAD_MULTIPLE"
-                                            : "out of memory");
-        mpi_transport_end();
+    mpi.program = program;
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS) {
+        fprintf(stderr, "%s: MPI does not start\n", program);
         return false;
     }
+    MPI_Comm_dup(MPI_COMM_WORLD, &mpi.ranks);
+    MPI_Comm_rank(mpi.ranks, &mpi.rank);
+    MPI_Comm_size(mpi.ranks, &mpi.size);
+    if (level < MPI_THREAD_MULTIPLE)
+        lose("MPI does not start", "this MPI was built without MPI_THREAD_MULTIPLE");
+    if (mpi.size > 1 && !mpi_watch_begin(program, MPI_SILENT_MS))
+        lose("MPI does not start", "there is no thread");
+    return true;
+}
+
+void mpi_transport_open(rsr_transport *transport) {
+    struct mpi_channel *channel = calloc(1, sizeof(*channel));
+    if (channel != NULL) {
+        channel->counts = calloc((size_t)mpi.size, sizeof(*channel->counts));
+        channel->offsets = calloc((size_t)mpi.size, sizeof(*channel->offsets));
+    }
+    if (channel == NULL || channel->counts == NULL || channel->offsets == NULL)
+        lose("a transport is not opened", "out of memory");
+    MPI_Comm_dup(MPI_COMM_WORLD, &channel->ranks);
+    MPI_Comm_set_errhandler(channel->ranks, MPI_ERRORS_RETURN);
+    channel->next = channels;
+    channels = channel;
     *transport = (rsr_transport)RSR_TRANSPORT_INIT;
     transport->rank = (uint32_t)mpi.rank;
     transport->size = (uint32_t)mpi.size;
     transport->allgatherv = allgatherv;
     transport->bcast = bcast;
     transport->barrier = barrier;
-    if (mpi.size > 1 && !mpi_watch_begin(MPI_SILENT_MS)) {
-        fprintf(stderr, "rsr-mpi: cannot start a thread\n");
-        mpi_transport_abort();
-    }
-    return true;
+    transport->user = channel;
+}
+
+uint32_t mpi_transport_neighbours(void) {
+    MPI_Comm near;
+    int n = 1;
+    MPI_Comm_split_type(mpi.ranks, MPI_COMM_TYPE_SHARED, mpi.rank, MPI_INFO_NULL, &near);
+    MPI_Comm_size(near, &n);
+    MPI_Comm_free(&near);
+    return (uint32_t)n;
 }
 
 /* ---- Measuring ---- */
@@ -203,18 +233,20 @@ void mpi_transport_delay(uint32_t us) {
 }
 
 bool mpi_transport_has_gathered(void) {
-    return mpi.gathered;
-}
-
-bool mpi_transport_failed(void) {
-    return mpi.failed;
+    return atomic_load(&mpi.gathered);
 }
 
 void mpi_transport_end(void) {
     mpi_watch_end();
+    for (struct mpi_channel *channel = channels, *next; channel != NULL; channel = next) {
+        next = channel->next;
+        MPI_Comm_free(&channel->ranks);
+        free(channel->counts);
+        free(channel->offsets);
+        free(channel);
+    }
+    channels = NULL;
     MPI_Comm_free(&mpi.ranks);
-    free(mpi.counts);
-    free(mpi.offsets);
     MPI_Finalize();
 }
 

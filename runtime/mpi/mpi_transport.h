@@ -1,8 +1,8 @@
-/* mpi_transport.h - ranks of MPI as an rsr_transport. One for a process.
+/* mpi_transport.h - ranks of MPI as an rsr_transport.
  *
- * While it is there, a thread exchanges signs of life with other ranks. A rank that is silent for
+ * While MPI runs, a thread exchanges signs of life with other ranks. A rank that is silent for
  * MPI_SILENT_MS ends all ranks with a sentence that names it. (If a rank's process ends, mpirun
- * ends the others.) */
+ * ends the others.) An exchange that fails ends all ranks, too. */
 #ifndef RSR_MPI_TRANSPORT_H
 #define RSR_MPI_TRANSPORT_H
 
@@ -12,8 +12,13 @@
 
 #define MPI_SILENT_MS 3000u
 
-/* Starts MPI. False after a message. */
-bool mpi_transport_begin(int *argc, char ***argv, rsr_transport *transport);
+/* Starts MPI. Messages begin with `program`, which must live as long. False after a message. */
+bool mpi_transport_begin(const char *program);
+/* A transport for one engine, which lives until mpi_transport_end(). All ranks call it, in the same
+ * order for several engines. */
+void mpi_transport_open(rsr_transport *transport);
+/* The number of ranks on this machine, this one included. All ranks call it. */
+uint32_t mpi_transport_neighbours(void);
 /* Every exchange takes this much longer from now on, as in a slower network. */
 void mpi_transport_delay(uint32_t us);
 /* All ranks measure a gather of `bytes` among the first n_ranks, or a broadcast. Give the time in
@@ -22,8 +27,6 @@ double mpi_transport_time_gather(uint32_t n_ranks, size_t bytes);
 double mpi_transport_time_bcast(uint32_t n_ranks, size_t bytes);
 /* Whether there was a gather, which all ranks took part in. */
 bool mpi_transport_has_gathered(void);
-/* Whether an exchange has failed: MPI cannot be ended in an orderly way. */
-bool mpi_transport_failed(void);
 /* Ends MPI; every rank must call it. */
 void mpi_transport_end(void);
 /* Ends all ranks at once, with the exit status 1. */

@@ -23,6 +23,7 @@ struct peer {
 };
 
 static struct {
+    const char *program;
     MPI_Comm ranks;
     pthread_t thread;
     bool runs;
@@ -68,8 +69,8 @@ static void check_silence(uint64_t late_ns) {
         peer->heard_ns = now - peer->heard_ns > late_ns ? peer->heard_ns + late_ns : now;
         if (now - peer->heard_ns < watch.silent_ns || atomic_load(&watch.ends))
             continue;
-        fprintf(stderr, "rsr-mpi: rank %d (%s) has not answered for %.1f s: ending all ranks\n",
-                peer->rank, peer->name, (double)(now - peer->heard_ns) * 1e-9);
+        fprintf(stderr, "%s: rank %d (%s) has not answered for %.1f s: ending all ranks\n",
+                watch.program, peer->rank, peer->name, (double)(now - peer->heard_ns) * 1e-9);
         mpi_transport_abort();
     }
 }
@@ -115,8 +116,9 @@ static bool find_peers(void) {
     return true;
 }
 
-bool mpi_watch_begin(uint32_t silent_ms) {
+bool mpi_watch_begin(const char *program, uint32_t silent_ms) {
     sigset_t all, before;
+    watch.program = program;
     MPI_Comm_dup(MPI_COMM_WORLD, &watch.ranks);
     watch.silent_ns = silent_ms * UINT64_C(1000000);
     if (!find_peers())

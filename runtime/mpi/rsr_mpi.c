@@ -138,8 +138,9 @@ int main(int argc, char **argv) {
                               .end = print_ranks,
                               .has_gathered = mpi_transport_has_gathered};
     run_program = program;
-    if (argc < 1 || !mpi_transport_begin(&argc, &argv, &ranks.transport))
+    if (argc < 1 || !mpi_transport_begin("rsr-mpi"))
         return 1;
+    mpi_transport_open(&ranks.transport);
     run_is_silent = ranks.transport.rank > 0;
     if (run_is_silent)
         snprintf(program, sizeof(program), "rsr-mpi: rank %u", ranks.transport.rank);
@@ -152,7 +153,7 @@ int main(int argc, char **argv) {
         code = run_main(argv + 1, &ranks);
     }
     mpi_plan_destroy(options.made);
-    if (!ranks.have_met || mpi_transport_failed())
+    if (!ranks.have_met)
         mpi_transport_abort();
     mpi_transport_end();
     return code;

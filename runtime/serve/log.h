@@ -6,5 +6,7 @@
 /* "rsr-serve: <sentence>" and a line end, control characters made visible. Any thread. Returns
  * false, so that failures end with it. */
 _Bool serve_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on lines begin with "rsr-serve: rank N: ". Called before other threads log. */
+void serve_log_rank(unsigned rank);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * It listens first, so that clients learn that models are being loaded. SIGTERM and SIGINT drain
  * it: it accepts no more connections and answers accepted requests for up to --drain seconds. A
- * second signal ends it at once. Exit status: 0 after a drain, 1 after a mistake or failure (with a
+ * second signal ends it at once. With --mpi this is about rank 0: the others take no signals, and
+ * end when it ends. Exit status: 0 after a drain, 1 after a mistake or failure (with a
  * message), otherwise 128 + the signal's number.
  */
 #include <pthread.h>
@@ -19,6 +20,7 @@
 #include "metrics.h"
 #include "models.h"
 #include "routes.h"
+#include "serve_ranks.h"
 #include "settings.h"
 
 /* What the thread that waits for signals shares with the main one. */
@@ -49,15 +51,20 @@ static void *wait_for_signals(void *user) {
 }
 
 /* All threads inherit the mask, so only one thread takes these signals. */
-static bool catch_signals(struct ending *ending) {
-    pthread_t thread;
+static void block_signals(struct ending *ending) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     sem_init(&ending->asked, 0, 0);
     sigemptyset(&ending->signals);
     sigaddset(&ending->signals, SIGTERM);
     sigaddset(&ending->signals, SIGINT);
+    if (ending->server->settings->mpi) /* mpirun passes it on; on SIGTERM it ends all */
+        sigaddset(&ending->signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &ending->signals, NULL);
+}
+
+static bool catch_signals(struct ending *ending) {
+    pthread_t thread;
     return (pthread_create(&thread, NULL, wait_for_signals, ending) == 0 &&
             pthread_detach(thread) == 0) ||
            serve_log("cannot start a thread");
@@ -107,10 +114,37 @@ static int serve(struct serve_server *server, struct ending *ending) {
         drain(server, http);
     }
     serve_http_destroy(http);
+    if (!ok)
+        serve_ranks_abort(server->ranks);
     serve_embedder_destroy(server->embedder);
     serve_scheduler_destroy(server->scheduler);
     serve_close_models(server);
     return ok ? 0 : 1;
+}
+
+/* A rank other than rank 0. */
+static int follow(struct serve_server *server) {
+    if (serve_open_models(server))
+        serve_ranks_follow(server);
+    else
+        serve_ranks_abort(server->ranks);
+    serve_close_models(server);
+    return 0;
+}
+
+static int run(struct serve_server *server, struct ending *ending) {
+    int status = 1;
+    block_signals(ending);
+    if (server->settings->mpi && (server->ranks = serve_ranks_begin()) == NULL)
+        return status;
+    if (serve_ranks_follows(server->ranks))
+        status = follow(server);
+    else if (catch_signals(ending))
+        status = serve(server, ending);
+    else
+        serve_ranks_abort(server->ranks);
+    serve_ranks_end(server->ranks);
+    return status;
 }
 
 int main(int argc, char **argv) {
@@ -128,7 +162,7 @@ int main(int argc, char **argv) {
         serve_log("out of memory");
         return 1;
     }
-    const int status = catch_signals(&ending) ? serve(&server, &ending) : 1;
+    const int status = run(&server, &ending);
     serve_metrics_destroy(server.metrics);
     return status;
 }

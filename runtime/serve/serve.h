@@ -13,6 +13,9 @@
  * Threads: the HTTP thread reads and writes, the scheduler's thread generates, and the embedder's
  * thread computes embeddings. They share jobs; job.h says which thread may use which member.
  *
+ * With --mpi there are several processes (serve_ranks.h). All of this is in rank 0's; the others
+ * only open the models and evaluate their part of rank 0's steps.
+ *
  * Strings are UTF-8. Functions return false if memory is out, unless they say otherwise.
  */
 #ifndef RSR_SERVE_H
@@ -74,6 +77,7 @@ struct serve_model {
 };
 
 struct serve_settings;
+struct serve_ranks;
 struct serve_scheduler;
 struct serve_embedder;
 struct serve_metrics;
@@ -83,6 +87,7 @@ enum serve_state { SERVE_LOADING, SERVE_READY, SERVE_DRAINING };
 /* The whole server, for handlers. */
 struct serve_server {
     const struct serve_settings *settings;
+    struct serve_ranks *ranks; /* NULL: this process alone */
     struct serve_model models[SERVE_MAX_MODELS];
     uint32_t n_models;
     struct serve_scheduler *scheduler;

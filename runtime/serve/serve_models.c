@@ -3,7 +3,8 @@
  * Keys and values: a model gets room for slots x context tokens, but at most its share of half of
  * the memory that is free when it is opened; pages are committed as they are used. With --kv-tokens
  * the model gets the room that was asked for, committed at once: too little memory then gives a
- * message at the start instead of a killed process later.
+ * message at the start instead of a killed process later. With several ranks all take the room that
+ * the one with the least memory has.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "log.h"
 #include "models.h"
 #include "rsr_hash.h"
+#include "serve_ranks.h"
 #include "settings.h"
 
 /* ---- The engine ------------------------------------------------------------------------------ */
@@ -31,9 +33,11 @@ static uint32_t fit_tokens(uint64_t wanted, uint64_t bytes, uint64_t token_bytes
 }
 
 /* Creates an engine with room for kv_tokens tokens; no text is longer. */
-static bool create_engine(const struct serve_settings *settings, struct serve_model *model,
+static bool create_engine(const struct serve_server *server, struct serve_model *model,
                           uint32_t context, uint32_t kv_tokens) {
+    const struct serve_settings *settings = server->settings;
     rsr_error err = RSR_ERROR_INIT;
+    rsr_transport transport;
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.n_threads = settings->threads;
     options.context = context < kv_tokens ? context : kv_tokens;
@@ -44,6 +48,10 @@ static bool create_engine(const struct serve_settings *settings, struct serve_mo
     options.device = settings->device;
     options.max_stall_ms = settings->max_stall_ms;
     options.kv_commit = settings->kv_tokens != 0;
+    if (server->ranks != NULL) {
+        serve_ranks_open(server->ranks, &transport);
+        options.transport = &transport;
+    }
     model->engine_info = (rsr_engine_info)RSR_ENGINE_INFO_INIT;
     return (rsr_engine_create(model->model, &options, &model->engine, &err) == RSR_OK &&
             rsr_engine_get_info(model->engine, &model->engine_info) == RSR_OK) ||
@@ -52,22 +60,24 @@ static bool create_engine(const struct serve_settings *settings, struct serve_mo
 
 /* The memory for a token depends on --kv-type and --attention. If an engine takes more than was
  * estimated, it is created again with less room. */
-static bool open_engine(const struct serve_settings *settings, struct serve_model *model,
+static bool open_engine(const struct serve_server *server, struct serve_model *model,
                         uint64_t bytes) {
+    const struct serve_settings *settings = server->settings;
     const uint32_t context = settings->context != 0 ? settings->context : model->info.context;
     const uint32_t page = model->info.kv_page_tokens != 0 ? model->info.kv_page_tokens : 64;
     const uint64_t wanted = (uint64_t)settings->slots * ((context + page - 1) / page * page);
     if (settings->kv_tokens != 0)
-        return create_engine(settings, model, context, settings->kv_tokens);
-    if (!create_engine(settings, model, context,
-                       fit_tokens(wanted, bytes, model->info.kv_token_bytes, page)))
+        return create_engine(server, model, context, settings->kv_tokens);
+    const uint32_t estimated = fit_tokens(wanted, bytes, model->info.kv_token_bytes, page);
+    if (!create_engine(server, model, context, serve_ranks_least(server->ranks, estimated)))
         return false;
-    if (model->engine_info.kv_bytes <= bytes)
+    const bool fits = model->engine_info.kv_bytes <= bytes;
+    if (serve_ranks_least(server->ranks, fits) != 0)
         return true;
-    const uint64_t token_bytes = model->engine_info.kv_token_bytes;
-    rsr_engine_destroy(model->engine);
-    model->engine = NULL; /* stays NULL if creating the next one fails */
-    return create_engine(settings, model, context, fit_tokens(wanted, bytes, token_bytes, page));
+    const uint32_t fitting = fit_tokens(wanted, bytes, model->engine_info.kv_token_bytes, page);
+    if (!serve_ranks_end_engine(server->ranks, model))
+        return false;
+    return create_engine(server, model, context, serve_ranks_least(server->ranks, fitting));
 }
 
 /* ---- What a model can ------------------------------------------------------------------------ */
@@ -144,8 +154,10 @@ static bool open_model(struct serve_server *server, struct serve_model *model) {
     if (rsr_open(model->path, &options, &model->model, &err) != RSR_OK ||
         rsr_model_get_info(model->model, &model->info) != RSR_OK)
         return fail(model, &err);
-    if (!open_engine(settings, model, rsr_host_memory_left() / 2 / n_left) ||
-        !open_text(settings, model))
+    const uint32_t n_shares = 2 * n_left * serve_ranks_neighbours(server->ranks);
+    if (!open_engine(server, model, rsr_host_memory_left() / n_shares))
+        return false;
+    if (!serve_ranks_follows(server->ranks) && !open_text(settings, model))
         return false;
     model->created = stat(model->path, &file) == 0 ? (int64_t)file.st_mtime : 0;
     set_fingerprint(model);

@@ -78,6 +78,8 @@ static const struct option options_table[] = {
      "use this target of the models (the best that the CPU supports)"},
     {"--device", "NAME", VALUE_TEXT, FIELD(device), 0, 0, NULL,
      "compute on cpu, or on cuda:N, the GPU of this number (cpu)"},
+    {"--mpi", NULL, VALUE_FLAG, FIELD(mpi), 0, 0, NULL,
+     "evaluate the models with all processes that mpirun starts; the first one serves"},
     {"--config", "FILE.yaml", VALUE_TEXT, 0, 0, 0, NULL,
      "take options from this file, with the same names; the command line wins"},
     {"--help", NULL, VALUE_FLAG, 0, 0, 0, NULL, "print this text; so does -h"},
@@ -107,7 +109,9 @@ static bool print_help(void) {
     }
     printf("\nThe file of --config is a mapping: \"port: 8000\", \"no-auth: true\", \"model: "
            "{tiny: tiny.so}\".\n"
-           "SIGTERM ends the server when accepted requests are answered, a second one at once.\n\n"
+           "SIGTERM ends the server when accepted requests are answered, a second one at once. "
+           "With --mpi, "
+           "SIGUSR1 does\nso, too, because mpirun passes it on and ends all on SIGTERM.\n\n"
            "A FILE.so is code: serve only what you trust.\n");
     return fflush(stdout) == 0 && !ferror(stdout);
 }

@@ -30,6 +30,7 @@ struct serve_settings {
     const char *hosts; /* further names allowed in a Host header, separated by commas; NULL: none */
     const char *tls_cert, *tls_key;
     bool no_auth, no_prefix_cache;
+    bool mpi; /* this process is one of several ranks */
 };
 
 enum serve_parsed { SERVE_START, SERVE_EXIT_OK, SERVE_EXIT_USAGE };

@@ -220,8 +220,9 @@ static uint32_t compare(const struct way *way, uint32_t n_ranks, rsr_engine *eng
 int main(int argc, char **argv) {
     uint32_t n_bad = 0;
     rsr_transport transport;
-    if (argc != 2 || !mpi_transport_begin(&argc, &argv, &transport))
+    if (argc != 2 || !mpi_transport_begin("rank_bits"))
         return 1;
+    mpi_transport_open(&transport);
     open_module(argv[1]);
     for (size_t i = 0; i < N_WAYS; i++) {
         rsr_engine *engine = NULL;
