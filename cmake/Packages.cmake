@@ -5,8 +5,9 @@
 #   librsr0       the shared library, named by its soname
 #   librsr-dev    what applications need to build with it
 #   librsrc-dev   the compiler as a library
+#   rsrc-mpi      rsr-mpi, and what `rsr-serve --mpi` loads; where CMake finds MPI
 #
-# Each is a component of the same name, but for rsrc, which has the component `module` besides: the
+# Each is a component of the same name, but for rsrc-mpi, which is the component `mpi`, and rsrc, which has the component `module` besides: the
 # runtime alone, which a build for another machine installs beside this one's.
 install(FILES LICENSE CHANGELOG.md README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT doc)
 install(DIRECTORY examples/deploy examples/embed-c examples/embed-python examples/matrix-c examples/notebook
@@ -49,6 +50,9 @@ add_package_docs(rsrc rsrc matrix-c model)
 add_package_docs(librsr ${librsr})
 add_package_docs(librsr-dev librsr-dev embed-c embed-python search-python serve-loop)
 add_package_docs(librsrc-dev librsrc-dev)
+if(TARGET rsr-mpi)
+  add_package_docs(mpi rsrc-mpi deploy)
+endif()
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/rsrc COMPONENT rsrc EXCLUDE_FROM_ALL)
 foreach(library pcre2 utf8proc) # contained in librsr_module.a: the terms of the very version
   install(FILES /usr/share/doc/lib${library}-dev/copyright RENAME copyright.${library}
@@ -116,6 +120,20 @@ and binary neural networks."
   "The package has the header rsrc.h and the static library.")
 set(CPACK_DEBIAN_LIBRSRC-DEV_PACKAGE_DEPENDS
   "rsrc (= ${version}), libjansson-dev, libpcre2-dev, libutf8proc-dev, libyaml-dev, llvm-19-dev")
+
+if(TARGET rsr-mpi)
+  list(APPEND CPACK_COMPONENTS_ALL mpi)
+  describe(mpi rsrc-mpi devel "runs models that rsrc compiled with several processes of MPI"
+    "Evaluates one model with several processes, of one machine or several, which
+share out its rows and attention heads, with the bits of one process."
+    "The package has rsr-mpi, and the library with which rsr-serve --mpi serves.")
+  # The mpirun of the MPI that the programs are linked with; its library is found by dpkg-shlibdeps.
+  set(mpirun openmpi-bin)
+  if(MPI_C_LIBRARIES MATCHES mpich)
+    set(mpirun mpich)
+  endif()
+  set(CPACK_DEBIAN_MPI_PACKAGE_DEPENDS "rsrc (= ${version}), ${mpirun}")
+endif()
 
 include(CPack)
 cpack_add_component(rsrc GROUP rsrc)

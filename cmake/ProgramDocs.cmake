@@ -1,6 +1,5 @@
-# rsrc_add_docs(PROGRAM SUMMARY): the manual page and the shell completions of a program, made by it
-# of what its own
-# --help prints, in <build>/share as they are installed. A program of another machine cannot be asked; a
+# rsrc_add_docs(PROGRAM SUMMARY [COMPONENT]): the manual page and the shell completions of a program, made of what its
+# own --help prints, in <build>/share as they are installed, by default of the component rsrc. A program of another machine cannot be asked; a
 # sanitised one is not installed.
 if(CMAKE_CROSSCOMPILING OR RSRC_SANITIZE)
   function(rsrc_add_docs program summary)
@@ -16,6 +15,8 @@ if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
 endif()
 
 function(rsrc_add_docs program summary)
+  set(component rsrc ${ARGN})
+  list(GET component -1 component)
   set(share ${CMAKE_BINARY_DIR}/share)
   set(script ${PROJECT_SOURCE_DIR}/cmake/program_docs.py)
   set(others rsrc rsr-run rsr-serve rsr-bench rsr-mkmodel)
@@ -29,8 +30,8 @@ function(rsrc_add_docs program summary)
     DEPENDS ${program} ${script}
     COMMENT "Manual page and completions of ${program}" VERBATIM)
   add_custom_target(${program}-docs ALL DEPENDS ${man})
-  install(FILES ${man} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT rsrc)
-  install(FILES ${bash} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT rsrc)
-  install(FILES ${zsh} DESTINATION ${CMAKE_INSTALL_DATADIR}/${RSRC_ZSH_DIR} COMPONENT rsrc)
-  install(FILES ${fish} DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d COMPONENT rsrc)
+  install(FILES ${man} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT ${component})
+  install(FILES ${bash} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT ${component})
+  install(FILES ${zsh} DESTINATION ${CMAKE_INSTALL_DATADIR}/${RSRC_ZSH_DIR} COMPONENT ${component})
+  install(FILES ${fish} DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d COMPONENT ${component})
 endfunction()

@@ -127,7 +127,9 @@ def manual_page(help_text, version, summary, see_also):
     out = [f'.TH {name.upper()} 1 "" "rsrc {version}" "User Commands"',
            ".SH NAME", f"{roff(name)} \\- {summary}", ".SH SYNOPSIS"]
     for line in help_text.usage:
-        out += [f".B {roff(name)}", roff(line.removeprefix(name).strip()), ".br"]
+        before, _, after = line.partition(name)  # mpirun -n N rsr-mpi
+        out += [roff(before.strip())] if before else []
+        out += [f".B {roff(name)}", roff(after.strip()), ".br"]
     del out[-1]
     kinds = [kind for kind, _ in help_text.blocks]
     first = min(i for i, kind in enumerate(kinds) if kind in ("heading", "options"))

@@ -65,6 +65,19 @@ embed_compiler() {
             rsr-mkmodel --preset tiny -o tiny && ./embed-compiler tiny tiny.so && rsr-run tiny.so --info'
 }
 
+# Two processes give the bytes of one, and serve together; as root, Open MPI wants to be told.
+ranks() {
+    apt_inside install /debs/rsrc-mpi_*.deb &&
+        inside 'cd /tmp && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+            mpirun="mpirun --oversubscribe -n 2"
+            rsr-run kjv.so -p "In the beginning" -n 40 --seed 8 >one
+            $mpirun rsr-mpi kjv.so -t 1 --force -p "In the beginning" -n 40 --seed 8 >two && cmp one two
+            $mpirun rsr-serve --mpi --threads 1 --port 8081 tiny=kjv.so & server=$!
+            curl -s --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8081/v1/models
+            kill -USR1 $server; wait $server' &&
+        grep -q '"id":"tiny"' "$log"
+}
+
 documents() {
     for deb in build/package/*.deb; do
         package=$(dpkg-deb -f "$deb" Package)
@@ -72,7 +85,7 @@ documents() {
             [ -s "$root/usr/share/doc/$package/$file" ] || { echo "no $package/$file"; return 1; }
         done
     done
-    for program in rsrc rsr-run rsr-serve rsr-bench rsr-mkmodel; do
+    for program in rsrc rsr-run rsr-serve rsr-bench rsr-mkmodel rsr-mpi; do
         [ -s "$root/usr/share/man/man1/$program.1.gz" ] &&
             bash -n "$root/usr/share/bash-completion/completions/$program" &&
             zsh -n "$root/usr/share/zsh/vendor-completions/_$program" &&
@@ -97,7 +110,7 @@ removed() {
 
 need_root
 if ! is_given --no-install; then
-    BUILD_PACKAGES="$BUILD_PACKAGES binutils debootstrap dpkg-dev file fish lintian zsh"
+    BUILD_PACKAGES="$BUILD_PACKAGES binutils debootstrap dpkg-dev file fish libopenmpi-dev lintian zsh"
     install_packages build
 fi
 step "packages" make_packages
@@ -110,6 +123,7 @@ step "what the model needs" needs_little
 step "serve the model" serve
 step "librsr-dev: embed it" embed
 step "librsrc-dev: embed the compiler" embed_compiler
+step "rsrc-mpi: two ranks" ranks
 step "documents" documents
 step "remove" removed
 rm -rf "$root"

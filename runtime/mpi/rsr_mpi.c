@@ -88,19 +88,6 @@ static int begin(struct run_ranks *ranks, struct run_session *session) {
 
 /* ---- Options ---- */
 
-static void print_help(void) {
-    puts("usage: mpirun -n N rsr-mpi MODEL.so (-p TEXT | -f FILE | - | --chat | --perplexity FILE) "
-         "[options]\n\n"
-         "Runs a model with N processes, of one machine or several, which share out its rows and "
-         "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file.\n");
-    puts(
-        "  --plan                 measure, and print how fast 1 to N ranks would be\n"
-        "  --force                run also where N ranks are slower than one\n"
-        "  --delay US             let every exchange take so many microseconds longer, to see what "
-        "a slower\n                         network would do (0)\n\n"
-        "All other options are those of rsr-run:\n");
-}
-
 static bool take_delay(const char *value) {
     char *end = NULL;
     const unsigned long us = value != NULL ? strtoul(value, &end, 10) : 0;
@@ -110,21 +97,59 @@ static bool take_delay(const char *value) {
     return true;
 }
 
+/* Those that rsr-run does not have. */
+static const struct mpi_option {
+    const char *name, *value;
+    bool *flag;                      /* where there is no value */
+    bool (*take)(const char *value); /* where there is; NULL: the arguments end. False after a
+                                        message */
+    const char *help;
+} options_table[] = {
+    {"--plan", NULL, &options.plan, NULL, "measure, and print how fast 1 to N ranks would be"},
+    {"--force", NULL, &options.force, NULL, "run also where N ranks are slower than one"},
+    {"--delay", "US", NULL, take_delay,
+     "let every exchange take so many microseconds longer, to see what a slower network would do "
+     "(0)"},
+};
+#define N_OPTIONS (sizeof(options_table) / sizeof(options_table[0]))
+
+static void print_help(void) {
+    puts("usage: mpirun -n N rsr-mpi MODEL.so (-p TEXT | -f FILE | - | --chat | --perplexity FILE) "
+         "[options]\n\n"
+         "Runs a model with N processes, of one machine or several, which share out its rows and "
+         "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file.\n");
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const struct mpi_option *o = &options_table[i];
+        char left[32];
+        snprintf(left, sizeof(left), "%s%s%s", o->name, o->value != NULL ? " " : "",
+                 o->value != NULL ? o->value : "");
+        printf("  %-22s %s\n", left, o->help);
+    }
+    puts("\nThe other options are those of rsr-run. --info and --verify need no ranks and are "
+         "refused.\n");
+}
+
+static const struct mpi_option *find_option(const char *name) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (strcmp(options_table[i].name, name) == 0)
+            return &options_table[i];
+    return NULL;
+}
+
 /* Takes the options of rsr-mpi out of the arguments. False after a message. */
 static bool take_options(char **arguments) {
     char **kept = arguments;
     for (char **a = arguments; *a != NULL; a++) {
-        if (strcmp(*a, "--delay") == 0) {
-            if (!take_delay(a[1]))
-                return false;
-            a++;
-        } else if (strcmp(*a, "--plan") == 0) {
-            options.plan = true;
-        } else if (strcmp(*a, "--force") == 0) {
-            options.force = true;
-        } else {
+        const struct mpi_option *o = find_option(*a);
+        if (o == NULL) {
             options.help = options.help || strcmp(*a, "--help") == 0 || strcmp(*a, "-h") == 0;
             *kept++ = *a;
+        } else if (o->flag != NULL) {
+            *o->flag = true;
+        } else {
+            if (!o->take(a[1]))
+                return false;
+            a++;
         }
     }
     *kept = NULL;

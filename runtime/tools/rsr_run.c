@@ -629,7 +629,9 @@ int run_main(char **arguments, struct run_ranks *ranks) {
     if (options.help || options.version) {
         if (run_is_silent)
             return 0;
-        if (options.help)
+        if (options.help && ranks != NULL) /* the program has told its own */
+            run_print_options();
+        else if (options.help)
             run_print_help();
         else
             printf("%s %s\n", run_program, rsr_version());

@@ -54,6 +54,8 @@ struct run_options {
  * sentence on stderr. */
 bool run_parse_options(char **arguments, struct run_options *options);
 void run_print_help(void);
+/* The part of it that begins with the options. */
+void run_print_options(void);
 
 /* rsr_run_names.c: names that people know from other programs. */
 /* Whether `given` means this option: "--top_k" means "--top-k". */

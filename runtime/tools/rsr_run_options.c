@@ -123,12 +123,15 @@ static const struct option options_table[] = {
 #define N_OPTIONS (sizeof(options_table) / sizeof(options_table[0]))
 
 void run_print_help(void) {
-    printf(
-        "usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE | "
-        "--verify) "
-        "[options]\n\n"
-        "Runs a model that rsrc compiled. The continuation, without the prompt, goes to standard "
-        "output,\nall else to standard error.\n\n");
+    puts("usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE | "
+         "--verify) "
+         "[options]\n\n"
+         "Runs a model that rsrc compiled. The continuation, without the prompt, goes to standard "
+         "output,\nall else to standard error.\n");
+    run_print_options();
+}
+
+void run_print_options(void) {
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct option *o = &options_table[i];
         char left[48];

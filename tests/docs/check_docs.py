@@ -2,9 +2,9 @@
 
     check_docs.py PROGRAM TABLE SHARE
 
-TABLE is the C file with the table. The option names of the table are those of --help, of the manual
-page and of the completions below SHARE; the manual page has every word of --help, in its order.
-bash is run; zsh's and fish's files are read.
+TABLE is the C file with the table, or several of them with commas. The option names of the table are those of --help,
+of the manual page and of the completions below SHARE; the manual page has every word of --help, in its order. bash is
+run; zsh's and fish's files are read.
 """
 import gzip
 import pathlib
@@ -12,7 +12,8 @@ import re
 import subprocess
 import sys
 
-program, table, share = map(pathlib.Path, sys.argv[1:])
+program, share = map(pathlib.Path, sys.argv[1::2])
+tables = [pathlib.Path(table) for table in sys.argv[2].split(",")]
 name, errors = program.name, []
 OUTSIDE = {"rsr-bench": {"--help", "--version"}}  # answered before there are options
 
@@ -21,7 +22,7 @@ def compare(what, found):
     for option in sorted(expected - found):
         errors.append(f"{what}: {option} is missing")
     for option in sorted(found - expected):
-        errors.append(f"{what}: {option} is not in {table.name}")
+        errors.append(f"{what}: {option} is not in {tables[0].name}")
 
 
 def bash_options(*words):
@@ -44,10 +45,10 @@ def plain(roff):
 
 # RSRC_OPTION(ID, "--name", ...   {"--name", ...   [OPTION_ID] = {"--name", ...
 ROW = r'^(?:RSRC_OPTION\(\w+, |    (?:\[\w+\] = )?\{)"(-[^"]+)"'
-expected = set(re.findall(ROW, table.read_text(), re.M))
+expected = {name for table in tables for name in re.findall(ROW, table.read_text(), re.M)}
 expected |= OUTSIDE.get(name, set())
 if len(expected) < 20:
-    errors.append(f"{table.name}: {len(expected)} options, which cannot be all")
+    errors.append(f"{tables[0].name}: {len(expected)} options, which cannot be all")
 
 help_text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
 heads = [re.split(r"  +", line[2:])[0] for line in help_text.splitlines() if line.startswith("  -")]
