@@ -7,8 +7,8 @@
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), clang (one that makes PTX, as rsrc finds it), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON),
-# mpi (rsr-mpi was built, and mpirun is there), openai (--param openai_python=PYTHON), numpy (--param
-# numpy_python=PYTHON), lm-eval (--param lm_eval_python=PYTHON), curl. A test
+# mpi (rsr-mpi was built, and --param mpirun=PROGRAM, else mpirun, is there), openai (--param
+# openai_python=PYTHON), numpy (--param numpy_python=PYTHON), lm-eval (--param lm_eval_python=PYTHON), curl. A test
 # skipped for a missing feature is listed at the end of a run by check.sh.
 import glob
 import os
@@ -101,11 +101,11 @@ if config.sanitize:
 if os.path.exists(os.path.join(config.build_dir, "bin", "rsr-serve")):
     config.available_features.add("serve")
 # Ranks on this machine, more than it has CPUs, also of root.
-mpirun = shutil.which("mpirun")
+mpirun = shutil.which(lit_config.params.get("mpirun", "mpirun"))
 if mpirun and os.path.exists(os.path.join(config.build_dir, "bin", "rsr-mpi")):
     config.available_features.add("mpi")
     is_open = "Open MPI" in subprocess.run([mpirun, "--version"], capture_output=True, text=True).stdout
-    config.substitutions.append(("%mpirun", "timeout 120 mpirun" + (" --oversubscribe" if is_open else "")))
+    config.substitutions.append(("%mpirun", "timeout 120 " + mpirun + (" --oversubscribe" if is_open else "")))
     config.environment["OMPI_ALLOW_RUN_AS_ROOT"] = config.environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
 if os.path.exists(os.path.join(config.source_dir, "examples", "model", "kjv", "model.safetensors")):
     config.available_features.add("model")

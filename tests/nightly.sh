@@ -65,6 +65,17 @@ if [ -x build/release/bin/rsr-mpi ] && command -v mpirun >/dev/null; then
 else
     echo "SKIPPED: predictions of rsr-mpi: it was not built"
 fi
+# Debian's other MPI, in a build of its own.
+if command -v mpicc.mpich >/dev/null; then
+    cmake --preset release -B build/mpich -DMPI_C_COMPILER=mpicc.mpich >build/mpich.log &&
+        cmake --build build/mpich >>build/mpich.log || failed="$failed
+  the build with MPICH"
+    . examples/setup.sh
+    find_lit
+    run python3 "$LIT" -sv build/mpich/tests --filter mpi/ --param mpirun=mpirun.mpich
+else
+    echo "SKIPPED: rsr-mpi with MPICH: apt-get install mpich libmpich-dev"
+fi
 # Replicas of rsr-serve: behind HAProxy, on Ray Serve, and the manifest by Kubernetes' schemas.
 mkdir -p "$work/haproxy"
 if command -v haproxy >/dev/null; then

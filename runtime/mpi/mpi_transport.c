@@ -8,21 +8,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "mpi_watch.h"
 
 /* A rank that waits for rank 0's next message polls for this long, and then less and less often: an
  * idle server should not keep its CPUs busy. */
 #define POLL_NS 2000000u
+/* More ranks than CPUs wait so in gathers, too, and begin to sleep sooner: a rank that polls takes
+ * the CPU from the one that it waits for. */
+#define CROWDED_POLL_NS 20000u
 #define LONGEST_SLEEP_NS 500000u
+
+/* A reader that takes no more is not waited for. */
+#define LONGEST_UNREAD_NS 500000000u
 
 /* What all transports share. */
 static struct {
     const char *program;
     MPI_Comm ranks; /* for measurements */
     int rank, size;
-    uint32_t delay_us;
+    uint32_t delay_us, n_neighbours;
+    bool crowded; /* the machine has fewer CPUs than ranks */
     atomic_bool gathered;
 } mpi;
 
@@ -63,25 +74,6 @@ static void wait_delay(void) {
         ;
 }
 
-static rsr_status allgatherv(void *user, const void *part, void *all, const size_t *bytes,
-                             rsr_error *err) {
-    struct mpi_channel *channel = user;
-    size_t n = 0;
-    (void)err;
-    for (int r = 0; r < mpi.size; r++) {
-        if (bytes[r] > INT_MAX - n)
-            lose("a gather failed", "MPI gathers less than 2 GiB at a time; take a smaller batch");
-        channel->offsets[r] = (int)n;
-        channel->counts[r] = (int)bytes[r];
-        n += bytes[r];
-    }
-    const int code = MPI_Allgatherv(part, channel->counts[mpi.rank], MPI_BYTE, all, channel->counts,
-                                    channel->offsets, MPI_BYTE, channel->ranks);
-    wait_delay();
-    atomic_store(&mpi.gathered, true);
-    return check(code, "a gather failed");
-}
-
 /* Waits for a message that may come in a moment or in an hour. */
 static int wait_for(MPI_Request *request) {
     const uint64_t begin = now_ns();
@@ -90,12 +82,40 @@ static int wait_for(MPI_Request *request) {
         const uint64_t waited = now_ns() - begin;
         const struct timespec pause = {
             .tv_nsec = (long)(waited / 16 < LONGEST_SLEEP_NS ? waited / 16 : LONGEST_SLEEP_NS)};
-        if (waited < POLL_NS)
+        if (waited < (mpi.crowded ? CROWDED_POLL_NS : POLL_NS))
             sched_yield();
         else
             nanosleep(&pause, NULL);
     }
     return code;
+}
+
+static rsr_status allgatherv(void *user, const void *part, void *all, const size_t *bytes,
+                             rsr_error *err) {
+    struct mpi_channel *channel = user;
+    MPI_Request request;
+    size_t n = 0;
+    int code;
+    (void)err;
+    for (int r = 0; r < mpi.size; r++) {
+        if (bytes[r] > INT_MAX - n)
+            lose("a gather failed", "MPI gathers less than 2 GiB at a time; take a smaller batch");
+        channel->offsets[r] = (int)n;
+        channel->counts[r] = (int)bytes[r];
+        n += bytes[r];
+    }
+    if (mpi.crowded) {
+        code = MPI_Iallgatherv(part, channel->counts[mpi.rank], MPI_BYTE, all, channel->counts,
+                               channel->offsets, MPI_BYTE, channel->ranks, &request);
+        if (code == MPI_SUCCESS)
+            code = wait_for(&request);
+    } else {
+        code = MPI_Allgatherv(part, channel->counts[mpi.rank], MPI_BYTE, all, channel->counts,
+                              channel->offsets, MPI_BYTE, channel->ranks);
+    }
+    wait_delay();
+    atomic_store(&mpi.gathered, true);
+    return check(code, "a gather failed");
 }
 
 static rsr_status bcast(void *user, void *data, size_t n_bytes, uint32_t root, rsr_error *err) {
@@ -122,6 +142,15 @@ static rsr_status barrier(void *user, rsr_error *err) {
     return check(code, "a barrier failed");
 }
 
+static uint32_t count_neighbours(void) {
+    MPI_Comm near;
+    int n = 1;
+    MPI_Comm_split_type(mpi.ranks, MPI_COMM_TYPE_SHARED, mpi.rank, MPI_INFO_NULL, &near);
+    MPI_Comm_size(near, &n);
+    MPI_Comm_free(&near);
+    return (uint32_t)n;
+}
+
 bool mpi_transport_begin(const char *program) {
     int level = 0;
     mpi.program = program;
@@ -132,6 +161,8 @@ bool mpi_transport_begin(const char *program) {
     MPI_Comm_dup(MPI_COMM_WORLD, &mpi.ranks);
     MPI_Comm_rank(mpi.ranks, &mpi.rank);
     MPI_Comm_size(mpi.ranks, &mpi.size);
+    mpi.n_neighbours = count_neighbours();
+    mpi.crowded = mpi.n_neighbours > (uint32_t)get_nprocs();
     if (level < MPI_THREAD_MULTIPLE)
         lose("MPI does not start", "this MPI was built without MPI_THREAD_MULTIPLE");
     if (mpi.size > 1 && !mpi_watch_begin(program, MPI_SILENT_MS))
@@ -161,12 +192,7 @@ void mpi_transport_open(rsr_transport *transport) {
 }
 
 uint32_t mpi_transport_neighbours(void) {
-    MPI_Comm near;
-    int n = 1;
-    MPI_Comm_split_type(mpi.ranks, MPI_COMM_TYPE_SHARED, mpi.rank, MPI_INFO_NULL, &near);
-    MPI_Comm_size(near, &n);
-    MPI_Comm_free(&near);
-    return (uint32_t)n;
+    return mpi.n_neighbours;
 }
 
 /* ---- Measuring ---- */
@@ -186,7 +212,11 @@ static double time_exchange(MPI_Comm ranks, int size, size_t bytes, bool gathers
         const uint64_t begin = now_ns();
         for (int i = 0; i < times; i++) {
             MPI_Request request;
-            if (gathers) {
+            if (gathers && mpi.crowded) {
+                MPI_Iallgather(part, (int)each, MPI_BYTE, all, (int)each, MPI_BYTE, ranks,
+                               &request);
+                wait_for(&request);
+            } else if (gathers) {
                 MPI_Allgather(part, (int)each, MPI_BYTE, all, (int)each, MPI_BYTE, ranks);
             } else {
                 MPI_Ibcast(part, (int)each, MPI_BYTE, 0, ranks, &request);
@@ -250,9 +280,25 @@ void mpi_transport_end(void) {
     MPI_Finalize();
 }
 
+/* Waits until mpirun has read what this process has said: Open MPI 4.1 on busy cores loses what is
+ * still in the pipe when it ends the processes. */
+static void await_reader(void) {
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct stat info;
+    int unread = 0;
+    if (fstat(STDERR_FILENO, &info) != 0 || !S_ISFIFO(info.st_mode))
+        return;
+    for (const uint64_t end = now_ns() + LONGEST_UNREAD_NS; now_ns() < end;) {
+        if (ioctl(STDERR_FILENO, FIONREAD, &unread) != 0 || unread == 0)
+            return;
+        nanosleep(&pause, NULL);
+    }
+}
+
 void mpi_transport_abort(void) {
     fflush(stdout);
     fflush(stderr);
+    await_reader();
     MPI_Abort(MPI_COMM_WORLD, 1);
     _Exit(1);
 }

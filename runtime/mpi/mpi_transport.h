@@ -17,7 +17,7 @@ bool mpi_transport_begin(const char *program);
 /* A transport for one engine, which lives until mpi_transport_end(). All ranks call it, in the same
  * order for several engines. */
 void mpi_transport_open(rsr_transport *transport);
-/* The number of ranks on this machine, this one included. All ranks call it. */
+/* The number of ranks on this machine, this one included. */
 uint32_t mpi_transport_neighbours(void);
 /* Every exchange takes this much longer from now on, as in a slower network. */
 void mpi_transport_delay(uint32_t us);

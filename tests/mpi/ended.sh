@@ -5,7 +5,7 @@
 signal=$1 rank=$2 folder=$3
 shift 3
 cd "$folder" || exit 1
-rm -f pid.* said
+rm -f pid.* said text # of an earlier call: the new text tells that all ranks have begun
 "$@" -n 3 sh -c 'echo $$ > pid.${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
     exec rsr-mpi m.so -t 1 --force --delay 2000 -p "And God said" -n 450 --seed 8' > text 2> said &
 for try in $(seq 300); do
@@ -20,6 +20,8 @@ echo "exit status $?"
 ms=$((($(date +%s%N) - begin) / 1000000))
 [ "$ms" -gt 5000 ] && echo "$ms ms" || echo "in time"
 cat said
+# mpirun of MPICH kills all others at once when one has died. It says so on stdout, with the PID of any of them.
+grep -a 'BAD TERMINATION' text && echo "mpirun did not say that it was rank $rank"
 sleep 0.5
 for r in 0 1 2; do # what has ended and was not yet waited for is a zombie
     state=$(ps -o stat= -p "$(cat pid.$r)")
