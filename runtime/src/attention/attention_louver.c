@@ -365,20 +365,19 @@ static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *g
  *     topk:20, 128 dims, clustered  0.42   0.68   0.92   1.32   1.77
  *     topk:20, 64 dims, Gaussian    0.35   0.53   0.77   0.81   1.08
  *     topk:20, 64 dims, clustered   0.39   0.61   0.75   0.89   1.33
- *     mass:1e-3, 128 dims, either   0.63   0.76   0.76   0.76   0.79
- *     mass:1e-3, 64 dims, either    0.64   0.65   0.69   0.71   0.74
  *
- * (mass leaves out no key here; its time is the time of trying and giving up.) The ratios on a busy
- * Zen 4 over 1.5 GiB, medians of 5:
+ * The ratios on a busy Zen 4 over 1.5 GiB, medians of 5:
  *
  *     topk:20, 128 dims, Gaussian          0.71   0.85   1.28   1.26
  *     topk:20, 128 dims, clustered         0.57   0.99   1.17   1.43
- *     mass:1e-3, 128 dims, either                        0.71 to 0.83
  *
  * The ratios on the Zen 4 for the K best of n keys, 8,192 to 131,072 keys of either kind:
  *
  *     n / K           256            128            64
  *     topk, 128 dims  1.18 to 1.53   0.78 to 1.19   0.70 to 0.88
+ *
+ * mass has no such table: what it leaves out depends on the spread of a head's logits, not on the
+ * number of keys. Where that is little, its trial gives up after the sketches of 8 to 15 pages.
  */
 #define MIN_KEYS 8192u
 #define KEYS_FOR_EACH_OF_THE_BEST 128u

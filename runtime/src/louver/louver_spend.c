@@ -115,8 +115,9 @@ void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state 
     const double reference = rsr_round_down((double)head->reference - LOG_PAGE);
     float x[RSR_PAGE_TOKENS];
     /* Usually not even the page with the lowest bound can be left out. */
-    if ((double)louver_exponent_up(pass->setup, head->least_bound, reference) >
-        log(share * head->budget))
+    float least = louver_exponent_up(pass->setup, head->least_bound, reference);
+    louver_exp_upper(pass->setup->ops, &least, &least, 1);
+    if ((double)least > share * head->budget)
         return;
     for (uint32_t first = 0; first < pass->n_pages; first += RSR_PAGE_TOKENS) {
         const uint64_t open = pages_x(pass, head, first, x);

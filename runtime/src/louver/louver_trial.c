@@ -11,6 +11,10 @@
  * the mean of exp is exp(s^2 / 2). That holds while n keys reach so far into the tail: beyond s =
  * c = sqrt(2 ln n) only the largest of n logits counts, about exp(c s), and the mean is exp(c s -
  * c^2 / 2).
+ *
+ * The decision changes which keys are attended to, so it must be the same on every machine. Of libm
+ * only functions are used whose results IEEE 754 fixes (sqrt, fabs, fmin); all else comes from the
+ * exp of ops.h.
  */
 #include <math.h>
 
@@ -39,6 +43,9 @@ bool louver_is_tried(const struct louver_pass *pass, uint32_t page) {
     const uint32_t stride = sample_stride(pass);
     return page % stride == stride / 2 && pass->pages[page].sidecar != NULL;
 }
+
+/* float32 has exp of numbers up to 88.7. */
+#define LARGEST_EXPONENT 80.0
 
 struct sample {
     uint32_t n, pages[MOST_PAGES];
@@ -70,46 +77,75 @@ static void add_page(const struct louver_pass *pass, struct louver_head_state *h
     sample->pages[sample->n++] = page;
 }
 
+static double exponential(const struct rsr_ops *ops, double x) {
+    float y = (float)fmin(x, LARGEST_EXPONENT);
+    ops->exp(&y, &y, 1);
+    return (double)y;
+}
+
+/* log n, within 2^-12, of a number of keys. */
+static double log_keys(const struct rsr_ops *ops, double n) {
+    double low = 0.0, high = 32.0;
+    for (uint32_t i = 0; i < 18; i++) {
+        const double middle = 0.5 * (low + high);
+        *(n * exponential(ops, -middle) > 1.0 ? &low : &high) = middle;
+    }
+    return low;
+}
+
 /* The logarithm of the mean of exp of n normal numbers of spread s. */
-static double log_mean_exp(double s, double n) {
-    const double c = sqrt(2.0 * log(n < 2.0 ? 2.0 : n));
+static double log_mean_exp(const struct rsr_ops *ops, double s, double n) {
+    const double c = sqrt(2.0 * log_keys(ops, n < 2.0 ? 2.0 : n));
     return s < c ? 0.5 * s * s : c * s - 0.5 * c * c;
 }
 
-/* The part of normal numbers that is above z. */
-static double part_above(double z) {
-    return 0.5 * erfc(z * 0.70710678118654752);
+/* The part of normal numbers that is above z, within 1e-7 (Abramowitz and Stegun, 26.2.17). */
+static double part_above(const struct rsr_ops *ops, double z) {
+    const double t = 1.0 / (1.0 + 0.2316419 * fabs(z));
+    const double density = 0.3989422804014327 * exponential(ops, -0.5 * z * z);
+    const double series =
+        t * (0.319381530 +
+             t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+    return z < 0.0 ? 1.0 - density * series : density * series;
 }
 
 /* The part of the sum of exp of n normal numbers of spread s that the n_heavy largest
  * have: those above z, and of the weights, which are normal around s, the same. */
-static double heavy_part(double s, double n, double n_heavy) {
+static double heavy_part(const struct rsr_ops *ops, double s, double n, double n_heavy) {
     double low = -8.0, high = 8.0;
     if (n <= n_heavy)
         return 1.0;
     for (uint32_t i = 0; i < 16; i++) {
         const double z = 0.5 * (low + high);
-        *(part_above(z) * n > n_heavy ? &low : &high) = z;
+        *(part_above(ops, z) * n > n_heavy ? &low : &high) = z;
     }
-    return part_above(low - s);
+    return part_above(ops, low - s);
 }
 
 /* What Z will be: the sum of exp(logit - reference) over heavy keys of sealed pages. The pages that
  * count have about (sum w)^2 / sum w^2 times 64 keys. */
 static double expected_weight(const struct louver_pass *pass, const struct louver_head_state *head,
                               double spread) {
+    const struct rsr_ops *ops = pass->setup->ops;
     double sum = 0.0, squares = 0.0;
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
-        if (pass->pages[p].sidecar == NULL)
-            continue;
-        const double centre = (double)pass->setup->scale * head->frames[p].offset[0];
-        const double weight = RSR_PAGE_TOKENS * exp(fmin(centre - (double)head->reference, 300.0));
-        sum += weight;
-        squares += weight * weight;
+    for (uint32_t first = 0; first < pass->n_pages; first += RSR_PAGE_TOKENS) {
+        float weights[RSR_PAGE_TOKENS];
+        for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
+            const uint32_t page = first + i;
+            const bool counts = page < pass->n_pages && pass->pages[page].sidecar != NULL;
+            const double centre =
+                counts ? (double)pass->setup->scale * head->frames[page].offset[0] : -INFINITY;
+            weights[i] = (float)fmin(centre - (double)head->reference, LARGEST_EXPONENT);
+        }
+        ops->exp(weights, weights, RSR_PAGE_TOKENS);
+        for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
+            sum += RSR_PAGE_TOKENS * (double)weights[i];
+            squares += RSR_PAGE_TOKENS * RSR_PAGE_TOKENS * (double)weights[i] * (double)weights[i];
+        }
     }
     const double n = squares > 0.0 ? RSR_PAGE_TOKENS * sum * sum / squares : 0.0;
-    return sum * exp(fmin(log_mean_exp(spread, n), 300.0)) *
-           heavy_part(spread, n, louver_n_heavy(pass));
+    return sum * exponential(ops, log_mean_exp(ops, spread, n)) *
+           heavy_part(ops, spread, n, louver_n_heavy(pass));
 }
 
 /* ---- Predicting ---- */
