@@ -130,6 +130,39 @@ static void test_levels(void) {
     CHECK_INT(n_libm_calls, 0);
 }
 
+/* ---- Lanes ---- */
+
+/* All lanes give the same bits, with numbers that are not finite, too. */
+static void test_lanes(void) {
+    const struct louver_lanes *portable = louver_lanes_for(0);
+    const struct louver_lanes *best = louver_lanes_for(rsr_cpu_features());
+    const float odd[] = {INFINITY, -INFINITY, NAN, 1e30f, -1e30f, 0.0f, -0.0f, 0x1p-140f};
+    uint64_t state = 11;
+    CHECK(portable->features == 0);
+    for (uint32_t i = 0; i < 2000; i++) {
+        float t[RSR_PAGE_TOKENS], a[RSR_PAGE_TOKENS], b[RSR_PAGE_TOKENS];
+        struct louver_bins bins[2] = {{{0}}, {{0}}};
+        const struct louver_line line = {4.0f * bell(&state), 0.5f * bell(&state), i % 16 != 3};
+        const uint64_t mask = i % 3 == 0 ? UINT64_MAX : check_random(&state);
+        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
+            t[j] = check_random(&state) % 40 == 0 ? odd[check_random(&state) % 8]
+                                                  : 30.0f * bell(&state);
+        portable->bounds(&line, a, t);
+        best->bounds(&line, b, t);
+        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
+            CHECK(memcmp(&a[j], &b[j], sizeof(float)) == 0 || (isnan(a[j]) && isnan(b[j])));
+        portable->count(&bins[0], t, mask);
+        best->count(&bins[1], t, mask);
+        CHECK(memcmp(&bins[0], &bins[1], sizeof(bins[0])) == 0);
+        const float limit = louver_limit_of((uint32_t)(check_random(&state) % LOUVER_BINS));
+        const uint64_t below = portable->below(t, limit);
+        CHECK(below == best->below(t, limit));
+        /* What is below a limit was counted in a lower bin; a NaN is not. */
+        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
+            CHECK((below >> j & 1) == (t[j] < limit));
+    }
+}
+
 /* ---- Pages that are left out ---- */
 
 /* Runs a pass, and returns the number of pages that are left out but for keys of Z. */
@@ -181,6 +214,7 @@ static void test_reduced_page(void) {
 
 int main(void) {
     test_levels();
+    test_lanes();
     test_reduced_page();
     return CHECK_EXIT();
 }

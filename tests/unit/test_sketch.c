@@ -603,6 +603,36 @@ static void test_far_fetches(void) {
     CHECK(!rsr_sketch_kernel_for(0)->far);
 }
 
+/* All vectors at once give the bits of vectors one by one, and nothing is written past them. */
+static void check_refine_all(const struct rsr_sketch_kernel *kernel, const struct data *d,
+                             const struct fixture *f, uint64_t *state) {
+    enum { MOST = 7, STRIDE = N + 3 };
+    const size_t bytes = (rsr_sketch_query_bytes(&f->shape) + 63u) & ~(size_t)63u;
+    char *memory = aligned_alloc(64, MOST * bytes);
+    float *q = malloc(MOST * d->dim * sizeof(float)), t[MOST * STRIDE], expected[N];
+    struct rsr_sketch_query queries[MOST];
+    const struct rsr_sketch_query *pointers[MOST];
+    for (uint32_t i = 0; i < MOST; i++) {
+        for (uint32_t k = 0; k < d->dim; k++)
+            q[i * d->dim + k] = (float)((double)check_random(state) * 0x1p-63 - 1.0);
+        rsr_sketch_prepare(&f->shape, q + (size_t)i * d->dim, memory + i * bytes, &queries[i]);
+        pointers[i] = &queries[i];
+    }
+    for (uint32_t n = 0; n <= MOST; n++) {
+        for (uint32_t i = 0; i < MOST * STRIDE; i++)
+            t[i] = -1.0f;
+        kernel->refine_all(&f->shape, f->block, pointers, n, t, STRIDE);
+        for (uint32_t i = 0; i < n; i++) {
+            kernel->refine(&f->shape, f->block, &queries[i], UINT64_MAX, expected);
+            CHECK(memcmp(t + (size_t)i * STRIDE, expected, sizeof(expected)) == 0);
+            CHECK(t[i * STRIDE + N] == -1.0f);
+        }
+        CHECK(n == MOST || t[n * STRIDE] == -1.0f);
+    }
+    free(memory);
+    free(q);
+}
+
 static void test_kernels_agree(bool flat) {
     const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
     const uint32_t dims[] = {1, 32, 100, 128, 256, 1000};
@@ -632,6 +662,8 @@ static void test_kernels_agree(bool flat) {
             check_together(kernel, &d, &f, &state);
             if (flat)
                 check_sharpen(kernel, &f, &state);
+            else
+                check_refine_all(kernel, &d, &f, &state);
             free_fixture(&f);
             free(d.vectors);
             free(d.q);

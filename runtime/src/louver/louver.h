@@ -37,6 +37,7 @@ struct louver_setup {
     float scale;
     struct rsr_sketch_shape shape;
     const struct rsr_sketch_kernel *kernel;
+    const struct louver_lanes *lanes; /* louver_mass.h */
     const struct rsr_ops *ops;
 };
 

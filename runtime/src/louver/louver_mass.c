@@ -33,6 +33,9 @@
 /* `bounds` shares its reads among this many queries. */
 #define SCANNED_HEADS 4u
 
+/* If at least this many keys of a page are open, all of its keys are refined at once. */
+#define REFINED_TOGETHER 8u
+
 /* If at least this many keys of a page stay, the whole page is attended to: one vectorised walk
  * takes about as long as this many single keys. */
 #define WHOLE_PAGE_KEYS 24u
@@ -125,24 +128,38 @@ static void give_pages(const struct louver_pass *pass, struct louver_head_state 
 
 /* ---- Heavy keys ---- */
 
-struct heavy {
-    uint32_t n, most, least; /* number of keys; the one with the least x */
-    float x[LOUVER_HEAVY_KEYS];
-    uint32_t keys[LOUVER_HEAVY_KEYS];
+struct heavy_key {
+    float x;
+    uint32_t key;
 };
 
-/* Adds a key; if there is no room, it takes the place of the one with the least x. */
-static void add_heavy(struct heavy *heavy, float x, uint32_t key) {
-    const uint32_t at = heavy->n < heavy->most ? heavy->n++ : heavy->least;
-    heavy->x[at] = x;
-    heavy->keys[at] = key;
-    heavy->least = 0;
-    for (uint32_t i = 1; i < heavy->n; i++)
-        heavy->least = heavy->x[i] < heavy->x[heavy->least] ? i : heavy->least;
+/* A heap whose first key comes last in the order of heaviness. */
+struct heavy {
+    uint32_t n, most;
+    struct heavy_key keys[LOUVER_HEAVY_KEYS];
+};
+
+/* Larger x first, then the earlier key. */
+static bool is_heavier(struct heavy_key a, struct heavy_key b) {
+    return a.x > b.x || (a.x == b.x && a.key < b.key);
 }
 
-static bool is_heavy(const struct heavy *heavy, float x) {
-    return heavy->n < heavy->most || x > heavy->x[heavy->least];
+static void sink_heavy(struct heavy *heavy, struct heavy_key key) {
+    uint32_t at = 0;
+    for (uint32_t child; (child = 2 * at + 1) < heavy->n; at = child) {
+        child += child + 1 < heavy->n && is_heavier(heavy->keys[child], heavy->keys[child + 1]);
+        if (!is_heavier(key, heavy->keys[child]))
+            break;
+        heavy->keys[at] = heavy->keys[child];
+    }
+    heavy->keys[at] = key;
+}
+
+static void raise_heavy(struct heavy *heavy, struct heavy_key key) {
+    uint32_t at = heavy->n++;
+    for (; at > 0 && is_heavier(heavy->keys[(at - 1) / 2], key); at = (at - 1) / 2)
+        heavy->keys[at] = heavy->keys[(at - 1) / 2];
+    heavy->keys[at] = key;
 }
 
 /* The open keys with the highest x; of equal ones, the first. */
@@ -153,12 +170,15 @@ static void find_heavy(const struct louver_pass *pass, const struct louver_head_
     for (uint32_t p = 0; p < pass->n_pages; p++) {
         const float *x = head->x + (size_t)p * RSR_PAGE_TOKENS;
         uint64_t left = louver_open_keys(head, p);
-        if (left == 0 || !is_heavy(heavy, pass->setup->ops->largest_score(x)))
-            continue;
+        if (left != 0 && heavy->n == heavy->most)
+            left &= ~pass->setup->lanes->below(x, heavy->keys[0].x);
         for (; left != 0; left &= left - 1) {
             const uint32_t j = (uint32_t)__builtin_ctzll(left);
-            if (is_heavy(heavy, x[j]))
-                add_heavy(heavy, x[j], p * RSR_PAGE_TOKENS + j);
+            const struct heavy_key key = {x[j], p * RSR_PAGE_TOKENS + j};
+            if (heavy->n < heavy->most)
+                raise_heavy(heavy, key);
+            else if (is_heavier(key, heavy->keys[0]))
+                sink_heavy(heavy, key);
         }
     }
 }
@@ -184,11 +204,11 @@ static void rebase(const struct louver_pass *pass, struct louver_head_state *hea
     }
 }
 
-static void sort_keys(uint32_t *keys, uint32_t n) {
+static void sort_by_address(struct heavy_key *keys, uint32_t n) {
     for (uint32_t i = 1; i < n; i++) {
-        const uint32_t key = keys[i];
+        const struct heavy_key key = keys[i];
         uint32_t at = i;
-        for (; at > 0 && keys[at - 1] > key; at--)
+        for (; at > 0 && keys[at - 1].key > key.key; at--)
             keys[at] = keys[at - 1];
         keys[at] = key;
     }
@@ -199,15 +219,15 @@ static void give_heavy(const struct louver_pass *pass, struct louver_head_state 
     const float before = head->reference;
     struct heavy heavy;
     find_heavy(pass, head, &heavy);
-    sort_keys(heavy.keys, heavy.n);
+    sort_by_address(heavy.keys, heavy.n);
     for (uint32_t i = 0; i < heavy.n; i++)
-        louver_fetch_row(pass->setup, pass->pages[heavy.keys[i] / RSR_PAGE_TOKENS].rows.keys,
-                         heavy.keys[i] % RSR_PAGE_TOKENS);
+        louver_fetch_row(pass->setup, pass->pages[heavy.keys[i].key / RSR_PAGE_TOKENS].rows.keys,
+                         heavy.keys[i].key % RSR_PAGE_TOKENS);
     for (uint32_t i = 0; i < heavy.n;) {
-        const uint32_t page = heavy.keys[i] / RSR_PAGE_TOKENS;
+        const uint32_t page = heavy.keys[i].key / RSR_PAGE_TOKENS;
         uint64_t keys = 0;
-        for (; i < heavy.n && heavy.keys[i] / RSR_PAGE_TOKENS == page; i++)
-            keys |= UINT64_C(1) << heavy.keys[i] % RSR_PAGE_TOKENS;
+        for (; i < heavy.n && heavy.keys[i].key / RSR_PAGE_TOKENS == page; i++)
+            keys |= UINT64_C(1) << heavy.keys[i].key % RSR_PAGE_TOKENS;
         give_keys(pass, head, page, keys);
     }
     rebase(pass, head, before);
@@ -226,15 +246,6 @@ struct louver_line louver_line_of(const struct louver_setup *setup,
         .slope = (float)slope,
         .exact = (double)(float)slope == slope && slope >= 0x1p-100,
     };
-}
-
-void louver_bounds_of(const struct louver_line *line, float *x, const float *t, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        const float product = line->slope * t[i], sum = line->base + product;
-        x[i] = sum + ((fabsf(product) + fabsf(sum)) * 0x1p-22f + 0x1p-140f);
-    }
-    for (uint32_t i = 0; !line->exact && i < n; i++)
-        x[i] = INFINITY;
 }
 
 /* ---- All heads, of the member's pages ---- */
@@ -261,8 +272,7 @@ static void scan_page(struct louver_pass *pass, struct louver_head_state *heads,
         for (uint32_t i = 0; i < some; i++) {
             struct louver_head_state *head = &heads[numbers[first + i]];
             const struct louver_line line = louver_line_of(setup, head, page, 0);
-            louver_bounds_of(&line, head->x + (size_t)page * RSR_PAGE_TOKENS, t[i],
-                             RSR_PAGE_TOKENS);
+            setup->lanes->bounds(&line, head->x + (size_t)page * RSR_PAGE_TOKENS, t[i]);
         }
     }
 }
@@ -279,30 +289,54 @@ static void scan_pages(struct louver_pass *pass, struct louver_head_state *heads
     }
 }
 
-/* x of the keys that are still open, by both planes. */
-static void refine_page(const struct louver_pass *pass, struct louver_head_state *head,
-                        uint32_t page) {
+/* x of the keys that are still open, by both planes, where these are few. */
+static void refine_few(const struct louver_pass *pass, struct louver_head_state *head,
+                       uint32_t page) {
     const struct louver_setup *setup = pass->setup;
     const struct louver_line line = louver_line_of(setup, head, page, 1);
     const uint64_t open = louver_open_keys(head, page);
-    float t[RSR_SKETCH_VECTORS], x[RSR_SKETCH_VECTORS];
+    float t[RSR_SKETCH_VECTORS] = {0.0f}, x[RSR_SKETCH_VECTORS];
     uint32_t n = 0;
     setup->kernel->refine(&setup->shape, louver_sketch(&pass->pages[page]), &head->sketch, open, t);
-    louver_bounds_of(&line, x, t, louver_count_keys(open));
+    setup->lanes->bounds(&line, x, t);
     for (uint64_t left = open; left != 0; left &= left - 1)
         head->x[(size_t)page * RSR_PAGE_TOKENS + (uint32_t)__builtin_ctzll(left)] = x[n++];
+}
+
+/* x of all keys of a page, by both planes, for the n heads whose numbers are given. */
+static void refine_all(const struct louver_pass *pass, struct louver_head_state *heads,
+                       uint32_t page, const uint32_t *numbers, uint32_t n) {
+    const struct louver_setup *setup = pass->setup;
+    for (uint32_t first = 0, some; first < n; first += some) {
+        const struct rsr_sketch_query *queries[SCANNED_HEADS];
+        float t[SCANNED_HEADS][RSR_PAGE_TOKENS];
+        some = n - first < SCANNED_HEADS ? n - first : SCANNED_HEADS;
+        for (uint32_t i = 0; i < some; i++)
+            queries[i] = pass->queries[numbers[first + i]];
+        setup->kernel->refine_all(&setup->shape, louver_sketch(&pass->pages[page]), queries, some,
+                                  t[0], RSR_PAGE_TOKENS);
+        for (uint32_t i = 0; i < some; i++) {
+            struct louver_head_state *head = &heads[numbers[first + i]];
+            const struct louver_line line = louver_line_of(setup, head, page, 1);
+            setup->lanes->bounds(&line, head->x + (size_t)page * RSR_PAGE_TOKENS, t[i]);
+        }
+    }
 }
 
 /* A pass over the second plane. */
 static void refine_pages(struct louver_pass *pass, struct louver_head_state *heads) {
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         uint64_t read = 0;
+        uint32_t numbers[LOUVER_MAX_HEADS], n = 0;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             const uint64_t open = louver_open_keys(&heads[h], p);
             read |= open;
-            if (open != 0)
-                refine_page(pass, &heads[h], p);
+            if (louver_count_keys(open) >= REFINED_TOGETHER)
+                numbers[n++] = h;
+            else if (open != 0)
+                refine_few(pass, &heads[h], p);
         }
+        refine_all(pass, heads, p, numbers, n);
         pass->stats.plane2 += louver_count_keys(read);
     }
 }

@@ -2,6 +2,7 @@
  *
  *     louver_trial.c   whether leaving keys out pays for the heads of a pass, from a sample
  *     louver_mass.c    the steps of a pass
+ *     louver_lanes.c   a page's bounds, and what histograms need of them
  *     louver_spend.c   leaves out the keys with the lowest bounds, as far as the budget allows
  *
  * x of a key is an upper bound of scale q . k - reference of its head; head->x has it for keys of
@@ -33,14 +34,29 @@ struct louver_line {
 struct louver_line louver_line_of(const struct louver_setup *setup,
                                   const struct louver_head_state *head, uint32_t page,
                                   uint32_t plane);
-/* x[i] of t[i]; x may be t. */
-void louver_bounds_of(const struct louver_line *line, float *x, const float *t, uint32_t n);
-
 /* Keys of a page that may be left out: they are not left out already, and Z does not have them.
  * Their page has a sidecar. */
 static inline uint64_t louver_open_keys(const struct louver_head_state *head, uint32_t page) {
     return head->masks[page] & ~head->given[page];
 }
+
+/* ---- louver_lanes.c ---- */
+
+struct louver_bins {
+    uint32_t counts[LOUVER_BINS];
+};
+
+/* Functions of the 64 keys of a page. */
+struct louver_lanes {
+    uint64_t features; /* CPU features that they need: RSR_CPU_MASK bits */
+    /* x[i] of t[i]; x may be t. */
+    void (*bounds)(const struct louver_line *line, float *x, const float *t);
+    /* Counts those of the numbers at x that are in the mask. A NaN is in the highest bin. */
+    void (*count)(struct louver_bins *bins, const float *x, uint64_t mask);
+    /* A mask of the numbers that are below the limit. */
+    uint64_t (*below)(const float *x, float limit);
+};
+const struct louver_lanes *louver_lanes_for(uint64_t cpu_features);
 
 /* ---- louver_trial.c ---- */
 
@@ -54,18 +70,12 @@ bool louver_is_worth(const struct louver_pass *pass);
 
 /* ---- louver_spend.c ---- */
 
-struct louver_bins {
-    uint32_t counts[LOUVER_BINS];
-};
-/* Counts those of the 64 numbers at x that are in the mask. A NaN is in the highest bin. */
-void louver_count_bins(struct louver_bins *bins, const float *x, uint64_t mask);
 /* Adds bins' weights (exp of x, rounded up), the lowest first, to *spent while it stays within
  * `limit`. Returns how many bins these are: all but the highest at most. */
 uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *bins, double limit,
                            double *spent);
-/* A mask of those of the 64 numbers at x that are in one of the lowest n bins. (A few of the n-th
- * bin may be missing.) */
-uint64_t louver_in_bins(const float *x, uint32_t n);
+/* Numbers below this limit are in one of the lowest n bins. (A few of the n-th bin may be above.) */
+float louver_limit_of(uint32_t n);
 
 /* Leave out pages by their bounds, and keys by x, while at most `share` of the budget is spent. */
 void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state *head,

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "louver.h"
+#include "louver_mass.h"
 #include "sketch/sketch_round.h"
 
 _Static_assert(sizeof(struct louver_sidecar) <= LOUVER_SKETCH_AT, "the sketch follows");
@@ -18,6 +18,7 @@ struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, ui
         .scale = scale > 0.0f ? scale : 1.0f / sqrtf((float)head_dim),
         .shape = rsr_sketch_shape_of(head_dim, n_planes),
         .kernel = rsr_sketch_kernel_for(cpu_features),
+        .lanes = louver_lanes_for(cpu_features),
         .ops = ops,
     };
 }

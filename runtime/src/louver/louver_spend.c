@@ -19,26 +19,7 @@
 
 /* ---- The histogram ---- */
 
-/* Finds the bins of the 64 numbers at x. */
-static void find_bins(uint16_t *bin, const float *x) {
-    for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
-        float at = (x[i] - LOUVER_LOWEST_X) * LOUVER_BINS_PER_UNIT;
-        at = at < (float)(LOUVER_BINS - 1) ? at : (float)(LOUVER_BINS - 1);
-        at = at > 0.0f ? at : 0.0f;
-        bin[i] = (uint16_t)(int32_t)at;
-    }
-}
-
-void louver_count_bins(struct louver_bins *bins, const float *x, uint64_t mask) {
-    uint16_t bin[RSR_PAGE_TOKENS];
-    find_bins(bin, x);
-    for (uint32_t i = 0; mask == UINT64_MAX && i < RSR_PAGE_TOKENS; i++)
-        bins->counts[bin[i]]++;
-    for (uint64_t left = mask == UINT64_MAX ? 0 : mask; left != 0; left &= left - 1)
-        bins->counts[bin[__builtin_ctzll(left)]]++;
-}
-
-/* Upper bounds of exp(x) of numbers in 64 bins from `first` on. The subtraction in find_bins rounds
+/* Upper bounds of exp(x) of numbers in 64 bins from `first` on. The subtraction in louver_lanes.count rounds
  * by less than 2^-19, as its result is below 2^6; twice this is added. */
 static void weigh_bins(const struct rsr_ops *ops, float *weights, uint32_t first) {
     float edges[64];
@@ -62,21 +43,10 @@ uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *
     return LOUVER_BINS - 1;
 }
 
-/* A number below the edge of bin n - 1, less what find_bins rounds, is counted in one of the n
- * bins. The comparisons become bytes, and 8 bytes at a time become bits. */
-uint64_t louver_in_bins(const float *x, uint32_t n) {
-    const float limit = (LOUVER_LOWEST_X - 0x1p-18f) + (float)n / LOUVER_BINS_PER_UNIT;
-    uint8_t below[RSR_PAGE_TOKENS];
-    uint64_t mask = 0;
-    for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++)
-        below[i] = x[i] < limit;
-    for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i += 8) {
-        uint64_t bytes = 0;
-        for (uint32_t j = 0; j < 8; j++)
-            bytes |= (uint64_t)below[i + j] << (8 * j);
-        mask |= (bytes * UINT64_C(0x0102040810204080) >> 56) << i;
-    }
-    return mask;
+/* A number below the upper edge of bin n - 1, less what louver_lanes.count rounds, is counted in one
+ * of the n bins. */
+float louver_limit_of(uint32_t n) {
+    return (LOUVER_LOWEST_X - 0x1p-18f) + (float)n / LOUVER_BINS_PER_UNIT;
 }
 
 /* ---- Spending ---- */
@@ -111,6 +81,7 @@ static uint64_t pages_x(const struct louver_pass *pass, const struct louver_head
 /* Pages are left out like keys, by their bounds. */
 void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state *head,
                        double share) {
+    const struct louver_lanes *lanes = pass->setup->lanes;
     struct louver_bins bins = {{0}};
     const double reference = rsr_round_down((double)head->reference - LOG_PAGE);
     float x[RSR_PAGE_TOKENS];
@@ -121,12 +92,13 @@ void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state 
         return;
     for (uint32_t first = 0; first < pass->n_pages; first += RSR_PAGE_TOKENS) {
         const uint64_t open = pages_x(pass, head, first, x);
-        louver_count_bins(&bins, x, open);
+        lanes->count(&bins, x, open);
     }
     const uint32_t n_bins = spend(pass, head, &bins, share);
+    const float limit = louver_limit_of(n_bins);
     for (uint32_t first = 0; n_bins > 0 && first < pass->n_pages; first += RSR_PAGE_TOKENS) {
         const uint64_t open = pages_x(pass, head, first, x);
-        for (uint64_t out = open & louver_in_bins(x, n_bins); out != 0; out &= out - 1) {
+        for (uint64_t out = open & lanes->below(x, limit); out != 0; out &= out - 1) {
             const uint32_t page = first + (uint32_t)__builtin_ctzll(out);
             head->masks[page] = head->given[page]; /* Z has these keys */
         }
@@ -135,17 +107,18 @@ void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state 
 
 void louver_drop_keys(const struct louver_pass *pass, struct louver_head_state *head,
                       double share) {
+    const struct louver_lanes *lanes = pass->setup->lanes;
     struct louver_bins bins = {{0}};
     for (uint32_t p = 0; p < pass->n_pages; p++) {
         const uint64_t open = louver_open_keys(head, p);
         if (open != 0)
-            louver_count_bins(&bins, head->x + (size_t)p * RSR_PAGE_TOKENS, open);
+            lanes->count(&bins, head->x + (size_t)p * RSR_PAGE_TOKENS, open);
     }
     const uint32_t n_bins = spend(pass, head, &bins, share);
+    const float limit = louver_limit_of(n_bins);
     for (uint32_t p = 0; n_bins > 0 && p < pass->n_pages; p++) {
         const uint64_t open = louver_open_keys(head, p);
         if (open != 0)
-            head->masks[p] &=
-                ~(open & louver_in_bins(head->x + (size_t)p * RSR_PAGE_TOKENS, n_bins));
+            head->masks[p] &= ~(open & lanes->below(head->x + (size_t)p * RSR_PAGE_TOKENS, limit));
     }
 }

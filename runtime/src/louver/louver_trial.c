@@ -67,7 +67,7 @@ static void add_page(const struct louver_pass *pass, struct louver_head_state *h
     float estimates[RSR_PAGE_TOKENS];
     setup->kernel->bounds(&setup->shape, louver_sketch(&pass->pages[page]), &query, 1, x, estimates,
                           RSR_PAGE_TOKENS, NULL);
-    louver_bounds_of(&line, x, x, RSR_PAGE_TOKENS);
+    setup->lanes->bounds(&line, x, x);
     for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
         const float around = line.slope * estimates[j];
         sample->variance += (double)around * (double)around;
@@ -156,10 +156,11 @@ static void predict_kept(const struct louver_pass *pass, struct louver_head_stat
     struct louver_bins bins = {{0}};
     double spent = 0.0;
     for (uint32_t i = 0; i < sample->n; i++)
-        louver_count_bins(&bins, sample->x[i], UINT64_MAX);
+        pass->setup->lanes->count(&bins, sample->x[i], UINT64_MAX);
     const uint32_t n_bins = louver_spend_bins(pass->setup->ops, &bins, budget, &spent);
     for (uint32_t i = 0; i < sample->n; i++)
-        head->masks[sample->pages[i]] = ~louver_in_bins(sample->x[i], n_bins);
+        head->masks[sample->pages[i]] =
+            ~pass->setup->lanes->below(sample->x[i], louver_limit_of(n_bins));
 }
 
 void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head) {

@@ -192,6 +192,12 @@ typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void
 typedef void rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *query, uint64_t vectors, float *t);
 
+/* For n queries at once: t[i * stride + j] = the theorem's t of vector j by both planes, with the
+ * bits of `refine`. Takes less time than `refine` from about an eighth of the vectors on. */
+typedef void rsr_sketch_refine_all_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                      const struct rsr_sketch_query *const *queries, uint32_t n,
+                                      float *t, size_t stride);
+
 /* rsr_sketch_frame_of() for n queries. */
 typedef void rsr_sketch_frames_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
@@ -226,8 +232,8 @@ typedef void rsr_sketch_sharpen_fn(const struct rsr_sketch_query *query,
                                    const struct rsr_sketch_gain *const *gains, uint32_t n,
                                    float *t);
 
-/* All kernels give the same bits. `frames` and `refine` are for own shapes, `sharpen` is for flat
- * ones. */
+/* All kernels give the same bits. `frames`, `refine` and `refine_all` are for own shapes, `sharpen`
+ * is for flat ones. */
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
@@ -238,6 +244,7 @@ struct rsr_sketch_kernel {
     rsr_sketch_sieve_fn *sieve;
     rsr_sketch_scan_fn *scan;
     rsr_sketch_refine_fn *refine;
+    rsr_sketch_refine_all_fn *refine_all;
     rsr_sketch_bounds_fn *bounds;
     rsr_sketch_sharpen_fn *sharpen;
 };

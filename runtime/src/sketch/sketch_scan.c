@@ -68,6 +68,13 @@ void rsr_sketch_refine_by(rsr_sketch_refine_one_fn *one, const struct rsr_sketch
         *t++ = one(shape, block, query, (uint32_t)__builtin_ctzll(vectors));
 }
 
+void rsr_sketch_refine_all_by(rsr_sketch_refine_fn *refine, const struct rsr_sketch_shape *shape,
+                              const void *block, const struct rsr_sketch_query *const *queries,
+                              uint32_t n, float *t, size_t stride) {
+    for (uint32_t i = 0; i < n; i++)
+        refine(shape, block, queries[i], UINT64_MAX, t + i * stride);
+}
+
 static float refine_one(const struct rsr_sketch_shape *shape, const void *memory,
                         const struct rsr_sketch_query *query, uint32_t vector) {
     const uint8_t *block = memory;
@@ -89,6 +96,12 @@ static float refine_one(const struct rsr_sketch_shape *shape, const void *memory
 static void refine_portable(const struct rsr_sketch_shape *shape, const void *block,
                             const struct rsr_sketch_query *query, uint64_t vectors, float *t) {
     rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
+}
+
+static void refine_all_portable(const struct rsr_sketch_shape *shape, const void *block,
+                                const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                                size_t stride) {
+    rsr_sketch_refine_all_by(refine_portable, shape, block, queries, n, t, stride);
 }
 
 /* Returns what the teams add to t of one vector. */
@@ -194,23 +207,25 @@ static const struct rsr_sketch_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512vnni", NEEDS_AVX512, true, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
      rsr_sketch_sieve_avx512vnni_far, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
-     rsr_sketch_bounds_avx512vnni_far, rsr_sketch_sharpen_avx512vnni},
+     rsr_sketch_refine_all_avx512vnni, rsr_sketch_bounds_avx512vnni_far,
+     rsr_sketch_sharpen_avx512vnni},
     {"avx512vnni", NEEDS_AVX512, false, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
      rsr_sketch_sieve_avx512vnni, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
-     rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},
+     rsr_sketch_refine_all_avx512vnni, rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},
     {"avx2", RSR_CPU_MASK(AVX2), false, rsr_sketch_build_avx2, rsr_sketch_frames_each,
-     rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2, rsr_sketch_bounds_avx2,
-     rsr_sketch_sharpen_avx2},
+     rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2,
+     rsr_sketch_refine_all_avx2, rsr_sketch_bounds_avx2, rsr_sketch_sharpen_avx2},
 #elif defined(__aarch64__)
     {"neon-dotprod", RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD), false, rsr_sketch_build,
      rsr_sketch_frames_each, rsr_sketch_sieve_dotprod, rsr_sketch_scan_dotprod,
-     rsr_sketch_refine_neon, rsr_sketch_bounds_dotprod, rsr_sketch_sharpen_neon},
-    {"neon", RSR_CPU_MASK(NEON), false, rsr_sketch_build, rsr_sketch_frames_each,
-     rsr_sketch_sieve_neon, rsr_sketch_scan_neon, rsr_sketch_refine_neon, rsr_sketch_bounds_neon,
+     rsr_sketch_refine_neon, rsr_sketch_refine_all_neon, rsr_sketch_bounds_dotprod,
      rsr_sketch_sharpen_neon},
+    {"neon", RSR_CPU_MASK(NEON), false, rsr_sketch_build, rsr_sketch_frames_each,
+     rsr_sketch_sieve_neon, rsr_sketch_scan_neon, rsr_sketch_refine_neon,
+     rsr_sketch_refine_all_neon, rsr_sketch_bounds_neon, rsr_sketch_sharpen_neon},
 #endif
     {"portable", 0, false, rsr_sketch_build, rsr_sketch_frames_each, sieve_portable, scan_portable,
-     refine_portable, bounds_portable, sharpen_portable},
+     refine_portable, refine_all_portable, bounds_portable, sharpen_portable},
 };
 
 #define N_KERNELS (sizeof(kernels) / sizeof(kernels[0]))

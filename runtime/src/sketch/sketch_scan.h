@@ -74,6 +74,11 @@ void rsr_sketch_refine_by(rsr_sketch_refine_one_fn *one, const struct rsr_sketch
                           const void *block, const struct rsr_sketch_query *query, uint64_t vectors,
                           float *t);
 
+/* `refine_all`, one query at a time. */
+void rsr_sketch_refine_all_by(rsr_sketch_refine_fn *refine, const struct rsr_sketch_shape *shape,
+                              const void *block, const struct rsr_sketch_query *const *queries,
+                              uint32_t n, float *t, size_t stride);
+
 /* t of one vector by both planes from the integers dots[slice], the products of its 8-bit codes,
  * plus 8 times 17 for each code: the float operations of every refine kernel. */
 float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block,
@@ -105,12 +110,14 @@ rsr_sketch_sieve_fn rsr_sketch_sieve_avx512vnni, rsr_sketch_sieve_avx512vnni_far
     rsr_sketch_sieve_avx2;
 rsr_sketch_scan_fn rsr_sketch_scan_avx512vnni, rsr_sketch_scan_avx2;
 rsr_sketch_refine_fn rsr_sketch_refine_avx512vnni, rsr_sketch_refine_avx2;
+rsr_sketch_refine_all_fn rsr_sketch_refine_all_avx512vnni, rsr_sketch_refine_all_avx2;
 #elif defined(__aarch64__)
 rsr_sketch_bounds_fn rsr_sketch_bounds_neon, rsr_sketch_bounds_dotprod;
 rsr_sketch_sharpen_fn rsr_sketch_sharpen_neon;
 rsr_sketch_sieve_fn rsr_sketch_sieve_neon, rsr_sketch_sieve_dotprod;
 rsr_sketch_scan_fn rsr_sketch_scan_neon, rsr_sketch_scan_dotprod;
 rsr_sketch_refine_fn rsr_sketch_refine_neon;
+rsr_sketch_refine_all_fn rsr_sketch_refine_all_neon;
 #endif
 
 #endif

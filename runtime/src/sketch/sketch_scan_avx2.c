@@ -14,16 +14,28 @@ static int32_t load_word(const void *bytes) {
 }
 
 #define TARGET __attribute__((target("avx2")))
+#define INLINE TARGET static inline __attribute__((always_inline))
 
-TARGET static __m256 decode8(const uint8_t *codes) {
-    const __m256i code =
-        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
+/* A loop whose length is a constant, over an array that is to stay in registers. GCC keeps such
+ * arrays in memory unless it must unroll the loop. */
+#if defined(__clang__)
+#define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
+#else
+#define EACH(i, n) _Pragma("GCC unroll 4") for (uint32_t i = 0; i < (n); i++)
+#endif
+
+TARGET static __m256 decode_lanes(__m256i code) {
     const __m256i exponent = _mm256_srli_epi32(code, 4);
     const __m256i normal = _mm256_cmpgt_epi32(exponent, _mm256_setzero_si256()); /* -1 */
     __m256i mantissa = _mm256_and_si256(code, _mm256_set1_epi32(15));
     mantissa = _mm256_or_si256(mantissa, _mm256_and_si256(normal, _mm256_set1_epi32(16)));
     const __m256i shift = _mm256_add_epi32(exponent, normal);
     return _mm256_cvtepi32_ps(_mm256_sllv_epi32(mantissa, shift));
+}
+
+TARGET static __m256 decode8(const uint8_t *codes) {
+    return decode_lanes(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes)));
 }
 
 /* A pair of products is at most 2 * 15 * 127, and eight of those below 2^15: int16 does not
@@ -44,22 +56,16 @@ TARGET static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/* Computes t of a group, and estimates unless they are NULL. Prefetches the group's codes `ahead`
- * bytes ahead, unless `ahead` is 0. */
-TARGET static inline __attribute__((always_inline)) void
-scan_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
-           const struct rsr_sketch_query *query, uint32_t group, uint32_t ahead, float *t,
-           float *estimates) {
+TARGET void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *memory,
+                                 const struct rsr_sketch_query *query, uint32_t group, float *t) {
+    const uint8_t *block = memory;
     __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m256 estimated[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t s = 0; s < shape->n_slices; s++) {
         const size_t lanes_at = (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
         const uint8_t *codes =
             block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
         const __m256 scale = _mm256_set1_ps(query->scale[0][s]);
         const __m256 norm = _mm256_set1_ps(query->norms[s]);
-        for (uint32_t w = 0; ahead != 0 && w < 4; w++)
-            __builtin_prefetch(codes + ahead + (size_t)w * 64, 0, 3);
         for (uint32_t half = 0; half < 2; half++) {
             const size_t at = lanes_at + (size_t)8 * half;
             __m256i dots =
@@ -69,21 +75,12 @@ scan_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
                 _mm256_mul_ps(_mm256_cvtepi32_ps(dots), decode8(block + shape->scales_at + at));
             const __m256 residual = decode8(block + shape->residual_at[0] + at);
             const __m256 term = _mm256_mul_ps(product, scale);
-            estimated[half] = _mm256_add_ps(estimated[half], term);
             sums[half] = _mm256_add_ps(sums[half], term);
             sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(norm, residual));
         }
     }
-    for (uint32_t half = 0; half < 2; half++) {
+    for (uint32_t half = 0; half < 2; half++)
         _mm256_storeu_ps(t + 8 * half, sums[half]);
-        if (estimates != NULL)
-            _mm256_storeu_ps(estimates + 8 * half, estimated[half]);
-    }
-}
-
-TARGET void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *block,
-                                 const struct rsr_sketch_query *query, uint32_t group, float *t) {
-    scan_group(shape, block, query, group, 0, t, NULL);
 }
 
 void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *block,
@@ -98,15 +95,71 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
  * block, 25 ms if nothing, 23 ms if 2 KiB. */
 #define AHEAD 2048u
 
-TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
+/* The products of 8 vectors' slice with a query's codes, which share the digits. Pairs fit int16, as
+ * in dot_slice256(). */
+INLINE __m256i dot_digits_of8(const __m256i *low, const __m256i *high, const int8_t *q) {
+    __m256i pairs = _mm256_setzero_si256();
+    EACH(w, 4) {
+        const __m256i q_low = _mm256_set1_epi32(load_word(q + 4 * w));
+        const __m256i q_high = _mm256_set1_epi32(load_word(q + 16 + 4 * w));
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(low[w], q_low));
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high[w], q_high));
+    }
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Adds a slice's terms of 8 vectors to t and estimates of n queries. */
+INLINE void add_bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                       const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t vector,
+                       uint32_t slice, const uint8_t *codes, float *t, float *estimates,
+                       size_t stride) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    const size_t lanes_at = (size_t)slice * RSR_SKETCH_VECTORS + vector;
+    const __m256 scales = decode8(block + shape->scales_at + lanes_at);
+    const __m256 residuals = decode8(block + shape->residual_at[0] + lanes_at);
+    __m256i low[4], high[4];
+    EACH(w, 4) {
+        const __m256i bytes =
+            _mm256_loadu_si256((const __m256i *)(const void *)(codes + (size_t)w * 64));
+        low[w] = _mm256_and_si256(bytes, mask);
+        high[w] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct rsr_sketch_query *query = queries[i];
+        const __m256i dots =
+            _mm256_sub_epi32(dot_digits_of8(low, high, query->codes + slice * RSR_SKETCH_SLICE),
+                             _mm256_set1_epi32(query->sums[slice]));
+        const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
+        const __m256 term = _mm256_mul_ps(product, _mm256_set1_ps(query->scale[0][slice]));
+        float *sum = t + i * stride + vector, *estimate = estimates + i * stride + vector;
+        _mm256_storeu_ps(estimate, _mm256_add_ps(_mm256_loadu_ps(estimate), term));
+        _mm256_storeu_ps(
+            sum, _mm256_add_ps(_mm256_add_ps(_mm256_loadu_ps(sum), term),
+                               _mm256_mul_ps(_mm256_set1_ps(query->norms[slice]), residuals)));
+    }
+}
+
+TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *memory,
                                    const struct rsr_sketch_query *const *queries, uint32_t n,
                                    float *t, float *estimates, size_t stride, const void *next) {
+    const uint8_t *block = memory;
     (void)next;
-    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++)
-        for (uint32_t i = 0; i < n; i++) { /* the first query prefetches for all */
-            const size_t at = i * stride + group * RSR_SKETCH_LANES;
-            scan_group(shape, block, queries[i], group, i == 0 ? AHEAD : 0, t + at, estimates + at);
+    for (uint32_t i = 0; i < n; i++) {
+        memset(t + i * stride, 0, RSR_SKETCH_VECTORS * sizeof(*t));
+        memset(estimates + i * stride, 0, RSR_SKETCH_VECTORS * sizeof(*estimates));
+    }
+    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
+        for (uint32_t s = 0; s < shape->n_slices; s++) {
+            const uint8_t *codes =
+                block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
+            EACH(w, 4) {
+                __builtin_prefetch(codes + AHEAD + (size_t)w * 64, 0, 3);
+            }
+            for (uint32_t half = 0; half < 2; half++)
+                add_bounds(shape, block, queries, n, group * RSR_SKETCH_LANES + 8 * half, s,
+                           codes + 32 * half, t, estimates, stride);
         }
+    }
 }
 
 /* 32 bits to bytes, all ones or zero: every byte looks at its own bit of its own byte. */
@@ -178,6 +231,116 @@ TARGET static float refine_one(const struct rsr_sketch_shape *shape, const void 
 void rsr_sketch_refine_avx2(const struct rsr_sketch_shape *shape, const void *block,
                             const struct rsr_sketch_query *query, uint64_t vectors, float *t) {
     rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
+}
+
+/* ---- Both planes, all vectors ---- */
+
+/* The second plane's words of a slice, of 8 vectors from `vector` on: word w of vector j is in lane
+ * j of words[w]. A half of rows[k] is a vector's slice, vectors k and 4 + k; unpacking transposes
+ * each half. */
+INLINE void load_lanes(const struct rsr_sketch_shape *shape, const uint8_t *block, uint32_t vector,
+                       uint32_t slice, __m256i *words) {
+    const uint8_t *row =
+        block + shape->plane_at[1] + 4 * rsr_sketch_vector_word(shape, vector, slice);
+    const size_t next = (size_t)shape->n_slices * (RSR_SKETCH_SLICE / 2);
+    __m256i rows[4];
+    EACH(k, 4)
+    rows[k] = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(row + k * next))),
+        _mm_loadu_si128((const __m128i *)(const void *)(row + (k + 4) * next)), 1);
+    const __m256i a = _mm256_unpacklo_epi32(rows[0], rows[1]);
+    const __m256i b = _mm256_unpacklo_epi32(rows[2], rows[3]);
+    const __m256i c = _mm256_unpackhi_epi32(rows[0], rows[1]);
+    const __m256i d = _mm256_unpackhi_epi32(rows[2], rows[3]);
+    words[0] = _mm256_unpacklo_epi64(a, b);
+    words[1] = _mm256_unpackhi_epi64(a, b);
+    words[2] = _mm256_unpacklo_epi64(c, d);
+    words[3] = _mm256_unpackhi_epi64(c, d);
+}
+
+/* The digits of a slice's 8 vectors: [plane][word], low bits and high bits. */
+struct digits {
+    __m256i low[2][4], high[2][4];
+};
+
+INLINE void load_digits(const struct rsr_sketch_shape *shape, const uint8_t *block, uint32_t vector,
+                        uint32_t slice, struct digits *digits) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
+    const uint8_t *first =
+        block + shape->plane_at[0] + 4 * (rsr_sketch_lane_word(shape, group, slice, 0) + lane);
+    __m256i words[2][4];
+    load_lanes(shape, block, vector, slice, words[1]);
+    EACH(w, 4)
+    words[0][w] = _mm256_loadu_si256((const __m256i *)(const void *)(first + (size_t)w * 64));
+    EACH(p, 2)
+    EACH(w, 4) {
+        digits->low[p][w] = _mm256_and_si256(words[p][w], mask);
+        digits->high[p][w] = _mm256_and_si256(_mm256_srli_epi16(words[p][w], 4), mask);
+    }
+}
+
+/* The products of a slice's 8-bit codes. Pairs fit int16, as in dot_slice256(). */
+TARGET static inline __attribute__((always_inline)) __m256i dot_planes(const struct digits *digits,
+                                                                       const int8_t *q) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i pairs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    EACH(w, 4) {
+        const __m256i q_low = _mm256_set1_epi32(load_word(q + 4 * w));
+        const __m256i q_high = _mm256_set1_epi32(load_word(q + 16 + 4 * w));
+        EACH(p, 2) {
+            pairs[p] = _mm256_add_epi16(pairs[p], _mm256_maddubs_epi16(digits->low[p][w], q_low));
+            pairs[p] = _mm256_add_epi16(pairs[p], _mm256_maddubs_epi16(digits->high[p][w], q_high));
+        }
+    }
+    return _mm256_add_epi32(_mm256_slli_epi32(_mm256_madd_epi16(pairs[0], ones), 4),
+                            _mm256_madd_epi16(pairs[1], ones));
+}
+
+/* The second plane's residuals of a slice, of 8 vectors. */
+INLINE __m256 load_residuals(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                             uint32_t vector, uint32_t slice) {
+    const uint8_t *first = block + shape->residual_at[1] + (size_t)vector * shape->n_slices;
+    if (shape->n_slices == 4) {
+        const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)first);
+        const __m256i codes = _mm256_srlv_epi32(all, _mm256_set1_epi32(8 * (int32_t)slice));
+        return decode_lanes(_mm256_and_si256(codes, _mm256_set1_epi32(255)));
+    }
+    uint8_t codes[8];
+    for (uint32_t j = 0; j < 8; j++)
+        codes[j] = first[(size_t)j * shape->n_slices + slice];
+    return decode8(codes);
+}
+
+/* rsr_sketch_refined() of 8 vectors. The queries share the digits, so slices are the outer loop. */
+TARGET void rsr_sketch_refine_all_avx2(const struct rsr_sketch_shape *shape, const void *memory,
+                                       const struct rsr_sketch_query *const *queries, uint32_t n,
+                                       float *t, size_t stride) {
+    const uint8_t *block = memory;
+    for (uint32_t i = 0; i < n; i++)
+        memset(t + i * stride, 0, RSR_SKETCH_VECTORS * sizeof(*t));
+    for (uint32_t vector = 0; vector < RSR_SKETCH_VECTORS; vector += 8) {
+        for (uint32_t s = 0; s < shape->n_slices; s++) {
+            struct digits digits;
+            load_digits(shape, block, vector, s, &digits);
+            const __m256 residuals = load_residuals(shape, block, vector, s);
+            const __m256 scales =
+                decode8(block + shape->scales_at + (size_t)s * RSR_SKETCH_VECTORS + vector);
+            for (uint32_t i = 0; i < n; i++) {
+                const struct rsr_sketch_query *query = queries[i];
+                const __m256i dots = _mm256_sub_epi32(
+                    dot_planes(&digits, query->codes + (size_t)s * RSR_SKETCH_SLICE),
+                    _mm256_set1_epi32(17 * query->sums[s]));
+                const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
+                float *to = t + i * stride + vector;
+                __m256 sum = _mm256_loadu_ps(to);
+                sum =
+                    _mm256_add_ps(sum, _mm256_mul_ps(product, _mm256_set1_ps(query->scale[1][s])));
+                sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(query->norms[s]), residuals));
+                _mm256_storeu_ps(to, sum);
+            }
+        }
+    }
 }
 
 #endif

@@ -508,6 +508,124 @@ TARGET void rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, c
         rsr_sketch_refine_by(refine_any, shape, block, query, vectors, t);
 }
 
+/* ---- Both planes, all vectors ---- */
+
+/* The second plane's words of a slice, of 16 vectors: word w of vector j is in lane j of words[w].
+ * A quarter of rows[k] is a vector's slice, vectors k, 4 + k, 8 + k and 12 + k; unpacking
+ * transposes each quarter. */
+INLINE void load_lanes(const struct rsr_sketch_shape *shape, const uint8_t *block, uint32_t group,
+                       uint32_t slice, __m512i *words) {
+    const uint8_t *first = block + shape->plane_at[1] +
+                           4 * rsr_sketch_vector_word(shape, group * RSR_SKETCH_LANES, slice);
+    const size_t next = (size_t)shape->n_slices * (RSR_SKETCH_SLICE / 2);
+    __m512i rows[4], pairs[4];
+    EACH(k, 4) {
+        const uint8_t *row = first + k * next;
+        rows[k] = _mm512_zextsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)row));
+        rows[k] = _mm512_inserti32x4(
+            rows[k], _mm_loadu_si128((const __m128i *)(const void *)(row + 4 * next)), 1);
+        rows[k] = _mm512_inserti32x4(
+            rows[k], _mm_loadu_si128((const __m128i *)(const void *)(row + 8 * next)), 2);
+        rows[k] = _mm512_inserti32x4(
+            rows[k], _mm_loadu_si128((const __m128i *)(const void *)(row + 12 * next)), 3);
+    }
+    pairs[0] = _mm512_unpacklo_epi32(rows[0], rows[1]);
+    pairs[1] = _mm512_unpacklo_epi32(rows[2], rows[3]);
+    pairs[2] = _mm512_unpackhi_epi32(rows[0], rows[1]);
+    pairs[3] = _mm512_unpackhi_epi32(rows[2], rows[3]);
+    words[0] = _mm512_unpacklo_epi64(pairs[0], pairs[1]);
+    words[1] = _mm512_unpackhi_epi64(pairs[0], pairs[1]);
+    words[2] = _mm512_unpacklo_epi64(pairs[2], pairs[3]);
+    words[3] = _mm512_unpackhi_epi64(pairs[2], pairs[3]);
+}
+
+/* The second plane's residuals of a slice, of 16 vectors. */
+INLINE __m512 load_residuals(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                             uint32_t group, uint32_t slice) {
+    const uint8_t *first =
+        block + shape->residual_at[1] + (size_t)group * RSR_SKETCH_LANES * shape->n_slices + slice;
+    if (shape->n_slices == 4) {
+        const __m512i all = _mm512_loadu_si512(first - slice);
+        return decode16(_mm512_and_si512(_mm512_srlv_epi32(all, _mm512_set1_epi32(8 * (int)slice)),
+                                         _mm512_set1_epi32(255)));
+    }
+    uint8_t codes[RSR_SKETCH_LANES];
+    for (uint32_t j = 0; j < RSR_SKETCH_LANES; j++)
+        codes[j] = first[(size_t)j * shape->n_slices];
+    return decode_bytes(codes);
+}
+
+/* rsr_sketch_refined() of 16 vectors for up to TOGETHER queries, which share the unpacked bytes. */
+INLINE void refine_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                         const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
+                         float *t, size_t stride) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    __m512 sums[TOGETHER];
+    EACH(i, n)
+    sums[i] = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < shape->n_slices; s++) {
+        const uint8_t *first =
+            block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
+        __m512i second[4], high_dots[TOGETHER], dots[TOGETHER];
+        load_lanes(shape, block, group, s, second);
+        EACH(i, n)
+        high_dots[i] = dots[i] = _mm512_setzero_si512();
+        EACH(w, 4) {
+            const __m512i bytes = _mm512_loadu_si512(first + (size_t)w * 64);
+            const __m512i low = _mm512_and_si512(bytes, mask);
+            const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+            const __m512i low2 = _mm512_and_si512(second[w], mask);
+            const __m512i high2 = _mm512_and_si512(_mm512_srli_epi16(second[w], 4), mask);
+            EACH(i, n) {
+                const int8_t *q = queries[i]->codes + (size_t)s * RSR_SKETCH_SLICE + 4 * w;
+                const __m512i q_low = _mm512_set1_epi32(load_word(q));
+                const __m512i q_high = _mm512_set1_epi32(load_word(q + 16));
+                high_dots[i] = _mm512_dpbusd_epi32(high_dots[i], low, q_low);
+                high_dots[i] = _mm512_dpbusd_epi32(high_dots[i], high, q_high);
+                dots[i] = _mm512_dpbusd_epi32(dots[i], low2, q_low);
+                dots[i] = _mm512_dpbusd_epi32(dots[i], high2, q_high);
+            }
+        }
+        const __m512 scales =
+            decode_bytes(block + shape->scales_at + (size_t)s * RSR_SKETCH_VECTORS +
+                         (size_t)group * RSR_SKETCH_LANES);
+        const __m512 residuals = load_residuals(shape, block, group, s);
+        EACH(i, n) {
+            const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(high_dots[i], 4), dots[i]);
+            const __m512i centred =
+                _mm512_sub_epi32(both, _mm512_set1_epi32(17 * queries[i]->sums[s]));
+            const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(centred), scales);
+            sums[i] = _mm512_add_ps(
+                sums[i], _mm512_mul_ps(product, _mm512_set1_ps(queries[i]->scale[1][s])));
+            sums[i] = _mm512_add_ps(sums[i],
+                                    _mm512_mul_ps(_mm512_set1_ps(queries[i]->norms[s]), residuals));
+        }
+    }
+    EACH(i, n)
+    _mm512_storeu_ps(t + i * stride + group * RSR_SKETCH_LANES, sums[i]);
+}
+
+TARGET void rsr_sketch_refine_all_avx512vnni(const struct rsr_sketch_shape *shape,
+                                             const void *block,
+                                             const struct rsr_sketch_query *const *queries,
+                                             uint32_t n, float *t, size_t stride) {
+    struct rsr_sketch_shape usual = *shape;
+    usual.n_slices = 4; /* a constant, as above */
+    for (uint32_t i = 0, some; i < n; i += some) {
+        some = n - i >= TOGETHER ? TOGETHER : n - i >= 2 ? 2 : 1;
+        for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
+            if (some == TOGETHER && shape->n_slices == 4)
+                refine_group(&usual, block, queries + i, TOGETHER, group, t + i * stride, stride);
+            else if (some == TOGETHER)
+                refine_group(shape, block, queries + i, TOGETHER, group, t + i * stride, stride);
+            else if (some == 2)
+                refine_group(shape, block, queries + i, 2, group, t + i * stride, stride);
+            else
+                refine_group(shape, block, queries + i, 1, group, t + i * stride, stride);
+        }
+    }
+}
+
 /* ---- Frames: a query in each lane ---- */
 
 INLINE __m128i add_lanes_of4(const __m512i *x) {

@@ -221,4 +221,10 @@ void rsr_sketch_refine_neon(const struct rsr_sketch_shape *shape, const void *bl
     rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
 }
 
+void rsr_sketch_refine_all_neon(const struct rsr_sketch_shape *shape, const void *block,
+                                const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                                size_t stride) {
+    rsr_sketch_refine_all_by(rsr_sketch_refine_neon, shape, block, queries, n, t, stride);
+}
+
 #endif
