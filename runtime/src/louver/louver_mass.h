@@ -74,7 +74,8 @@ bool louver_is_worth(const struct louver_pass *pass);
  * `limit`. Returns how many bins these are: all but the highest at most. */
 uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *bins, double limit,
                            double *spent);
-/* Numbers below this limit are in one of the lowest n bins. (A few of the n-th bin may be above.) */
+/* Numbers below this limit are in one of the lowest n bins. (A few of the n-th bin may be above
+ * it.) */
 float louver_limit_of(uint32_t n);
 
 /* Leave out pages by their bounds, and keys by x, while at most `share` of the budget is spent. */

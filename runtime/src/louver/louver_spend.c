@@ -19,8 +19,8 @@
 
 /* ---- The histogram ---- */
 
-/* Upper bounds of exp(x) of numbers in 64 bins from `first` on. The subtraction in louver_lanes.count rounds
- * by less than 2^-19, as its result is below 2^6; twice this is added. */
+/* Upper bounds of exp(x) of numbers in 64 bins from `first` on. The subtraction in
+ * louver_lanes.count rounds by less than 2^-19, as its result is below 2^6; twice this is added. */
 static void weigh_bins(const struct rsr_ops *ops, float *weights, uint32_t first) {
     float edges[64];
     for (uint32_t i = 0; i < 64; i++)
@@ -43,8 +43,8 @@ uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *
     return LOUVER_BINS - 1;
 }
 
-/* A number below the upper edge of bin n - 1, less what louver_lanes.count rounds, is counted in one
- * of the n bins. */
+/* A number below the upper edge of bin n - 1, less what louver_lanes.count rounds, is counted in
+ * one of the n bins. */
 float louver_limit_of(uint32_t n) {
     return (LOUVER_LOWEST_X - 0x1p-18f) + (float)n / LOUVER_BINS_PER_UNIT;
 }

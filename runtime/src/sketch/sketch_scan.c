@@ -212,7 +212,7 @@ static const struct rsr_sketch_kernel kernels[] = {
     {"avx512vnni", NEEDS_AVX512, false, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
      rsr_sketch_sieve_avx512vnni, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
      rsr_sketch_refine_all_avx512vnni, rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},
-    {"avx2", RSR_CPU_MASK(AVX2), false, rsr_sketch_build_avx2, rsr_sketch_frames_each,
+    {"avx2", RSR_CPU_MASK(AVX2), false, rsr_sketch_build_avx2, rsr_sketch_frames_avx2,
      rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2,
      rsr_sketch_refine_all_avx2, rsr_sketch_bounds_avx2, rsr_sketch_sharpen_avx2},
 #elif defined(__aarch64__)

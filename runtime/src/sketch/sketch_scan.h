@@ -105,7 +105,7 @@ void rsr_sketch_bounds_by(rsr_sketch_estimate_fn *scan, const struct rsr_sketch_
 rsr_sketch_bounds_fn rsr_sketch_bounds_avx512vnni, rsr_sketch_bounds_avx512vnni_far,
     rsr_sketch_bounds_avx2;
 rsr_sketch_sharpen_fn rsr_sketch_sharpen_avx512vnni, rsr_sketch_sharpen_avx2;
-rsr_sketch_frames_fn rsr_sketch_frames_avx512;
+rsr_sketch_frames_fn rsr_sketch_frames_avx512, rsr_sketch_frames_avx2;
 rsr_sketch_sieve_fn rsr_sketch_sieve_avx512vnni, rsr_sketch_sieve_avx512vnni_far,
     rsr_sketch_sieve_avx2;
 rsr_sketch_scan_fn rsr_sketch_scan_avx512vnni, rsr_sketch_scan_avx2;

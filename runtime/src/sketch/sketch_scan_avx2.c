@@ -95,8 +95,8 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
  * block, 25 ms if nothing, 23 ms if 2 KiB. */
 #define AHEAD 2048u
 
-/* The products of 8 vectors' slice with a query's codes, which share the digits. Pairs fit int16, as
- * in dot_slice256(). */
+/* The products of 8 vectors' slice with a query's codes; queries share the digits. Pairs fit int16,
+ * as in dot_slice256(). */
 INLINE __m256i dot_digits_of8(const __m256i *low, const __m256i *high, const int8_t *q) {
     __m256i pairs = _mm256_setzero_si256();
     EACH(w, 4) {
@@ -340,6 +340,52 @@ TARGET void rsr_sketch_refine_all_avx2(const struct rsr_sketch_shape *shape, con
                 _mm256_storeu_ps(to, sum);
             }
         }
+    }
+}
+
+/* ---- Frames ---- */
+
+/* A sum of products of 16-bit numbers, of which pairs and the total fit int32. */
+INLINE __m256i add_products(__m256i sum, __m256i a, __m256i b) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
+
+INLINE __m128i load_bytes(const void *bytes) {
+    return _mm_loadu_si128((const __m128i *)bytes);
+}
+
+/* rsr_sketch_frame_of() of n queries: both sums are exact integers. */
+TARGET void rsr_sketch_frames_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                                   const struct rsr_sketch_query *const *queries, uint32_t n,
+                                   struct rsr_sketch_frame *frames) {
+    if (rsr_sketch_is_flat(shape)) { /* no centre or box of its own */
+        rsr_sketch_frames_each(shape, block, queries, n, frames);
+        return;
+    }
+    const uint32_t n_dims = shape->n_slices * RSR_SKETCH_SLICE;
+    const struct rsr_sketch_centre centre = rsr_sketch_centre_of(shape, block);
+    const uint8_t *box = (const uint8_t *)block + shape->box_at;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct rsr_sketch_query *query = queries[i];
+        __m256i boxes = _mm256_setzero_si256();
+        double sum = 0.0;
+        for (uint32_t begin = 0, end; begin < n_dims; begin = end) {
+            end = n_dims - begin < RSR_SKETCH_EXACT_DIM ? n_dims : begin + RSR_SKETCH_EXACT_DIM;
+            __m256i part = _mm256_setzero_si256();
+            for (uint32_t d = begin; d < end; d += 16) {
+                const __m256i fine =
+                    _mm256_loadu_si256((const __m256i *)(const void *)(query->fine + d));
+                part = add_products(part, _mm256_cvtepi8_epi16(load_bytes(centre.codes + d)), fine);
+                boxes = add_products(boxes, _mm256_cvtepu8_epi16(load_bytes(box + d)),
+                                     _mm256_cvtepi8_epi16(load_bytes(query->box + d)));
+            }
+            sum += (double)sum_lanes(part);
+        }
+        const struct rsr_sketch_dots dots = {
+            sum * ((double)centre.unit * query->fine_unit),
+            sum_lanes(boxes),
+        };
+        frames[i] = rsr_sketch_frame_from(shape, block, query, dots);
     }
 }
 
