@@ -480,8 +480,9 @@ typedef struct rsr_engine_options {
                                        rsr_sequence_read_kv() are refused */
     const char *device; /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0 on.
                            Nothing falls back to the CPU: what the device cannot do is refused
-                           (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it needs. NULL or
-                           "": cpu */
+                           (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it needs.
+                           "cuda:N,plain" launches every kernel by itself in place of graphs, so
+                           that a failure names one; results are the same. NULL or "": cpu */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
