@@ -223,7 +223,8 @@ static void fail(rsr_engine *engine, uint32_t poisoned, struct record *record) {
 static void work(rsr_engine *engine, uint32_t poisoned, struct record *record) {
     rsr_sequence *a = new_sequence(engine), *b = new_sequence(engine), *fork = NULL;
     const uint32_t half = n_tokens / 2;
-    /* A prompt, then a token at a time. */
+    /* A token, a prompt, then a token at a time. */
+    eval(engine, &(struct part){a, 0, 1}, 1, false, "first token", record);
     eval(engine, &(struct part){a, 0, half}, 1, false, "prompt", record);
     for (uint32_t i = 1; i <= 3; i++)
         eval(engine, &(struct part){a, 0, half + i}, 1, false, "token", record);
@@ -275,8 +276,12 @@ static bool compare(const char *kv_type, uint32_t max_batch, uint32_t poisoned) 
     char setting[64];
     snprintf(setting, sizeof setting, "%s, batches of %u", kv_type != NULL ? kv_type : "failures",
              max_batch);
-    run("cuda:0", kv_type, max_batch, poisoned, &device);
+    static const char *const programs[] = {"cuda:0", "cuda:0,plain"};
+    run(programs[0], kv_type, max_batch, poisoned, &device);
     run("cpu", kv_type, max_batch, poisoned, &cpu);
+    if (!same(setting, &cpu, &device))
+        return false;
+    run(programs[1], kv_type, max_batch, poisoned, &device);
     if (!same(setting, &cpu, &device))
         return false;
     printf("%s: %u results, %zu bytes, the CPU's\n", setting, cpu.n_pieces, cpu.n);

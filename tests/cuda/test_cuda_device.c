@@ -63,9 +63,9 @@ static void test_no_driver(void) {
     CHECK_INT(rsr_cuda_device_open(&device, "libc.so.6", 0, &err), RSR_ERR_DEVICE);
     SAYS("libc.so.6 is no CUDA driver: it has no cu");
     CHECK_INT(open_with(&device, "FAKE_CUDA_VERSION", "10020"), RSR_ERR_DEVICE);
-    SAYS("the CUDA driver is too old: it has version 10.2, and cuDevicePrimaryCtxRelease_v2 needs "
-         "11.0 or later");
-    CHECK_INT(open_with(&device, "FAKE_CUDA_VERSION", "11000"), RSR_OK);
+    SAYS("the CUDA driver is too old: it has version 10.2, and cuGraphInstantiateWithFlags needs "
+         "11.4 or later");
+    CHECK_INT(open_with(&device, "FAKE_CUDA_VERSION", "11040"), RSR_OK);
     rsr_cuda_device_close(&device, false);
     CHECK_INT(open_with(&device, "FAKE_CUDA_DEVICES", "0"), RSR_ERR_DEVICE);
     SAYS("the CUDA driver sees no GPU");
@@ -219,6 +219,37 @@ static void test_work(void) {
     rsr_cuda_device_close(&a.device, false);
 }
 
+/* A graph does what was captured, whenever it is launched, with what memory holds then. */
+static void test_graph(void) {
+    struct adder a;
+    void *graph = NULL;
+    uint32_t words[WORDS], results[WORDS] = {0};
+    open_adder(&a, "none:1:1");
+    CHECK_INT(rsr_cuda_begin_graph(&a.device, &err), RSR_OK);
+    CHECK_INT(add(&a, 0, 1, 5), RSR_OK);
+    CHECK_INT(rsr_cuda_copy(&a.device, a.parts[0].address, a.parts[1].address, 8, &err), RSR_OK);
+    CHECK_INT(rsr_cuda_fill(&a.device, a.parts[1].address, 0xff, 4, &err), RSR_OK);
+    CHECK_INT(rsr_cuda_end_graph(&a.device, &graph, &err), RSR_OK);
+    for (uint32_t run = 1; run <= 2; run++) {
+        for (uint32_t i = 0; i < WORDS; i++)
+            words[i] = i * run;
+        CHECK_INT(rsr_cuda_upload(&a.device, a.parts[0].address, words, sizeof words, &err),
+                  RSR_OK);
+        CHECK_INT(rsr_cuda_launch_graph(&a.device, graph, &err), RSR_OK);
+        CHECK_INT(rsr_cuda_launch_graph(&a.device, graph, &err), RSR_OK);
+        CHECK_INT(rsr_cuda_download(&a.device, results, a.parts[1].address, sizeof results, &err),
+                  RSR_OK);
+        CHECK_INT(rsr_cuda_wait(&a.device, &err), RSR_OK);
+        CHECK(results[0] == UINT32_MAX);
+        CHECK_INT(results[1], run + 10); /* its input was copied once more */
+        CHECK_INT(results[9], 9 * run + 5);
+    }
+    rsr_cuda_drop_graph(&a.device, graph);
+    rsr_cuda_drop_graph(&a.device, NULL);
+    rsr_cuda_unload(&a.device, a.module);
+    rsr_cuda_device_close(&a.device, false);
+}
+
 /* After a failure every call says what had failed. */
 static void expect_lost(struct adder *a, const char *what) {
     uint32_t word = 0;
@@ -238,6 +269,10 @@ static void expect_lost(struct adder *a, const char *what) {
     LOST(rsr_cuda_download(&a->device, &word, a->parts[0].address, 4, &err));
     LOST(rsr_cuda_take(&a->device, &part, 1, &err));
     LOST(rsr_cuda_load(&a->device, PTX, &module, &err));
+    LOST(rsr_cuda_copy(&a->device, a->parts[0].address, a->parts[1].address, 4, &err));
+    LOST(rsr_cuda_fill(&a->device, a->parts[0].address, 0, 4, &err));
+    LOST(rsr_cuda_begin_graph(&a->device, &err));
+    LOST(rsr_cuda_launch_graph(&a->device, &word, &err));
     rsr_cuda_give_back(&a->device, a->parts, 2);
     rsr_cuda_unload(&a->device, a->module);
     rsr_cuda_device_close(&a->device, false);
@@ -272,6 +307,16 @@ static void test_failures(void) {
               RSR_ERR_DEVICE);
     expect_lost(&a, "a copy to the device failed: error 700");
 
+    void *graph = NULL;
+    open_adder(&a, "none:1:1");
+    CHECK_INT(rsr_cuda_begin_graph(&a.device, &err), RSR_OK);
+    CHECK_INT(add(&a, 0, 1, 1000), RSR_OK);
+    CHECK_INT(rsr_cuda_end_graph(&a.device, &graph, &err), RSR_OK);
+    CHECK_INT(rsr_cuda_wait(&a.device, &err), RSR_OK); /* nothing ran */
+    CHECK_INT(rsr_cuda_launch_graph(&a.device, graph, &err), RSR_OK);
+    CHECK_INT(rsr_cuda_wait(&a.device, &err), RSR_ERR_DEVICE);
+    expect_lost(&a, "a kernel of a step that runs as a graph (cuda:0,plain says which) failed: ");
+
     open_adder(&a, "cuMemAlloc_v2:3:700");
     struct rsr_cuda_part parts[] = {{"parts", 16, 0}};
     CHECK_INT(rsr_cuda_take(&a.device, parts, 1, &err), RSR_ERR_DEVICE);
@@ -286,6 +331,7 @@ int main(void) {
     test_memory();
     test_load();
     test_work();
+    test_graph();
     test_failures();
     return CHECK_EXIT();
 }

@@ -6,16 +6,22 @@
 
 #define PREFIX "cuda:"
 
-/* The number of "cuda:1"; "cuda" is the first device. */
-static rsr_status read_number(const char *device, uint32_t *number, rsr_error *err) {
+#define PLAIN ",plain"
+
+/* The number of "cuda:1" and "cuda:1,plain"; "cuda" is the first device. */
+static rsr_status read_device(const char *device, uint32_t *number, bool *plain, rsr_error *err) {
     *number = 0;
+    *plain = false;
     if (strcmp(device, "cuda") == 0)
         return RSR_OK;
     const char *digits = device + strlen(PREFIX);
-    const size_t n = strncmp(device, PREFIX, strlen(PREFIX)) == 0 ? strlen(digits) : 0;
-    if (n == 0 || n > 6 || strspn(digits, "0123456789") != n)
+    const bool prefixed = strncmp(device, PREFIX, strlen(PREFIX)) == 0;
+    const size_t n = prefixed ? strspn(digits, "0123456789") : 0;
+    *plain = n != 0 && strcmp(digits + n, PLAIN) == 0;
+    if (n == 0 || n > 6 || (digits[n] != '\0' && !*plain))
         return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "device '%s': expected cuda:N, where N is a GPU's number from 0 on",
+                        "device '%s': expected cuda:N or cuda:N,plain, where N is a GPU's number "
+                        "from 0 on",
                         device);
     *number = (uint32_t)strtoul(digits, NULL, 10);
     return RSR_OK;
@@ -26,6 +32,8 @@ static rsr_status read_number(const char *device, uint32_t *number, rsr_error *e
 static void cuda_destroy(struct rsr_engine *engine, bool forked) {
     struct rsr_cuda_engine *e = rsr_cuda_engine_of(engine);
     if (!forked) {
+        for (uint32_t i = 0; e->graphs != NULL && i < engine->info.max_batch; i++)
+            rsr_cuda_drop_graph(&e->device, e->graphs[i]);
         rsr_cuda_give_back(&e->device, e->parts, RSR_CUDA_USES);
         for (size_t i = 0; i < sizeof(e->modules) / sizeof(e->modules[0]); i++)
             rsr_cuda_unload(&e->device, e->modules[i]);
@@ -84,13 +92,15 @@ static void describe(const struct rsr_cuda_engine *e, struct rsr_engine *engine)
 static rsr_status cuda_create(struct rsr_engine *engine, const rsr_engine_options *options,
                               rsr_error *err) {
     uint32_t number;
-    rsr_status status = read_number(options->device, &number, err);
+    bool plain;
+    rsr_status status = read_device(options->device, &number, &plain, err);
     if (status != RSR_OK)
         return status;
     struct rsr_cuda_engine *e = calloc(1, sizeof(*e));
     if (e == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for an engine");
     e->engine = engine;
+    e->runs_graphs = !plain;
     status = rsr_cuda_device_open(&e->device, RSR_CUDA_LIBRARY, number, err);
     if (status != RSR_OK) {
         free(e);
@@ -111,7 +121,7 @@ static rsr_status cuda_create(struct rsr_engine *engine, const rsr_engine_option
 static rsr_status cuda_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     struct rsr_cuda_engine *e = rsr_cuda_engine_of(engine);
     rsr_cuda_begin_picks(e);
-    return rsr_cuda_run_plain(e, err);
+    return rsr_cuda_run_program(e, err);
 }
 
 /* All of the page: rows after the first n_tokens may hold anything. If it fails, the device is

@@ -31,7 +31,11 @@ static void leave(struct rsr_cuda_device *device) {
  * any call reports may be one of theirs. */
 static rsr_status lost(struct rsr_cuda_device *device, const char *what, int code, rsr_error *err) {
     char kernels[160] = "";
-    if (device->n_launches > 1)
+    if (device->n_graphs > 0)
+        snprintf(kernels, sizeof(kernels),
+                 "a kernel of a step that runs as a graph (cuda:%" PRIu32 ",plain says which)",
+                 device->number);
+    else if (device->n_launches > 1)
         snprintf(kernels, sizeof(kernels), "kernel %.90s, or one of %" PRIu32 " before it,",
                  device->kernel, device->n_launches - 1);
     else if (device->n_launches == 1)
@@ -344,12 +348,52 @@ rsr_status rsr_cuda_launch(struct rsr_cuda_device *device, const struct rsr_cuda
                       err);
 }
 
+enum { CAPTURE_THREAD = 1 }; /* other threads may use the driver meanwhile */
+
+rsr_status rsr_cuda_begin_graph(struct rsr_cuda_device *device, rsr_error *err) {
+    rsr_status status = enter(device, err);
+    if (status != RSR_OK)
+        return status;
+    device->n_before = device->n_launches;
+    return leave_with(device, "capturing a graph",
+                      device->library.begin_capture(device->stream, CAPTURE_THREAD), err);
+}
+
+rsr_status rsr_cuda_end_graph(struct rsr_cuda_device *device, void **graph, rsr_error *err) {
+    rsr_status status = enter(device, err);
+    if (status != RSR_OK)
+        return status;
+    void *captured = NULL;
+    int code = device->library.end_capture(device->stream, &captured);
+    device->n_launches = device->n_before; /* nothing was launched */
+    if (code == 0) {
+        code = device->library.instantiate(graph, captured, 0);
+        (void)device->library.destroy_graph(captured);
+    }
+    return leave_with(device, "capturing a graph", code, err);
+}
+
+rsr_status rsr_cuda_launch_graph(struct rsr_cuda_device *device, void *graph, rsr_error *err) {
+    rsr_status status = enter(device, err);
+    if (status != RSR_OK)
+        return status;
+    device->n_graphs++;
+    return leave_with(device, "a graph", device->library.launch_graph(graph, device->stream), err);
+}
+
+void rsr_cuda_drop_graph(struct rsr_cuda_device *device, void *graph) {
+    if (graph == NULL || enter(device, NULL) != RSR_OK)
+        return;
+    (void)device->library.destroy_executable(graph);
+    leave(device);
+}
+
 rsr_status rsr_cuda_wait(struct rsr_cuda_device *device, rsr_error *err) {
     rsr_status status = enter(device, err);
     if (status != RSR_OK)
         return status;
     status = leave_with(device, "waiting for the device",
                         device->library.wait_for_stream(device->stream), err);
-    device->n_launches = 0;
+    device->n_launches = device->n_graphs = 0;
     return status;
 }

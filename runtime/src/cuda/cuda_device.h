@@ -23,6 +23,8 @@ struct rsr_cuda_device {
     void *stream;        /* NULL: none */
     const char *kernel;  /* launched last */
     uint32_t n_launches; /* since the last wait */
+    uint32_t n_graphs;   /* the same, of graphs */
+    uint32_t n_before;   /* n_launches when capturing began */
     char failure[400];   /* why the device cannot be used any more; "": it can */
 };
 
@@ -94,6 +96,16 @@ RSR_NODISCARD rsr_status rsr_cuda_launch(struct rsr_cuda_device *device,
                                          const struct rsr_cuda_kernel *kernel,
                                          const struct rsr_cuda_size *size, void **parameters,
                                          rsr_error *err);
+/* Graphs. Between begin and end, work on the device is noted and not done; only launches, copies
+ * and fills on the device may be asked for. The graph does them whenever it is launched. `end` must
+ * be called even if something failed in between. */
+RSR_NODISCARD rsr_status rsr_cuda_begin_graph(struct rsr_cuda_device *device, rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_end_graph(struct rsr_cuda_device *device, void **graph,
+                                            rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_launch_graph(struct rsr_cuda_device *device, void *graph,
+                                               rsr_error *err);
+void rsr_cuda_drop_graph(struct rsr_cuda_device *device, void *graph); /* NULL is fine */
+
 /* Returns when all work is done. */
 RSR_NODISCARD rsr_status rsr_cuda_wait(struct rsr_cuda_device *device, rsr_error *err);
 

@@ -40,6 +40,8 @@ struct rsr_cuda_chunk {
     rsr_cuda_address failed;            /* u32[max_batch] */
     rsr_cuda_address flag;              /* u32, not read: QUANT notes failures of the whole chunk */
     rsr_cuda_address table;             /* u32[max_batch][max_pages] */
+    rsr_cuda_address rotations;         /* of each ROPE_TABLE of the step, rotation_bytes apart */
+    uint64_t rotation_bytes;
 };
 
 struct rsr_cuda_engine {
@@ -58,8 +60,11 @@ struct rsr_cuda_engine {
     uint64_t page_bytes;
     uint32_t max_pages; /* of a sequence */
     struct rsr_cuda_chunk chunk;
-    uint32_t *numbers;    /* host: [max_batch][max_pages], also for tokens and positions */
-    void *rotations;      /* host: [max_batch] rows of the widest table of rotations */
+    uint32_t *numbers; /* host: [max_batch][max_pages], also for tokens and positions */
+    void *rotations;   /* host: [max_batch] rows of the widest table of rotations */
+    bool runs_graphs;
+    void **graphs;        /* [max_batch] of the step before its head, by number of tokens - 1; NULL:
+                             not captured yet. NULL itself: the program runs none */
     uint64_t *op_ns;      /* host: of the chunk's operations, while they are profiled */
     bool timed;           /* they are of a chunk that is not yet in the profile */
     float *picked_logits; /* host: [RSR_MAX_PICKS][vocab], mapped and not yet in memory */
@@ -89,8 +94,11 @@ void rsr_cuda_free_memory(struct rsr_cuda_engine *e);
 rsr_cuda_address rsr_cuda_page_at(const struct rsr_cuda_engine *e, uint32_t page, uint32_t layer);
 
 /* cuda_program.c
- * The plain program: a kernel for each operation of the chunk's step. Returns when all is done. */
-RSR_NODISCARD rsr_status rsr_cuda_run_plain(struct rsr_cuda_engine *e, rsr_error *err);
+ * A kernel for each operation of the chunk's step. Up to the head, they are launched as a graph,
+ * which is captured once for each number of tokens, because tokens, positions and page numbers lie
+ * on the device; without graphs, and while a profile is wanted, one by one. Returns when all is
+ * done. */
+RSR_NODISCARD rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err);
 /* Whether the program has this operation. */
 bool rsr_cuda_has_op(const struct rsr_step_op *op);
 

@@ -45,7 +45,14 @@ typedef uint64_t rsr_cuda_address; /* of device memory; 0: none */
     X(copy, "cuMemcpyDtoDAsync_v2", 3020,                                                          \
       (rsr_cuda_address to, rsr_cuda_address from, size_t size_bytes, void *stream))               \
     X(fill, "cuMemsetD8Async", 3020,                                                               \
-      (rsr_cuda_address to, unsigned char byte, size_t size_bytes, void *stream))
+      (rsr_cuda_address to, unsigned char byte, size_t size_bytes, void *stream))                  \
+    X(begin_capture, "cuStreamBeginCapture_v2", 10010, (void *stream, int mode))                   \
+    X(end_capture, "cuStreamEndCapture", 10000, (void *stream, void **graph))                      \
+    X(instantiate, "cuGraphInstantiateWithFlags", 11040,                                           \
+      (void **executable, void *graph, unsigned long long flags))                                  \
+    X(destroy_graph, "cuGraphDestroy", 10000, (void *graph))                                       \
+    X(launch_graph, "cuGraphLaunch", 10000, (void *executable, void *stream))                      \
+    X(destroy_executable, "cuGraphExecDestroy", 10000, (void *executable))
 
 struct rsr_cuda_library {
     void *handle; /* NULL: not open */

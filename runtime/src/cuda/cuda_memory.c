@@ -118,6 +118,18 @@ static uint64_t most_arena_bytes(const struct rsr_gpu_target *gpu) {
     return bytes;
 }
 
+/* ROPE_TABLE operations of a step. */
+static uint32_t most_tables(const struct rsr_gpu_target *gpu) {
+    uint32_t most = 0;
+    for (uint32_t s = 0; s < gpu->n_steps; s++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < gpu->steps[s].n_ops; i++)
+            n += gpu->steps[s].ops[i].kind == RSR_OP_ROPE_TABLE;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 static uint32_t most_ops(const struct rsr_gpu_target *gpu) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < gpu->n_steps; i++)
@@ -158,6 +170,7 @@ static uint32_t logit_rows(const struct rsr_cuda_engine *e) {
 static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     const struct rsr_engine_info *info = &e->engine->info;
     const uint64_t n = info->max_batch, vocab = e->engine->model->module->hyper.vocab;
+    e->chunk.rotation_bytes = n * most_rotation_bytes(e->gpu);
     e->parts[RSR_CUDA_WEIGHTS] = (struct rsr_cuda_part){.name = "weights", .n_bytes = weight_bytes};
     e->parts[RSR_CUDA_PAGES] = (struct rsr_cuda_part){.name = "keys and values"};
     e->parts[RSR_CUDA_ROWS] = (struct rsr_cuda_part){
@@ -166,7 +179,8 @@ static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
         (struct rsr_cuda_part){.name = "logits", .n_bytes = logit_rows(e) * vocab * sizeof(float)};
     e->parts[RSR_CUDA_CHUNK] = (struct rsr_cuda_part){
         .name = "page numbers",
-        .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages)};
+        .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages) +
+                   most_tables(e->gpu) * e->chunk.rotation_bytes};
 }
 
 /* The number of pages: all, or, if fewer will do, as many as there is memory for. */
@@ -191,13 +205,15 @@ static rsr_status size_pages(struct rsr_cuda_engine *e, bool shrinks, rsr_error 
 /* ---- All ---- */
 
 static void divide_chunk(struct rsr_cuda_engine *e) {
-    const uint64_t each = number_bytes(e->engine->info.max_batch);
+    const uint64_t n = e->engine->info.max_batch, each = number_bytes(n);
     const rsr_cuda_address at = e->parts[RSR_CUDA_CHUNK].address;
-    e->chunk = (struct rsr_cuda_chunk){.tokens = at,
-                                       .positions = at + each,
-                                       .failed = at + 2 * each,
-                                       .flag = at + 3 * each,
-                                       .table = at + 3 * each + number_bytes(1)};
+    struct rsr_cuda_chunk *chunk = &e->chunk;
+    chunk->tokens = at;
+    chunk->positions = chunk->tokens + each;
+    chunk->failed = chunk->positions + each;
+    chunk->flag = chunk->failed + each;
+    chunk->table = chunk->flag + number_bytes(1);
+    chunk->rotations = chunk->table + number_bytes(n * e->max_pages);
 }
 
 /* Memory of the host. */
@@ -206,13 +222,15 @@ static rsr_status take_host(struct rsr_cuda_engine *e, rsr_error *err) {
     const struct rsr_hyper *hyper = &e->engine->model->module->hyper;
     const uint64_t n = info->max_batch, n_picks = n < RSR_MAX_PICKS ? n : RSR_MAX_PICKS;
     e->numbers = calloc(n, e->max_pages * sizeof(*e->numbers));
+    e->graphs = e->runs_graphs ? calloc(n, sizeof(*e->graphs)) : NULL;
     e->op_ns = calloc(most_ops(e->gpu), sizeof(*e->op_ns));
     e->rotations = calloc(n, most_rotation_bytes(e->gpu));
     e->picked_bytes = n_picks * hyper->vocab * sizeof(float);
     void *picked = mmap(NULL, e->picked_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->picked_logits = picked != MAP_FAILED ? picked : NULL;
-    if (e->numbers == NULL || e->op_ns == NULL || e->rotations == NULL || e->picked_logits == NULL)
+    if ((e->runs_graphs && e->graphs == NULL) || e->numbers == NULL || e->op_ns == NULL ||
+        e->rotations == NULL || e->picked_logits == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for batches of %u tokens", info->max_batch);
     return RSR_OK;
 }
@@ -247,6 +265,7 @@ rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_err
 void rsr_cuda_free_memory(struct rsr_cuda_engine *e) {
     free(e->norms);
     free(e->dense);
+    free(e->graphs);
     free(e->numbers);
     free(e->op_ns);
     free(e->rotations);

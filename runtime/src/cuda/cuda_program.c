@@ -1,6 +1,5 @@
-/* cuda_program.c - the plain program: the step's operations in their order, each by kernels of its
- * own. Every kernel waits for the one before, as a stream has it, so barriers mean nothing here.
- */
+/* cuda_program.c - the step's operations in their order, each by kernels of its own. Every kernel
+ * waits for the one before, as a stream has it, so barriers mean nothing here. */
 #include <string.h>
 
 #include "cuda_engine.h"
@@ -42,15 +41,18 @@ static rsr_status run_embed(struct program *p, const struct rsr_step_op *op) {
     return launch(p, RSR_GPU_CALL_EMBED, p->n, parameters);
 }
 
-/* The host makes the table: sines and cosines of positions in double precision. */
+/* Where the table of a ROPE_TABLE lies before the operation copies it. */
+static rsr_cuda_address table_at(const struct program *p, uint32_t op_index) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < op_index; i++)
+        n += p->chunk->step->ops[i].kind == RSR_OP_ROPE_TABLE;
+    return p->e->chunk.rotations + n * p->e->chunk.rotation_bytes;
+}
+
 static rsr_status run_rope_table(struct program *p, const struct rsr_step_op *op) {
-    const rsr_model *model = p->e->engine->model;
     const struct rsr_cuda_rows to = rows_of(p, op->dst);
-    for (uint32_t t = 0; t < p->n; t++)
-        model->ops->rope_table((float *)(void *)((char *)p->e->rotations + t * to.row_bytes),
-                               &model->module->ropes[op->arg], p->hyper->rotary_dim,
-                               p->chunk->positions[t]);
-    return rsr_cuda_upload(&p->e->device, to.at, p->e->rotations, p->n * to.row_bytes, p->err);
+    return rsr_cuda_copy(&p->e->device, to.at, table_at(p, p->op_index), p->n * to.row_bytes,
+                         p->err);
 }
 
 static rsr_status run_add(struct program *p, const struct rsr_step_op *op) {
@@ -262,6 +264,25 @@ static void list_pages(const struct rsr_cuda_engine *e, const struct rsr_chunk *
     }
 }
 
+/* Makes the tables of rotations on the host: sines and cosines in double precision. */
+static rsr_status upload_tables(const struct program *p) {
+    const rsr_model *model = p->e->engine->model;
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; i < p->chunk->step->n_ops && status == RSR_OK; i++) {
+        const struct rsr_step_op *op = &p->chunk->step->ops[i];
+        if (op->kind != RSR_OP_ROPE_TABLE)
+            continue;
+        const uint64_t row_bytes = rows_of(p, op->dst).row_bytes;
+        for (uint32_t t = 0; t < p->n; t++)
+            model->ops->rope_table((float *)(void *)((char *)p->e->rotations + t * row_bytes),
+                                   &model->module->ropes[op->arg], p->hyper->rotary_dim,
+                                   p->chunk->positions[t]);
+        status = rsr_cuda_upload(&p->e->device, table_at(p, i), p->e->rotations, p->n * row_bytes,
+                                 p->err);
+    }
+    return status;
+}
+
 /* Copies the chunk's numbers to the device. */
 static rsr_status begin(const struct program *p) {
     struct rsr_cuda_engine *e = p->e;
@@ -278,12 +299,13 @@ static rsr_status begin(const struct program *p) {
     if (status == RSR_OK)
         status =
             rsr_cuda_upload(&e->device, e->chunk.table, e->numbers, n_bytes * e->max_pages, p->err);
-    return status;
+    return status == RSR_OK ? upload_tables(p) : status;
 }
 
-static rsr_status run_steps(struct program *p) {
+/* Operations from `first` on, below `end`. */
+static rsr_status run_ops(struct program *p, uint32_t first, uint32_t end) {
     rsr_status status = RSR_OK;
-    for (p->op_index = 0; p->op_index < p->chunk->step->n_ops && status == RSR_OK; p->op_index++) {
+    for (p->op_index = first; p->op_index < end && status == RSR_OK; p->op_index++) {
         const struct rsr_step_op *op = &p->chunk->step->ops[p->op_index];
         if (rsr_is_cancelled(p->chunk->cancel))
             return rsr_fail(p->err, RSR_ERR_STOPPED, "the batch was cancelled");
@@ -297,7 +319,38 @@ static rsr_status run_steps(struct program *p) {
     return status;
 }
 
-rsr_status rsr_cuda_run_plain(struct rsr_cuda_engine *e, rsr_error *err) {
+/* The first operation whose work depends on what is wanted; the step ends with it. */
+static uint32_t find_head(const struct rsr_step_table *step) {
+    uint32_t i = 0;
+    while (i < step->n_ops && step->ops[i].kind != RSR_OP_HEAD &&
+           step->ops[i].kind != RSR_OP_OUTPUT)
+        i++;
+    return i;
+}
+
+static rsr_status capture(struct program *p, uint32_t end, void **graph) {
+    struct rsr_cuda_device *device = &p->e->device;
+    rsr_status status = rsr_cuda_begin_graph(device, p->err);
+    if (status != RSR_OK)
+        return status;
+    const rsr_status noted = run_ops(p, 0, end);
+    status = rsr_cuda_end_graph(device, graph, noted == RSR_OK ? p->err : NULL);
+    return noted == RSR_OK ? status : noted;
+}
+
+static rsr_status run_steps(struct program *p) {
+    const uint32_t n_ops = p->chunk->step->n_ops;
+    if (p->e->graphs == NULL || p->timed)
+        return run_ops(p, 0, n_ops);
+    void **graph = &p->e->graphs[p->n - 1];
+    const uint32_t head = find_head(p->chunk->step);
+    rsr_status status = *graph == NULL ? capture(p, head, graph) : RSR_OK;
+    if (status == RSR_OK)
+        status = rsr_cuda_launch_graph(&p->e->device, *graph, p->err);
+    return status == RSR_OK ? run_ops(p, head, n_ops) : status;
+}
+
+rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err) {
     const struct rsr_chunk *chunk = &e->engine->chunk;
     struct program p = {.e = e,
                         .chunk = chunk,
