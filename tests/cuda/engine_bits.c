@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "rsr.h"
@@ -220,11 +221,47 @@ static void fail(rsr_engine *engine, uint32_t poisoned, struct record *record) {
     rsr_sequence_destroy(b);
 }
 
+/* A batch that is cancelled changes nothing. */
+static void cancel(rsr_engine *engine, rsr_sequence *sequence, struct record *record) {
+    rsr_cancel cancelled = RSR_CANCEL_INIT;
+    rsr_cancel_request(&cancelled);
+    const rsr_batch_entry entry = {sequence, rsr_sequence_length(sequence), 1, false};
+    rsr_batch batch = RSR_BATCH_INIT;
+    batch.entries = &entry;
+    batch.n_entries = 1;
+    batch.cancel = &cancelled;
+    const rsr_status status = rsr_eval(engine, &batch, &err);
+    const uint32_t length = rsr_sequence_length(sequence);
+    add(record, "status of a cancelled batch", 0, &status, sizeof status);
+    add(record, "length after a cancelled batch", 0, &length, sizeof length);
+}
+
+/* A child may only end an engine, and must be able to. */
+static void fork_process(rsr_engine *engine, rsr_sequence *sequence) {
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        const rsr_batch_entry entry = {sequence, rsr_sequence_length(sequence), 1, false};
+        rsr_batch batch = RSR_BATCH_INIT;
+        batch.entries = &entry;
+        batch.n_entries = 1;
+        const rsr_status status = rsr_eval(engine, &batch, NULL);
+        rsr_sequence_destroy(sequence);
+        rsr_engine_destroy(engine);
+        _exit(status == RSR_ERR_FORK ? 0 : 1);
+    }
+    int code = -1;
+    if (waitpid(child, &code, 0) != child || code != 0)
+        die("a child of this process");
+}
+
 static void work(rsr_engine *engine, uint32_t poisoned, struct record *record) {
     rsr_sequence *a = new_sequence(engine), *b = new_sequence(engine), *fork = NULL;
     const uint32_t half = n_tokens / 2;
     /* A token, a prompt, then a token at a time. */
     eval(engine, &(struct part){a, 0, 1}, 1, false, "first token", record);
+    cancel(engine, a, record);
+    fork_process(engine, a);
     eval(engine, &(struct part){a, 0, half}, 1, false, "prompt", record);
     for (uint32_t i = 1; i <= 3; i++)
         eval(engine, &(struct part){a, 0, half + i}, 1, false, "token", record);
