@@ -315,6 +315,7 @@ static void test_failures(void) {
     CHECK_INT(rsr_cuda_wait(&a.device, &err), RSR_OK); /* nothing ran */
     CHECK_INT(rsr_cuda_launch_graph(&a.device, graph, &err), RSR_OK);
     CHECK_INT(rsr_cuda_wait(&a.device, &err), RSR_ERR_DEVICE);
+    rsr_cuda_drop_graph(&a.device, graph);
     expect_lost(&a, "a kernel of a step that runs as a graph (cuda:0,plain says which) failed: ");
 
     open_adder(&a, "cuMemAlloc_v2:3:700");

@@ -382,7 +382,8 @@ rsr_status rsr_cuda_launch_graph(struct rsr_cuda_device *device, void *graph, rs
 }
 
 void rsr_cuda_drop_graph(struct rsr_cuda_device *device, void *graph) {
-    if (graph == NULL || enter(device, NULL) != RSR_OK)
+    /* Also after a failure: what a graph has on the host does not end with the context. */
+    if (graph == NULL || device->library.push_context(device->context) != 0)
         return;
     (void)device->library.destroy_executable(graph);
     leave(device);
