@@ -700,7 +700,8 @@ struct rsr_kernel {
     uint32_t n_bodies;
     bool extern_bodies;              /* bodies are in another unit, hidden:
                                         <symbol>_body_<number> */
-    const struct rsr_matvec *matvec; /* of a GPU's kernel, which has no operations; else NULL */
+    const struct rsr_matvec *matvec; /* of a GPU's kernel, which has bodies or no operations at all;
+                                        else NULL */
 };
 
 /* ---- packed weights -------------------------------------------------------------------------- */
@@ -725,17 +726,23 @@ struct rsr_lowered {
 
 /* ---- GPU -------------------------------------------------------------------------------------- *
  *
- * A GPU computes every layer with the kernel of cuda/kernels/matvec.cuh. These structs hold the
- * constants of that kernel, in place of operations. A warp works on 16 rows; a step is one 16-byte
- * load per lane. Codes lie in the order in which warps read them: for every 16 rows, for every
- * step, 16 bytes for every lane (kernels/matvec/matvec.h says which).
+ * A GPU computes every layer with a kernel of cuda/kernels/. These structs hold the constants of
+ * that kernel, in place of operations.
+ *
+ * dot and mma (matvec.cuh): a warp works on 16 rows; a step is one 16-byte load per lane. Codes lie
+ * in the order in which warps read them: for every 16 rows, for every step, 16 bytes for every lane
+ * (kernels/matvec/matvec.h says which).
+ *
+ * fold (fold.cuh): a warp works on warp_rows rows, a chunk of columns after another, with a token a
+ * lane. A body of the kernel (rsr_kbody) is the code of such rows and a chunk; there are no codes.
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
 enum rsr_gpu_codes { RSR_GPU_BITS2, RSR_GPU_BASE3, RSR_GPU_CODES_COUNT };
 
-/* What multiplies: dp4a, or tensor cores (mma.m16n8k32). */
-enum rsr_gpu_product { RSR_GPU_DOT, RSR_GPU_MMA, RSR_GPU_PRODUCT_COUNT };
+/* What multiplies: dp4a, tensor cores (mma.m16n8k32), or additions that have the weights as
+ * instructions (the kernel's bodies). */
+enum rsr_gpu_product { RSR_GPU_DOT, RSR_GPU_MMA, RSR_GPU_FOLD, RSR_GPU_PRODUCT_COUNT };
 
 #define RSR_GPU_ROWS_PER_WARP 16u
 #define RSR_GPU_STEP_BYTES 512u /* 16 for every lane */
@@ -750,10 +757,12 @@ struct rsr_gpu_function {
 #define RSR_GPU_MAX_FUNCTIONS 2u
 
 struct rsr_matvec {
-    enum rsr_gpu_codes codes;
+    enum rsr_gpu_codes codes; /* of dot and mma */
     enum rsr_gpu_product product;
     uint32_t rows, cols;
-    uint32_t steps;      /* 16-byte loads of a lane that cover a row */
+    uint32_t steps;      /* 16-byte loads of a lane that cover a row; fold: chunks */
+    uint32_t chunk_cols; /* of fold, a multiple of 16 */
+    uint32_t warp_rows;  /* of fold: rows of a warp */
     uint32_t row_warps;  /* warps of a block on rows of their own */
     uint32_t col_warps;  /* warps that share a row's steps */
     uint32_t token_tile; /* tokens that share one reading of the codes, at most */

@@ -645,7 +645,7 @@ struct rsr_gpu_kernel {
     const char *variant;
     const char *reason; /* the planner's sentence */
     struct rsr_weights weights;
-    uint64_t codes_bytes;
+    uint64_t codes_bytes;                /* 0: no codes, the weights are instructions */
     uint64_t index_bytes;                /* 0: no index */
     const struct rsr_gpu_entry *entries; /* by number of tokens: together they serve
                                             1..UINT32_MAX, each once */

@@ -73,8 +73,10 @@ static rsr_status check_kernel(const struct rsr_gpu_target *gpu, uint32_t i, rsr
         return BROKEN("kernel %s: %u x %u", k->name, k->rows, k->cols);
     if (k->weights.scale == NULL || (k->weights.n_scales != 1 && k->weights.n_scales != k->rows))
         return BROKEN("kernel %s: %u scales for %u rows", k->name, k->weights.n_scales, k->rows);
-    if (k->weights.codes == NULL || (k->weights.index == NULL) != (k->index_bytes == 0) ||
-        k->codes_bytes < ((uint64_t)k->rows * k->cols + MOST_A_BYTE - 1) / MOST_A_BYTE)
+    const uint64_t least = ((uint64_t)k->rows * k->cols + MOST_A_BYTE - 1) / MOST_A_BYTE;
+    if ((k->weights.codes == NULL) != (k->codes_bytes == 0) ||
+        (k->weights.index == NULL) != (k->index_bytes == 0) ||
+        (k->codes_bytes != 0 && k->codes_bytes < least))
         return BROKEN("kernel %s: %llu bytes of codes for %u x %u", k->name,
                       (unsigned long long)k->codes_bytes, k->rows, k->cols);
     return check_entries(k, err);
