@@ -472,6 +472,7 @@ enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE }; /* RSR, RSR++ */
     X(DATA, "decode stores other data")                                                            \
     X(BUDGET, "more code than --fold-budget")                                                      \
     X(WIDE, "its sums do not hold so many columns")                                                \
+    X(CODE, "more code than a kernel of a GPU may have")                                           \
     X(GIVEN, "the plan is given")
 
 enum rsr_verdict {

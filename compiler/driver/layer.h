@@ -22,14 +22,16 @@ struct rsrc_layer_state {
     struct rsr_stats stats;         /* of the reduced matrix, at the k of scatter */
     struct rsr_stats whole_stats;   /* of the layer's own matrix, at that k */
     struct rsr_stats fold_stats;    /* at the k of fold, if has_fold_stats */
+    struct rsr_stats whole_fold_stats; /* of the layer's own matrix, for GPUs */
     bool has_fold_stats;
     struct rsr_segment_picture picture; /* of the reduced matrix, if a report draws it */
     struct rsr_index index;             /* of the reduced matrix; k 0: none yet */
     struct rsr_index fold_index;
-    struct rsr_plan *plans;      /* [n_specs] */
-    struct rsr_lowered *lowered; /* [n_specs][RSR_REGIME_COUNT]; equal kernels only for decode */
-    struct rsrc_bodies *bodies;  /* for kernels with bodies, like above */
-    struct rsrc_buffer dump;     /* what --dump prints, in pass order */
+    struct rsr_index whole_index; /* of the layer's own matrix, for the fold of GPUs */
+    struct rsr_plan *plans;       /* [n_specs] */
+    struct rsr_lowered *lowered;  /* [n_specs][RSR_REGIME_COUNT]; equal kernels only for decode */
+    struct rsrc_bodies *bodies;   /* for kernels with bodies, like above */
+    struct rsrc_buffer dump;      /* what --dump prints, in pass order */
 };
 
 /* layer_analysis.c */
@@ -43,6 +45,8 @@ void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 /* The segment index with blocks of k rows, where k is that of the statistics or of fold's. */
 const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k);
+/* That of the matrix that the kernels of a target compute. */
+const struct rsr_index *rsrc_index_for(struct rsrc_layer_state *state, uint32_t target, uint32_t k);
 
 /* What the kernels of a target compute: the reduced matrix, or, because a GPU's kernels apply no
  * maps, the layer's own. */

@@ -65,6 +65,20 @@ const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k
     return index;
 }
 
+/* Whether nothing was dropped or masked. */
+static bool is_unreduced(const struct rsrc_layer_state *state) {
+    return state->reduced.values == state->matrix.values;
+}
+
+const struct rsr_index *rsrc_index_for(struct rsrc_layer_state *state, uint32_t target,
+                                       uint32_t k) {
+    if (!is_gpu(state, target) || is_unreduced(state))
+        return rsrc_index_at(state, k);
+    if (state->whole_index.k != k)
+        rsrc_build_index(&state->arena, &state->matrix, k, &state->whole_index);
+    return &state->whole_index;
+}
+
 /* Says it once for the CPUs and once for the GPUs among the targets. */
 static void remark_reduction(struct rsrc_layer_state *state) {
     const struct rsrc_place place = {.tensor = state->item->name};
@@ -104,11 +118,6 @@ enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state) {
                                  &state->reduction, state->item->name);
 }
 
-/* Whether nothing was dropped or masked. */
-static bool is_unreduced(const struct rsrc_layer_state *state) {
-    return state->reduced.values == state->matrix.values;
-}
-
 /* Rows of a block that --plan sets for the kernel; 0: none. */
 static uint32_t given_k(const struct rsrc_layer_state *state, enum rsr_kernel_id kernel) {
     const struct rsr_named_plan **plans = state->item->plans;
@@ -124,9 +133,13 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
     const struct rsrc_compilation *c = state->compilation;
     const struct rsr_matrix *matrix = &state->reduced;
     const uint32_t most = matrix->rows < RSRC_FOLD_K ? matrix->rows : RSRC_FOLD_K;
-    const uint32_t given = given_k(state, RSR_KERNEL_FOLD), asked = c->run.options->rsr_k;
+    const uint32_t of_cpus = given_k(state, RSR_KERNEL_FOLD);
+    const uint32_t given = of_cpus != 0 ? of_cpus : given_k(state, RSR_KERNEL_GPU_FOLD);
+    const uint32_t asked = c->run.options->rsr_k;
     const uint32_t k = given != 0 ? given : asked != 0 ? asked : most;
-    if (c->run.plan_options.forced_variant[state->item->role] != RSR_VARIANT_FOLD && given == 0 &&
+    const enum rsr_role role = state->item->role;
+    if (c->run.plan_options.forced_variant[role] != RSR_VARIANT_FOLD &&
+        c->run.gpu_plan_options.forced_variant[role] != RSR_VARIANT_FOLD && given == 0 &&
         state->item->fold_budget == 0)
         return;
     state->has_fold_stats = true;
@@ -134,6 +147,9 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
         state->fold_stats = state->stats;
     else
         rsrc_analyse_matrix(&state->arena, matrix, k, &state->fold_stats);
+    state->whole_fold_stats = state->fold_stats;
+    if (!is_unreduced(state) && rsrc_n_gpus(&c->inputs) != 0)
+        rsrc_analyse_matrix(&state->arena, &state->matrix, k, &state->whole_fold_stats);
 }
 
 /* Limit of digits in all maps of a report, so that the report of an 8B model stays below 3 MB; and

@@ -23,16 +23,41 @@ static enum rsrc_status write_files(struct rsrc_layer_state *state,
                            state->matrix.scale, state->matrix.n_scales * sizeof(float));
 }
 
+/* Bodies without their comments. */
+static void keep_bodies(struct rsrc_arena *arena, const struct rsr_kernel *kernel,
+                        struct rsr_kernel *out) {
+    out->body_regs = RSRC_NEW_ARRAY(arena, kernel->n_body_regs, struct rsr_kreg);
+    out->n_body_regs = kernel->n_body_regs;
+    for (uint32_t r = 0; r < kernel->n_body_regs; r++) {
+        out->body_regs[r] = kernel->body_regs[r];
+        out->body_regs[r].name = rsrc_arena_strdup(arena, kernel->body_regs[r].name);
+    }
+    out->bodies = RSRC_NEW_ARRAY(arena, kernel->n_bodies, struct rsr_kbody);
+    out->n_bodies = kernel->n_bodies;
+    for (uint32_t b = 0; b < kernel->n_bodies; b++) {
+        const struct rsr_kbody *body = &kernel->bodies[b];
+        struct rsr_kbody *kept = &out->bodies[b];
+        kept->ops = RSRC_NEW_ARRAY(arena, body->n_ops, struct rsr_kop);
+        for (uint32_t i = 0; i < body->n_ops; i++)
+            if (body->ops[i].kind != RSR_KOP_COMMENT)
+                kept->ops[kept->n_ops++] = body->ops[i];
+    }
+}
+
 /* What outlives the layer. */
 static struct rsr_kernel keep_kernel(struct rsrc_arena *arena, const struct rsr_kernel *kernel) {
     struct rsr_matvec *matvec = RSRC_NEW(arena, struct rsr_matvec);
     *matvec = *kernel->matvec;
-    return (struct rsr_kernel){.symbol = rsrc_arena_strdup(arena, kernel->symbol),
-                               .title = rsrc_arena_strdup(arena, kernel->title),
-                               .reason = rsrc_arena_strdup(arena, kernel->reason),
-                               .rows = kernel->rows,
-                               .cols = kernel->cols,
-                               .matvec = matvec};
+    struct rsr_kernel kept = {.symbol = rsrc_arena_strdup(arena, kernel->symbol),
+                              .key = rsrc_arena_strdup(arena, kernel->key),
+                              .title = rsrc_arena_strdup(arena, kernel->title),
+                              .reason = rsrc_arena_strdup(arena, kernel->reason),
+                              .spec = kernel->spec,
+                              .rows = kernel->rows,
+                              .cols = kernel->cols,
+                              .matvec = matvec};
+    keep_bodies(arena, kernel, &kept);
+    return kept;
 }
 
 enum rsrc_status rsrc_keep_gpu_kernel(struct rsrc_layer_state *state, uint32_t target,

@@ -37,7 +37,7 @@ static struct rsrc_lower_input lower_input(struct rsrc_layer_state *state, uint3
         .title = rsrc_arena_printf(arena, "%s: %s", model, state->item->name),
         .matrix = rsrc_matrix_for(state, target),
         .reduction = rsrc_reduction_for(state, target),
-        .index = plan->k != 0 ? rsrc_index_at(state, plan->k) : NULL,
+        .index = plan->k != 0 ? rsrc_index_for(state, target, plan->k) : NULL,
         .plan = plan,
         .input = state->item->input,
         .spec = &c->inputs.specs[target],
@@ -71,18 +71,21 @@ enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
 
 static enum rsrc_status verify(struct rsrc_layer_state *state, uint32_t target, uint32_t regime) {
     const struct rsr_kernel *kernel = &rsrc_lowered_of(state, target, regime)->kernel;
-    return kernel->matvec != NULL ? RSRC_OK : rsrc_verify_kernel(state->diag, kernel);
+    return kernel->matvec != NULL && kernel->n_bodies == 0
+               ? RSRC_OK
+               : rsrc_verify_kernel(state->diag, kernel);
 }
 
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
     return rsrc_visit_kernels(state, verify);
 }
 
-/* A GPU's kernel has no operations. Its text is the comment that stands before it in PTX. */
+/* The text of a GPU's kernel is the comment that stands before it in PTX, and its bodies, if it has
+ * any. */
 static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
     if (kernel->matvec != NULL)
         rsrc_print_gpu_comment(kernel, out);
-    else
+    if (kernel->matvec == NULL || kernel->n_bodies != 0)
         rsrc_print_kernel(kernel, out);
 }
 

@@ -73,7 +73,9 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .group_cols = state->reduced.group_cols,
             .scale_bytes = rsrc_group_scale_bytes(&state->reduced),
             .stats = rsrc_stats_for(state, t),
-            .fold_stats = state->has_fold_stats ? &state->fold_stats : NULL,
+            .fold_stats = !state->has_fold_stats ? NULL
+                          : is_gpu               ? &state->whole_fold_stats
+                                                 : &state->fold_stats,
             .fold_budget = state->item->fold_budget,
             .list = list,
             .list_obstacle = list_obstacle(state, list, t),

@@ -69,6 +69,7 @@ struct rsrc_choice {
     enum rsr_fold_kind fold; /* RSRC_HAS_FOLD */
     uint32_t tile_rows;      /* 0: the planner chooses, by a tile's overhead */
     uint64_t weight_bytes;   /* codes and index as lowering stores them; code is estimated */
+    uint64_t max_bytes;      /* of code that lowering accepts; 0: any number */
     uint32_t max_cols;       /* widest matrix that lowering accepts, by what its sums can hold */
     uint32_t lanes;          /* tokens computed together in the time of one; 0: one */
     struct rsrc_cost cost[RSR_REGIME_COUNT];

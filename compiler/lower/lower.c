@@ -146,7 +146,8 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     finish_blob(arena, &lowered.codes, stem, variant, "codes");
     finish_blob(arena, &lowered.index, stem, variant, "index");
     finish_blob(arena, &lowered.scale, stem, variant, "scale");
-    if (kernel->matvec == NULL && rsrc_verify_kernel(diag, kernel) != RSRC_OK)
+    if ((kernel->matvec == NULL || kernel->n_bodies != 0) &&
+        rsrc_verify_kernel(diag, kernel) != RSRC_OK)
         return RSRC_FAILED;
     *out = lowered;
     return RSRC_OK;

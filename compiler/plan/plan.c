@@ -193,6 +193,11 @@ static bool fits_sums(const struct selection *among, const struct rsrc_choice *c
     return among->forced != -1 || among->cols <= choice->max_cols;
 }
 
+static bool fits_kernel(const struct selection *among, const struct rsrc_choice *choice) {
+    return among->forced != -1 || choice->max_bytes == 0 ||
+           choice->weight_bytes <= choice->max_bytes;
+}
+
 /* A forced variant may have kernels for batches alone, which read the data of another kernel. Then
  * decode takes that other kernel. */
 static bool is_asked_for(const struct selection *among, const struct rsrc_choice *choice) {
@@ -213,7 +218,7 @@ static bool is_asked_for(const struct selection *among, const struct rsrc_choice
 static bool is_open(const struct selection *among, const struct rsrc_choice *choice) {
     const enum rsr_variant variant = row_of(choice)->variant;
     return is_asked_for(among, choice) && shares_data(among, choice) &&
-           fits_budget(among, choice) && fits_sums(among, choice) &&
+           fits_budget(among, choice) && fits_sums(among, choice) && fits_kernel(among, choice) &&
            (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
@@ -267,6 +272,7 @@ static enum rsr_verdict verdict_of(const struct selection *among, const struct r
         is_faster && among->regime == RSR_REGIME_PREFILL && choice->lanes > FILLED_LANES;
     return !is_asked_for(among, choice)  ? RSR_VERDICT_ASKED
            : !shares_data(among, choice) ? RSR_VERDICT_DATA
+           : !fits_kernel(among, choice) ? RSR_VERDICT_CODE
            : !fits_budget(among, choice) ? RSR_VERDICT_BUDGET
            : !fits_sums(among, choice)   ? RSR_VERDICT_WIDE
            : by_batches                  ? RSR_VERDICT_BATCHES
@@ -373,6 +379,25 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
 }
 
+/* A GPU's reasons compare dot and mma. This says what the variants beside these would take. */
+static void remark_others(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                          const struct rsrc_plan_input *input, const struct selection *among,
+                          const struct rsrc_choice *chosen, const struct rsrc_choice *declined) {
+    const struct rsrc_place place = {.tensor = input->layer_name};
+    for (uint32_t i = 0; i < among->n_choices && input->spec->gpu.sm != 0; i++) {
+        const struct rsrc_choice *choice = &among->choices[i];
+        const enum rsr_variant variant = row_of(choice)->variant;
+        if (variant != row_of(chosen)->variant && choice != declined &&
+            (declined == NULL || variant != row_of(declined)->variant))
+            rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
+                           "%s: declined %s, %.2g times the chosen time: %s",
+                           rsrc_regime_name(among->regime),
+                           cost_text(arena, choice, among->regime, input->spec),
+                           time_of(choice, among->regime) / time_of(chosen, among->regime),
+                           rsrc_verdict_words(verdict_of(among, choice, chosen)));
+    }
+}
+
 static struct rsrc_planned_layer layer_of(const struct rsrc_plan_input *input) {
     return (struct rsrc_planned_layer){input->spec, input->input, input->stats->rows,
                                        input->stats->cols, input->group_cols};
@@ -463,6 +488,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
                      reason_text(arena, input, chosen, declined, verdict, among.regime, forced));
     list_alternatives(arena, &all, chosen, false, out);
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
+    remark_others(diag, arena, input, &all, chosen, declined);
     return chosen;
 }
 
@@ -477,16 +503,19 @@ static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc
                                ? "a GPU's kernels multiply int8 activations, not floats"
                                : "a GPU's kernels have no scales of groups of columns");
     const char *name = rsrc_variant_name((enum rsr_variant)forced);
-    uint32_t inputs = 0, traits = 0; /* what any of the variant's kernels takes */
+    uint32_t inputs = 0, traits = 0; /* what any of its kernels takes */
     for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
         const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
-        inputs |= (int)row->variant == forced ? row->inputs : 0;
-        traits |= (int)row->variant == forced ? row->traits : 0;
+        const bool is_gpu = (row->traits & RSRC_IS_GPU) != 0;
+        if ((int)row->variant != forced || is_gpu != (input->spec->gpu.sm != 0))
+            continue;
+        inputs |= row->inputs;
+        traits |= row->traits;
     }
-    if ((inputs & 1u << input->input) == 0)
+    if (inputs != 0 && (inputs & 1u << input->input) == 0)
         return rsrc_refuse(diag, "plan-variant", &place, help,
                            "variant '%s' multiplies int8 activations, not floats", name);
-    if (input->group_cols != 0 && (traits & RSRC_HAS_GROUPS) == 0)
+    if (inputs != 0 && input->group_cols != 0 && (traits & RSRC_HAS_GROUPS) == 0)
         return rsrc_refuse(diag, "plan-variant", &place, help,
                            "variant '%s' has no scales of groups of %u columns", name,
                            input->group_cols);

@@ -22,6 +22,13 @@ static __device__ __forceinline__ uint2 load_words(const uint2 *p) {
     return *p;
 }
 
+// Byte i of a word, with its sign in the other bytes. (__byte_perm copies no signs.)
+static __device__ __forceinline__ int signed_byte(unsigned word, unsigned i) {
+    int r;
+    asm("prmt.b32 %0, %1, 0, %2;" : "=r"(r) : "r"(word), "r"(0x8880u + 0x1111u * i));
+    return r;
+}
+
 // c + the products of four unsigned bytes and four signed ones.
 static __device__ __forceinline__ int dp4a_us(unsigned a, unsigned b, int c) {
     int r;

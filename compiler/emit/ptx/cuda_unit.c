@@ -1,6 +1,8 @@
 /* cuda_unit.c - prints the CUDA C++ of a unit: every layer's constants, no logic. */
 #include "emit/ptx/cuda_unit.h"
 
+#include <stdio.h>
+
 static const char *const CODES[RSR_GPU_CODES_COUNT] = {
     [RSR_GPU_BITS2] = "rsr::BITS2", [RSR_GPU_BASE3] = "rsr::BASE3"};
 
@@ -55,15 +57,27 @@ static void print_entries(const struct rsr_kernel *kernel, struct rsrc_buffer *o
     }
 }
 
+/* "dot of 2-bit codes of 1638400 bytes" */
+static void print_product_words(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+    const struct rsr_matvec *matvec = kernel->matvec;
+    if (matvec->product == RSR_GPU_FOLD)
+        rsrc_buffer_printf(out, "fold: %u bodies of %u rows and %u columns", kernel->n_bodies,
+                           matvec->warp_rows, matvec->chunk_cols);
+    else
+        rsrc_buffer_printf(out, "%s of %s codes of %llu bytes",
+                           matvec->product == RSR_GPU_MMA ? "mma" : "dot",
+                           matvec->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3",
+                           (unsigned long long)matvec->weight_bytes);
+}
+
 void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
     const struct rsr_matvec *matvec = kernel->matvec;
     const bool raw = matvec->epilogue == RSR_EPILOGUE_RAW;
     rsrc_buffer_printf(out, "// %s\n// ", kernel->symbol);
     rsrc_buffer_put_comment(out, kernel->title);
-    rsrc_buffer_printf(out, ": %u x %u, %s of %s codes of %llu bytes, %s\n", matvec->rows,
-                       matvec->cols, matvec->product == RSR_GPU_MMA ? "mma" : "dot",
-                       matvec->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3",
-                       (unsigned long long)matvec->weight_bytes,
+    rsrc_buffer_printf(out, ": %u x %u, ", matvec->rows, matvec->cols);
+    print_product_words(kernel, out);
+    rsrc_buffer_printf(out, ", %s\n",
                        raw                     ? "int32 results"
                        : matvec->scale_per_row ? "a scale a row"
                                                : "one scale");
@@ -115,34 +129,51 @@ static void print_product(const struct rsr_matvec *matvec, uint32_t tokens,
                            tokens);
 }
 
-static void print_function(const struct rsr_kernel *kernel, const struct rsr_gpu_entry *entry,
-                           const struct rsr_gpu_function *function, struct rsrc_buffer *out) {
+/* The template's arguments, after which come `scale per row` and the epilogue. */
+static void print_template(const struct rsr_kernel *kernel, const struct rsr_gpu_function *function,
+                           struct rsrc_buffer *out) {
     const struct rsr_matvec *matvec = kernel->matvec;
-    const char *symbol = kernel->symbol;
-    const uint32_t tokens = entry->token_tile;
-    rsrc_buffer_printf(out, "\nusing " RSRC_GPU_FUNCTION "_matvec =\n    rsr::matvec<", symbol,
-                       tokens);
-    print_product(matvec, tokens, out);
+    if (matvec->product == RSR_GPU_FOLD) {
+        rsrc_buffer_printf(out,
+                           "rsr::fold<rsr::%s_bodies, /* rows */ %u, /* cols */ %u,\n"
+                           "                /* warp rows */ %u, /* chunk cols */ %u, /* warps */ "
+                           "%u,\n",
+                           kernel->symbol, matvec->rows, matvec->cols, matvec->warp_rows,
+                           matvec->chunk_cols, matvec->row_warps);
+        return;
+    }
+    rsrc_buffer_puts(out, "rsr::matvec<");
+    print_product(matvec, function->tokens, out);
     rsrc_buffer_printf(out,
                        ", /* rows */ %u,\n"
                        "                /* cols */ %u, /* row warps */ %u, /* col warps */ %u,\n"
-                       "                /* ahead */ %u, /* scale per row */ %s, rsr::%s>;\n",
+                       "                /* ahead */ %u,\n",
                        matvec->rows, matvec->cols, matvec->row_warps, matvec->col_warps,
-                       function->ahead, matvec->scale_per_row ? "true" : "false",
+                       function->ahead);
+}
+
+static void print_function(const struct rsr_kernel *kernel, const struct rsr_gpu_entry *entry,
+                           const struct rsr_gpu_function *function, struct rsrc_buffer *out) {
+    const struct rsr_matvec *matvec = kernel->matvec;
+    const bool fold = matvec->product == RSR_GPU_FOLD;
+    char name[512];
+    snprintf(name, sizeof name, RSRC_GPU_FUNCTION, kernel->symbol, entry->token_tile);
+    rsrc_buffer_printf(out, "\nusing %s_matvec =\n    ", name);
+    print_template(kernel, function, out);
+    rsrc_buffer_printf(out, "                /* scale per row */ %s, rsr::%s>;\n",
+                       matvec->scale_per_row ? "true" : "false",
                        matvec->epilogue == RSR_EPILOGUE_RAW ? "RAW" : "SCALE");
     rsrc_buffer_printf(
         out,
-        "static_assert(" RSRC_GPU_FUNCTION "_matvec::STEPS == %u && " RSRC_GPU_FUNCTION
-        "_matvec::BLOCKS == %u, \"as planned\");\n"
-        "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n" RSRC_GPU_FUNCTION
+        "static_assert(%s_matvec::%s == %u && %s_matvec::BLOCKS == %u, \"as planned\");\n"
+        "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n%s"
         "(const char *x, size_t ldx, const uint4 *codes, const float *scale, void *y,\n"
         "    size_t ldy, unsigned n_tokens) {\n"
-        "    __shared__ " RSRC_GPU_FUNCTION "_matvec::memory shared;\n"
-        "    " RSRC_GPU_FUNCTION "_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens});\n"
+        "    __shared__ %s_matvec::memory shared;\n"
+        "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens});\n"
         "}\n",
-        symbol, tokens, matvec->steps, symbol, tokens, matvec->blocks, entry->threads,
-        SM_REGISTERS / (function->registers * entry->threads), symbol, tokens, symbol, tokens,
-        symbol, tokens);
+        name, fold ? "CHUNKS" : "STEPS", matvec->steps, name, matvec->blocks, entry->threads,
+        SM_REGISTERS / (function->registers * entry->threads), name, name, name);
 }
 
 static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
@@ -150,13 +181,24 @@ static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *ou
     const uint32_t n = rsrc_gpu_launches(kernel->matvec, entries);
     rsrc_buffer_puts(out, "\n");
     rsrc_print_gpu_comment(kernel, out);
+    if (kernel->matvec->product == RSR_GPU_FOLD)
+        rsrc_print_cuda_fold(kernel, out);
     for (uint32_t i = 0; i < n; i++)
         print_function(kernel, &entries[i], &kernel->matvec->functions[i], out);
+}
+
+static bool any_folds(const struct rsr_kernel *kernels, uint32_t n_kernels) {
+    for (uint32_t i = 0; i < n_kernels; i++)
+        if (kernels[i].matvec->product == RSR_GPU_FOLD)
+            return true;
+    return false;
 }
 
 void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "#include \"matvec.cuh\"\n");
+    if (any_folds(kernels, n_kernels))
+        rsrc_buffer_puts(out, "#include \"fold.cuh\"\n");
     for (uint32_t i = 0; i < n_kernels; i++)
         print_kernel(&kernels[i], out);
 }

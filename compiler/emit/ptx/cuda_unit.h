@@ -8,6 +8,7 @@
 /* The headers that the text includes; templates by these names have their contents. */
 #define RSRC_CUDA_HEADERS(X)                                                                       \
     X("matvec.cuh")                                                                                \
+    X("fold.cuh")                                                                                  \
     X("activations.cuh") X("products.cuh") X("codes.cuh") X("instructions.cuh")
 
 /* The kernel that makes activation rows of floats for all layers of a model, and the threads of its
@@ -25,6 +26,8 @@ struct rsrc_cuda_text {
 void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out);
 void rsrc_print_cuda_quantize(struct rsrc_buffer *out);
+/* The bodies of a fold, as a type that fold.cuh takes: rsr::<symbol>_bodies. */
+void rsrc_print_cuda_fold(const struct rsr_kernel *kernel, struct rsrc_buffer *out);
 /* The comment before a kernel, equal in CUDA C++ and PTX: what it computes, how to launch it,
  * why. */
 void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out);

@@ -90,21 +90,23 @@ static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
 
 /* ---- entries --------------------------------------------------------------------------------- */
 
-static bool same_code(const struct rsr_matvec *a, const struct rsr_matvec *b) {
+static bool same_constants(const struct rsr_matvec *a, const struct rsr_matvec *b) {
     return a->codes == b->codes && a->product == b->product && a->rows == b->rows &&
            a->cols == b->cols && a->row_warps == b->row_warps && a->col_warps == b->col_warps &&
            a->token_tile == b->token_tile && a->scale_per_row == b->scale_per_row &&
            a->epilogue == b->epilogue;
 }
 
+/* Bodies are weights, of which the key has a hash. */
 bool rsrc_same_gpu_code(const struct rsr_kernel *a, const struct rsr_kernel *b) {
-    return same_code(a->matvec, b->matvec);
+    return same_constants(a->matvec, b->matvec) &&
+           (a->n_bodies == 0 || strcmp(a->key, b->key) == 0);
 }
 
 /* NULL: no kernel with this code is listed. */
 static const struct entry *find_entry(const struct rsrc_ptx *e, const struct rsr_kernel *kernel) {
     for (uint32_t i = 0; i < e->n_entries; i++)
-        if (e->entries[i].kernel != NULL && same_code(e->entries[i].kernel->matvec, kernel->matvec))
+        if (e->entries[i].kernel != NULL && rsrc_same_gpu_code(e->entries[i].kernel, kernel))
             return &e->entries[i];
     return NULL;
 }

@@ -65,9 +65,7 @@ static double folded_rate(uint64_t code_bytes) {
     return row->rate;
 }
 
-/* Additions that a block's tree saves, because the first addition to an empty register is a
- * move. */
-static uint64_t saved_adds(enum rsr_alphabet alphabet, uint32_t k) {
+uint64_t rsrc_fold_saved_adds(enum rsr_alphabet alphabet, uint32_t k) {
     switch (alphabet) {
     case RSR_TERNARY:
         return rsrc_power(3, k - 1) / 2;
@@ -107,8 +105,8 @@ uint32_t rsrc_list_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *
     const bool narrow = !scalar && input->input == RSR_INPUT_I8;
     const double chunks = at_least((double)(uint64_t)n_chunks(stats, input->input, scalar), 1);
     const double n_blocks = (double)((stats->rows - 1) / stats->k + 1);
-    const double adds =
-        (double)stats->n_fold_adds - (double)saved_adds(input->alphabet, stats->k) * n_blocks;
+    const double adds = (double)stats->n_fold_adds -
+                        (double)rsrc_fold_saved_adds(input->alphabet, stats->k) * n_blocks;
     const double memory = (double)stats->n_members;
     const double registers = chunks * (at_least(adds, 0) + (narrow ? 7.0 : 2.0) * stats->rows);
     const double instructions = memory * row->per_memory + registers;

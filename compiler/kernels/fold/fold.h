@@ -33,6 +33,15 @@ struct rsrc_fold_form {
     uint32_t bias_cols; /* the columns pointer of a body points at this column of its chunk */
 };
 
+/* Refuses blocks of too many rows, and sums that int32 does not hold. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_fold(struct rsrc_diag *diag,
+                                                const struct rsrc_lower_input *input);
+/* The index as a text, for keys: equal texts are equal bodies. */
+const char *rsrc_hash_fold_index(struct rsrc_arena *arena, const struct rsr_index *index);
+/* Additions of a block's folds, which the statistics count, that the tree of fold_body.c saves,
+ * because the first addition to an empty register is a move. */
+uint64_t rsrc_fold_saved_adds(enum rsr_alphabet alphabet, uint32_t k);
+
 /* Makes body number tile * n_chunks + chunk for every tile and chunk. */
 void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
                       const struct rsrc_fold_form *form);

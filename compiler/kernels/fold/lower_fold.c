@@ -196,7 +196,7 @@ static void emit_kernel(struct fold *f) {
 
 /* ---- limits and the key ---------------------------------------------------------------------- */
 
-static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+enum rsrc_status rsrc_check_fold(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
     if (input->plan->k > RSRC_FOLD_MAX_K)
         return rsrc_refuse(diag, "lower-k-too-large", &place,
@@ -208,7 +208,7 @@ static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_l
     return RSRC_OK;
 }
 
-static const char *hash_index(struct rsrc_arena *arena, const struct rsr_index *index) {
+const char *rsrc_hash_fold_index(struct rsrc_arena *arena, const struct rsr_index *index) {
     struct rsr_hash hash;
     rsr_hash_init(&hash);
     for (uint32_t b = 0; b < index->n_blocks; b++) {
@@ -230,7 +230,7 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
                                  const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                  const char **detail) {
     assert(input->index != NULL && input->index->k == input->plan->k && input->plan->k >= 1);
-    if (check_limits(diag, input) != RSRC_OK)
+    if (rsrc_check_fold(diag, input) != RSRC_OK)
         return RSRC_FAILED;
     struct fold f = {0};
     choose_form(&f, input);
@@ -245,8 +245,9 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
     emit_kernel(&f);
     rsrc_fold_bodies(&f.frame.kb, input->index, &f.form);
     rsrc_frame_end(&f.frame, out);
-    *detail = rsrc_arena_printf(arena, "k%u-%ux%u-chunk%u-slots%u-%s", f.form.k,
-                                f.form.tokens.lanes, f.form.tokens.elem == RSR_ELEM_I16 ? 16 : 32,
-                                f.form.chunk_cols, f.n_slots, hash_index(arena, input->index));
+    *detail =
+        rsrc_arena_printf(arena, "k%u-%ux%u-chunk%u-slots%u-%s", f.form.k, f.form.tokens.lanes,
+                          f.form.tokens.elem == RSR_ELEM_I16 ? 16 : 32, f.form.chunk_cols,
+                          f.n_slots, rsrc_hash_fold_index(arena, input->index));
     return RSRC_OK;
 }

@@ -11,18 +11,15 @@
 
 #include "base/round.h"
 
-/* The share of the data sheet's bandwidth that one kernel reaches. */
-#define READ_SHARE 0.75
 /* The share of the peak rate of integer instructions that code with loads and barriers reaches. */
 #define INT_SHARE 0.5
 #define LANES 32.0
 
-/* Integer instructions that a multiprocessor starts per cycle, counted in lanes. There are no
- * descriptions of older GPUs (RSRC_SPEC_FIELDS). */
-static const struct matvec_machine {
-    struct rsrc_machine head;
-    double int_lanes;
-} machines[] = {{{0, 0, "sm_80"}, 64}};
+/* Integer instructions that a multiprocessor starts per cycle, counted in lanes: of every GPU that
+ * there are descriptions of (RSRC_SPEC_FIELDS). */
+#define INT_LANES 64.0
+
+static const struct rsrc_machine machines[] = {{0, 0, "sm_80"}};
 const struct rsrc_machine_table rsrc_matvec_machines = RSRC_MACHINE_TABLE(machines);
 
 /* Instructions of a warp in a step of 512 bytes, counted in machine code of the loops for sm_90
@@ -37,7 +34,7 @@ static const struct codes {
     [RSR_GPU_BASE3] = {"base-3 codes", 134, 124, 23, 119},
 };
 
-static const char *const PRODUCTS[RSR_GPU_PRODUCT_COUNT] = {"dot", "mma"};
+static const char *const PRODUCTS[] = {[RSR_GPU_DOT] = "dot", [RSR_GPU_MMA] = "mma"};
 
 struct rsrc_matvec_kind rsrc_matvec_kind(enum rsr_kernel_id kernel) {
     const bool base3 = kernel == RSR_KERNEL_DOT_BASE3 || kernel == RSR_KERNEL_MMA_BASE3;
@@ -103,18 +100,24 @@ static double quantize_share(enum rsr_role role) {
     }
 }
 
-static struct cost cost_of(const struct rsrc_plan_input *input, const struct rsrc_machine *machine,
-                           struct rsrc_matvec_kind kind) {
+double rsrc_gpu_launch_us(const struct rsrc_plan_input *input) {
+    return input->spec->gpu.launch_us * (1 + quantize_share(input->role));
+}
+
+double rsrc_gpu_us(const struct rsr_gpu *gpu, double warp_instructions) {
+    return warp_instructions * LANES /
+           (INT_SHARE * INT_LANES * gpu->sm_count * gpu->clock_ghz * 1e3);
+}
+
+static struct cost cost_of(const struct rsrc_plan_input *input, struct rsrc_matvec_kind kind) {
     const struct rsr_gpu *gpu = &input->spec->gpu;
     const struct codes *codes = &CODES[kind.codes];
     const uint64_t steps = (uint64_t)rsrc_divide_up(input->stats->rows, RSR_GPU_ROWS_PER_WARP) *
                            rsrc_divide_up(input->stats->cols, rsrc_matvec_step_cols(kind.codes));
-    const double int_lanes = ((const struct matvec_machine *)machine)->int_lanes;
-    const double rate = INT_SHARE * int_lanes * gpu->sm_count * gpu->clock_ghz * 1e3;
-    const double us = (double)steps * LANES / rate; /* of an instruction of every step */
+    const double us = rsrc_gpu_us(gpu, (double)steps); /* of an instruction of every step */
     struct cost cost = {.weight_bytes = steps * RSR_GPU_STEP_BYTES};
-    cost.read_us = (double)cost.weight_bytes / (READ_SHARE * gpu->memory_gbps * 1e3);
-    cost.launch_us = gpu->launch_us * (1 + quantize_share(input->role));
+    cost.read_us = (double)cost.weight_bytes / (RSRC_GPU_READ_SHARE * gpu->memory_gbps * 1e3);
+    cost.launch_us = rsrc_gpu_launch_us(input);
     if (kind.product == RSR_GPU_MMA) {
         cost.alone_us = us * codes->mma;
         cost.shared_us = cost.alone_us / RSRC_MATVEC_MMA_TOKENS;
@@ -143,18 +146,18 @@ static const char *alone_text(struct rsrc_arena *arena, enum rsr_gpu_codes codes
 }
 
 static void explain(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
-                    const struct rsrc_machine *machine, struct rsrc_matvec_kind kind,
-                    const struct cost *cost, struct rsrc_choice *out) {
+                    struct rsrc_matvec_kind kind, const struct cost *cost,
+                    struct rsrc_choice *out) {
     struct rsrc_matvec_kind other = kind;
     other.codes = kind.codes == RSR_GPU_BITS2 ? RSR_GPU_BASE3 : RSR_GPU_BITS2;
-    const struct cost others = cost_of(input, machine, other);
+    const struct cost others = cost_of(input, other);
     out->reasons[RSR_REGIME_DECODE] = rsrc_arena_printf(
         arena, "%s of %s, at %.2g of %g GB/s, and launches of %.3g us; with %s",
-        PRODUCTS[kind.product], alone_text(arena, kind.codes, cost), READ_SHARE,
+        PRODUCTS[kind.product], alone_text(arena, kind.codes, cost), RSRC_GPU_READ_SHARE,
         input->spec->gpu.memory_gbps, cost->launch_us, alone_text(arena, other.codes, &others));
     other = kind;
     other.product = kind.product == RSR_GPU_MMA ? RSR_GPU_DOT : RSR_GPU_MMA;
-    const struct cost product = cost_of(input, machine, other);
+    const struct cost product = cost_of(input, other);
     out->reasons[RSR_REGIME_PREFILL] = rsrc_arena_printf(
         arena,
         "%s of %s: %u tokens share the reading of %.3g MB, %.3g us a token, and %.3g us of "
@@ -166,10 +169,9 @@ static void explain(struct rsrc_arena *arena, const struct rsrc_plan_input *inpu
 }
 
 static uint32_t list(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
-                     const struct rsrc_machine *machine, enum rsr_kernel_id kernel,
-                     struct rsrc_choice *out) {
+                     enum rsr_kernel_id kernel, struct rsrc_choice *out) {
     const struct rsrc_matvec_kind kind = rsrc_matvec_kind(kernel);
-    const struct cost cost = cost_of(input, machine, kind);
+    const struct cost cost = cost_of(input, kind);
     *out = (struct rsrc_choice){.tile_rows = block_rows(input->stats->rows, &input->spec->gpu),
                                 .max_cols = UINT32_MAX, /* lowering says why */
                                 .weight_bytes = cost.weight_bytes,
@@ -182,14 +184,15 @@ static uint32_t list(struct rsrc_arena *arena, const struct rsrc_plan_input *inp
         .memory_us = cost.read_us / tile_of(kind),
         .compute_us = cost.shared_us,
         .predicted_us = cost.launch_us / RSRC_PREFILL_TOKENS + batch_us(&cost, kind)};
-    explain(arena, input, machine, kind, &cost, out);
+    explain(arena, input, kind, &cost, out);
     return 1;
 }
 
 #define KERNEL(name, id)                                                                           \
     uint32_t rsrc_list_##name(struct rsrc_arena *arena, const struct rsrc_plan_input *input,       \
                               const struct rsrc_machine *machine, struct rsrc_choice *out) {       \
-        return list(arena, input, machine, RSR_KERNEL_##id, out);                                  \
+        (void)machine;                                                                             \
+        return list(arena, input, RSR_KERNEL_##id, out);                                           \
     }                                                                                              \
     struct rsrc_tiling rsrc_fit_##name(const struct rsrc_planned_layer *layer,                     \
                                        const struct rsr_regime_plan *plan) {                       \

@@ -27,7 +27,7 @@ struct ptx_word {
 
 #define PTX_MAX_PARAMETERS 64u
 #define PTX_MAX_DECLARED 256u
-#define PTX_MAX_REGISTERS 8192u /* of a thread */
+#define PTX_MAX_REGISTERS (1u << 20) /* of a thread: those of straight-line code are many */
 
 /* .reg .b32 %r<10>, or one name; .shared .b8 name[16]. */
 struct ptx_declared {
