@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 12u
+#define RSR_ABI_VERSION 13u
 #define RSR_ABI_OLDEST 9u /* older versions lay out the fixed parts otherwise: refused */
 
 /* ---- The note -----------------------------------------------------------------------------
@@ -488,9 +488,32 @@ struct rsr_rotation {
     uint32_t block; /* a power of two, at most 65536, that divides cols */
 };
 
+/* A matrix of bfloat16 without loss in 12 bits a weight, as struct rsr_matrix_data names it besides
+ * the types of tensors. A weight's low byte is stored as it is. Its high byte (sign and 7 bits of
+ * the exponent) is one of the 16 high bytes that are most frequent in its row, named by 4 bits, or
+ * an exception in a list. At `data`, aligned to 64 bytes and without gaps:
+ *     uint32 [16]                    the number of exceptions, then zeros
+ *     uint32 [rows]                  the number of exceptions in this row and in those before it
+ *     uint32 [n_exceptions]          256 times the column, plus the high byte; columns of a row
+ *                                    ascend
+ *     uint8 [rows][16]               high bytes of a row
+ *     uint8 [..]                     zeros to the next multiple of 64
+ *     uint8 [rows][n][96]            n = ceil(cols / 64) blocks of 64 weights: first [n][64] low
+ *                                    bytes, then [n][32] codes
+ * Weight w of a block is 16 j + 4 k + i with j, k, i below 4. Its low byte is byte b = 16 k + 4 j +
+ * i; its code is in bits 0-3 of byte b if b < 32, else in bits 4-7 of byte b - 32. Weights past the
+ * last are 0 in both. So one look-up and two levels of interleaving widen a block to float32 in
+ * order, with registers of any width (rsr_packed.h). */
+#define RSR_DTYPE_BF16_PACKED 64u
+#define RSR_PACKED_BLOCK 64u /* weights */
+#define RSR_PACKED_HEADER_BYTES 64u
+#define RSR_PACKED_HIGHS 16u /* high bytes of a row that need no exception */
+#define RSR_PACKED_MOST_COLS 8192u
+
 struct rsr_matrix_data { /* a dense matrix at its stored width: embedding, head, linear layer */
     const void *data;    /* row-major [rows][cols] */
-    uint32_t dtype;      /* enum rsr_dtype: F32, BF16 or F16 */
+    uint32_t dtype;      /* enum rsr_dtype: F32, BF16 or F16; of an embedding or a head also
+                            RSR_DTYPE_BF16_PACKED */
     uint32_t rows;
     uint32_t cols;
     uint32_t role; /* of a linear layer: enum rsr_role */
