@@ -282,6 +282,18 @@ struct rsr_head_plan {
     const char *reason;
 };
 
+/* A dense embedding or head in 12 bits a weight (RSR_DTYPE_BF16_PACKED of rsr_abi.h): whether it is
+ * stored so and why, and what the rows need besides themselves. */
+struct rsr_packing {
+    bool is_packed; /* false: only `reason` is valid */
+    uint32_t n_exceptions;
+    uint64_t size_bytes;        /* of all, exactly */
+    const uint8_t *highs;       /* [rows][16] high bytes that have codes */
+    const uint32_t *ends;       /* [rows] exceptions up to the end of the row */
+    const uint32_t *exceptions; /* [n_exceptions] as in the format */
+    const char *reason;
+};
+
 /* ---- decode ---------------------------------------------------------------------------------- */
 
 enum rsr_alphabet {
