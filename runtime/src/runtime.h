@@ -7,6 +7,7 @@
 #include "rsr.h"
 #include "rsr_abi.h"
 #include "rsr_api.h"
+#include "rsr_packed.h"
 
 struct rsr_text; /* tokenizer and chat template, ready to use: text.h */
 struct rsr_ops;  /* float operations of one level: ops/ops.h */
@@ -141,9 +142,16 @@ static inline uint32_t rsr_output_size(const struct rsr_hyper *hyper) {
     return hyper->pooling == RSR_POOLING_NONE ? hyper->vocab : hyper->hidden;
 }
 
-/* Bytes of a row of a dense matrix. */
+/* Bytes of a row of a dense matrix; of a packed one without its share of what comes before. */
 static inline uint64_t rsr_matrix_row_bytes(const struct rsr_matrix_data *matrix) {
+    if (matrix->dtype == RSR_DTYPE_BF16_PACKED)
+        return rsr_packed_row_bytes(matrix->cols);
     return (uint64_t)matrix->cols * (matrix->dtype == RSR_DTYPE_F32 ? 4 : 2);
+}
+
+/* Its first row. */
+static inline const void *rsr_matrix_rows(const struct rsr_matrix_data *matrix) {
+    return matrix->dtype == RSR_DTYPE_BF16_PACKED ? rsr_packed_row_of(matrix, 0).low : matrix->data;
 }
 
 /* Monotonic time. */

@@ -70,6 +70,52 @@ static const struct {
     struct rsr_row_entry entries[20];
 } row_maps[] = {{.first = {0, 5, 10, 15, 19}}, {{0, 5, 10, 15, 20}, {[19] = {.row = 20}}}};
 
+/* A packed embedding and head, [vocab][hidden], in which rows 1 and 2 have exceptions; then with
+ * every number of it wrong. */
+static void test_broken_packed(const struct fake_module *fake) {
+    static struct fake_module broken;
+    const uint32_t rows = fake->shape.vocab, cols = fake->shape.hidden;
+    const uint64_t n_bytes = rsr_packed_bytes(rows, cols, 3);
+    uint8_t *bytes = aligned_alloc(64, (n_bytes + 127) / 64 * 64);
+    uint32_t *header = (uint32_t *)(void *)bytes;
+    uint32_t *ends = header + RSR_PACKED_HEADER_BYTES / sizeof(*header), *list = ends + rows;
+    rsr_error err = RSR_ERROR_INIT;
+#define EXPECT_PACKED(status, change)                                                              \
+    do {                                                                                           \
+        broken = *fake;                                                                            \
+        broken.target.tensors = &broken.tensors;                                                   \
+        memset(bytes, 0, n_bytes);                                                                 \
+        header[0] = 3;                                                                             \
+        for (uint32_t row = 0; row < rows; row++)                                                  \
+            ends[row] = row == 0 ? 0 : row == 1 ? 1 : 3;                                           \
+        list[0] = (cols - 1) << 8;                                                                 \
+        list[1] = 0;                                                                               \
+        list[2] = 1 << 8;                                                                          \
+        broken.tensors.embedding.data = broken.tensors.head.data = bytes;                          \
+        broken.tensors.embedding.dtype = broken.tensors.head.dtype = RSR_DTYPE_BF16_PACKED;        \
+        change;                                                                                    \
+        CHECK_INT(open_copy(&broken.module, &broken.target, NULL, &err), status);                  \
+    } while (0)
+    EXPECT_PACKED(RSR_OK, (void)0);
+    EXPECT_PACKED(RSR_ERR_ABI, broken.tensors.embedding.data = bytes + 32);
+    EXPECT_PACKED(RSR_ERR_ABI, broken.tensors.head.data = bytes + 32);
+    EXPECT_PACKED(RSR_ERR_ABI, header[0] = 2);
+    CHECK(strstr(err.message, "row 2 of the packed embedding has exceptions 1 to 3 of 2") != NULL);
+    EXPECT_PACKED(RSR_ERR_ABI, header[0] = 4);
+    CHECK(strstr(err.message, "the packed embedding has 3 exceptions, not 4") != NULL);
+    EXPECT_PACKED(RSR_ERR_ABI, ends[0] = UINT32_MAX);
+    EXPECT_PACKED(RSR_ERR_ABI, ends[2] = 0);
+    EXPECT_PACKED(RSR_ERR_ABI, ends[rows - 1] = 4);
+    EXPECT_PACKED(RSR_ERR_ABI, list[0] = cols << 8);
+    CHECK(strstr(err.message, "row 1 of the packed embedding has an exception in column") != NULL);
+    EXPECT_PACKED(RSR_ERR_ABI, list[2] = 0);
+    EXPECT_PACKED(RSR_ERR_ABI, list[1] = 2 << 8);
+    EXPECT_PACKED(RSR_ERR_ABI, broken.tensors.dense = &broken.tensors.head;
+                  broken.tensors.n_dense = 1);
+#undef EXPECT_PACKED
+    free(bytes);
+}
+
 static void test_broken_tables(const struct fake_module *fake) {
     const struct rsr_module *module = &fake->module;
     static struct fake_module broken;
@@ -102,6 +148,7 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.module.hyper.attention_scale = INFINITY);
     EXPECT_BROKEN(broken.tensors.embedding.rows++);
     EXPECT_BROKEN(broken.tensors.head.dtype = RSR_DTYPE_I8);
+    test_broken_packed(fake);
     EXPECT_BROKEN(broken.target.n_kernels = 1);
     EXPECT_BROKEN(broken.target.n_steps = 1);
     EXPECT_BROKEN(broken.steps[1].min_tokens = 4);

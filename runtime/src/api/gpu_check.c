@@ -132,6 +132,9 @@ static rsr_status check_gpu(const struct rsr_module *module, const struct rsr_gp
     if (gpu->n_kernels != 0 && gpu->kernels == NULL)
         return BROKEN("GPU %s has no kernels", gpu->name);
     rsr_status status = rsr_check_tensors(module, gpu->tensors, err);
+    if (status == RSR_OK && (gpu->tensors->embedding.dtype == RSR_DTYPE_BF16_PACKED ||
+                             gpu->tensors->head.dtype == RSR_DTYPE_BF16_PACKED))
+        status = BROKEN("GPU %s cannot read a packed embedding or head", gpu->name);
     if (status == RSR_OK)
         status = check_images(gpu, gpu->images, gpu->n_images, err);
     if (status == RSR_OK)

@@ -55,7 +55,11 @@ static rsr_status check_targets(const struct rsr_module *module, rsr_error *err)
 /* ---- Sizes, for the reports ---- */
 
 static uint64_t matrix_bytes(const struct rsr_matrix_data *matrix) {
-    return matrix->data == NULL ? 0 : matrix->rows * rsr_matrix_row_bytes(matrix);
+    if (matrix->data == NULL)
+        return 0;
+    if (matrix->dtype == RSR_DTYPE_BF16_PACKED)
+        return rsr_packed_bytes(matrix->rows, matrix->cols, rsr_packed_exceptions(matrix->data));
+    return matrix->rows * rsr_matrix_row_bytes(matrix);
 }
 
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op) {

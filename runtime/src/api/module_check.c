@@ -85,13 +85,41 @@ static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
     return check_rotations(module, err);
 }
 
+/* Columns of a row's exceptions ascend, and the exceptions of all rows are those that the header
+ * counts. */
+static rsr_status check_packed(const struct rsr_matrix_data *m, const char *name, rsr_error *err) {
+    if (m->cols > RSR_PACKED_MOST_COLS || (uintptr_t)m->data % 64 != 0)
+        return BROKEN("the packed %s has rows of %u, or is not aligned", name, m->cols);
+    const uint32_t n_exceptions = rsr_packed_exceptions(m->data);
+    const uint32_t *ends = (const void *)((const char *)m->data + RSR_PACKED_HEADER_BYTES);
+    const uint32_t *exceptions = ends + m->rows;
+    uint32_t begin = 0;
+    for (uint32_t row = 0; row < m->rows; begin = ends[row++]) {
+        if (ends[row] < begin || ends[row] - begin > m->cols || ends[row] > n_exceptions)
+            return BROKEN("row %u of the packed %s has exceptions %u to %u of %u", row, name, begin,
+                          ends[row], n_exceptions);
+        for (uint32_t i = begin; i < ends[row]; i++)
+            if (rsr_packed_exception_col(exceptions[i]) >= m->cols ||
+                (i > begin && rsr_packed_exception_col(exceptions[i]) <=
+                                  rsr_packed_exception_col(exceptions[i - 1])))
+                return BROKEN("row %u of the packed %s has an exception in column %u", row, name,
+                              rsr_packed_exception_col(exceptions[i]));
+    }
+    return begin == n_exceptions
+               ? RSR_OK
+               : BROKEN("the packed %s has %u exceptions, not %u", name, begin, n_exceptions);
+}
+
+/* may_pack: of an embedding or a head. */
 static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name, uint32_t rows,
-                              uint32_t cols, rsr_error *err) {
+                              uint32_t cols, bool may_pack, rsr_error *err) {
+    const bool is_packed = may_pack && m->dtype == RSR_DTYPE_BF16_PACKED;
     if (m->data == NULL || m->rows != rows || m->cols != cols || rows == 0 || cols == 0 ||
         rows > LIMIT_SIZE || cols > LIMIT_SIZE ||
-        (m->dtype != RSR_DTYPE_F32 && m->dtype != RSR_DTYPE_BF16 && m->dtype != RSR_DTYPE_F16))
+        (m->dtype != RSR_DTYPE_F32 && m->dtype != RSR_DTYPE_BF16 && m->dtype != RSR_DTYPE_F16 &&
+         !is_packed))
         return BROKEN("the %s is %u x %u of type %u", name, m->rows, m->cols, m->dtype);
-    return RSR_OK;
+    return is_packed ? check_packed(m, name, err) : RSR_OK;
 }
 
 static rsr_status check_head_sketch(const struct rsr_tensors *tensors, rsr_error *err) {
@@ -185,14 +213,14 @@ rsr_status rsr_check_tensors(const struct rsr_module *module, const struct rsr_t
         (tensors->n_deltas != 0 && tensors->deltas == NULL))
         return BROKEN("a table is missing that has entries");
     rsr_status status =
-        check_dense(&tensors->embedding, "embedding", hyper->vocab, hyper->hidden, err);
+        check_dense(&tensors->embedding, "embedding", hyper->vocab, hyper->hidden, true, err);
     if (status == RSR_OK && tensors->head.data != NULL)
-        status = check_dense(&tensors->head, "head", hyper->vocab, hyper->hidden, err);
+        status = check_dense(&tensors->head, "head", hyper->vocab, hyper->hidden, true, err);
     if (status == RSR_OK && tensors->head_sketch.blocks != NULL)
         status = check_head_sketch(tensors, err);
     for (uint32_t i = 0; status == RSR_OK && i < tensors->n_dense; i++)
         status = check_dense(&tensors->dense[i], "dense layer", tensors->dense[i].rows,
-                             tensors->dense[i].cols, err);
+                             tensors->dense[i].cols, false, err);
     if (status == RSR_OK)
         status = check_norms(tensors, err);
     return status == RSR_OK ? check_deltas(tensors, err) : status;

@@ -1,6 +1,7 @@
 /* ops_dense.c - the matrices that stay dense: embedding rows and the logits of the head.
  *
- * Both are stored as float32, bfloat16 or float16; widening is exact. */
+ * Both are stored as float32, bfloat16 or float16; widening is exact. Packed bfloat16 has a file of
+ * its own, ops_packed.c. */
 #include "host/fetch_line.h"
 #include "ops_functions.h"
 
@@ -110,7 +111,7 @@ RSR_INLINE void head_rows_apart(float *y, const struct rsr_matrix_data *matrix,
 
 /* Every dtype has its own copies of the functions, in which it is a constant. */
 struct dense_ops {
-    void (*embed)(float *dst, const char *row, uint32_t cols);
+    void (*embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row);
     void (*head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
                  uint32_t row_end, const float *x);
     void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
@@ -118,8 +119,9 @@ struct dense_ops {
 };
 
 #define RSR_DENSE_OPS(name, dtype)                                                                 \
-    static void embed_##name(float *dst, const char *row, uint32_t cols) {                         \
-        widen_row(dst, row, dtype, cols);                                                          \
+    static void embed_##name(float *dst, const struct rsr_matrix_data *matrix, uint32_t row) {     \
+        const size_t row_bytes = (size_t)matrix->cols * dtype_bytes[dtype];                        \
+        widen_row(dst, (const char *)matrix->data + row * row_bytes, dtype, matrix->cols);         \
     }                                                                                              \
     static void head_##name(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,    \
                             uint32_t row_end, const float *x) {                                    \
@@ -137,11 +139,12 @@ static const struct dense_ops dense_ops[] = {
     [RSR_DTYPE_F32] = {embed_f32, head_f32, head_some_f32},
     [RSR_DTYPE_BF16] = {embed_bf16, head_bf16, head_some_bf16},
     [RSR_DTYPE_F16] = {embed_f16, head_f16, head_some_f16},
+    [RSR_DTYPE_BF16_PACKED] = {RSR_OPS(embed_packed), RSR_OPS(head_packed),
+                               RSR_OPS(head_some_packed)},
 };
 
 void RSR_OPS(embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row) {
-    const size_t row_bytes = (size_t)matrix->cols * dtype_bytes[matrix->dtype];
-    dense_ops[matrix->dtype].embed(dst, (const char *)matrix->data + row * row_bytes, matrix->cols);
+    dense_ops[matrix->dtype].embed(dst, matrix, row);
 }
 
 void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,

@@ -20,6 +20,12 @@ void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_
                    uint32_t row_end, const float *x);
 void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                         uint32_t n, const float *x);
+/* Those three of a packed matrix. */
+void RSR_OPS(embed_packed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row);
+void RSR_OPS(head_packed)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
+                          uint32_t row_end, const float *x);
+void RSR_OPS(head_some_packed)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
+                               uint32_t n, const float *x);
 float RSR_OPS(largest_score)(const float *z);
 /* How the output of a page is merged into the output of earlier pages. */
 struct rsr_page_merge {

@@ -35,7 +35,7 @@ static void advise_rows(const struct rsr_matrix_data *matrix, struct rsr_range b
                               : matrix->rows;
     const uint64_t first = (uint64_t)RSR_DENSE_BLOCK_ROWS * blocks.begin;
     const uint64_t row_bytes = rsr_matrix_row_bytes(matrix);
-    advise((const char *)matrix->data + first * row_bytes,
+    advise((const char *)rsr_matrix_rows(matrix) + first * row_bytes,
            rows > first ? (rows - first) * row_bytes : 0, advice, outward);
 }
 
