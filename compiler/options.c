@@ -50,6 +50,8 @@ static const struct word ACTIVATIONS[] = {{"auto", RSRC_ACTIVATIONS_AUTO},
                                           {"float", RSRC_ACTIVATIONS_FLOAT}};
 static const struct word I2S_LAYOUTS[] = {
     {"auto", RSRC_I2S_AUTO}, {"x86", RSRC_I2S_X86}, {"arm", RSRC_I2S_ARM}};
+static const struct word HEAD_BITS[] = {
+    {"auto", RSRC_HEAD_BITS_AUTO}, {"16", RSRC_HEAD_BITS_16}, {"12", RSRC_HEAD_BITS_12}};
 static const struct word HEAD_SKETCHES[] = {{"auto", RSRC_HEAD_SKETCH_AUTO},
                                             {"off", RSRC_HEAD_SKETCH_OFF},
                                             {"1", RSRC_HEAD_SKETCH_1},

@@ -12,6 +12,7 @@
 /* Results of passes for later passes. */
 struct rsrc_made {
     struct rsr_head_plan head_plan;
+    struct rsr_packing packed_embedding, packed_head; /* of a tied head: the embedding's */
     const char *measured, *attention; /* JSON of --measured and --attention-stats; NULL: none */
     struct rsrc_dead_channels *dead_channels; /* dead channels of the graph; NULL: not searched */
     struct rsr_linear_unit *linears;          /* [n_specs][n_items][RSR_REGIME_COUNT] */
@@ -54,6 +55,22 @@ RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
  * sketch. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c,
                                                       struct rsr_module_sketch *out);
+
+/* packed_weights.c */
+/* The head as a matrix of floats; NULL if the head is the embedding or one of the layers, or there
+ * is none. */
+const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
+/* After the graph: chooses how the embedding and the head are stored, or refuses what --head-bits
+ * asks for. */
+RSRC_NODISCARD enum rsrc_status rsrc_plan_packed(struct rsrc_compilation *c);
+/* Of the embedding or the head. */
+const struct rsr_packing *rsrc_packing_of(const struct rsrc_compilation *c,
+                                          const struct rsr_tensor *tensor);
+/* Bytes that it takes in the module. */
+uint64_t rsrc_stored_bytes(const struct rsrc_compilation *c, const struct rsr_tensor *tensor);
+/* Writes it packed. */
+RSRC_NODISCARD enum rsrc_status
+rsrc_emit_packed(struct rsrc_compilation *c, const struct rsr_tensor *tensor, const char *symbol);
 
 /* text_forms.c */
 /* The way of a compilation that starts from a text of plans, steps or kernels; 0: it starts from
@@ -116,9 +133,6 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_compared(struct rsrc_run *run);
 RSRC_NODISCARD enum rsrc_status rsrc_compare_module(struct rsrc_compilation *c);
 
 /* describe_input.c */
-/* The head as a matrix of floats; NULL if the head is the embedding or one of the layers, or there
- * is none. */
-const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
 /* Describes the checkpoint alone. */
 struct rsr_info rsrc_describe_input(const struct rsrc_compilation *c);
 

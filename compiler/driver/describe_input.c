@@ -2,12 +2,8 @@
 #include "base/suffix.h"
 #include "driver/compilation.h"
 #include "model/graph.h"
+#include "model/pack_rows.h"
 #include "model/tensor_data.h"
-
-const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph) {
-    const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
-    return is_layer || graph->head == graph->embedding ? NULL : graph->head;
-}
 
 static const char *name_container(const struct rsr_checkpoint *checkpoint) {
     uint32_t n_shards = 0;
@@ -28,13 +24,20 @@ static const char *name_pooling(uint32_t pooling) {
     return NAMES[pooling];
 }
 
-static struct rsr_info_dense describe_dense(const struct rsr_tensor *tensor) {
+static struct rsr_info_dense describe_dense(const struct rsrc_compilation *c,
+                                            const struct rsr_tensor *tensor) {
     if (tensor == NULL)
         return (struct rsr_info_dense){0};
+    const struct rsr_packing *plan = rsrc_packing_of(c, tensor);
     return (struct rsr_info_dense){.dtype = rsrc_tensor_type_name(tensor),
                                    .rows = tensor->shape[0],
                                    .cols = tensor->shape[1],
-                                   .size_bytes = tensor->size_bytes};
+                                   .size_bytes = tensor->size_bytes,
+                                   .stored_bytes = rsrc_stored_bytes(c, tensor),
+                                   .stored_row_bytes = plan->is_packed
+                                                           ? rsrc_packed_row_bytes(tensor)
+                                                           : tensor->size_bytes / tensor->shape[0],
+                                   .packing = plan};
 }
 
 static void describe_checkpoint(const struct rsr_checkpoint *checkpoint, struct rsr_info *info) {
@@ -57,10 +60,10 @@ static void describe_graph(const struct rsrc_compilation *c, struct rsr_info *in
     const struct rsr_graph *graph = &c->inputs.graph;
     info->architecture = graph->architecture;
     info->tied_head = graph->head == graph->embedding;
-    info->embedding = describe_dense(graph->embedding);
+    info->embedding = describe_dense(c, graph->embedding);
     info->sketch = &c->made.head_plan;
     info->ternary_head = graph->head_slot.layer != RSR_NO_LAYER;
-    info->head = describe_dense(rsrc_own_head(graph));
+    info->head = describe_dense(c, rsrc_own_head(graph));
     info->n_dense = graph->n_dense;
     for (uint32_t i = 0; i < graph->n_dense; i++)
         info->dense_bytes += graph->dense[i].weight->size_bytes;

@@ -118,10 +118,12 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const char *part
 
 static enum rsrc_status emit_embedding(struct rsrc_compilation *c, const char **symbol) {
     static const char *const part = "embedding", *const name = "rsr_w_embedding";
-    if (c->inputs.graph.embedding_blocks == NULL)
+    if (c->inputs.graph.embedding_blocks == NULL && !c->made.packed_embedding.is_packed)
         return emit_tensor(c, part, c->inputs.graph.embedding, name, symbol);
     rsrc_begin_part(&c->weights, part);
     *symbol = name;
+    if (c->made.packed_embedding.is_packed)
+        return rsrc_emit_packed(c, c->inputs.graph.embedding, name);
     return rsrc_emit_expanded_embedding(c, name);
 }
 
@@ -129,7 +131,14 @@ static enum rsrc_status emit_embedding(struct rsrc_compilation *c, const char **
 static enum rsrc_status emit_head(struct rsrc_compilation *c, const char **symbol) {
     if (c->inputs.graph.head == NULL || c->inputs.graph.head_slot.layer != RSR_NO_LAYER)
         return RSRC_OK;
-    return emit_tensor(c, "head", c->inputs.graph.head, "rsr_w_head", symbol);
+    const struct rsr_tensor *head = c->inputs.graph.head;
+    if (!rsrc_packing_of(c, head)->is_packed)
+        return emit_tensor(c, "head", head, "rsr_w_head", symbol);
+    *symbol = head == c->inputs.graph.embedding ? "rsr_w_embedding" : "rsr_w_head";
+    if (head == c->inputs.graph.embedding) /* which has been written */
+        return RSRC_OK;
+    rsrc_begin_part(&c->weights, "head");
+    return rsrc_emit_packed(c, head, *symbol);
 }
 
 static enum rsrc_status emit_dense(struct rsrc_compilation *c, const char **symbols) {
@@ -212,6 +221,8 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
             .quantize = rsrc_is_gpu(&c->inputs, t) ? &rsrc_gpu_quantize : NULL};
     input.targets = targets;
     input.gpus = targets + c->inputs.n_cpus;
+    input.packed_embedding = c->made.packed_embedding.is_packed;
+    input.packed_head = graph->head != NULL && rsrc_packing_of(c, graph->head)->is_packed;
     if (emit_norms(c, norms) != RSRC_OK || emit_deltas(c, deltas) != RSRC_OK ||
         emit_embedding(c, &input.embedding_symbol) != RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||

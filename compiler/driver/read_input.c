@@ -102,15 +102,20 @@ static void add_items_of_graph(struct rsrc_input_set *in) {
     in->n_items = in->graph.n_layers;
 }
 
+/* How the embedding and the head are stored, and the head's sketch. */
+static enum rsrc_status plan_storage(struct rsrc_compilation *c) {
+    return rsrc_plan_head(c) == RSRC_OK ? rsrc_plan_packed(c) : RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {
     struct rsrc_input_set *in = &c->inputs;
     if (!in->has_checkpoint || !in->checkpoint.has_config)
-        return rsrc_plan_head(c);
+        return plan_storage(c);
     if (rsrc_build_graph(in->run->diag, &in->run->arena, &in->checkpoint, &in->graph) != RSRC_OK)
         return RSRC_FAILED;
     in->has_graph = true;
     add_items_of_graph(in);
-    return rsrc_plan_head(c);
+    return plan_storage(c);
 }
 
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out) {

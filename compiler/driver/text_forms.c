@@ -50,6 +50,7 @@ static enum rsrc_status check_settled(struct rsrc_run *run) {
                           : options->tune              ? "--tune"
                           : options->plan != NULL      ? "--plan"
                           : options->head_sketch != 0  ? "--head-sketch"
+                          : options->head_bits != 0    ? "--head-bits"
                           : options->relu2_active != 0 ? "--relu2-active"
                                                        : NULL;
     if (settled == NULL)

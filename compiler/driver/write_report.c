@@ -16,9 +16,10 @@ enum rsrc_status rsrc_read_measurements(struct rsrc_compilation *c) {
 }
 
 /* Bytes that full logits read of a head of floats; 0 if there is none. */
-static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
+static uint64_t dense_head_bytes(const struct rsrc_compilation *c) {
+    const struct rsr_graph *graph = &c->inputs.graph;
     const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
-    return is_layer || graph->head == NULL ? 0 : graph->head->size_bytes;
+    return is_layer || graph->head == NULL ? 0 : rsrc_stored_bytes(c, graph->head);
 }
 
 static void put_report(const struct rsr_report *report, enum rsrc_report_form form,
@@ -65,10 +66,13 @@ static void build_report(struct rsrc_compilation *c, enum rsrc_report_form form,
         .layers = c->made.reports,
         .n_layers = c->inputs.n_items,
         .images = list_images(c),
-        .embedding_bytes = c->inputs.has_graph ? c->inputs.graph.embedding->size_bytes : 0,
-        .head_bytes = head != NULL ? head->size_bytes : 0,
+        .embedding_bytes =
+            c->inputs.has_graph ? rsrc_stored_bytes(c, c->inputs.graph.embedding) : 0,
+        .head_bytes = head != NULL ? rsrc_stored_bytes(c, head) : 0,
+        .packed_embedding = c->inputs.has_graph ? &c->made.packed_embedding : NULL,
+        .packed_head = head != NULL ? &c->made.packed_head : NULL,
         .tied_head = c->inputs.has_graph && c->inputs.graph.head == c->inputs.graph.embedding,
-        .full_head_bytes = c->inputs.has_graph ? dense_head_bytes(&c->inputs.graph) : 0,
+        .full_head_bytes = c->inputs.has_graph ? dense_head_bytes(c) : 0,
         .head = c->inputs.has_graph ? &c->made.head_plan : NULL,
         .checkpoint = c->inputs.has_checkpoint ? &checkpoint : NULL,
         .measured = c->made.measured,

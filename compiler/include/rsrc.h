@@ -65,6 +65,10 @@ enum rsrc_head_sketch {
     RSRC_HEAD_SKETCH_2
 };
 
+/* Bits a weight in which an embedding and a head of bfloat16 are stored, without loss; AUTO: 12 for
+ * large ones, where no target is a GPU. */
+enum rsrc_head_bits { RSRC_HEAD_BITS_AUTO, RSRC_HEAD_BITS_16, RSRC_HEAD_BITS_12 };
+
 enum rsrc_info { RSRC_INFO_NONE, RSRC_INFO_TEXT, RSRC_INFO_JSON };
 
 struct rsrc_variant_choice {
@@ -94,6 +98,7 @@ struct rsrc_options {
     uint64_t fold_budget;        /* bytes of code that fold may take if it is not forced; default 4
                                     MiB */
     uint32_t head_sketch;        /* enum rsrc_head_sketch */
+    uint32_t head_bits;          /* enum rsrc_head_bits */
     uint32_t relu2_active;       /* per cent of channels that squared ReLU leaves active; 0:
                                     unknown */
     bool no_reduce;              /* compute every row and read every column */

@@ -110,13 +110,13 @@ struct rsr_info_cost rsrc_info_cost(const struct rsr_info *info, uint32_t target
     }
     const struct rsr_info_dense *embedding = &info->embedding;
     cost.full_head_bytes = info->ternary_head ? 0 /* one of the layers */
-                           : info->tied_head  ? embedding->size_bytes
-                                              : info->head.size_bytes;
+                           : info->tied_head  ? embedding->stored_bytes
+                                              : info->head.stored_bytes;
     const struct rsr_head_plan *sketch = info->sketch;
     const bool has_sketch = sketch != NULL && sketch->n_planes != 0;
     cost.head_bytes = has_sketch ? sketch->floor_bytes : cost.full_head_bytes;
     cost.usual_head_bytes = has_sketch ? sketch->token_bytes : cost.full_head_bytes;
-    cost.embedding_bytes = embedding->rows != 0 ? embedding->size_bytes / embedding->rows : 0;
+    cost.embedding_bytes = embedding->stored_row_bytes;
     cost.dense_bytes = info->dense_bytes;
     cost.token_bytes = cost.layer_bytes + cost.dense_bytes + cost.head_bytes + cost.embedding_bytes;
     cost.us[RSR_REGIME_DECODE] += read_us(cost.dense_bytes + cost.usual_head_bytes, cost.read_gbps);

@@ -34,6 +34,8 @@ struct rsr_info_layer {
 struct rsr_info_dense {
     const char *dtype; /* NULL: there is none */
     uint64_t rows, cols, size_bytes;
+    uint64_t stored_bytes, stored_row_bytes; /* in the module */
+    const struct rsr_packing *packing;
 };
 
 /* Sizes of the module for all targets. */

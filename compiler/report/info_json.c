@@ -65,6 +65,9 @@ static void put_dense(struct rsrc_buffer *out, const char *key,
     rsrc_put_count(out, "rows", matrix->rows);
     rsrc_put_count(out, "cols", matrix->cols);
     rsrc_put_count(out, "bytes", matrix->size_bytes);
+    rsrc_put_count(out, "stored_bytes", matrix->stored_bytes);
+    rsrc_put_count(out, "stored_row_bytes", matrix->stored_row_bytes);
+    rsrc_put_text(out, "stored_reason", matrix->packing->reason);
     rsrc_buffer_puts(out, "}");
 }
 

@@ -99,7 +99,11 @@ static void put_dense(struct rsrc_buffer *out, const char *label,
     rsrc_buffer_printf(out, "%" PRIu64 " x %" PRIu64 " in %s, ", matrix->rows, matrix->cols,
                        matrix->dtype);
     rsrc_buffer_put_size(out, matrix->size_bytes);
-    rsrc_buffer_puts(out, "\n");
+    rsrc_buffer_puts(out, "; stored in ");
+    if (matrix->packing->is_packed)
+        rsrc_buffer_puts(out, "12 bits a weight, ");
+    rsrc_buffer_put_size(out, matrix->stored_bytes);
+    rsrc_buffer_printf(out, ": %s\n", matrix->packing->reason);
 }
 
 static void put_tokens(const struct rsr_info *info, struct rsrc_buffer *out) {

@@ -181,11 +181,19 @@ static void put_images(const struct rsr_report_images *images, struct rsrc_buffe
 
 /* ---- the head -------------------------------------------------------------------------------- */
 
+static void put_storage(const char *what, const struct rsr_packing *plan, struct rsrc_buffer *out) {
+    if (plan != NULL)
+        rsrc_buffer_printf(out, "  the %s is stored %s: %s\n", what,
+                           plan->is_packed ? "in 12 bits a weight" : "as it is", plan->reason);
+}
+
 static void put_head(const struct rsr_report *report, struct rsrc_buffer *out) {
     const struct rsr_head_plan *head = report->head;
     rsrc_buffer_printf(out, "embedding %.3f MB, head %.3f MB%s\n",
                        (double)report->embedding_bytes / 1e6, (double)report->head_bytes / 1e6,
                        report->tied_head ? " (tied)" : "");
+    put_storage("embedding", report->packed_embedding, out);
+    put_storage("head", report->packed_head, out);
     if (head->n_planes == 0)
         rsrc_buffer_printf(out, "sketch of the head: none\n  %s\n", head->reason);
     else

@@ -44,7 +44,10 @@ struct rsr_report {
     const struct rsr_report_layer *layers; /* [n_specs][n_layers] */
     uint32_t n_layers;
     const struct rsr_report_images *images; /* [n_specs]; NULL: no module was made */
-    uint64_t embedding_bytes, head_bytes;   /* head 0 when tied, one of the layers, or not there */
+    uint64_t embedding_bytes,
+        head_bytes; /* in the module; head 0 when tied, one of the layers, or not there */
+    const struct rsr_packing *packed_embedding, *packed_head; /* NULL: no model; no head of its
+                                                                 own */
     bool tied_head;
     uint64_t full_head_bytes;          /* bytes that full logits read, tied or not; 0: no dense
                                           head */

@@ -74,7 +74,10 @@ def main():
     with open(report, encoding="utf-8") as file:
         told = json.load(file)
     weights = sum(layer["rows"] * layer["cols"] for layer in told["targets"][0]["layers"])
-    bound = weights * 1.6 / 8 + told["embedding_bytes"] + told["head_bytes"]
+    checkpoint = told["checkpoint"]
+    bound = weights * 1.6 / 8 + checkpoint["embedding"]["bytes"]
+    if not checkpoint["tied_head"] and checkpoint["head"] is not None:
+        bound += checkpoint["head"]["bytes"]
     size = os.path.getsize(module)
     sketch = told.get("head_sketch", {}).get("size_bytes", 0)
     print(f"{options.preset} for {options.target}: {weights / 1e6:.0f} M ternary weights, "

@@ -98,6 +98,7 @@ static inline void fuzz_pipeline_choose(uint8_t way, struct rsrc_options *option
     options->activations = (way & 8) != 0 ? RSRC_ACTIVATIONS_INT8 : RSRC_ACTIVATIONS_AUTO;
     options->inputs = (way & 16) != 0 ? RSRC_INPUTS_F32 | RSRC_INPUTS_I8 : 0;
     options->head_sketch = (way & 32) != 0 ? RSRC_HEAD_SKETCH_1 : RSRC_HEAD_SKETCH_AUTO;
+    options->head_bits = (way & 8) != 0 ? RSRC_HEAD_BITS_12 : RSRC_HEAD_BITS_AUTO;
     options->verify_each = (way & 64) != 0;
     options->no_reduce = (way & 128) != 0;
 }

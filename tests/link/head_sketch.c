@@ -12,10 +12,29 @@
 #include <string.h>
 
 #include "rsr_abi.h"
+#include "rsr_packed.h"
 #include "sketch/sketch.h"
+
+/* Of a packed matrix, by the description of the format. */
+static uint32_t packed_bits(const struct rsr_matrix_data *matrix, size_t row, uint32_t col) {
+    const struct rsr_packed_row at = rsr_packed_row_of(matrix, (uint32_t)row);
+    const uint32_t j = col % 64 / 16, k = col % 16 / 4, byte = 16 * k + 4 * j + col % 4;
+    const uint32_t codes = at.codes[col / 64 * 32 + byte % 32];
+    uint32_t high = at.high[byte < 32 ? codes & 15 : codes >> 4];
+    for (const uint32_t *e = at.exception; e < at.end; e++)
+        if (*e >> 8 == col)
+            high = *e & 255;
+    return high << 8 | at.low[col / 64 * 64 + byte];
+}
 
 static float element(const struct rsr_matrix_data *matrix, size_t i) {
     float value = 0;
+    if (matrix->dtype == RSR_DTYPE_BF16_PACKED) {
+        const uint32_t wide = packed_bits(matrix, i / matrix->cols, (uint32_t)(i % matrix->cols))
+                              << 16;
+        memcpy(&value, &wide, sizeof(value));
+        return value;
+    }
     if (matrix->dtype == RSR_DTYPE_F32) {
         memcpy(&value, (const char *)matrix->data + i * sizeof(value), sizeof(value));
         return value;

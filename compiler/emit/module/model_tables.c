@@ -298,7 +298,8 @@ static void put_head(struct rsrc_tables *tables, const struct rsr_module_input *
     if (input->head_symbol == NULL)
         return;
     RSRC_PUT(tables, rsr_tensors, head.data, input->head_symbol);
-    RSRC_PUT(tables, rsr_tensors, head.dtype, graph->head->dtype);
+    RSRC_PUT(tables, rsr_tensors, head.dtype,
+             input->packed_head ? RSR_DTYPE_BF16_PACKED : (uint32_t)graph->head->dtype);
     RSRC_PUT(tables, rsr_tensors, head.rows, graph->hyper.vocab);
     RSRC_PUT(tables, rsr_tensors, head.cols, graph->hyper.hidden);
     RSRC_PUT(tables, rsr_tensors, head.role, RSR_ROLE_HEAD);
@@ -322,7 +323,8 @@ static void describe_tensors(struct rsrc_tables *tables, const struct rsr_module
     RSRC_PUT(tables, rsr_tensors, n_dense, graph->n_dense);
     RSRC_PUT(tables, rsr_tensors, n_deltas, graph->n_deltas);
     RSRC_PUT(tables, rsr_tensors, embedding.data, input->embedding_symbol);
-    RSRC_PUT(tables, rsr_tensors, embedding.dtype, graph->embedding->dtype);
+    RSRC_PUT(tables, rsr_tensors, embedding.dtype,
+             input->packed_embedding ? RSR_DTYPE_BF16_PACKED : (uint32_t)graph->embedding->dtype);
     RSRC_PUT(tables, rsr_tensors, embedding.rows, graph->hyper.vocab);
     RSRC_PUT(tables, rsr_tensors, embedding.cols, graph->hyper.hidden);
     RSRC_PUT(tables, rsr_tensors, embedding.role, RSR_ROLE_EMBED);

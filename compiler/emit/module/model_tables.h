@@ -87,7 +87,8 @@ struct rsr_module_input {
     const char *const *dense_symbols; /* [graph->n_dense] */
     const char *const *delta_symbols; /* [graph->n_deltas] of floats: taps, rates, shifts, norm */
     const char *embedding_symbol;
-    const char *head_symbol; /* == embedding_symbol when tied; NULL: no dense head */
+    bool packed_embedding, packed_head; /* RSR_DTYPE_BF16_PACKED */
+    const char *head_symbol;            /* == embedding_symbol when tied; NULL: no dense head */
     struct rsr_module_sketch head_sketch;
     const char *tokenizer_symbol; /* NULL: none */
 };
