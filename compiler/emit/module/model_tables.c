@@ -418,7 +418,6 @@ static void put_parts(struct rsrc_tables *tables, const struct rsr_module_input 
     RSRC_PUT(tables, rsr_module, gpus, input->n_gpus != 0 ? RSRC_TABLE_GPUS : NULL);
     RSRC_PUT(tables, rsr_module, n_targets, input->n_targets);
     RSRC_PUT(tables, rsr_module, n_gpus, input->n_gpus);
-    RSRC_PUT(tables, rsr_module, hollow_seed, input->hollow_seed);
     RSRC_PUT_SPELLED(tables, rsr_module, size_gpu_kernel, sizeof(struct rsr_gpu_kernel));
 }
 
@@ -436,6 +435,7 @@ static void put_texts(struct rsrc_tables *tables, const struct rsr_module_input 
     RSRC_PUT(tables, rsr_module, bos_text, tokenizer->bos_text);
     RSRC_PUT(tables, rsr_module, eos_text, tokenizer->eos_text);
     RSRC_PUT(tables, rsr_module, sampling, config->has_sampling ? SAMPLING : NULL);
+    RSRC_PUT(tables, rsr_module, hollow_seed, input->hollow_seed);
 }
 
 static void describe_module(struct rsrc_tables *tables, const struct rsr_module_input *input) {
