@@ -154,6 +154,9 @@ static bool open_model(struct serve_server *server, struct serve_model *model) {
     if (rsr_open(model->path, &options, &model->model, &err) != RSR_OK ||
         rsr_model_get_info(model->model, &model->info) != RSR_OK)
         return fail(model, &err);
+    if (model->info.is_hollow)
+        serve_log("%s: warning: the module is hollow: its weights are random, for measuring alone",
+                  model->path);
     const uint32_t n_shares = 2 * n_left * serve_ranks_neighbours(server->ranks);
     if (!open_engine(server, model, rsr_host_memory_left() / n_shares))
         return false;

@@ -81,7 +81,7 @@ struct rsr_module_input {
     uint32_t n_targets;
     const struct rsr_module_target *gpus;
     uint32_t n_gpus;
-    uint64_t hollow_seed; /* 0: all weights are there */
+    uint64_t hollow_seed;             /* 0: all weights are there */
     const char *const *norm_roles;    /* [graph->n_norms] "input_norm": probes show it */
     const char *const *norm_symbols;  /* [graph->n_norms] */
     const char *const *dense_symbols; /* [graph->n_dense] */

@@ -277,6 +277,9 @@ static bool set_up(struct model_bench *b, struct bench_options *options,
     times->load_ms = (double)(rsrc_now_ns() - start) / 1e6;
     if (rsr_model_get_info(b->model, &b->info) != RSR_OK)
         return say(b);
+    if (b->info.is_hollow)
+        fprintf(stderr, "rsr-bench: warning: %s is hollow: its weights are random\n",
+                options->files[0]);
     if (!choose_length(b, options))
         return false;
     start = rsrc_now_ns();
