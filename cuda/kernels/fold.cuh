@@ -6,7 +6,7 @@
 // block work on different rows. Together they bring a chunk of activations to shared memory,
 // transposed; then each warp loads its columns to registers, once for all of its rows, and executes
 // the body of its rows and the chunk. BODIES::add(n, columns, sums) is body n: it reads columns and
-// adds to sums, both arrays of int that are addressed in bytes (compiler/kernels/fold/fold.h). All
+// adds to sums, both arrays of int that are addressed in bytes (compiler/kernel/fold_body.h). All
 // warps go through all chunks, because they wait for each other.
 //
 // Parameters and results are those of matvec.cuh; there are no codes.

@@ -12,6 +12,7 @@ struct fixture {
     struct rsrc_arena arena;
     struct rsr_config config;
     struct rsr_head_plan sketch;
+    struct rsr_packing packing;
     struct rsr_spec specs[N_TARGETS];
     struct rsr_info_use uses[4][N_TARGETS];
     struct rsr_info_layer layers[4];
@@ -47,7 +48,7 @@ static void begin(struct fixture *f) {
         f->uses[i][1] = (struct rsr_info_use){.variant = {"mma", NULL}, .us = {3, 0}};
         f->uses[i][1].token_bytes = 500;
     }
-    f->sketch.reason = "small";
+    f->sketch.reason = f->packing.reason = "small";
     f->config = (struct rsr_config){.model_type = "bitnet", .hyper = {.hidden = 10}};
     f->info = (struct rsr_info){.name = "a\x1b[31m\xc2\x9b\"",
                                 .container = "safetensors",
@@ -55,8 +56,8 @@ static void begin(struct fixture *f) {
                                 .scale_rule = "multiply",
                                 .activation = "silu",
                                 .architecture = "bitnet",
-                                .embedding = {"bf16", 50, 10, 1000},
-                                .head = {"f32", 50, 10, 2000},
+                                .embedding = {"bf16", 50, 10, 1000, 800, 16, &f->packing},
+                                .head = {"f32", 50, 10, 2000, 2000, 40, &f->packing},
                                 .sketch = &f->sketch,
                                 .layers = f->layers,
                                 .n_layers = 4,
@@ -114,21 +115,21 @@ static void test_cost(void) {
     CHECK_INT(cost.layer_bytes, 3000);
     CHECK_INT(cost.dense_bytes, 400);
     CHECK_INT(cost.head_bytes, 2000);
-    CHECK_INT(cost.embedding_bytes, 20);
-    CHECK_INT(cost.token_bytes, 5420);
-    CHECK(cost.floor_us == 2.71 && cost.floor_all_us == 2.71 / 4 && cost.cores == 4);
+    CHECK_INT(cost.embedding_bytes, 16); /* as stored: 12 bits a weight and what is beside */
+    CHECK_INT(cost.token_bytes, 5416);
+    CHECK(cost.floor_us == 2.708 && cost.floor_all_us == 2.708 / 4 && cost.cores == 4);
     CHECK(cost.us[RSR_REGIME_DECODE] == 6 + 1.2 && cost.us[RSR_REGIME_PREFILL] == 3);
     CHECK(cost.full_head_bytes == 2000 && cost.usual_head_bytes == 2000);
     f.sketch = (struct rsr_head_plan){.n_planes = 2, .floor_bytes = 500, .token_bytes = 700};
     cost = rsrc_info_cost(&f.info, 0);
     CHECK(cost.head_bytes == 500 && cost.usual_head_bytes == 700 && cost.full_head_bytes == 2000);
-    CHECK(cost.token_bytes == 3920 && cost.floor_us == 1.96);
+    CHECK(cost.token_bytes == 3916 && cost.floor_us == 1.958);
     CHECK(cost.us[RSR_REGIME_DECODE] == 6 + 0.55);
     f.sketch.n_planes = 0;
     cost = rsrc_info_cost(&f.info, 1);
     CHECK(cost.cores == 1 && cost.read_gbps == 1000 && cost.floor_us == cost.floor_all_us);
     f.info.tied_head = true;
-    CHECK_INT(rsrc_info_cost(&f.info, 0).head_bytes, 1000);
+    CHECK_INT(rsrc_info_cost(&f.info, 0).head_bytes, 800);
     f.info.ternary_head = true;
     CHECK_INT(rsrc_info_cost(&f.info, 0).head_bytes, 0);
     f.info.ternary_head = false;

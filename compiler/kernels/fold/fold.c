@@ -5,7 +5,7 @@
  * in chunks (lower_fold.c), and folds and widens once per chunk. The estimate assumes that every
  * code occurs in each chunk. This holds for random matrices and is too high for redundant ones.
  */
-#include "kernels/fold/fold.h"
+#include "kernel/fold_body.h"
 
 #include <math.h>
 
@@ -63,18 +63,6 @@ static double folded_rate(uint64_t code_bytes) {
     while ((double)code_bytes > row->max_bytes)
         row++;
     return row->rate;
-}
-
-uint64_t rsrc_fold_saved_adds(enum rsr_alphabet alphabet, uint32_t k) {
-    switch (alphabet) {
-    case RSR_TERNARY:
-        return rsrc_power(3, k - 1) / 2;
-    case RSR_BINARY_SIGN:
-        return k == 1 ? 0 : (1u << k) / 4 - (k - 1);
-    case RSR_BINARY_BIT:
-        break;
-    }
-    return 2 * k + (1u << (k - 1)) - 1;
 }
 
 static double at_least(double value, double floor) {

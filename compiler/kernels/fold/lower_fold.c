@@ -1,10 +1,10 @@
 /* lower_fold.c - `fold`: the segment index as instructions.
  *
- * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold.h) is the code
- * of one tile and one chunk. The kernel transposes a few token tiles of activations into columns,
- * one token per lane. Then, for every tile of rows and every chunk, it calls the body on one token
- * tile after another, so that the code is fetched once for all of them. The epilogue gathers each
- * token's sums.
+ * The matrix is cut into tiles of whole blocks and chunks of columns; a body (kernel/fold_body.h)
+ * is the code of one tile and one chunk. The kernel transposes a few token tiles of activations
+ * into columns, one token per lane. Then, for every tile of rows and every chunk, it calls the body
+ * on one token tile after another, so that the code is fetched once for all of them. The epilogue
+ * gathers each token's sums.
  *
  * Lanes are 16 bits wide for int8 activations. Chunks are as wide as the matrix allows, so that no
  * row has more than 255 non-zero weights in a chunk (255 * 128 < 2^15). Float activations have
@@ -16,9 +16,8 @@
  */
 #include <assert.h>
 
-#include "rsr_hash.h"
 #include "base/round.h"
-#include "kernels/fold/fold.h"
+#include "kernel/fold_body.h"
 
 /* The 8-bit displacement of an instruction, scaled by the vector's 64 bytes, reaches 128 columns to
  * either side. */
@@ -192,38 +191,6 @@ static void emit_kernel(struct fold *f) {
                                   .whole_quads = (rows | f->tile_rows) % 4 == 0});
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);
-}
-
-/* ---- limits and the key ---------------------------------------------------------------------- */
-
-enum rsrc_status rsrc_check_fold(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
-    const struct rsrc_place place = {.tensor = input->title};
-    if (input->plan->k > RSRC_FOLD_MAX_K)
-        return rsrc_refuse(diag, "lower-k-too-large", &place,
-                           "choose a smaller k, or leave it to rsrc",
-                           "fold: k = %u needs more registers than there are; the limit is %u",
-                           input->plan->k, RSRC_FOLD_MAX_K);
-    if ((uint64_t)input->matrix->cols * 128 > INT32_MAX)
-        return rsrc_refuse_wide(diag, input);
-    return RSRC_OK;
-}
-
-const char *rsrc_hash_fold_index(struct rsrc_arena *arena, const struct rsr_index *index) {
-    struct rsr_hash hash;
-    rsr_hash_init(&hash);
-    for (uint32_t b = 0; b < index->n_blocks; b++) {
-        const struct rsr_index_block *block = &index->blocks[b];
-        const uint32_t n = block->n_segments;
-        rsr_hash_update(&hash, &n, sizeof n);
-        rsr_hash_update(&hash, block->codes, n * sizeof *block->codes);
-        rsr_hash_update(&hash, block->begin, (n + 1u) * sizeof *block->begin);
-        rsr_hash_update(&hash, block->members, block->begin[n] * sizeof *block->members);
-    }
-    uint8_t bytes[16];
-    rsr_hash_final(&hash, bytes);
-    char text[RSR_HASH_TEXT_BYTES];
-    rsr_hash_text(bytes, text);
-    return rsrc_arena_strdup(arena, text);
 }
 
 enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *arena,

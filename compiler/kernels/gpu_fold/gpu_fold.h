@@ -1,10 +1,10 @@
-/* gpu_fold.h - the segment index as instructions of a GPU: the bodies of `fold` (kernels/fold/), of
- * scalars, because a lane is a token. cuda/kernels/fold.cuh is around them.
+/* gpu_fold.h - the segment index as instructions of a GPU: the bodies of `fold`
+ * (kernel/fold_body.h), of scalars, because a lane is a token. cuda/kernels/fold.cuh is around them.
  */
 #ifndef RSRC_KERNELS_GPU_FOLD_GPU_FOLD_H
 #define RSRC_KERNELS_GPU_FOLD_GPU_FOLD_H
 
-#include "kernels/fold/fold.h"
+#include "kernel/fold_body.h"
 
 #define RSRC_GPU_FOLD_TOKENS 32u
 /* A thread has the sums of its warp's rows and the columns of a chunk in registers: 32 + 96 of the

@@ -12,13 +12,6 @@
 #define RSRC_MATVEC_DOT_TOKENS 4u /* the most that share a reading: accumulators */
 #define RSRC_MATVEC_MMA_TOKENS 8u /* the columns of an mma */
 
-/* Of all kernels of GPUs: the share of the data sheet's bandwidth that one reaches; microseconds of
- * so many instructions of warps on the whole GPU; and of a layer's launch, with its share of the
- * one that quantises its activations. */
-#define RSRC_GPU_READ_SHARE 0.75
-double rsrc_gpu_us(const struct rsr_gpu *gpu, double warp_instructions);
-double rsrc_gpu_launch_us(const struct rsrc_plan_input *input);
-
 /* What a kernel's id says. */
 struct rsrc_matvec_kind {
     enum rsr_gpu_codes codes;

@@ -1,12 +1,12 @@
-/* fold.h - shared by the files of `fold`. The bodies (fold_body.c) are blocks of rows of the
- * segment index as straight-line code.
+/* fold_body.h - the bodies of `fold`, of CPUs and GPUs: blocks of rows of the segment index as
+ * straight-line code.
  *
  * A body serves one tile of rows and one chunk of columns. It reads the chunk's activations,
  * transposed: column after column, each a vector with one token per lane. It adds the tile's
  * results for the chunk to the sums, row after row.
  */
-#ifndef RSRC_KERNELS_FOLD_FOLD_H
-#define RSRC_KERNELS_FOLD_FOLD_H
+#ifndef RSRC_KERNEL_FOLD_BODY_H
+#define RSRC_KERNEL_FOLD_BODY_H
 
 #include "kernel/token_lanes.h"
 

@@ -30,10 +30,13 @@
  * tree of additions, which depends only on the matrix, k and the chunk, never on lanes or tiles. An
  * input meets fewer additions than the row has columns, so the error is at most n u sum |w x|.
  */
-#include "kernels/fold/fold.h"
+#include "kernel/fold_body.h"
 
 #include <assert.h>
 #include <stdio.h>
+
+#include "rsr_hash.h"
+#include "base/round.h"
 
 #define MAX_SUMS (RSRC_FOLD_MAX_K - 1)
 
@@ -348,4 +351,48 @@ void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
             rsrc_kb_body_end(kb);
         }
     }
+}
+
+/* ---- limits, costs and the key ---------------------------------------------------------------------- */
+
+enum rsrc_status rsrc_check_fold(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+    const struct rsrc_place place = {.tensor = input->title};
+    if (input->plan->k > RSRC_FOLD_MAX_K)
+        return rsrc_refuse(diag, "lower-k-too-large", &place,
+                           "choose a smaller k, or leave it to rsrc",
+                           "fold: k = %u needs more registers than there are; the limit is %u",
+                           input->plan->k, RSRC_FOLD_MAX_K);
+    if ((uint64_t)input->matrix->cols * 128 > INT32_MAX)
+        return rsrc_refuse_wide(diag, input);
+    return RSRC_OK;
+}
+
+const char *rsrc_hash_fold_index(struct rsrc_arena *arena, const struct rsr_index *index) {
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
+    for (uint32_t b = 0; b < index->n_blocks; b++) {
+        const struct rsr_index_block *block = &index->blocks[b];
+        const uint32_t n = block->n_segments;
+        rsr_hash_update(&hash, &n, sizeof n);
+        rsr_hash_update(&hash, block->codes, n * sizeof *block->codes);
+        rsr_hash_update(&hash, block->begin, (n + 1u) * sizeof *block->begin);
+        rsr_hash_update(&hash, block->members, block->begin[n] * sizeof *block->members);
+    }
+    uint8_t bytes[16];
+    rsr_hash_final(&hash, bytes);
+    char text[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(bytes, text);
+    return rsrc_arena_strdup(arena, text);
+}
+
+uint64_t rsrc_fold_saved_adds(enum rsr_alphabet alphabet, uint32_t k) {
+    switch (alphabet) {
+    case RSR_TERNARY:
+        return rsrc_power(3, k - 1) / 2;
+    case RSR_BINARY_SIGN:
+        return k == 1 ? 0 : (1u << k) / 4 - (k - 1);
+    case RSR_BINARY_BIT:
+        break;
+    }
+    return 2 * k + (1u << (k - 1)) - 1;
 }
