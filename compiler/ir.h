@@ -439,11 +439,12 @@ struct rsr_spec {
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-/* X-macro of all variants: enum suffix and the name that users see. GPUs have dot and mma. */
+/* X-macro of all variants: enum suffix and the name that users see. GPUs have dot, mma, fold and
+ * segment. */
 #define RSR_VARIANTS(X)                                                                            \
     X(SCATTER, "scatter")                                                                          \
     X(DOT, "dot")                                                                                  \
-    X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table") X(MMA, "mma")
+    X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table") X(MMA, "mma") X(SEGMENT, "segment")
 
 enum rsr_variant {
 #define X(id, name) RSR_VARIANT_##id,
@@ -748,14 +749,23 @@ struct rsr_lowered {
  *
  * fold (fold.cuh): a warp works on warp_rows rows, a chunk of columns after another, with a token a
  * lane. A body of the kernel (rsr_kbody) is the code of such rows and a chunk; there are no codes.
+ *
+ * segment (segment.cuh): a warp works on 32 rows, with a row a lane. A block makes the sums of four
+ * columns that any row may need; a row's codes, a byte for four columns, select them.
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
 enum rsr_gpu_codes { RSR_GPU_BITS2, RSR_GPU_BASE3, RSR_GPU_CODES_COUNT };
 
-/* What multiplies: dp4a, tensor cores (mma.m16n8k32), or additions that have the weights as
- * instructions (the kernel's bodies). */
-enum rsr_gpu_product { RSR_GPU_DOT, RSR_GPU_MMA, RSR_GPU_FOLD, RSR_GPU_PRODUCT_COUNT };
+/* What multiplies: dp4a, tensor cores (mma.m16n8k32), additions that have the weights as
+ * instructions (the kernel's bodies), or sums that codes select. */
+enum rsr_gpu_product {
+    RSR_GPU_DOT,
+    RSR_GPU_MMA,
+    RSR_GPU_FOLD,
+    RSR_GPU_SEGMENT,
+    RSR_GPU_PRODUCT_COUNT
+};
 
 #define RSR_GPU_ROWS_PER_WARP 16u
 #define RSR_GPU_STEP_BYTES 512u /* 16 for every lane */
@@ -773,7 +783,7 @@ struct rsr_matvec {
     enum rsr_gpu_codes codes; /* of dot and mma */
     enum rsr_gpu_product product;
     uint32_t rows, cols;
-    uint32_t steps;      /* 16-byte loads of a lane that cover a row; fold: chunks */
+    uint32_t steps;      /* 16-byte loads of a lane that cover a row; fold, segment: chunks */
     uint32_t chunk_cols; /* of fold, a multiple of 16 */
     uint32_t warp_rows;  /* of fold: rows of a warp */
     uint32_t row_warps;  /* warps of a block on rows of their own */
