@@ -38,8 +38,10 @@ for cuda in none build/cuda/lib/python3*/site-packages/nvidia/cu13; do
         $(dirname tests/golden/*/config.json)
     run tests/cuda/engine_models.sh "$PWD/build/release" "$cuda" "$work/engine" long examples/model/kjv \
         $(dirname tests/golden/*/config.json)
-    run tests/cuda/ptx_models.sh --variant=fold build/release "$cuda" "$work/ptx_fold" 'layers.0.' examples/model/kjv \
-        $(dirname tests/golden/*/config.json)
+    for variant in fold segment; do
+        run tests/cuda/ptx_models.sh --variant=$variant build/release "$cuda" "$work/ptx_$variant" 'layers.0.' \
+            examples/model/kjv $(dirname tests/golden/*/config.json)
+    done
     mkdir -p "$work/ptx/odd"
     run build/release/tests/cuda/write_gpu_kernels specs/sm_90.yaml "$cuda" "$work/ptx/odd" --odd-only
     run build/release/tests/cuda/ptx_mutants "$work/ptx/odd" 4 7 8 12 13 q10 q12

@@ -281,7 +281,7 @@ static void force_variant(const struct rsrc_variant_choice *choice, int variant,
 }
 
 #define CPU_VARIANTS "dot, lut, table, fold and scatter"
-#define GPU_VARIANTS "dot, mma and fold"
+#define GPU_VARIANTS "dot, mma, fold and segment"
 
 /* The variant is forced on the targets whose kind of machine has it. */
 static enum rsrc_status set_variant(struct rsrc_input_set *in,

@@ -96,17 +96,8 @@ struct fold {
         __syncthreads();
         if (lane() >= WARP_ROWS || row >= ROWS)
             return;
-        for (unsigned t = 0; t < n_tokens; t++) {
-            const size_t token = first_token + t;
-            const int acc = tile[lane()][t];
-            if constexpr (EPILOGUE == SCALE) {
-                const float x_scale = reinterpret_cast<const act_row *>(a.x + token * a.ldx)->scale;
-                static_cast<float *>(a.y)[token * a.ldy + row] =
-                    static_cast<float>(acc) * (x_scale * a.scale[SCALE_PER_ROW ? row : 0]);
-            } else {
-                static_cast<int *>(a.y)[token * a.ldy + row] = acc;
-            }
-        }
+        for (unsigned t = 0; t < n_tokens; t++)
+            store_sum<SCALE_PER_ROW, EPILOGUE>(a, first_token + t, row, tile[lane()][t]);
     }
 
     // Beyond the last token the last is computed again, and not stored.

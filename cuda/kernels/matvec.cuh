@@ -33,6 +33,19 @@ struct arguments {
     unsigned n_tokens;
 };
 
+// Stores a row's sum for a token, as y has it.
+template <bool SCALE_PER_ROW, epilogue EPILOGUE>
+static __device__ __forceinline__ void store_sum(const arguments &a, size_t token, unsigned row,
+                                                 int acc) {
+    if constexpr (EPILOGUE == SCALE) {
+        const float x_scale = reinterpret_cast<const act_row *>(a.x + token * a.ldx)->scale;
+        static_cast<float *>(a.y)[token * a.ldy + row] =
+            static_cast<float>(acc) * (x_scale * a.scale[SCALE_PER_ROW ? row : 0]);
+    } else {
+        static_cast<int *>(a.y)[token * a.ldy + row] = acc;
+    }
+}
+
 template <class PRODUCT, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
           unsigned AHEAD, bool SCALE_PER_ROW, epilogue EPILOGUE>
 struct matvec {
@@ -143,16 +156,11 @@ struct matvec {
             if (row >= ROWS)
                 continue;
             const size_t token = first + t;
-            const act_row *x = reinterpret_cast<const act_row *>(a.x + token * a.ldx);
-            int acc = -x->sum;
+            int acc = -reinterpret_cast<const act_row *>(a.x + token * a.ldx)->sum;
 #pragma unroll
             for (unsigned c = 0; c < COL_WARPS; c++)
                 acc += shared.partial[c][t][i % BLOCK_ROWS];
-            if constexpr (EPILOGUE == SCALE)
-                static_cast<float *>(a.y)[token * a.ldy + row] =
-                    static_cast<float>(acc) * (x->scale * a.scale[SCALE_PER_ROW ? row : 0]);
-            else
-                static_cast<int *>(a.y)[token * a.ldy + row] = acc;
+            store_sum<SCALE_PER_ROW, EPILOGUE>(a, token, row, acc);
         }
     }
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # usage: tests/cuda/ptx_models.sh [--variant=V] BUILD CUDA FOLDER LAYERS MODEL...
 #
-# Compiles models to PTX and for the CPU, and runs the kernels of both with 1 to 9 tokens (of fold, up to
-# 40): the bits must be equal. --variant forces one for all layers. CUDA is a toolkit, or "none" for clang; LAYERS a regular expression as --layers takes it. A
-# model whose activations are floats has no GPU kernels; its refusal is printed. Goes on after a
-# failure. FOLDER is emptied.
+# Compiles models to PTX and for the CPU, and runs the kernels of both with 1 to 9 tokens (of fold and
+# segment, up to 40): the bits must be equal. --variant forces one for all layers. CUDA is a toolkit, or
+# "none" for clang; LAYERS a regular expression as --layers takes it. A model whose activations are
+# floats has no GPU kernels; its refusal is printed. Goes on after a failure. FOLDER is emptied.
 set -eu
 . "$(dirname "$0")/../help.sh"
 variant=

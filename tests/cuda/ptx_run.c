@@ -1,5 +1,5 @@
 /* ptx_run.c - runs every layer that `rsrc MODEL --emit=ptx -o FOLDER/` wrote in the interpreter
- * (ptx/ptx.h), with 1 to 9 tokens, and where 32 tokens share a reading with 31 to 40: quantises
+ * (ptx/ptx.h), with 1 to 9 tokens, and those of fold and segment with 31 to 40: quantises
  * floats on the GPU, multiplies what was made of them, and compares the bits with those of the
  * layer's CPU kernel in a module of the same model.
  *
@@ -22,7 +22,7 @@
 #include "rsr_abi.h"
 
 #define MAX_TOKENS 40u
-/* The first N_FEW are of every function, the others of those with a token a lane. */
+/* The first N_FEW are of every function, the others of fold's and segment's. */
 static const uint32_t TOKENS[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 32, 33, MAX_TOKENS};
 #define N_FEW 9u
 #define N_ALL (sizeof TOKENS / sizeof *TOKENS)
@@ -298,7 +298,8 @@ static bool run_counts(struct run *r, struct layer *layer) {
     if (layer->kernel->parameter_bytes != offsetof(struct parameters, unused) ||
         layer->quantize->parameter_bytes != sizeof(struct quantize_parameters))
         return complain(layer, "other parameters than those of a matrix times vectors");
-    for (size_t i = 0; i < (layer->token_tile == 32 ? N_ALL : N_FEW); i++) {
+    const bool is_segment = strstr(layer->symbol, "_segment_") != NULL;
+    for (size_t i = 0; i < (is_segment || layer->token_tile == 32 ? N_ALL : N_FEW); i++) {
         const uint32_t n = TOKENS[i];
         if (r->only != 0 && r->only != n)
             continue;

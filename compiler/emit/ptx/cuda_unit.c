@@ -63,6 +63,9 @@ static void print_product_words(const struct rsr_kernel *kernel, struct rsrc_buf
     if (matvec->product == RSR_GPU_FOLD)
         rsrc_buffer_printf(out, "fold: %u bodies of %u rows and %u columns", kernel->n_bodies,
                            matvec->warp_rows, matvec->chunk_cols);
+    else if (matvec->product == RSR_GPU_SEGMENT)
+        rsrc_buffer_printf(out, "segment: codes of 4 columns of %llu bytes",
+                           (unsigned long long)matvec->weight_bytes);
     else
         rsrc_buffer_printf(out, "%s of %s codes of %llu bytes",
                            matvec->product == RSR_GPU_MMA ? "mma" : "dot",
@@ -142,6 +145,13 @@ static void print_template(const struct rsr_kernel *kernel, const struct rsr_gpu
                            matvec->chunk_cols, matvec->row_warps);
         return;
     }
+    if (matvec->product == RSR_GPU_SEGMENT) {
+        rsrc_buffer_printf(out,
+                           "rsr::segment</* tokens */ %u, /* rows */ %u, /* cols */ %u,\n"
+                           "                /* warps */ %u,\n",
+                           function->tokens, matvec->rows, matvec->cols, matvec->row_warps);
+        return;
+    }
     rsrc_buffer_puts(out, "rsr::matvec<");
     print_product(matvec, function->tokens, out);
     rsrc_buffer_printf(out,
@@ -155,7 +165,7 @@ static void print_template(const struct rsr_kernel *kernel, const struct rsr_gpu
 static void print_function(const struct rsr_kernel *kernel, const struct rsr_gpu_entry *entry,
                            const struct rsr_gpu_function *function, struct rsrc_buffer *out) {
     const struct rsr_matvec *matvec = kernel->matvec;
-    const bool fold = matvec->product == RSR_GPU_FOLD;
+    const bool in_steps = matvec->product == RSR_GPU_DOT || matvec->product == RSR_GPU_MMA;
     char name[512];
     snprintf(name, sizeof name, RSRC_GPU_FUNCTION, kernel->symbol, entry->token_tile);
     rsrc_buffer_printf(out, "\nusing %s_matvec =\n    ", name);
@@ -172,7 +182,7 @@ static void print_function(const struct rsr_kernel *kernel, const struct rsr_gpu
         "    __shared__ %s_matvec::memory shared;\n"
         "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens});\n"
         "}\n",
-        name, fold ? "CHUNKS" : "STEPS", matvec->steps, name, matvec->blocks, entry->threads,
+        name, in_steps ? "STEPS" : "CHUNKS", matvec->steps, name, matvec->blocks, entry->threads,
         SM_REGISTERS / (function->registers * entry->threads), name, name, name);
 }
 
@@ -187,9 +197,10 @@ static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *ou
         print_function(kernel, &entries[i], &kernel->matvec->functions[i], out);
 }
 
-static bool any_folds(const struct rsr_kernel *kernels, uint32_t n_kernels) {
+static bool any_has(const struct rsr_kernel *kernels, uint32_t n_kernels,
+                    enum rsr_gpu_product product) {
     for (uint32_t i = 0; i < n_kernels; i++)
-        if (kernels[i].matvec->product == RSR_GPU_FOLD)
+        if (kernels[i].matvec->product == product)
             return true;
     return false;
 }
@@ -197,8 +208,10 @@ static bool any_folds(const struct rsr_kernel *kernels, uint32_t n_kernels) {
 void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "#include \"matvec.cuh\"\n");
-    if (any_folds(kernels, n_kernels))
+    if (any_has(kernels, n_kernels, RSR_GPU_FOLD))
         rsrc_buffer_puts(out, "#include \"fold.cuh\"\n");
+    if (any_has(kernels, n_kernels, RSR_GPU_SEGMENT))
+        rsrc_buffer_puts(out, "#include \"segment.cuh\"\n");
     for (uint32_t i = 0; i < n_kernels; i++)
         print_kernel(&kernels[i], out);
 }

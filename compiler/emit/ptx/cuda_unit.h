@@ -9,6 +9,7 @@
 #define RSRC_CUDA_HEADERS(X)                                                                       \
     X("matvec.cuh")                                                                                \
     X("fold.cuh")                                                                                  \
+    X("segment.cuh")                                                                               \
     X("activations.cuh") X("products.cuh") X("codes.cuh") X("instructions.cuh")
 
 /* The kernel that makes activation rows of floats for all layers of a model, and the threads of its

@@ -1,0 +1,43 @@
+"""Counts the machine instructions of a warp for a code of 32 rows, which ptxas made for sm_90 of what NVRTC and clang
+made: those between two barriers, where 32 codes select sums. Fails where registers spill, for any GPU.
+
+usage: check_segment_sass.py CUDA NVDISASM STEM MATRIX MOST_ALONE MOST_SHARED"""
+import re
+import subprocess
+import sys
+
+CODES = 32  # between two barriers
+FUNCTIONS = ("_1", "_4")
+
+
+def count(nvdisasm, cubin, function):
+    listing = subprocess.run([nvdisasm, cubin], capture_output=True, text=True, check=True).stdout
+    (text,) = re.findall(rf"^\.text\.\w+{function}:$(.*?)(?=^\.text\.|\Z)", listing, flags=re.M | re.S)
+    ops = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([\w.]+)", text, flags=re.M)
+    first, second = (i for i, op in enumerate(ops) if op.startswith("BAR"))
+    between = ops[first + 1:second]
+    if sum(op.startswith("LDS") for op in between) != CODES:
+        sys.exit(f"{cubin}: other loads than {CODES} codes have")
+    return len(between) / CODES
+
+
+def main(cuda, nvdisasm, stem, matrix, *most):
+    for compiler, name in ((cuda, "NVRTC"), ("none", "clang")):
+        ptx = f"{stem}.{name}.ptx"
+        subprocess.run(["rsrc", matrix, "--target=sm_90", "--emit=ptx", "-o", ptx, f"--cuda-path={compiler}",
+                        "--variant=*=segment"], check=True)
+        for arch in ("sm_120", "sm_80", "sm_90"):
+            run = subprocess.run([f"{cuda}/bin/ptxas", "-v", f"-arch={arch}", "-o", f"{stem}.cubin", "-"],
+                                 input=re.sub(r"\.target sm_\d+", f".target {arch}",
+                                              re.sub(r"\.version \S+", ".version 8.7", open(ptx).read())),
+                                 capture_output=True, text=True, check=True)
+            if run.stderr.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") != len(FUNCTIONS):
+                sys.exit(f"{name}, {arch}: {run.stderr}")
+        counts = [count(nvdisasm, f"{stem}.cubin", function) for function in FUNCTIONS]
+        print(f"{name}: {counts[0]:.1f} and {counts[1]:.1f} instructions a code")
+        for n, limit in zip(counts, most):
+            if n > float(limit):
+                sys.exit(f"more than {limit}")
+
+
+main(*sys.argv[1:])
