@@ -103,6 +103,7 @@ struct rsrc_options {
                                     unknown */
     bool no_reduce;              /* compute every row and read every column */
     bool hollow;                 /* of GPUs: store no codes, embedding and head */
+    const char *shard;           /* "I/N": of a module, what rank I of N reads; NULL: all of it */
     bool tune;                   /* choose variants by running them here */
     uint32_t opt_level;          /* optimisation level of the C compiler and back ends; default 2 */
     const char *backend;         /* makes the kernels of modules and objects: "c", "llvm"; NULL:

@@ -867,6 +867,9 @@ struct rsr_module {
     uint64_t hollow_seed; /* 0: all is there. Else the module is for GPUs alone and measuring alone:
                              codes and matrices of floats have addresses and sizes, but no bytes; a
                              device fills them by RSR_GPU_CALL_FILL */
+    uint32_t shard;       /* the part of a module that its rank of n_shards reads: the other ranks'
+                             rows are zeros, which take no space in the file */
+    uint32_t n_shards;    /* 0: the module is whole */
 };
 
 /* ---- Matrices
