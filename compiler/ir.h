@@ -704,6 +704,8 @@ struct rsr_kernel {
     uint32_t n_streams; /* streams of the codes, stream_bytes apart; each has tile_bytes */
     uint64_t stream_bytes, tile_bytes; /* per tile, tile after tile. 0: lowering sets one stream of
                                           all codes */
+    bool tiles_have_own_codes; /* set by lowering: a tile reads no others, and tile_bytes is exact;
+                                  the last tile may have fewer */
     struct rsr_kreg *regs;
     uint32_t n_regs;
     struct rsr_kop *ops;
