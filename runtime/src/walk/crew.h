@@ -14,6 +14,7 @@
 #include "state_memory.h"
 #include "louver/louver.h"
 #include "ops/ops.h"
+#include "rank_share.h"
 #include "team_size.h"
 #include "tile_share.h"
 
@@ -163,14 +164,6 @@ static inline struct rsr_step_rows rsr_crew_buffer(const struct rsr_crew *crew, 
     const struct rsr_buffer *buffer = &crew->chunk->step->buffers[number];
     return (struct rsr_step_rows){crew->arena + buffer->offset * crew->engine->info.max_batch,
                                   buffer->row_bytes};
-}
-
-/* The unit in which rows of a dense matrix are shared out. A block of rows stays in the cache while
- * all tokens are multiplied with it. With a multiple of 16 no two workers write to one cache
- * line. */
-#define RSR_DENSE_BLOCK_ROWS 16u
-static inline uint32_t rsr_dense_blocks(const struct rsr_matrix_data *matrix) {
-    return matrix->rows / RSR_DENSE_BLOCK_ROWS + (matrix->rows % RSR_DENSE_BLOCK_ROWS != 0);
 }
 
 /* One worker's call of DELTA. */

@@ -18,23 +18,12 @@
 
 #include "engine/engine.h"
 #include "rank_message.h"
+#include "rank_share.h"
 
-#define RSR_MOST_RANKS 1024u
 #define RSR_RANK_EDIT_WORDS (sizeof(struct rsr_edit) / sizeof(uint32_t))
 _Static_assert(sizeof(struct rsr_edit) % sizeof(uint32_t) == 0, "messages have whole words");
 
 struct rsr_crew;
-
-struct rsr_range {
-    uint32_t begin, end;
-};
-
-/* A rank's range of n things that follow each other; the first ranks have one more. */
-static inline struct rsr_range rsr_rank_share(uint32_t n, uint32_t rank, uint32_t n_ranks) {
-    const uint32_t each = n / n_ranks, more = n % n_ranks;
-    const uint32_t begin = rank * each + (rank < more ? rank : more);
-    return (struct rsr_range){begin, begin + each + (rank < more)};
-}
 
 struct rsr_rank_op {
     struct rsr_range part; /* this rank's tiles of a kernel, or blocks of a dense matrix */
