@@ -120,6 +120,7 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     if (row->lower(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_simplify_kernel(arena, kernel);
+    kernel->tiles_have_own_codes = kernel->n_streams != 0;
     if (kernel->n_streams == 0) {
         kernel->n_streams = 1;
         kernel->tile_bytes = lowered.codes.size_bytes / kernel->n_tiles;

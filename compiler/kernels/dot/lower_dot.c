@@ -432,11 +432,14 @@ static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_ti
     rsrc_kb_end(kb);
 }
 
+static uint64_t quad_bytes(const struct rsrc_dot_layout *layout) {
+    return (uint64_t)layout->n_blocks * QUAD * layout->vector_bytes;
+}
+
 /* A quarter of L2 for codes; activations and results need the rest. */
 static uint32_t choose_group_quads(const struct rsrc_dot_layout *layout,
                                    const struct rsr_spec *spec) {
-    const uint64_t quad_bytes = (uint64_t)layout->n_blocks * QUAD * layout->vector_bytes;
-    const uint64_t quads = spec->l2_bytes / 4 / quad_bytes;
+    const uint64_t quads = spec->l2_bytes / 4 / quad_bytes(layout);
     return quads == 0 ? 1 : quads < layout->n_groups ? (uint32_t)quads : layout->n_groups;
 }
 
@@ -461,6 +464,7 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     rsrc_pack_dot(matrix, &dot.layout,
                   rsrc_alloc_blob(arena, &out->codes, rsrc_dot_codes_bytes(&dot.layout)));
     rsrc_frame_begin(&dot.frame, arena, input, QUAD, &out->kernel);
+    rsrc_frame_streams(&dot.frame, 1, 0, quad_bytes(&dot.layout));
     struct rsrc_kb *kb = &dot.frame.kb;
     emit_constants(&dot, n_groups);
     rsrc_kb_comment(kb, "quads of 4 rows; a block of %u columns is %u bytes of each row",

@@ -256,6 +256,7 @@ enum rsrc_status rsrc_lower_dot_cols(struct rsrc_diag *diag, struct rsrc_arena *
     c.layout = (struct cols_layout){.vector_bytes = bytes,
                                     .tile_blocks = out->kernel.tile_rows / (4 * bytes),
                                     .n_tiles = out->kernel.n_tiles};
+    rsrc_frame_streams(&c.listed.frame, 1, 0, (uint64_t)matrix->cols * c.lanes / 4);
     emit_kernel(&c, matrix);
     rsrc_frame_end(&c.listed.frame, out);
     out->kernel.scratch_bytes = (uint64_t)c.layout.tile_blocks * 16 * bytes;

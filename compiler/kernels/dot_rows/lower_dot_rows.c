@@ -201,6 +201,7 @@ enum rsrc_status rsrc_lower_dot_rows(struct rsrc_diag *diag, struct rsrc_arena *
     rsrc_pack_dot(matrix, &r.layout,
                   rsrc_alloc_blob(arena, &out->codes, rsrc_dot_codes_bytes(&r.layout)));
     rsrc_frame_begin(&r.listed.frame, arena, input, RSR_LIST_CHUNK, &out->kernel);
+    rsrc_frame_streams(&r.listed.frame, 1, 0, (uint64_t)RSR_LIST_CHUNK * r.layout.n_blocks * bytes);
     emit_kernel(&r);
     rsrc_frame_end(&r.listed.frame, out);
     *detail = rsrc_arena_printf(arena, "rows-%s", r.listed.machine->head.name);
