@@ -72,6 +72,14 @@ uint64_t rsrc_stored_bytes(const struct rsrc_compilation *c, const struct rsr_te
 RSRC_NODISCARD enum rsrc_status
 rsrc_emit_packed(struct rsrc_compilation *c, const struct rsr_tensor *tensor, const char *symbol);
 
+/* shard.c */
+/* Reads --shard, and refuses what it cannot be combined with; the second one, once there is a
+ * graph. */
+RSRC_NODISCARD enum rsrc_status rsrc_set_shard(struct rsrc_input_set *in);
+RSRC_NODISCARD enum rsrc_status rsrc_check_shard(const struct rsrc_input_set *in);
+/* When all weights are written: has the writer leave out what the rank does not read. */
+void rsrc_shard_weights(struct rsrc_compilation *c, const struct rsr_module_input *input);
+
 /* text_forms.c */
 /* The way of a compilation that starts from a text of plans, steps or kernels; 0: it starts from
  * weights. */

@@ -38,6 +38,7 @@ struct rsrc_input_set {
         struct rsr_parsed_kernel *kernels;
     };
     uint32_t n_parsed;
+    uint32_t shard, n_shards; /* of --shard; n_shards 0: the module is whole */
 };
 
 /* Targets are CPUs or GPUs. */

@@ -2,6 +2,8 @@
  *
  * Assembling its bodies can be done in any order; everything else is in the order of the layers.
  */
+#include <string.h>
+
 #include "driver/layer.h"
 #include "emit/asm/emit_asm.h"
 
@@ -81,6 +83,17 @@ static const char *scale_source(const struct rsrc_layer_state *state) {
                              rest, words[layer->scale_rule], from->name);
 }
 
+/* The blob is freed before a rank's tiles are found. */
+static const uint32_t *keep_row_map(const struct rsrc_layer_state *state,
+                                    const struct rsr_kernel *kernel, const struct rsr_blob *index) {
+    struct rsrc_compilation *c = state->compilation;
+    if (c->inputs.n_shards == 0 || !kernel->has_row_map)
+        return NULL;
+    const uint64_t n_bytes = index->size_bytes - kernel->row_map_at;
+    void *copy = rsrc_arena_alloc(&c->run.arena, n_bytes);
+    return memcpy(copy, (const char *)index->bytes + kernel->row_map_at, n_bytes);
+}
+
 static enum rsrc_status emit_code(struct rsrc_layer_state *state, uint32_t target, uint32_t regime,
                                   struct rsr_linear_unit *linear) {
     struct rsrc_compilation *c = state->compilation;
@@ -122,6 +135,8 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .tile_bytes = kernel->tile_bytes,
         .has_row_map = kernel->has_row_map,
         .row_map_at = kernel->row_map_at,
+        .row_map = keep_row_map(state, kernel, &lowered->index),
+        .tiles_have_own_codes = kernel->tiles_have_own_codes,
         .reason = rsrc_arena_strdup(&c->run.arena, plan->reason)};
     if (emit_code(state, target, regime, &linear) != RSRC_OK ||
         rsrc_emit_codes(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||

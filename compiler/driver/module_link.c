@@ -197,6 +197,8 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     const struct rsr_module_note note = rsrc_describe_module(c, NULL);
     struct rsr_module_input input = {.note = &note,
                                      .hollow_seed = c->run.options->hollow ? HOLLOW_SEED : 0,
+                                     .shard = c->inputs.shard,
+                                     .n_shards = c->inputs.n_shards,
                                      .graph = graph,
                                      .n_targets = c->inputs.n_cpus,
                                      .n_gpus = rsrc_n_gpus(&c->inputs),
@@ -229,6 +231,7 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
         rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
         emit_dense(c, dense) != RSRC_OK || emit_tokenizer(c, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
+    rsrc_shard_weights(c, &input);
     struct rsrc_tables tables;
     rsrc_tables_init(arena, &tables);
     rsrc_describe_model(&tables, &input);

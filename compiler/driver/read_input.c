@@ -102,9 +102,11 @@ static void add_items_of_graph(struct rsrc_input_set *in) {
     in->n_items = in->graph.n_layers;
 }
 
-/* How the embedding and the head are stored, and the head's sketch. */
+/* How the embedding and the head are stored, the head's sketch, and whether ranks can share it. */
 static enum rsrc_status plan_storage(struct rsrc_compilation *c) {
-    return rsrc_plan_head(c) == RSRC_OK ? rsrc_plan_packed(c) : RSRC_FAILED;
+    return rsrc_check_shard(&c->inputs) == RSRC_OK && rsrc_plan_head(c) == RSRC_OK
+               ? rsrc_plan_packed(c)
+               : RSRC_FAILED;
 }
 
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {

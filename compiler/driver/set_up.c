@@ -95,6 +95,7 @@ static enum rsrc_status check_alone(const struct rsrc_run *run) {
                                    {info && options->from != NULL, "--from", NULL},
                                    {options->to != NULL, "--to", NULL},
                                    {options->layers != NULL, "--layers", NULL},
+                                   {info && options->shard != NULL, "--shard", NULL},
                                    {info && options->tune, "--tune", NULL}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other == NULL)
@@ -420,7 +421,7 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
         check_measured(run) != RSRC_OK || rsrc_check_compared(run) != RSRC_OK ||
         set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
         rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
-        check_machines(in) != RSRC_OK)
+        check_machines(in) != RSRC_OK || rsrc_set_shard(in) != RSRC_OK)
         return RSRC_FAILED;
     run->way = find_way(in);
     if (check_roles(run) != RSRC_OK || set_variants(in) != RSRC_OK)

@@ -24,6 +24,11 @@ struct rsrc_weights {
         const char *symbol;
     } * sections;
     uint32_t n_sections, capacity;
+    struct rsrc_weights_blob {
+        const char *symbol;
+        uint64_t at, size_bytes; /* in the object's section */
+    } * blobs;
+    uint32_t n_blobs, blobs_capacity;
 };
 
 RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_weights *weights,

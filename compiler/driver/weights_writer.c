@@ -73,9 +73,14 @@ static enum rsrc_status begin_raw(struct rsrc_weights *weights, const char *symb
 
 enum rsrc_status rsrc_begin_section(struct rsrc_weights *weights, const char *symbol,
                                     uint32_t align, uint64_t size_bytes) {
-    if (weights->elf_open &&
-        rsrc_elf_begin(weights->run->diag, &weights->elf, symbol, align, size_bytes) != RSRC_OK)
-        return RSRC_FAILED;
+    if (weights->elf_open) {
+        if (rsrc_elf_begin(weights->run->diag, &weights->elf, symbol, align, size_bytes) != RSRC_OK)
+            return RSRC_FAILED;
+        weights->blobs = rsrc_arena_grown(&weights->run->arena, weights->blobs, weights->n_blobs,
+                                          &weights->blobs_capacity, sizeof(*weights->blobs));
+        weights->blobs[weights->n_blobs++] =
+            (struct rsrc_weights_blob){symbol, weights->elf.data_bytes, size_bytes};
+    }
     return weights->raw_open ? begin_raw(weights, symbol, align) : RSRC_OK;
 }
 

@@ -23,6 +23,11 @@ struct rsrc_elf_part {
 };
 #define RSRC_ELF_PARTS 8u
 
+/* Bytes [begin, end) of the section. */
+struct rsrc_elf_range {
+    uint64_t begin, end;
+};
+
 struct rsrc_elf_writer {
     struct rsrc_output output;
     const char *place;          /* of the object without bytes; NULL: there is none */
@@ -33,6 +38,9 @@ struct rsrc_elf_writer {
     uint16_t machine;           /* EM_X86_64, EM_AARCH64 */
     struct rsrc_elf_part parts[RSRC_ELF_PARTS];
     uint32_t n_parts;
+    const struct rsrc_elf_range *left_out; /* zeros in the module, which take no space in its file;
+                                              the writer's user owns them */
+    uint32_t n_left_out;
 };
 
 #define RSRC_HUGE_PAGE ((uint64_t)2 << 20)

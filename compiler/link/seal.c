@@ -27,6 +27,7 @@ struct seal {
     struct rsr_module_file file;
     struct mark *marks;
     uint32_t n_marks, capacity;
+    uint64_t weights_at; /* 0: the file has no section of the weights alone */
 };
 
 static enum rsrc_status refuse(const struct seal *seal, const char *why) {
@@ -60,6 +61,7 @@ static void mark_section(struct seal *seal, const char *name, const Elf64_Shdr *
         add_mark(seal, name, section->sh_offset);
         return;
     }
+    seal->weights_at = section->sh_offset;
     for (uint32_t i = 0; i < weights->n_parts; i++)
         add_mark(seal, weights->parts[i].name, section->sh_offset + weights->parts[i].begin);
 }
@@ -90,6 +92,33 @@ static enum rsrc_status mark_sections(struct seal *seal, const struct rsrc_elf_w
 static int compare_marks(const void *a, const void *b) {
     const struct mark *x = a, *y = b;
     return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* ---- holes ----------------------------------------------------------------------------------- */
+
+/* A file system zeros the bytes and takes back whole blocks of them. */
+static enum rsrc_status leave_out(const struct seal *seal, const struct rsrc_elf_writer *weights) {
+    const struct rsrc_place place = {.file = seal->path};
+    if (weights->n_left_out == 0)
+        return RSRC_OK;
+    if (seal->weights_at == 0)
+        return refuse(seal, "its weights are not a section of their own");
+    const int fd = open(seal->path, O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0;
+    for (uint32_t i = 0; done && i < weights->n_left_out; i++) {
+        const struct rsrc_elf_range *range = &weights->left_out[i];
+        done = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         (off_t)(seal->weights_at + range->begin),
+                         (off_t)(range->end - range->begin)) == 0;
+    }
+    const int error = errno;
+    if (fd >= 0)
+        close(fd);
+    return done ? RSRC_OK
+                : rsrc_refuse(seal->diag, "shard-holes", &place,
+                              "write to a file system that has them: ext4, XFS, Btrfs or tmpfs",
+                              "cannot leave out other ranks' rows: a hole in the file: %s",
+                              strerror(error));
 }
 
 /* ---- the note -------------------------------------------------------------------------------- */
@@ -147,6 +176,8 @@ static enum rsrc_status seal_open(struct seal *seal, const struct rsrc_elf_write
     if (mark_sections(seal, weights) != RSRC_OK)
         return RSRC_FAILED;
     qsort(seal->marks, seal->n_marks, sizeof(*seal->marks), compare_marks);
+    if (leave_out(seal, weights) != RSRC_OK)
+        return RSRC_FAILED;
     return add_sections(seal) == RSRC_OK ? write_note(seal) : RSRC_FAILED;
 }
 

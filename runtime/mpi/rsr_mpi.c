@@ -86,6 +86,28 @@ static int begin(struct run_ranks *ranks, struct run_session *session) {
         n, expected, mpi_plan_speed(options.made, 1));
 }
 
+/* ---- The file ---- */
+
+static char file_name[4096];
+
+/* A rank's own file: every %r of the name is its number. */
+static const char *find_model(struct run_ranks *ranks, const char *name) {
+    size_t n = 0;
+    for (const char *c = name; *c != '\0';) {
+        const bool is_rank = c[0] == '%' && c[1] == 'r';
+        const size_t left = sizeof(file_name) - n;
+        const int put = is_rank ? snprintf(file_name + n, left, "%u", ranks->transport.rank)
+                                : snprintf(file_name + n, left, "%c", *c);
+        if ((size_t)put >= left) {
+            run_fail("the name of the model is longer than %zu bytes", sizeof(file_name) - 1);
+            return NULL;
+        }
+        n += (size_t)put;
+        c += is_rank ? 2 : 1;
+    }
+    return file_name;
+}
+
 /* ---- Options ---- */
 
 static bool take_delay(const char *value) {
@@ -117,7 +139,9 @@ static void print_help(void) {
     puts("usage: mpirun -n N rsr-mpi MODEL.so (-p TEXT | -f FILE | - | --chat | --perplexity FILE) "
          "[options]\n\n"
          "Runs a model with N processes, of one machine or several, which share out its rows and "
-         "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file.\n");
+         "heads. The text\nhas the bytes that rsr-run gives. Every process opens the same file, or "
+         "its own part: %r in the name\nis its number, as in model.%r.so, which rsrc --shard=0/N "
+         "and so on wrote.\n");
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct mpi_option *o = &options_table[i];
         char left[32];
@@ -161,6 +185,7 @@ int main(int argc, char **argv) {
     struct run_ranks ranks = {.prepare = prepare,
                               .begin = begin,
                               .end = print_ranks,
+                              .find_model = find_model,
                               .has_gathered = mpi_transport_has_gathered};
     run_program = program;
     if (argc < 1 || !mpi_transport_begin("rsr-mpi"))

@@ -637,6 +637,8 @@ int run_main(char **arguments, struct run_ranks *ranks) {
             printf("%s %s\n", run_program, rsr_version());
     } else if (ranks != NULL && (options.mode == RUN_INFO || options.mode == RUN_VERIFY)) {
         code = run_fail("--info and --verify need no ranks: use rsr-run");
+    } else if (ranks != NULL && (options.model = ranks->find_model(ranks, options.model)) == NULL) {
+        code = 1;
     } else {
         catch_signals();
         run_is_silent = false;

@@ -85,6 +85,8 @@ struct run_ranks {
      * not to be done, and RUN_GO_ON if it is. */
     int (*begin)(struct run_ranks *ranks, struct run_session *session);
     void (*end)(struct run_ranks *ranks, const struct run_session *session);
+    /* The rank's file, of the name that was given to all; NULL after a message. */
+    const char *(*find_model)(struct run_ranks *ranks, const char *name);
     bool (*has_gathered)(void); /* whether the ranks have exchanged anything */
     bool have_met; /* set by run_main. False: this rank has ended and others may wait for it */
 };

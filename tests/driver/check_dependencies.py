@@ -15,10 +15,12 @@ LLVM_USERS = {("compiler", "emit", "llvm"), ("compiler", "tools", "lld")}
 # The host CPU's name comes from LLVM, whose headers stay under emit/llvm; so do the names that it knows.
 ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h"), ("compiler/spec/spec_document.c", "emit/llvm/llvm_cpus.def")}
 # Parts of the runtime that the compiler uses, too (not counting measurements): its code makes the
-# sketch of a head, tries the patterns of a tokenizer and a chat template, and counts CPUs.
+# sketch of a head, tries the patterns of a tokenizer and a chat template, counts CPUs, and shares out
+# a module among ranks.
 ALLOWED_OF_RUNTIME = {("compiler/model/head_sketch.c", "sketch/sketch.h"),
                       ("compiler/reader/chat_template.c", "chat/chat_template.h"),
-                      ("compiler/reader/tokenizer_text.c", "tokenizer/pretokenize.h"), ("compiler/driver/set_up.c", "host/cpu.h")}
+                      ("compiler/reader/tokenizer_text.c", "tokenizer/pretokenize.h"), ("compiler/driver/set_up.c", "host/cpu.h"),
+                      ("compiler/driver/shard.c", "sketch/sketch.h"), ("compiler/driver/shard.c", "walk/rank_share.h")}
 # The folders of runtime/src, from the bottom up. Each may include those of earlier rows, runtime.h
 # (which includes no folder) and the public headers. An engine knows its backend as a table
 # (engine/backend.h): walk/ is the host's, cuda/ is that of GPUs.
@@ -43,7 +45,7 @@ ROOMS = {
 # The driver from the bottom to the top: a compilation is a call down this list.
 DRIVER = """turns.h turns.c run.h run.c inputs.h outputs.h output_paths.c outputs.c units.h code_cache.c unit_writers.c
     weights.h weights_writer.c compilation.h layer.h layer_analysis.c layer_lower.c tuner.c layer_plan.c layer_gpu.c
-    layer_emit.c gpu_operations.h gpu_operations.c gpu_units.c head_blocks.c expand_embedding.c packed_weights.c text_forms.c plan_file.c read_input.c module_steps.c module_note.c matrix_library.c module_link.c compare_module.c describe_input.c write_report.c
+    layer_emit.c gpu_operations.h gpu_operations.c gpu_units.c head_blocks.c expand_embedding.c packed_weights.c shard.c text_forms.c plan_file.c read_input.c module_steps.c module_note.c matrix_library.c module_link.c compare_module.c describe_input.c write_report.c
     survey.c dependency_file.c open_outputs.c road.c set_up.c done_line.c compile.c""".split()
 # Files outside the driver that may include it: the program, which names passes, and the command
 # line, which takes their kinds.

@@ -2,6 +2,8 @@
  * must have the bits of one process. Prints a hash of them.
  *
  * usage: rank_bits MODULE.so                        ranks are threads of this process: 2, 3, 4, 7
+ *        rank_bits MODULE.so N PARTS                N ranks, each with its own part: PARTS-0.so and
+ *                                                   so on
  *        mpirun -n N rank_bits_mpi MODULE.so        ranks are processes
  */
 #include <inttypes.h>
@@ -174,11 +176,26 @@ static const struct way {
 } ways[] = {{"f32", 1, 128}, {"bf16", 2, 128}, {"f16", 1, 7}, {"int8", 2, 1}};
 #define N_WAYS (sizeof(ways) / sizeof(ways[0]))
 
+static const char *parts_name; /* NULL: all ranks have the whole module */
+static rsr_model *parts[8];
+
+static rsr_model *model_of(uint32_t rank, const rsr_transport *transport) {
+    char path[4096];
+    rsr_error why = RSR_ERROR_INIT;
+    if (parts_name == NULL || transport == NULL)
+        return model;
+    snprintf(path, sizeof(path), "%s-%u.so", parts_name, rank);
+    if (parts[rank] == NULL && rsr_open(path, NULL, &parts[rank], &why) != RSR_OK) {
+        fprintf(stderr, "rank_bits: %s\n", why.message);
+        exit(1);
+    }
+    return parts[rank];
+}
+
 static rsr_status create(void *user, uint32_t rank, const rsr_transport *transport,
                          rsr_engine **engine, rsr_error *error) {
     const struct way *way = user;
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
-    (void)rank;
     options.n_threads = way->n_threads;
     options.all_threads = true;
     options.context = 256;
@@ -186,7 +203,7 @@ static rsr_status create(void *user, uint32_t rank, const rsr_transport *transpo
     options.max_batch = way->max_batch;
     options.kv_type = way->kv_type;
     options.transport = transport;
-    return rsr_engine_create(model, &options, engine, error);
+    return rsr_engine_create(model_of(rank, transport), &options, engine, error);
 }
 
 static void open_module(const char *path) {
@@ -243,22 +260,27 @@ int main(int argc, char **argv) {
 int main(int argc, char **argv) {
     static const uint32_t sizes[] = {2, 3, 4, 7};
     uint32_t n_bad = 0;
-    if (argc != 2)
+    const unsigned long n_parts = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+    if (argc != 2 && (n_parts < 2 || n_parts > sizeof(parts) / sizeof(parts[0])))
         return 2;
+    parts_name = argv[argc == 4 ? 3 : argc];
     open_module(argv[1]);
     for (size_t i = 0; i < N_WAYS; i++) {
         struct thread_ranks ranks = {.create = create,
                                      .user = (void *)(uintptr_t)&ways[i],
                                      .follow = rsr_engine_follow,
                                      .destroy = rsr_engine_destroy};
-        thread_ranks_begin(&ranks, sizes[i]);
+        const uint32_t n_ranks = argc == 4 ? (uint32_t)n_parts : sizes[i];
+        thread_ranks_begin(&ranks, n_ranks);
         err = ranks.ranks[0].err;
         must(ranks.ranks[0].created, "rsr_engine_create");
-        n_bad += compare(&ways[i], sizes[i], ranks.ranks[0].engine);
+        n_bad += compare(&ways[i], n_ranks, ranks.ranks[0].engine);
         thread_ranks_end(&ranks);
-        for (uint32_t r = 1; r < sizes[i]; r++)
+        for (uint32_t r = 1; r < n_ranks; r++)
             n_bad += ranks.ranks[r].followed != RSR_OK;
     }
+    for (size_t r = 0; r < sizeof(parts) / sizeof(parts[0]); r++)
+        rsr_close(parts[r]);
     rsr_close(model);
     free(outputs);
     return n_bad != 0;

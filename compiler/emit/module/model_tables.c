@@ -436,6 +436,8 @@ static void put_texts(struct rsrc_tables *tables, const struct rsr_module_input 
     RSRC_PUT(tables, rsr_module, eos_text, tokenizer->eos_text);
     RSRC_PUT(tables, rsr_module, sampling, config->has_sampling ? SAMPLING : NULL);
     RSRC_PUT(tables, rsr_module, hollow_seed, input->hollow_seed);
+    RSRC_PUT(tables, rsr_module, shard, input->shard);
+    RSRC_PUT(tables, rsr_module, n_shards, input->n_shards);
 }
 
 static void describe_module(struct rsrc_tables *tables, const struct rsr_module_input *input) {

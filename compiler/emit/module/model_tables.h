@@ -26,7 +26,9 @@ struct rsr_linear_unit {
     uint64_t stream_bytes, tile_bytes;
     bool has_row_map; /* as in rsr_kernel */
     uint64_t row_map_at;
-    const char *tables; /* rsr_kernel.tables */
+    const uint32_t *row_map;   /* with --shard: its bytes; NULL: not kept, or there is none */
+    bool tiles_have_own_codes; /* as in rsr_kernel */
+    const char *tables;        /* rsr_kernel.tables */
     const char *reason;
     const char *title;  /* of the layer; untrusted */
     const char *tokens; /* regimes that the kernel serves: "decode", "prefill", or both */
@@ -82,6 +84,7 @@ struct rsr_module_input {
     const struct rsr_module_target *gpus;
     uint32_t n_gpus;
     uint64_t hollow_seed;             /* 0: all weights are there */
+    uint32_t shard, n_shards;         /* as in struct rsr_module */
     const char *const *norm_roles;    /* [graph->n_norms] "input_norm": probes show it */
     const char *const *norm_symbols;  /* [graph->n_norms] */
     const char *const *dense_symbols; /* [graph->n_dense] */

@@ -44,6 +44,9 @@ static rsr_status check_targets(const struct rsr_module *module, rsr_error *err)
         return rsr_fail(err, RSR_ERR_ABI, "the module has no target");
     if (module->n_targets != 0 && module->hollow_seed != 0)
         return rsr_fail(err, RSR_ERR_ABI, "the module is broken: its CPUs have no weights");
+    if (module->n_shards != 0 && module->shard >= module->n_shards)
+        return rsr_fail(err, RSR_ERR_ABI, "the module is broken: it is part %u of %u",
+                        module->shard, module->n_shards);
     if (module->n_targets != 0 && module->targets == NULL)
         return rsr_fail(err, RSR_ERR_ABI, "the module is broken: its table of targets is missing");
     for (uint32_t i = 0; i < module->n_targets; i++)

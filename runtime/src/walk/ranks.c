@@ -22,7 +22,8 @@ struct rank_facts {
     char target[32];
     char kv_type[16];
     char attention[96];
-    uint8_t reserved[296];
+    uint32_t shard, n_shards; /* of its module */
+    uint8_t reserved[288];
 };
 _Static_assert(sizeof(struct rank_facts) == 512, "ranks of all versions exchange this many bytes");
 
@@ -109,6 +110,30 @@ static rsr_status compare(const struct rank_facts *facts, uint32_t n_ranks, rsr_
     return RSR_OK;
 }
 
+/* A rank may have the whole module, or its own part of one for this number of ranks. */
+static rsr_status compare_shards(const struct rank_facts *facts, uint32_t n_ranks, rsr_error *err) {
+    for (uint32_t r = 0; r < n_ranks; r++)
+        if (facts[r].n_shards != 0 && facts[r].n_shards != n_ranks)
+            return rsr_fail(err, RSR_ERR_RANK,
+                            "rank %u has a part of a module for %u ranks, and there are %u: start "
+                            "as many, or compile with --shard=I/%u",
+                            r, facts[r].n_shards, n_ranks, n_ranks);
+    for (uint32_t r = 0; r < n_ranks; r++)
+        for (uint32_t other = 0; facts[r].n_shards != 0 && other < r; other++)
+            if (facts[other].n_shards != 0 && facts[other].shard == facts[r].shard)
+                return rsr_fail(err, RSR_ERR_RANK,
+                                "ranks %u and %u have the same part of the module, %u/%u: give "
+                                "each its own, as model.%%r.so",
+                                other, r, facts[r].shard, n_ranks);
+    for (uint32_t r = 0; r < n_ranks; r++)
+        if (facts[r].n_shards != 0 && facts[r].shard != r)
+            return rsr_fail(err, RSR_ERR_RANK,
+                            "rank %u has part %u/%u of the module: give each its own, as "
+                            "model.%%r.so",
+                            r, facts[r].shard, n_ranks);
+    return RSR_OK;
+}
+
 static rsr_status gather_equal(struct rsr_ranks *ranks, const void *part, size_t part_bytes,
                                void *all, rsr_error *err) {
     for (uint32_t r = 0; r < ranks->transport.size; r++)
@@ -126,7 +151,9 @@ static rsr_status agree(const struct rsr_crew *crew, const rsr_engine_options *o
                              .rank = ranks->transport.rank,
                              .context = info->context,
                              .kv_tokens = info->kv_tokens,
-                             .max_batch = info->max_batch};
+                             .max_batch = info->max_batch,
+                             .shard = module->shard,
+                             .n_shards = module->n_shards};
     memcpy(own.model, module->model_hash, sizeof(own.model));
     hash_plan(crew->model->target, own.plan);
     copy_text(own.compiler, sizeof(own.compiler), module->compiler_version);
@@ -140,6 +167,8 @@ static rsr_status agree(const struct rsr_crew *crew, const rsr_engine_options *o
     rsr_status status = gather_equal(ranks, &own, sizeof(own), all, err);
     if (status == RSR_OK)
         status = compare(all, ranks->transport.size, err);
+    if (status == RSR_OK)
+        status = compare_shards(all, ranks->transport.size, err);
     free(all);
     return status;
 }
@@ -153,6 +182,16 @@ static rsr_status check_transport(const rsr_transport *transport, rsr_error *err
     if (transport->allgatherv == NULL || transport->bcast == NULL || transport->barrier == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "a function of the transport is NULL");
     return RSR_OK;
+}
+
+/* One process needs all rows. */
+static rsr_status refuse_part(const struct rsr_module *module, rsr_error *err) {
+    if (module->n_shards == 0)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_RANK,
+                    "the module is part %u/%u, which has the rows of one rank: run all parts with "
+                    "mpirun -n %u rsr-mpi, or compile without --shard",
+                    module->shard, module->n_shards, module->n_shards);
 }
 
 /* All ranks refuse alike, after they have found that their options are equal. */
@@ -210,11 +249,14 @@ static rsr_status make_ranks(struct rsr_crew *crew, struct rsr_engine *engine,
 rsr_status rsr_ranks_create(struct rsr_crew *crew, struct rsr_engine *engine,
                             const rsr_engine_options *options, rsr_error *err) {
     rsr_transport transport = RSR_TRANSPORT_INIT;
+    const struct rsr_module *module = crew->model->module;
     if (options->transport == NULL)
-        return RSR_OK;
+        return refuse_part(module, err);
     rsr_status status = rsr_read_options(&transport, sizeof(transport), options->transport, err);
     if (status == RSR_OK)
         status = check_transport(&transport, err);
+    if (status == RSR_OK && transport.size == 1)
+        status = refuse_part(module, err);
     if (status != RSR_OK || transport.size == 1)
         return status;
     status = make_ranks(crew, engine, &transport, err);
