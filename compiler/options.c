@@ -121,9 +121,9 @@ const char *rsrc_version(void) {
 /* The options that change a module's bytes. If such an option is missing here, --verify compares
  * with another module. */
 static const enum option_id DECISIVE[] = {
-    OPT_BACKEND,      OPT_INPUT,       OPT_ACTIVATIONS, OPT_I2S_LAYOUT, OPT_VARIANT,
-    OPT_RSR_K,        OPT_HEAD_SKETCH, OPT_NO_REDUCE,   OPT_HOLLOW,     OPT_SHARD,
-    OPT_RELU2_ACTIVE, OPT_FOLD_BUDGET, OPT_TUNE,        OPT_OPT_LEVEL,  OPT_FROM};
+    OPT_BACKEND,     OPT_INPUT,     OPT_ACTIVATIONS, OPT_I2S_LAYOUT, OPT_VARIANT, OPT_RSR_K,
+    OPT_HEAD_SKETCH, OPT_HEAD_BITS, OPT_NO_REDUCE,   OPT_HOLLOW,     OPT_SHARD,   OPT_RELU2_ACTIVE,
+    OPT_FOLD_BUDGET, OPT_TUNE,      OPT_OPT_LEVEL,   OPT_FROM};
 
 static bool is_recorded(const char *word) {
     const char *value = NULL;
