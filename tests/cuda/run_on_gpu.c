@@ -2,12 +2,15 @@
  * compares every result with the scalar reference bit for bit. Needs the CUDA driver, but no
  * compiler.
  *
- * usage: run_on_gpu [--driver=LIBRARY] [--corrupt] [--bench] [--kernel=N] [FOLDER]
+ * usage: run_on_gpu [--driver=LIBRARY] [--corrupt] [--bench] [--bytes=N] [--kernel=N] [FOLDER]
+ *        run_on_gpu [--driver=LIBRARY] [--bytes=N] --bandwidth=GBPS
  *   no FOLDER tells what GPU there is
  *   --driver  another library than libcuda.so.1
  *   --corrupt changes one code of every kernel's weights: all must be found wrong
  *   --bench   measures the true layers instead
+ *   --bytes   the least that is read before a byte is read again [1 GiB]
  *   --kernel  this one alone
+ *   --bandwidth measures a copy and a read; GBPS is what the data sheet promises
  *
  * Exits 0: all right; 1: something is wrong; 2: there is no GPU.
  */
@@ -27,7 +30,9 @@ struct runner {
     const char *folder, *library;
     void *modules[GPU_MAX_MODULES];
     bool corrupt, bench;
-    int only; /* a kernel, or -1 */
+    uint64_t bench_bytes; /* of weights, read once a replay */
+    double gbps;          /* of memory, by the data sheet; 0: bandwidths are not measured */
+    int only;             /* a kernel, or -1 */
     uint32_t n_run, n_wrong;
 };
 
@@ -205,7 +210,7 @@ static void check_kernel(struct runner *r, uint32_t k) {
 /* ---- command line ---------------------------------------------------------------------------- */
 
 static bool read_options(struct runner *r, int argc, char **argv) {
-    *r = (struct runner){.library = "libcuda.so.1", .only = -1};
+    *r = (struct runner){.library = "libcuda.so.1", .only = -1, .bench_bytes = UINT64_C(1) << 30};
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--driver=", 9) == 0)
             r->library = argv[i] + 9;
@@ -213,6 +218,10 @@ static bool read_options(struct runner *r, int argc, char **argv) {
             r->corrupt = true;
         else if (strcmp(argv[i], "--bench") == 0)
             r->bench = true;
+        else if (strncmp(argv[i], "--bytes=", 8) == 0)
+            r->bench_bytes = strtoull(argv[i] + 8, NULL, 10);
+        else if (strncmp(argv[i], "--bandwidth=", 12) == 0)
+            r->gbps = strtod(argv[i] + 12, NULL);
         else if (strncmp(argv[i], "--kernel=", 9) == 0)
             r->only = atoi(argv[i] + 9);
         else if (argv[i][0] != '-' && r->folder == NULL)
@@ -238,7 +247,7 @@ static int run_folder(struct runner *r) {
         if (!r->bench)
             check_kernel(r, k);
         else if (r->list.full_size[k])
-            gpu_bench_kernel(&r->driver, &r->list, k, r->modules);
+            gpu_bench_kernel(&r->driver, &r->list, k, r->modules, r->bench_bytes);
     }
     if (r->bench)
         return 0;
@@ -249,14 +258,18 @@ static int run_folder(struct runner *r) {
 int main(int argc, char **argv) {
     static struct runner r;
     if (!read_options(&r, argc, argv)) {
-        fputs("usage: run_on_gpu [--driver=LIBRARY] [--corrupt] [--bench] [--kernel=N] [FOLDER]\n",
+        fputs("usage: run_on_gpu [--driver=LIBRARY] [--corrupt] [--bench] [--bytes=N] [--kernel=N] "
+              "[FOLDER]\n"
+              "       run_on_gpu [--driver=LIBRARY] [--bytes=N] --bandwidth=GBPS\n",
               stderr);
         return 1;
     }
     if (!cuda_driver_open(&r.driver, r.library))
         return 2;
     print_gpu(&r.driver);
-    const int status = r.folder == NULL ? 0 : run_folder(&r);
+    int status = r.folder == NULL ? 0 : run_folder(&r);
+    if (r.gbps > 0 && !gpu_bench_bandwidth(&r.driver, r.bench_bytes, r.gbps))
+        status = 1;
     cuda_driver_close(&r.driver);
     return status;
 }

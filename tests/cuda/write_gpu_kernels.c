@@ -1,10 +1,11 @@
 /* write_gpu_kernels.c - makes kernels for run_on_gpu: the shapes that the emulation runs, and the
  * planned layers of bitnet-2b-4t, with every available compiler.
  *
- * usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only]
+ * usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only | --small]
  *   TARGET  a description, specs/sm_90.yaml
  *   CUDA    a toolkit, for NVRTC's PTX and cubin; "none": clang's PTX alone
  *   FOLDER  exists
+ *   --small an eightieth of the layers' rows and columns, for an interpreter
  */
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +36,15 @@ static void add_emulated(struct gpu_kernel_list *list) {
 }
 
 /* Every layer by every kernel, with scales and without. */
-static enum rsrc_status add_layers(struct writer *w) {
+static enum rsrc_status add_layers(struct writer *w, uint32_t divisor) {
     static const enum rsr_kernel_id KERNELS[] = {RSR_KERNEL_DOT_BITS2, RSR_KERNEL_DOT_BASE3,
                                                  RSR_KERNEL_MMA_BITS2, RSR_KERNEL_MMA_BASE3};
     for (size_t i = 0; i < sizeof LAYERS / sizeof *LAYERS; i++)
         for (size_t j = 0; j < sizeof KERNELS / sizeof *KERNELS; j++)
             for (int raw = 0; raw < 2; raw++) {
-                const struct planned_shape shape = {LAYERS[i].rows, LAYERS[i].cols,
-                                                    raw ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE,
-                                                    (int)KERNELS[j]};
+                const struct planned_shape shape = {
+                    LAYERS[i].rows / divisor, LAYERS[i].cols / divisor,
+                    raw ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, (int)KERNELS[j]};
                 const uint32_t k = w->list.n_kernels++;
                 struct rsr_regime_plan plan;
                 w->list.full_size[k] = true;
@@ -97,12 +98,13 @@ static enum rsrc_status add_module(struct writer *w, const char *name, const cha
     return status;
 }
 
+/* The layers are divided by `divisor`, or left out for 0. */
 static enum rsrc_status write_all(struct writer *w, const char *target, const char *cuda,
-                                  bool layers) {
+                                  uint32_t divisor) {
     if (rsrc_load_spec(w->diag, &w->arena, target, NULL, &w->spec) != RSRC_OK)
         return RSRC_FAILED;
     add_emulated(&w->list);
-    if (layers && add_layers(w) != RSRC_OK)
+    if (divisor != 0 && add_layers(w, divisor) != RSRC_OK)
         return RSRC_FAILED;
     if (strcmp(cuda, "none") != 0 &&
         (add_module(w, "nvrtc.cubin", cuda, RSR_UNIT_CUBIN) != RSRC_OK ||
@@ -119,14 +121,15 @@ static enum rsrc_status write_all(struct writer *w, const char *target, const ch
 
 int main(int argc, char **argv) {
     const bool odd_only = argc == 5 && strcmp(argv[4], "--odd-only") == 0;
-    if (argc != 4 && !odd_only) {
-        fputs("usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only]\n", stderr);
+    const bool small = argc == 5 && strcmp(argv[4], "--small") == 0;
+    if (argc != 4 && !odd_only && !small) {
+        fputs("usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only | --small]\n", stderr);
         return 1;
     }
     struct writer w = {.diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER),
                        .folder = argv[3]};
     rsrc_arena_init(&w.arena);
-    const enum rsrc_status status = write_all(&w, argv[1], argv[2], !odd_only);
+    const enum rsrc_status status = write_all(&w, argv[1], argv[2], odd_only ? 0 : small ? 80 : 1);
     rsrc_arena_free(&w.arena);
     rsrc_diag_destroy(w.diag);
     return status == RSRC_OK ? 0 : 1;

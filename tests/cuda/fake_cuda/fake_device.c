@@ -8,7 +8,12 @@
 
 #define MAX_CONTEXTS 8u
 
-enum { ATTRIBUTE_SM_COUNT = 16, ATTRIBUTE_SM_MAJOR = 75, ATTRIBUTE_SM_MINOR = 76 };
+enum {
+    ATTRIBUTE_SM_COUNT = 16,
+    ATTRIBUTE_L2_BYTES = 38,
+    ATTRIBUTE_SM_MAJOR = 75,
+    ATTRIBUTE_SM_MINOR = 76
+};
 
 struct fake_cuda fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -152,6 +157,9 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     switch (attribute) {
     case ATTRIBUTE_SM_COUNT:
         *value = 1;
+        break;
+    case ATTRIBUTE_L2_BYTES: /* an interpreter has none; programs that measure expect some */
+        *value = 1 << 14;
         break;
     case ATTRIBUTE_SM_MAJOR:
         *value = fake.sm / 10;
