@@ -1,5 +1,6 @@
 /* gpu_fold.h - the segment index as instructions of a GPU: the bodies of `fold`
- * (kernel/fold_body.h), of scalars, because a lane is a token. cuda/kernels/fold.cuh is around them.
+ * (kernel/fold_body.h), of scalars, because a lane is a token. cuda/kernels/fold.cuh is around
+ * them.
  */
 #ifndef RSRC_KERNELS_GPU_FOLD_GPU_FOLD_H
 #define RSRC_KERNELS_GPU_FOLD_GPU_FOLD_H

@@ -8,7 +8,7 @@
 #include "kernels/gpu_segment/gpu_segment.h"
 
 #include "base/round.h"
-#include "kernels/matvec/matvec.h"
+#include "kernel/gpu_cost.h"
 
 static const struct rsrc_machine machines[] = {{0, 0, "sm_80"}};
 const struct rsrc_machine_table rsrc_gpu_segment_machines = RSRC_MACHINE_TABLE(machines);
