@@ -353,7 +353,7 @@ void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
     }
 }
 
-/* ---- limits, costs and the key ---------------------------------------------------------------- */
+/* ---- limits, costs and the key --------------------------------------------------------------*/
 
 enum rsrc_status rsrc_check_fold(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
