@@ -37,9 +37,33 @@ static bool has_sketch(const rsr_model_info *info) {
     return info->logits_bytes != 0;
 }
 
+/* What the ranks exchange for a token: floats of each gather of a layer, layers, and the
+ * head's gathers. */
+struct sizes {
+    uint64_t floats[GATHERS_A_LAYER], n_layers, head_bytes, head_gathers;
+};
+
+/* Those of rank 0. All ranks must measure the same exchanges; whether they have the same model, an
+ * engine finds out, which is made afterwards. */
+static bool agree_on_sizes(const rsr_transport *transport, const rsr_model_info *info,
+                           struct sizes *sizes) {
+    *sizes = (struct sizes){
+        .floats = {(uint64_t)info->n_heads * info->head_dim, info->hidden, (uint64_t)2 * info->ffn,
+                   info->hidden},
+        .n_layers = info->n_layers,
+        .head_bytes = has_sketch(info) ? 1024 : (uint64_t)info->output_size * sizeof(float),
+        .head_gathers = has_sketch(info) ? 2 : 1};
+    rsr_error err = RSR_ERROR_INIT;
+    if (transport->bcast(transport->user, sizes, sizeof(*sizes), 0, &err) == RSR_OK)
+        return true;
+    run_fail("%s", err.message);
+    return false;
+}
+
 struct mpi_plan *mpi_plan_exchanges(const rsr_transport *transport, const rsr_model_info *info) {
-    const size_t floats[GATHERS_A_LAYER] = {(size_t)info->n_heads * info->head_dim, info->hidden,
-                                            (size_t)2 * info->ffn, info->hidden};
+    struct sizes sizes;
+    if (!agree_on_sizes(transport, info, &sizes))
+        return NULL;
     struct mpi_plan *plan = calloc(1, sizeof(*plan));
     if (plan != NULL)
         plan->exchange_ns = calloc((size_t)transport->size + 1, sizeof(*plan->exchange_ns));
@@ -53,13 +77,11 @@ struct mpi_plan *mpi_plan_exchanges(const rsr_transport *transport, const rsr_mo
     for (uint32_t n = 2; n <= transport->size; n++) {
         double layer_ns = 0;
         for (uint32_t i = 0; i < GATHERS_A_LAYER; i++)
-            layer_ns += mpi_transport_time_gather(n, floats[i] * sizeof(float));
-        const double pick_ns =
-            has_sketch(info)
-                ? 2 * mpi_transport_time_gather(n, 1024)
-                : mpi_transport_time_gather(n, (size_t)info->output_size * sizeof(float));
+            layer_ns += mpi_transport_time_gather(n, sizes.floats[i] * sizeof(float));
+        const double head_ns =
+            (double)sizes.head_gathers * mpi_transport_time_gather(n, sizes.head_bytes);
         plan->exchange_ns[n] =
-            layer_ns * info->n_layers + pick_ns + mpi_transport_time_bcast(n, 1024);
+            layer_ns * (double)sizes.n_layers + head_ns + mpi_transport_time_bcast(n, 1024);
     }
     return plan;
 }
