@@ -24,6 +24,14 @@ static const uint8_t *row_at(const struct rsr_tensor *tensor, uint32_t row) {
     return tensor->data + (uint64_t)row * cols_of(tensor) * 2;
 }
 
+/* Gives the pages of rows back, and those before them that the system mapped again with the first
+ * of these: it maps up to 64 KiB around what is read. */
+static void release_rows(const struct rsr_tensor *tensor, uint32_t first, uint32_t n) {
+    const uint64_t row_bytes = (uint64_t)cols_of(tensor) * 2, begin = first * row_bytes;
+    const uint64_t around = begin < 65536 ? begin : 65536;
+    rsrc_release_tensor(tensor, begin - around, n * row_bytes + around);
+}
+
 bool rsrc_can_pack(const struct rsr_tensor *tensor, const char **reason) {
     if (tensor->dtype != RSR_DTYPE_BF16)
         *reason = "only bfloat16 is stored in 12 bits";
@@ -88,8 +96,7 @@ void rsrc_plan_packing(struct rsrc_arena *arena, const struct rsr_tensor *tensor
         fits = rsr_packed_bytes(rows, cols, n_exceptions) <= most_bytes;
         if ((row + 1) % RELEASED_ROWS == 0 || row + 1 == rows) {
             const uint32_t first = row / RELEASED_ROWS * RELEASED_ROWS;
-            rsrc_release_tensor(tensor, (uint64_t)first * cols * 2,
-                                (uint64_t)(row + 1 - first) * cols * 2);
+            release_rows(tensor, first, row + 1 - first);
         }
     }
     uint32_t *list = RSRC_NEW_ARRAY(arena, n_exceptions, uint32_t);
@@ -146,5 +153,5 @@ void rsrc_pack_rows(const struct rsr_tensor *tensor, const struct rsr_packing *p
     for (uint32_t row = first; row < first + n; row++)
         pack_row(row_at(tensor, row), cols, plan->highs + (size_t)row * RSR_PACKED_HIGHS,
                  out + (row - first) * rsr_packed_row_bytes(cols));
-    rsrc_release_tensor(tensor, (uint64_t)first * cols * 2, (uint64_t)n * cols * 2);
+    release_rows(tensor, first, n);
 }
