@@ -287,10 +287,9 @@ struct rsr_head_plan {
 struct rsr_packing {
     bool is_packed; /* false: only `reason` is valid */
     uint32_t n_exceptions;
-    uint64_t size_bytes;        /* of all, exactly */
-    const uint8_t *highs;       /* [rows][16] high bytes that have codes */
-    const uint32_t *ends;       /* [rows] exceptions up to the end of the row */
-    const uint32_t *exceptions; /* [n_exceptions] as in the format */
+    uint64_t size_bytes;  /* of all, exactly */
+    const uint8_t *front; /* what comes before the rows, as in the format */
+    uint64_t front_bytes;
     const char *reason;
 };
 

@@ -151,14 +151,8 @@ enum rsrc_status rsrc_emit_packed(struct rsrc_compilation *c, const struct rsr_t
                         .rows = (uint32_t)tensor->shape[0],
                         .caller = pthread_self()};
     p.turns.n_items = rsrc_divide_up(p.rows, BATCH);
-    const uint64_t front_bytes = rsrc_packed_front_bytes(tensor, p.plan);
-    struct rsrc_arena arena;
-    rsrc_arena_init(&arena);
-    uint8_t *front = rsrc_arena_array(&arena, front_bytes, 1);
-    rsrc_pack_front(tensor, p.plan, front);
     enum rsrc_status status = rsrc_begin_section(&c->weights, symbol, 4096, p.plan->size_bytes);
     if (status == RSRC_OK)
-        status = rsrc_write_section(&c->weights, front, front_bytes);
-    rsrc_arena_free(&arena);
+        status = rsrc_write_section(&c->weights, p.plan->front, p.plan->front_bytes);
     return status == RSRC_OK ? rsrc_run_turns(&p.turns, c->run.n_jobs, work, &p) : status;
 }

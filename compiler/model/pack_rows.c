@@ -24,12 +24,14 @@ static const uint8_t *row_at(const struct rsr_tensor *tensor, uint32_t row) {
     return tensor->data + (uint64_t)row * cols_of(tensor) * 2;
 }
 
-/* Gives the pages of rows back, and those before them that the system mapped again with the first
- * of these: it maps up to 64 KiB around what is read. */
+/* Gives the pages of rows back, and those around them that the system has mapped again with them:
+ * up to 64 KiB of what is beside a page that is read. */
 static void release_rows(const struct rsr_tensor *tensor, uint32_t first, uint32_t n) {
-    const uint64_t row_bytes = (uint64_t)cols_of(tensor) * 2, begin = first * row_bytes;
-    const uint64_t around = begin < 65536 ? begin : 65536;
-    rsrc_release_tensor(tensor, begin - around, n * row_bytes + around);
+    const uint64_t around = 65536, row_bytes = (uint64_t)cols_of(tensor) * 2;
+    const uint64_t begin = first * row_bytes, end = begin + n * row_bytes;
+    const uint64_t from = begin < around ? 0 : begin - around;
+    const uint64_t to = tensor->size_bytes - end < around ? tensor->size_bytes : end + around;
+    rsrc_release_tensor(tensor, from, to - from);
 }
 
 bool rsrc_can_pack(const struct rsr_tensor *tensor, const char **reason) {
@@ -77,11 +79,30 @@ static void list_exceptions(const uint8_t *row, uint32_t cols, const bool *has_c
     }
 }
 
+/* What comes before the rows. */
+static void make_front(struct rsrc_arena *arena, const struct rsr_tensor *tensor,
+                       const uint32_t *ends, const struct rsrc_buffer *exceptions,
+                       const uint8_t *highs, struct rsr_packing *plan) {
+    const uint32_t rows = rows_of(tensor);
+    uint8_t *out = rsrc_arena_array(arena, plan->front_bytes, 1);
+    uint8_t *at = out + RSR_PACKED_HEADER_BYTES;
+    memset(out, 0, plan->front_bytes);
+    memcpy(out, &plan->n_exceptions, sizeof(plan->n_exceptions));
+    memcpy(at, ends, rows * sizeof(*ends));
+    if (exceptions->size_bytes != 0)
+        memcpy(at + rows * sizeof(*ends), exceptions->data, exceptions->size_bytes);
+    memcpy(out + rsr_packed_highs_at(rows, plan->n_exceptions), highs,
+           (size_t)rows * RSR_PACKED_HIGHS);
+    plan->front = out;
+}
+
 void rsrc_plan_packing(struct rsrc_arena *arena, const struct rsr_tensor *tensor,
                        uint64_t most_bytes, struct rsr_packing *plan) {
     const uint32_t rows = rows_of(tensor), cols = cols_of(tensor);
-    uint8_t *highs = rsrc_arena_array(arena, rows, RSR_PACKED_HIGHS);
-    uint32_t *ends = RSRC_NEW_ARRAY(arena, rows, uint32_t);
+    struct rsrc_arena scratch;
+    rsrc_arena_init(&scratch);
+    uint8_t *highs = rsrc_arena_array(&scratch, rows, RSR_PACKED_HIGHS);
+    uint32_t *ends = RSRC_NEW_ARRAY(&scratch, rows, uint32_t);
     struct rsrc_buffer exceptions = {0};
     uint32_t n_exceptions = 0;
     bool fits = rsr_packed_bytes(rows, cols, 0) <= most_bytes;
@@ -99,34 +120,14 @@ void rsrc_plan_packing(struct rsrc_arena *arena, const struct rsr_tensor *tensor
             release_rows(tensor, first, row + 1 - first);
         }
     }
-    uint32_t *list = RSRC_NEW_ARRAY(arena, n_exceptions, uint32_t);
-    if (n_exceptions != 0)
-        memcpy(list, exceptions.data, n_exceptions * sizeof(*list));
-    rsrc_buffer_free(&exceptions);
     *plan = (struct rsr_packing){.is_packed = fits,
                                  .n_exceptions = n_exceptions,
                                  .size_bytes = rsr_packed_bytes(rows, cols, n_exceptions),
-                                 .highs = highs,
-                                 .ends = ends,
-                                 .exceptions = list};
-}
-
-uint64_t rsrc_packed_front_bytes(const struct rsr_tensor *tensor, const struct rsr_packing *plan) {
-    return rsr_packed_rows_at(rows_of(tensor), plan->n_exceptions);
-}
-
-void rsrc_pack_front(const struct rsr_tensor *tensor, const struct rsr_packing *plan,
-                     uint8_t *out) {
-    const uint32_t rows = rows_of(tensor);
-    uint8_t *at = out + RSR_PACKED_HEADER_BYTES;
-    memset(out, 0, rsrc_packed_front_bytes(tensor, plan));
-    memcpy(out, &plan->n_exceptions, sizeof(plan->n_exceptions));
-    memcpy(at, plan->ends, rows * sizeof(*plan->ends));
-    at += rows * sizeof(*plan->ends);
-    if (plan->n_exceptions != 0)
-        memcpy(at, plan->exceptions, plan->n_exceptions * sizeof(*plan->exceptions));
-    memcpy(out + rsr_packed_highs_at(rows, plan->n_exceptions), plan->highs,
-           (size_t)rows * RSR_PACKED_HIGHS);
+                                 .front_bytes = rsr_packed_rows_at(rows, n_exceptions)};
+    if (fits)
+        make_front(arena, tensor, ends, &exceptions, highs, plan);
+    rsrc_buffer_free(&exceptions);
+    rsrc_arena_free(&scratch);
 }
 
 uint64_t rsrc_packed_row_bytes(const struct rsr_tensor *tensor) {
@@ -150,8 +151,9 @@ static void pack_row(const uint8_t *row, uint32_t cols, const uint8_t *highs, ui
 void rsrc_pack_rows(const struct rsr_tensor *tensor, const struct rsr_packing *plan, uint32_t first,
                     uint32_t n, uint8_t *out) {
     const uint32_t cols = cols_of(tensor);
+    const uint8_t *highs = plan->front + rsr_packed_highs_at(rows_of(tensor), plan->n_exceptions);
     for (uint32_t row = first; row < first + n; row++)
-        pack_row(row_at(tensor, row), cols, plan->highs + (size_t)row * RSR_PACKED_HIGHS,
+        pack_row(row_at(tensor, row), cols, highs + (size_t)row * RSR_PACKED_HIGHS,
                  out + (row - first) * rsr_packed_row_bytes(cols));
     release_rows(tensor, first, n);
 }

@@ -9,14 +9,11 @@
 /* Whether a matrix [rows][cols] can be packed; if not, *reason says why. */
 bool rsrc_can_pack(const struct rsr_tensor *tensor, const char **reason);
 
-/* Reads the matrix: finds the high bytes of every row, which the arena gets, and the exact size.
- * Where it would be more than `most_bytes`, *plan says so and is not packed. */
+/* Reads the matrix: finds the high bytes of every row and the exact size; the arena gets what
+ * comes before the rows. Where it would be more than `most_bytes`, *plan says so and is not
+ * packed. */
 void rsrc_plan_packing(struct rsrc_arena *arena, const struct rsr_tensor *tensor,
                        uint64_t most_bytes, struct rsr_packing *plan);
-
-/* What comes before the rows: rsrc_packed_front_bytes() at `out`. */
-uint64_t rsrc_packed_front_bytes(const struct rsr_tensor *tensor, const struct rsr_packing *plan);
-void rsrc_pack_front(const struct rsr_tensor *tensor, const struct rsr_packing *plan, uint8_t *out);
 
 /* Packs rows first .. first + n - 1 to `out`, rsrc_packed_row_bytes() each. */
 uint64_t rsrc_packed_row_bytes(const struct rsr_tensor *tensor);

@@ -55,11 +55,11 @@ static void make(struct both *b, struct rsrc_arena *arena, uint32_t rows, uint32
     CHECK(rsrc_can_pack(&tensor, &reason));
     rsrc_plan_packing(arena, &tensor, UINT64_MAX, &plan);
     CHECK(plan.is_packed);
-    const uint64_t front = rsrc_packed_front_bytes(&tensor, &plan);
+    const uint64_t front = plan.front_bytes;
     CHECK(front % 64 == 0 && plan.size_bytes == front + rows * rsrc_packed_row_bytes(&tensor));
     b->bytes = aligned_alloc(64, (plan.size_bytes + 63) / 64 * 64);
     memset(b->bytes, 0xa5, plan.size_bytes);
-    rsrc_pack_front(&tensor, &plan, b->bytes);
+    memcpy(b->bytes, plan.front, front);
     rsrc_pack_rows(&tensor, &plan, 0, 1, b->bytes + front);
     rsrc_pack_rows(&tensor, &plan, 1, rows - 1, b->bytes + front + rsrc_packed_row_bytes(&tensor));
     b->plain = (struct rsr_matrix_data){b->bits, RSR_DTYPE_BF16, rows, cols, 0};
@@ -205,9 +205,12 @@ static void test_plans(struct rsrc_arena *arena) {
     rsrc_plan_packing(arena, &tensor, UINT64_MAX, &plan);
     CHECK_INT(plan.n_exceptions, 48);
     CHECK_INT(plan.size_bytes, 320 + 2 * 96); /* 64 + 4 * (2 + 48) + 2 * 16 fill 320 */
-    CHECK(plan.ends[0] == 0 && plan.ends[1] == 48);
-    CHECK(plan.highs[16] == 0 && plan.highs[31] == 15);
-    CHECK_INT(plan.exceptions[0], 16 << 8 | 16);
+    uint32_t ends[3];                         /* and the first exception */
+    memcpy(ends, plan.front + RSR_PACKED_HEADER_BYTES, sizeof(ends));
+    CHECK(ends[0] == 0 && ends[1] == 48);
+    const uint8_t *highs = plan.front + rsr_packed_highs_at(2, plan.n_exceptions);
+    CHECK(highs[16] == 0 && highs[31] == 15);
+    CHECK_INT(ends[2], 16 << 8 | 16);
     rsrc_plan_packing(arena, &tensor, plan.size_bytes, &plan);
     CHECK(plan.is_packed);
     rsrc_plan_packing(arena, &tensor, plan.size_bytes - 1, &plan);
