@@ -159,7 +159,7 @@ static struct kernel_list list_functions(struct rsrc_compilation *c, uint32_t ta
 /* Adds an image, whose bytes are a cubin or a text, to those of the layers or of the operations. */
 static enum rsrc_status add_image(struct rsrc_compilation *c, uint32_t target,
                                   struct rsrc_gpu_images *images, enum rsr_unit_kind kind,
-                                  uint32_t n_functions, struct rsrc_buffer *bytes) {
+                                  uint32_t n_kernels, struct rsrc_buffer *bytes) {
     const struct rsr_spec *spec = &c->inputs.specs[target];
     const bool cubin = kind == RSR_UNIT_CUBIN;
     if (!cubin) /* a driver reads text up to its NUL */
@@ -168,7 +168,7 @@ static enum rsrc_status add_image(struct rsrc_compilation *c, uint32_t target,
     *image = (struct rsr_module_image){.kind = cubin ? RSR_GPU_IMAGE_CUBIN : RSR_GPU_IMAGE_PTX,
                                        .sm = cubin ? spec->gpu.sm : rsrc_ptx_target(bytes),
                                        .size_bytes = bytes->size_bytes,
-                                       .n_functions = n_functions};
+                                       .n_kernels = n_kernels};
     const struct rsr_blob blob = {
         .symbol = rsrc_arena_printf(&c->run.arena, "rsr_w_%s_%u_%s",
                                     images == &c->made.images[target] ? "image" : "operations",

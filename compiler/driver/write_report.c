@@ -47,7 +47,7 @@ static const struct rsr_report_images *list_images(struct rsrc_compilation *c) {
             const struct rsr_module_image *made = &c->made.images[t].list[i];
             images[t].list[images[t].n++] =
                 (struct rsr_report_image){made->kind == RSR_GPU_IMAGE_CUBIN ? "cubin" : "PTX",
-                                          made->n_functions, made->size_bytes};
+                                          made->n_kernels, made->size_bytes};
         }
     return images;
 }

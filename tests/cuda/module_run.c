@@ -6,11 +6,11 @@
  *
  * Runs every LINEAR operation of the GPU's steps with 1, 3 and 6 tokens.
  */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "open_module.h"
 #include "ptx/ptx.h"
 #include "rsr_abi.h"
 
@@ -33,18 +33,6 @@ static bool complain(const char *name, const char *what) {
 }
 
 /* ---- modules --------------------------------------------------------------------------------- */
-
-static const struct rsr_module *open_module(const char *path) {
-    const struct rsr_host host = {sizeof host, RSR_ABI_VERSION, path};
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    void *symbol = library != NULL ? dlsym(library, "rsr_module_query") : NULL;
-    rsr_module_query_fn *query;
-    memcpy(&query, &symbol, sizeof query);
-    const struct rsr_module *module = symbol != NULL ? query(RSR_ABI_VERSION, &host) : NULL;
-    if (module == NULL)
-        fprintf(stderr, "error: %s is no module: %s\n", path, library == NULL ? dlerror() : "");
-    return module;
-}
 
 static bool find_gpu(struct run *r, const struct rsr_module *module, const char *name) {
     for (uint32_t g = 0; g < module->n_gpus; g++)

@@ -12,11 +12,11 @@
  * quantise, once for each layer, by themselves. Exits 1 if anything is wrong.
  */
 #include <dirent.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "open_module.h"
 #include "ops/ops.h"
 #include "ptx/ptx.h"
 #include "rsr_abi.h"
@@ -382,18 +382,6 @@ static void run_folder(struct run *r) {
 
 /* ---- command line ---------------------------------------------------------------------------- */
 
-static const struct rsr_target *open_module(const char *path) {
-    const struct rsr_host host = {sizeof host, RSR_ABI_VERSION, path};
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    void *symbol = library != NULL ? dlsym(library, "rsr_module_query") : NULL;
-    rsr_module_query_fn *query;
-    memcpy(&query, &symbol, sizeof query);
-    const struct rsr_module *module = symbol != NULL ? query(RSR_ABI_VERSION, &host) : NULL;
-    if (module == NULL)
-        fprintf(stderr, "error: %s is no module: %s\n", path, library == NULL ? dlerror() : "");
-    return module != NULL ? &module->targets[0] : NULL;
-}
-
 static bool read_options(struct run *r, int argc, char **argv) {
     const char *module = NULL;
     for (int i = 1; i < argc; i++) {
@@ -410,7 +398,10 @@ static bool read_options(struct run *r, int argc, char **argv) {
         else
             return false;
     }
-    return module != NULL && r->only <= MAX_TOKENS && (r->cpu = open_module(module)) != NULL;
+    const struct rsr_module *opened =
+        module != NULL && r->only <= MAX_TOKENS ? open_module(module) : NULL;
+    r->cpu = opened != NULL ? opened->targets : NULL;
+    return r->cpu != NULL;
 }
 
 int main(int argc, char **argv) {

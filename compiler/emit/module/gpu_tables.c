@@ -96,8 +96,7 @@ static void describe_images(struct rsrc_tables *tables, const char *name,
     RSRC_TABLE(tables, struct rsr_gpu_image, name);
     for (uint32_t i = 0; i < n_images; i++) {
         const struct rsr_module_image *image = &images[i];
-        rsrc_begin_row(tables,
-                       rsrc_arena_printf(tables->arena, "%u functions", image->n_functions));
+        rsrc_begin_row(tables, rsrc_arena_printf(tables->arena, "%u kernels", image->n_kernels));
         RSRC_PUT(tables, rsr_gpu_image, bytes, image->symbol);
         RSRC_PUT(tables, rsr_gpu_image, size_bytes, image->size_bytes);
         RSRC_PUT(tables, rsr_gpu_image, kind, image->kind);

@@ -42,7 +42,7 @@ struct rsr_linear_unit {
 struct rsr_module_image {
     const char *symbol;
     enum rsr_gpu_image_kind kind;
-    uint32_t sm, n_functions;
+    uint32_t sm, n_kernels;
     uint64_t size_bytes;
 };
 
