@@ -35,7 +35,7 @@ done
 # Tests that only --long runs, as regular expressions: a model of 2 GiB; and in the sanitizer half those which run
 # programs as other tests there do, and look at what comes out. Unit tests have short forms: test_is_long().
 left_to_long='link/huge'
-left_sanitized='constrain/schemas|driver/(cache_targets|deterministic|info_breaks|verify)|e2e/float_order_families'
+left_sanitized='constrain/schemas|driver/(cache_targets|deterministic|info_breaks|verify)|e2e/(float_order_families|shards_kinds)'
 left_sanitized="$left_sanitized|link/head_sketch|plan/(given|tune)|run/sampling|serve/openai_client"
 
 cd "$(dirname "$0")/.."

@@ -36,7 +36,7 @@ config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")
 # Tests do not depend on the caller's environment.
 for name in ("RSRC_CC", "RSRC_LD", "RSRC_TEST_LONG", "RSRC_CUDA_CC", "NO_COLOR", "CUDA_HOME"):
     config.environment.pop(name, None)
-# Unit tests run in their long forms (tests/check.sh --long).
+# Unit tests, and programs of other tests, run in their long forms (tests/check.sh --long).
 if lit_config.params.get("long"):
     config.environment["RSRC_TEST_LONG"] = "1"
 # Tests share CPUs: a thread that waits for OpenMP's next region yields its CPU to another test.
