@@ -104,16 +104,18 @@ void rsrc_add_call(struct rsrc_tables *tables, const struct rsrc_call *call) {
 static void add_field(struct rsrc_tables *tables, const struct rsrc_field *field) {
     struct rsrc_table *table = &tables->tables[tables->n_tables - 1];
     struct rsrc_row *row = &table->rows[table->n_rows - 1];
+    uint32_t at = row->n_fields;
     assert(field->at + field->n * field->size_bytes <= table->row_bytes);
-    if (row->n_fields != 0) { /* in the struct's order, each once */
-        const struct rsrc_field *last = &row->fields[row->n_fields - 1];
-        assert(field->at >= last->at + last->n * last->size_bytes);
-        (void)last;
-    }
-    row->fields = rsrc_arena_grown(tables->arena, row->fields, row->n_fields, &row->capacity,
+    row->fields = rsrc_arena_grown(tables->arena, row->fields, row->n_fields++, &row->capacity,
                                    sizeof(*row->fields));
-    row->fields[row->n_fields] = *field;
-    row->fields[row->n_fields++].comment = tables->next_comment;
+    for (; at > 0 && row->fields[at - 1].at > field->at; at--) /* rows are in the struct's order */
+        row->fields[at] = row->fields[at - 1];
+    assert(at == 0 || field->at >= row->fields[at - 1].at +
+                                       row->fields[at - 1].n * row->fields[at - 1].size_bytes);
+    assert(at + 1 == row->n_fields ||
+           field->at + field->n * field->size_bytes <= row->fields[at + 1].at);
+    row->fields[at] = *field;
+    row->fields[at].comment = tables->next_comment;
     tables->next_comment = NULL;
 }
 

@@ -1,7 +1,7 @@
 /* tables.h - the constant tables of a module (rsr_abi.h), described once for all back ends.
  *
- * A description is a list of rows; a row is a struct of the ABI, member by member in the struct's
- * order. The member gives the name that C prints, and the place and size of its bytes:
+ * A description is a list of rows; a row is a struct of the ABI. Its members are put once each, in
+ * any order. The member gives the name that C prints, and the place and size of its bytes:
  *
  *     RSRC_TABLE(tables, struct rsr_norm, "norms");
  *     rsrc_begin_row(tables, "model.norm");
