@@ -229,6 +229,8 @@ typedef struct rsr_model_info {
                                   none */
     bool is_hollow; /* `rsrc --hollow`: a device fills the weights at random. Times are those of the
                        whole model, and what it says is noise */
+    uint32_t shard, n_shards; /* `rsrc --shard=I/N`: the rows of rank `shard` of n_shards; n_shards
+                                 0: the module is whole */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
@@ -406,9 +408,10 @@ typedef struct rsr_probe_point {
 typedef void rsr_probe_fn(void *user, const rsr_probe_point *point);
 
 /* How ranks reach each other. Ranks are processes, also of several machines, that evaluate one
- * model together: each computes a part of every matrix's rows and of the KV heads, and keeps only
- * the weights, keys and values of its part in memory. Logits and tokens have the bits that one
- * process gives, because every sum is computed whole, by one rank.
+ * model together: each computes a part of every matrix's rows and of the KV heads, or some of the
+ * layers (rsr_engine_options.pipeline), and keeps only the weights, keys and values of its part in
+ * memory. Logits and tokens have the bits that one process gives, because every sum is computed
+ * whole, by one rank.
  *
  * Every rank opens the same file and creates an engine with equal options, but for its own number
  * here. Rank 0 then uses its engine as any other; the others call rsr_engine_follow(). The
@@ -483,6 +486,16 @@ typedef struct rsr_engine_options {
                            (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it needs.
                            "cuda:N,plain" launches every kernel by itself in place of graphs, so
                            that a failure names one; results are the same. NULL or "": cpu */
+    bool pipeline;      /* the transport's ranks share out layers in place of rows and heads, as
+                           evenly as it goes: each passes the activations of a step's tokens on
+                           to the next one. Rank 0 has the embedding, the last rank the head, and
+                           for it fewer layers. More ranks than layers are refused
+                           (RSR_ERR_ARGUMENT). A step is no faster than in one process: a rank is
+                           busy for its own part of it. But a rank computes for one engine of a
+                           model while its other engines wait for other ranks. So several engines
+                           of one model, with a transport each and each in a thread of its own,
+                           keep all ranks busy */
+    uint8_t reserved_last[7];
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
@@ -497,15 +510,17 @@ RSR_EXPORT void rsr_engine_destroy(rsr_engine *engine);
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_follow(rsr_engine *engine, rsr_error *err);
 
 /* What a rank did in the steps since the engine was created, as rank 0 knows it. A step is a
- * sequence of parts that all ranks compute, with a gather after each. */
+ * sequence of parts that all ranks compute, with a gather after each; in a pipeline each part is
+ * computed by one rank. */
 typedef struct rsr_rank_info {
     uint32_t size_bytes;
     uint32_t n_ranks;
     uint32_t first_kv_head, n_kv_heads; /* its part of each layer's attention */
     uint64_t n_gathers;
     uint64_t gathered_bytes; /* what all ranks together sent */
-    uint64_t compute_ns;     /* this rank's time between gathers */
+    uint64_t compute_ns;     /* this rank's time between gathers; in a pipeline, for its layers */
     uint64_t step_ns;        /* rank 0's time, waiting and gathers included */
+    uint32_t first_layer, n_layers; /* those that it computes, alone or its part of */
 } rsr_rank_info;
 #define RSR_RANK_INFO_INIT RSR_SIZED(rsr_rank_info)
 /* RSR_ERR_ARGUMENT: there is no such rank; an engine without a transport has none. */
