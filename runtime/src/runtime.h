@@ -9,8 +9,9 @@
 #include "rsr_api.h"
 #include "rsr_packed.h"
 
-struct rsr_text; /* tokenizer and chat template, ready to use: text.h */
-struct rsr_ops;  /* float operations of one level: ops/ops.h */
+struct rsr_text;  /* tokenizer and chat template, ready to use: text.h */
+struct rsr_turns; /* host/turns.h */
+struct rsr_ops;   /* float operations of one level: ops/ops.h */
 
 struct rsr_model {
     const struct rsr_api *api; /* first, always: librsr dispatches through it */
@@ -25,7 +26,8 @@ struct rsr_model {
     void *copy; /* RSR_PAGES_COPY: owned mapping, else NULL */
     uint64_t copy_bytes;
     uint64_t weight_bytes, token_bytes, logits_bytes;
-    rsr_sampling sampling; /* a copy of module->sampling, if that is not NULL */
+    rsr_sampling sampling;      /* a copy of module->sampling, if that is not NULL */
+    struct rsr_turns *pipeline; /* an engine's turn to compute, of those with a pipeline of ranks */
 };
 
 /* Fills *err (if not NULL) and returns status, so that failing is one line:

@@ -5,6 +5,8 @@
  *        rank_bits MODULE.so N PARTS                N ranks, each with its own part: PARTS-0.so and
  *                                                   so on
  *        mpirun -n N rank_bits_mpi MODULE.so        ranks are processes
+ *
+ * With RANK_BITS_PIPELINE in the environment ranks share out layers, at most one rank a layer.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -176,6 +178,7 @@ static const struct way {
 } ways[] = {{"f32", 1, 128}, {"bf16", 2, 128}, {"f16", 1, 7}, {"int8", 2, 1}};
 #define N_WAYS (sizeof(ways) / sizeof(ways[0]))
 
+static bool is_pipeline;
 static const char *parts_name; /* NULL: all ranks have the whole module */
 static rsr_model *parts[8];
 
@@ -203,11 +206,13 @@ static rsr_status create(void *user, uint32_t rank, const rsr_transport *transpo
     options.max_batch = way->max_batch;
     options.kv_type = way->kv_type;
     options.transport = transport;
+    options.pipeline = is_pipeline && transport != NULL;
     return rsr_engine_create(model_of(rank, transport), &options, engine, error);
 }
 
 static void open_module(const char *path) {
     uint64_t state = 12345;
+    is_pipeline = getenv("RANK_BITS_PIPELINE") != NULL;
     must(rsr_open(path, NULL, &model, &err), "rsr_open");
     must(rsr_model_get_info(model, &info), "rsr_model_get_info");
     outputs =
@@ -270,7 +275,9 @@ int main(int argc, char **argv) {
                                      .user = (void *)(uintptr_t)&ways[i],
                                      .follow = rsr_engine_follow,
                                      .destroy = rsr_engine_destroy};
-        const uint32_t n_ranks = argc == 4 ? (uint32_t)n_parts : sizes[i];
+        uint32_t n_ranks = argc == 4 ? (uint32_t)n_parts : sizes[i];
+        if (is_pipeline && n_ranks > info.n_layers)
+            n_ranks = info.n_layers;
         thread_ranks_begin(&ranks, n_ranks);
         err = ranks.ranks[0].err;
         must(ranks.ranks[0].created, "rsr_engine_create");

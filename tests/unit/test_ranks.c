@@ -1,5 +1,7 @@
 /* Ranks: what each computes, what is refused at the start and by whom, cancellation, a transport
  * that fails, and messages that do not fit. rank_bits.c compares results of compiled models. */
+#include <math.h>
+
 #include "check.h"
 #include "fake_module.h"
 #include "thread_ranks.h"
@@ -185,6 +187,96 @@ static void test_cancel(rsr_model *model, const float *alone) {
     thread_ranks_end(&ranks);
 }
 
+/* ---- Layers ---- */
+
+static struct setting layers_of(rsr_model *model) {
+    struct setting s = usual(model);
+    s.options.pipeline = s.other_options.pipeline = true;
+    return s;
+}
+
+/* Every rank has a layer, and they follow each other; the head is as many layers, as far as there
+ * are other ranks that take them. */
+static void test_layer_shares(void) {
+    for (uint32_t n = 1; n < 20; n++)
+        for (uint32_t size = 2; size <= n; size++)
+            for (uint32_t head = 0; head <= n; head++) {
+                uint32_t at = 0, most = 0;
+                for (uint32_t r = 0; r < size; r++) {
+                    const struct rsr_range range = rsr_rank_layers(n, head, r, size);
+                    const uint32_t own = range.end - range.begin;
+                    CHECK(range.begin == at && range.end > at);
+                    most = r + 1 < size && own > most ? own : most;
+                    at = range.end;
+                    if (r + 1 == size)
+                        CHECK(own == 1 || own + head <= most);
+                }
+                CHECK_INT(at, n);
+            }
+    CHECK_INT(rsr_rank_layers(30, 5, 0, 4).end, 9); /* 9, 9, 9, and 3 with the head: 35 in all */
+    CHECK_INT(rsr_rank_layers(30, 5, 3, 4).begin, 27);
+    CHECK_INT(rsr_rank_layers(30, 13, 0, 4).end, 10); /* the head alone is more: 10, 10, 9, 1 */
+    CHECK_INT(rsr_rank_layers(30, 13, 3, 4).begin, 29);
+}
+
+/* The hidden state is all that a rank passes on, and a rank has its own layer's keys and values
+ * alone. */
+static void check_layers(const struct thread_ranks *ranks, const rsr_model *model) {
+    const struct rsr_crew *crew = rsr_crew_of(ranks->ranks[1].engine);
+    const struct rsr_step_table *step = &model->target->steps[0];
+    const struct rsr_rank_step *plan = &crew->ranks->steps[0];
+    uint32_t n_runs = 0, n_gathers = 0;
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        n_gathers += plan->ops[i].n_gathers;
+        n_runs += plan->ops[i].runs;
+        CHECK_INT(plan->ops[i].runs,
+                  i >= plan->first_ops[1] || step->ops[i].kind == RSR_OP_ROPE_TABLE);
+    }
+    CHECK_INT(step->ops[plan->first_ops[1]].block, 1);
+    CHECK(n_runs < step->n_ops / 2 + 3);
+    CHECK_INT(n_gathers, 1);
+    CHECK_INT(crew->kv.n_layers, 1);
+    CHECK_INT(crew->kv.n_kv_heads, 5);
+}
+
+static void test_layers(rsr_model *model, const float *alone) {
+    struct setting s = layers_of(model);
+    struct thread_ranks ranks = ranks_of(&s);
+    float logits[VOCAB] = {0};
+    rsr_rank_info info = RSR_RANK_INFO_INIT;
+    thread_ranks_begin(&ranks, 2);
+    CHECK_INT(ranks.ranks[0].created, RSR_OK);
+    CHECK_INT(evaluate(ranks.ranks[0].engine, NULL, logits, NULL), RSR_OK);
+    CHECK(memcmp(logits, alone, sizeof(logits)) == 0);
+    check_layers(&ranks, model);
+    CHECK_INT(API->engine_get_rank(ranks.ranks[0].engine, 1, &info), RSR_OK);
+    CHECK_INT(info.n_gathers, 3 * 2 + 1); /* 3 chunks, to rank 1 and back, and one row of logits */
+    CHECK(info.first_layer == 1 && info.n_layers == 1 && info.n_kv_heads == 5);
+    CHECK(info.compute_ns > 0 && info.compute_ns < info.step_ns);
+    rsr_cancel cancel = {1};
+    CHECK_INT(evaluate(ranks.ranks[0].engine, &cancel, logits, NULL), RSR_ERR_STOPPED);
+    CHECK_INT(evaluate(ranks.ranks[0].engine, NULL, logits, NULL), RSR_OK);
+    CHECK(memcmp(logits, alone, sizeof(logits)) == 0);
+    thread_ranks_end(&ranks);
+    CHECK_INT(ranks.ranks[1].followed, RSR_OK);
+}
+
+/* Rank 0 learns of what is not finite in another rank's layers. */
+static void test_not_finite(rsr_model *model, struct fake_module *fake) {
+    struct setting s = layers_of(model);
+    struct thread_ranks ranks = ranks_of(&s);
+    float logits[VOCAB];
+    rsr_error err = RSR_ERROR_INIT;
+    float *weight = (float *)(uintptr_t)fake->norms[FAKE_NORMS].weight;
+    const float before = *weight;
+    *weight = NAN;
+    thread_ranks_begin(&ranks, 2);
+    CHECK_INT(evaluate(ranks.ranks[0].engine, NULL, logits, &err), RSR_ERR_NUMERIC);
+    CHECK_STR(err.message, "batch entry 0: the activations of block 1 hold NaN or infinity");
+    thread_ranks_end(&ranks);
+    *weight = before;
+}
+
 /* ---- Refusals ---- */
 
 /* Every rank gives the sentence. */
@@ -222,6 +314,19 @@ static void test_other_options(rsr_model *model) {
     s.other_rank = 2;
     s.other_options.attention = "louver";
     expect_refusal(&s, RSR_ERR_RANK, "another attention (\"louver\")");
+}
+
+static void test_refused_layers(rsr_model *model) {
+    struct setting s = layers_of(model);
+    rsr_engine *engine = NULL;
+    rsr_error err = RSR_ERROR_INIT;
+    expect_refusal(&s, RSR_ERR_ARGUMENT,
+                   "a pipeline of 3 ranks needs as many layers, and the model has 2");
+    s.other_rank = 1;
+    s.other_options.pipeline = false;
+    expect_refusal(&s, RSR_ERR_RANK, "rank 1 has another pipeline (0) than rank 0 (1)");
+    CHECK_INT(create(&s, 0, NULL, &engine, &err), RSR_ERR_ARGUMENT);
+    CHECK_STR(err.message, "a pipeline needs a transport between its ranks");
 }
 
 static void test_other_models(rsr_model *model, struct fake_module *fake) {
@@ -337,12 +442,28 @@ static void test_lost_rank(rsr_model *model) {
     }
 }
 
+static void test_lost_layers(rsr_model *model) {
+    for (uint32_t at = 3; at <= 9; at += 2) {
+        struct setting s = layers_of(model);
+        struct thread_ranks ranks = ranks_of(&s);
+        float logits[VOCAB];
+        rsr_error err = RSR_ERROR_INIT;
+        ranks.fails_at = at;
+        thread_ranks_begin(&ranks, 2);
+        CHECK_INT(evaluate(ranks.ranks[0].engine, NULL, logits, &err), RSR_ERR_RANK);
+        CHECK_STR(err.message, "rank 1 cannot be reached");
+        thread_ranks_end(&ranks);
+        CHECK_INT(ranks.ranks[1].followed, RSR_ERR_RANK);
+    }
+}
+
 /* ---- Messages ---- */
 
 /* A transport of one rank that follows, which hands out a message of rank 0. */
 static struct {
     uint32_t words[4096];
     size_t n, at;
+    int fill; /* the bytes that rank 0 passes on in a pipeline */
 } script;
 
 static rsr_status scripted_bcast(void *user, void *data, size_t n_bytes, uint32_t root,
@@ -365,6 +486,7 @@ static rsr_status scripted_gather(void *user, const void *part, void *all, const
                                   rsr_error *err) {
     (void)user;
     (void)err;
+    memset(all, script.fill, bytes[0]);
     memcpy(all, part, bytes[1]);
     memcpy((char *)all + bytes[0], part, bytes[1]);
     if (bytes[0] == 512) /* the facts: rank 0 has the number 0 */
@@ -423,6 +545,7 @@ static void test_hostile_messages(rsr_model *model) {
     for (uint32_t trial = 0; trial < (test_is_long() ? 100000u : 3000u); trial++) {
         rsr_engine *engine = NULL;
         rsr_error err = RSR_ERROR_INIT;
+        s.options.pipeline = trial % 2 == 1;
         memcpy(script.words, good, sizeof(good));
         script.words[1] = sizeof(good) / 4 - 2;
         const uint32_t n_changed = trial == 0 ? 0 : 1 + trial % 3;
@@ -444,6 +567,17 @@ static void test_hostile_messages(rsr_model *model) {
         API->engine_destroy(engine);
     }
     CHECK(n_refused > 500);
+    rsr_engine *engine = NULL; /* failures of operations that the step does not have */
+    rsr_error err = RSR_ERROR_INIT;
+    s.options.pipeline = true;
+    memcpy(script.words, good, sizeof(good));
+    script.words[1] = sizeof(good) / 4 - 2;
+    script.at = 0;
+    script.fill = 0x55;
+    CHECK_INT(create(&s, 0, &transport, &engine, &err), RSR_OK);
+    CHECK_INT(API->engine_follow(engine, &err), RSR_ERR_RANK);
+    CHECK(strstr(err.message, "rank 0 names operation 1431655765 of a step of") != NULL);
+    API->engine_destroy(engine);
 }
 
 int main(void) {
@@ -453,15 +587,20 @@ int main(void) {
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     compute_alone(model, alone);
     test_shares();
+    test_layer_shares();
     test_plan(model);
     test_bits(model, alone);
     test_cancel(model, alone);
+    test_layers(model, alone);
+    test_not_finite(model, &fake);
     test_other_options(model);
+    test_refused_layers(model);
     test_other_models(model, &fake);
     test_refused_for_all(model, &fake);
     test_bad_transports(model);
     test_refused_calls(model);
     test_lost_rank(model);
+    test_lost_layers(model);
     test_hostile_messages(model);
     API->close(model);
     return CHECK_EXIT();

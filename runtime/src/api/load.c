@@ -8,6 +8,7 @@
 
 #include "choose_target.h"
 #include "host/cpu.h"
+#include "host/turns.h"
 #include "kv/kv_rows.h"
 #include "module_check.h"
 #include "ops/ops.h"
@@ -206,6 +207,12 @@ rsr_status rsr_api_open(const struct rsr_module *module, const struct rsr_host *
     model->api = &rsr_runtime_api;
     model->module = module;
     model->owner_pid = (int)getpid();
+    model->pipeline = malloc(sizeof(*model->pipeline));
+    if (model->pipeline == NULL) {
+        rsr_api_close(model);
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a model");
+    }
+    rsr_turns_create(model->pipeline);
     status = fill_model(model, &options, err);
     if (status != RSR_OK) {
         rsr_api_close(model);
@@ -222,6 +229,9 @@ void rsr_api_close(rsr_model *model) {
         rsr_text_destroy(model->text);
     if (model->copy != NULL)
         munmap(model->copy, (size_t)model->copy_bytes);
+    if (model->pipeline != NULL && model->owner_pid == (int)getpid()) /* no copy of fork() */
+        rsr_turns_destroy(model->pipeline);
+    free(model->pipeline);
     free(model->target_names);
     free(model);
 }
@@ -269,6 +279,8 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .kv_page_tokens = RSR_PAGE_TOKENS,
         .chat_template = module->chat_template,
         .is_hollow = module->hollow_seed != 0,
+        .shard = module->shard,
+        .n_shards = module->n_shards,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

@@ -130,8 +130,11 @@ static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *op
         .commits = options->kv_commit,
     };
     struct rsr_hyper own = *hyper; /* of this rank, which may have no KV head */
-    if (crew->ranks != NULL)
+    if (crew->ranks != NULL) {     /* with ranks, all layers have keys and values */
         own.n_kv_heads = crew->ranks->kv_heads.end - crew->ranks->kv_heads.begin;
+        own.n_layers = crew->ranks->layers.end - crew->ranks->layers.begin;
+        crew->first_layer = crew->ranks->layers.begin;
+    }
     const uint32_t n_kv_heads = own.n_kv_heads;
     own.n_kv_heads = n_kv_heads != 0 ? n_kv_heads : 1;
     const rsr_status status =
@@ -147,7 +150,9 @@ static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *opt
     if (n == 0)
         n = n_cores < LIMIT_THREADS ? n_cores : LIMIT_THREADS;
     crew->most_workers = crew->n_workers = n;
-    crew->takes_all = options->all_threads || options->probe != NULL;
+    /* The time of a pipeline's step does not tell what fewer threads would change. */
+    crew->takes_all = options->all_threads || options->probe != NULL ||
+                      (crew->ranks != NULL && crew->ranks->is_pipeline);
     for (uint32_t i = 0; i < RSR_TEAM_SIZES; i++)
         crew->sizes[i] = rsr_team_size_of(n, n_cores);
     return rsr_worker_pool_create(n, options->pin_threads, crew->attention->stack_bytes,
@@ -259,11 +264,15 @@ void rsr_crew_choose_team(struct rsr_crew *crew) {
 
 void rsr_crew_walk(struct rsr_crew *crew) {
     struct rsr_team_size *size = size_of_step(crew);
+    const bool is_pipeline = crew->ranks != NULL && crew->ranks->is_pipeline;
     atomic_store(&crew->last_op, UINT32_MAX);
     const uint64_t begin_ns = rsr_now_ns();
     if (crew->ranks != NULL)
         crew->ranks->since_ns = begin_ns;
-    rsr_worker_pool_run(crew->pool, crew->n_workers, rsr_step_run, crew);
+    if (is_pipeline)
+        rsr_rank_walk(crew);
+    else
+        rsr_worker_pool_run(crew->pool, crew->n_workers, rsr_step_run, crew);
     const uint64_t ns = rsr_now_ns() - begin_ns;
     if (crew->ranks != NULL)
         rsr_rank_count_step(crew->ranks, ns);

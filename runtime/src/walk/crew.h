@@ -124,6 +124,7 @@ struct rsr_crew {
     struct louver_setup louver; /* if attention is louver */
     struct rsr_head_slots slots;
     struct rsr_ranks *ranks; /* NULL: this process computes all of the model */
+    uint32_t first_layer;    /* the first of those whose keys and values are here */
     char *arena;             /* the buffers of a step */
     uint64_t arena_bytes;
     char *scratch; /* of all workers */

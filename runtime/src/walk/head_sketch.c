@@ -709,6 +709,6 @@ void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, uint32_t op_ind
         read_allowed(&w, &slots->scans[slots->n_sketched + i]);
     if (slots->n_sketched > 0)
         run_sketched(&w);
-    if (crew->ranks != NULL)
+    if (crew->ranks != NULL && !crew->ranks->is_pipeline)
         gather_rows(&w, op_index);
 }

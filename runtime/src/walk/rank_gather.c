@@ -26,7 +26,7 @@ static uint32_t smaller(uint32_t a, uint32_t b) {
 
 static struct rsr_range units_of(const struct rsr_ranks *ranks, const struct rsr_rank_rows *rows,
                                  uint32_t rank) {
-    return rsr_rank_share(rows->n_units, rank, ranks->transport.size);
+    return rsr_ranks_units(ranks, rows->n_units, rank);
 }
 
 /* The rows of units: rows of the matrix, or numbers of entries of its map. */
@@ -145,9 +145,11 @@ static void read_headers(struct rsr_crew *crew, uint32_t op_index, size_t all_by
 static void swap_parts(struct rsr_crew *crew, uint32_t op_index, size_t all_bytes) {
     struct rsr_ranks *ranks = crew->ranks;
     const rsr_transport *transport = &ranks->transport;
-    const struct part_header header = {.compute_ns = rsr_now_ns() - ranks->since_ns,
-                                       .cancelled = rsr_is_cancelled(crew->chunk->cancel)};
+    const struct part_header header = {
+        .compute_ns = ranks->is_pipeline ? ranks->layers_ns : rsr_now_ns() - ranks->since_ns,
+        .cancelled = rsr_is_cancelled(crew->chunk->cancel)};
     memcpy(ranks->own, &header, sizeof(header));
+    ranks->layers_ns = 0;
     ranks->lost.status =
         transport->allgatherv(transport->user, ranks->own, ranks->all, ranks->bytes, &ranks->lost);
     if (ranks->lost.status != RSR_OK)
@@ -243,6 +245,14 @@ void rsr_rank_gather_logits(struct rsr_crew *crew, uint32_t op_index, float *log
 
 #define NO_BOUNDS UINT32_MAX /* a rank's count of rows, if its bounds may not hold */
 
+/* The rows of a pick that this rank has; one without blocks has not looked for any. */
+static uint32_t own_count(const struct rsr_crew *crew, const struct rsr_head_scan *scan) {
+    const struct rsr_range blocks = rsr_rank_head_blocks(crew);
+    if (atomic_load(&scan->excluded))
+        return NO_BOUNDS;
+    return blocks.begin < blocks.end ? rsr_head_gather(crew, scan) : 0;
+}
+
 /* Notes what all ranks have counted, and for which picks some rank has no bounds. */
 static void read_counts(struct rsr_crew *crew, size_t part_bytes) {
     struct rsr_ranks *ranks = crew->ranks;
@@ -269,10 +279,8 @@ void rsr_rank_gather_counts(struct rsr_crew *crew, uint32_t op_index) {
         return;
     }
     uint32_t *own = (uint32_t *)(void *)(ranks->own + sizeof(struct part_header));
-    for (uint32_t i = 0; i < n; i++) {
-        const struct rsr_head_scan *scan = &crew->slots.scans[i];
-        own[i] = atomic_load(&scan->excluded) ? NO_BOUNDS : rsr_head_gather(crew, scan);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        own[i] = own_count(crew, &crew->slots.scans[i]);
     swap_parts(crew, op_index, each * size);
     if (ranks->lost.status == RSR_OK)
         read_counts(crew, each);
@@ -322,7 +330,7 @@ static bool find_bytes(struct rsr_crew *crew, size_t *all) {
     const uint32_t n_blocks = rsr_sketch_blocks_of(crew->model->module->hyper.vocab);
     *all = 0;
     for (uint32_t r = 0; r < ranks->transport.size; r++) {
-        const struct rsr_range blocks = rsr_rank_share(n_blocks, r, ranks->transport.size);
+        const struct rsr_range blocks = rsr_ranks_units(ranks, n_blocks, r);
         ranks->bytes[r] = sizeof(struct part_header);
         for (uint32_t i = 0; i < crew->slots.n_sketched; i++) {
             if (count_of(crew, r, i) > (blocks.end - blocks.begin) * RSR_SKETCH_VECTORS)
@@ -356,4 +364,73 @@ void rsr_rank_gather_rows(struct rsr_crew *crew, uint32_t op_index) {
     swap_parts(crew, op_index, all);
     if (ranks->lost.status == RSR_OK)
         list_rows(crew);
+}
+
+/* ---- Of a pipeline ---- */
+
+/* The first operation that met a number that is not finite, for every token. */
+static struct rsr_rank_rows failures(const struct rsr_crew *crew) {
+    const struct rsr_chunk *chunk = crew->chunk;
+    return (struct rsr_rank_rows){.y =
+                                      (float *)(void *)chunk->failed_ops, /* they are only copied */
+                                  .n_tokens = 1,
+                                  .n_rows = chunk->n_tokens,
+                                  .n_units = 1,
+                                  .unit_rows = chunk->n_tokens};
+}
+
+/* Rank 0 reads the operations that other ranks have named. */
+static void check_failures(struct rsr_crew *crew, uint32_t op_index) {
+    const struct rsr_chunk *chunk = crew->chunk;
+    for (uint32_t t = 0; t < chunk->n_tokens && crew->ranks->lost.status == RSR_OK; t++)
+        if (chunk->failed_ops[t] != UINT32_MAX && chunk->failed_ops[t] >= chunk->step->n_ops) {
+            (void)rsr_fail(&crew->ranks->lost, RSR_ERR_RANK,
+                           "rank %u names operation %u of a step of %u", crew->ranks->sender,
+                           chunk->failed_ops[t], chunk->step->n_ops);
+            atomic_store(&crew->last_op, op_index);
+        }
+}
+
+/* Whole rows, ld floats apart. */
+static struct rsr_rank_rows whole_rows(void *y, uint32_t n_tokens, uint32_t ld) {
+    return (struct rsr_rank_rows){
+        .y = y, .ld = ld, .n_tokens = n_tokens, .n_rows = ld, .n_units = 1, .unit_rows = ld};
+}
+
+void rsr_rank_pass_on(struct rsr_crew *crew, uint32_t op_index) {
+    const struct rsr_step_table *step = crew->chunk->step;
+    const struct rsr_rank_op *op = rsr_rank_op_of(crew, op_index);
+    const uint32_t *gathers =
+        crew->ranks->steps[step - crew->model->target->steps].gathers + op->first_gather;
+    uint32_t i = 0;
+    do {
+        struct rsr_rank_rows rows[MOST_RESULTS] = {failures(crew)};
+        uint32_t n = 1;
+        for (; n < MOST_RESULTS && i < op->n_gathers; i++) {
+            const struct rsr_step_rows buffer = rsr_crew_buffer(crew, step->ops[gathers[i]].dst);
+            rows[n++] = whole_rows(buffer.memory, crew->chunk->n_tokens,
+                                   (uint32_t)(buffer.row_bytes / sizeof(float)));
+        }
+        exchange(crew, op_index, rows, n);
+    } while (i < op->n_gathers && crew->ranks->lost.status == RSR_OK);
+    check_failures(crew, op_index);
+}
+
+void rsr_rank_gather_answers(struct rsr_crew *crew) {
+    const struct rsr_chunk *chunk = crew->chunk;
+    const struct rsr_head_slots *slots = &crew->slots;
+    const uint32_t last = chunk->step->n_ops - 1;
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
+    const bool has_logits = chunk->step->ops[last].kind == RSR_OP_HEAD && !chunk->wants_states;
+    const struct rsr_rank_rows rows[] = {
+        failures(crew), whole_rows(chunk->outputs, chunk->n_wanted, hyper->hidden)};
+    exchange(crew, last, rows, has_logits ? 1 : 2);
+    check_failures(crew, last);
+    if (!has_logits)
+        return;
+    rsr_rank_gather_logits(crew, last, chunk->outputs, chunk->n_wanted, hyper->vocab);
+    rsr_rank_gather_logits(crew, last, (float *)(void *)slots->memory, slots->n_all,
+                           slots->slot_bytes / sizeof(float));
+    rsr_rank_gather_counts(crew, last);
+    rsr_rank_gather_rows(crew, last);
 }

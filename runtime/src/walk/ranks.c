@@ -23,7 +23,8 @@ struct rank_facts {
     char kv_type[16];
     char attention[96];
     uint32_t shard, n_shards; /* of its module */
-    uint8_t reserved[288];
+    uint32_t is_pipeline;
+    uint8_t reserved[284];
 };
 _Static_assert(sizeof(struct rank_facts) == 512, "ranks of all versions exchange this many bytes");
 
@@ -49,6 +50,7 @@ static const struct fact {
     FACT(max_batch, "max_batch", false, "give all ranks the same options"),
     FACT(kv_type, "kv_type", true, "give all ranks the same options"),
     FACT(attention, "attention", true, "give all ranks the same options"),
+    FACT(is_pipeline, "pipeline", false, "give all ranks the same options"),
 #undef FACT
 };
 
@@ -153,7 +155,8 @@ static rsr_status agree(const struct rsr_crew *crew, const rsr_engine_options *o
                              .kv_tokens = info->kv_tokens,
                              .max_batch = info->max_batch,
                              .shard = module->shard,
-                             .n_shards = module->n_shards};
+                             .n_shards = module->n_shards,
+                             .is_pipeline = options->pipeline};
     memcpy(own.model, module->model_hash, sizeof(own.model));
     hash_plan(crew->model->target, own.plan);
     copy_text(own.compiler, sizeof(own.compiler), module->compiler_version);
@@ -197,7 +200,19 @@ static rsr_status refuse_part(const struct rsr_module *module, rsr_error *err) {
 /* All ranks refuse alike, after they have found that their options are equal. */
 static rsr_status check_options(const struct rsr_crew *crew, const rsr_engine_options *options,
                                 rsr_error *err) {
-    const struct rsr_hyper *hyper = &crew->model->module->hyper;
+    const struct rsr_module *module = crew->model->module;
+    const struct rsr_hyper *hyper = &module->hyper;
+    const uint32_t size = crew->ranks->transport.size;
+    if (options->pipeline && module->n_shards != 0)
+        return rsr_fail(err, RSR_ERR_RANK,
+                        "the module is part %u/%u, which has rows of all layers, and a rank of a "
+                        "pipeline needs all rows of some: compile without --shard",
+                        module->shard, module->n_shards);
+    if (options->pipeline && size > hyper->n_layers)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "a pipeline of %u ranks needs as many layers, and the model has %u: start "
+                        "at most %u",
+                        size, hyper->n_layers, hyper->n_layers);
     if (hyper->delta_layers != 0)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "%u layers of the model are recurrent, and their states are not shared out "
@@ -216,8 +231,22 @@ static rsr_status check_options(const struct rsr_crew *crew, const rsr_engine_op
 
 /* ---- Life ---- */
 
+static struct rsr_range heads_of(const struct rsr_ranks *ranks, const struct rsr_hyper *hyper,
+                                 uint32_t rank) {
+    return ranks->is_pipeline ? (struct rsr_range){0, hyper->n_kv_heads}
+                              : rsr_rank_share(hyper->n_kv_heads, rank, ranks->transport.size);
+}
+
+static struct rsr_range layers_of(const struct rsr_ranks *ranks, const struct rsr_hyper *hyper,
+                                  uint32_t rank) {
+    return ranks->is_pipeline
+               ? rsr_rank_layers(hyper->n_layers, ranks->head_layers, rank, ranks->transport.size)
+               : (struct rsr_range){0, hyper->n_layers};
+}
+
 static rsr_status make_ranks(struct rsr_crew *crew, struct rsr_engine *engine,
-                             const rsr_transport *transport, rsr_error *err) {
+                             const rsr_transport *transport, bool is_pipeline, rsr_error *err) {
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
     const uint32_t n = transport->size, max_batch = crew->engine->info.max_batch;
     struct rsr_ranks *ranks = calloc(1, sizeof(*ranks));
     if (ranks == NULL)
@@ -226,8 +255,10 @@ static rsr_status make_ranks(struct rsr_crew *crew, struct rsr_engine *engine,
     ranks->engine = engine;
     ranks->transport = *transport;
     ranks->lost = (rsr_error)RSR_ERROR_INIT;
-    ranks->kv_heads =
-        rsr_rank_share(crew->model->module->hyper.n_kv_heads, transport->rank, transport->size);
+    ranks->is_pipeline = is_pipeline;
+    ranks->head_layers = rsr_rank_head_layers(crew->model);
+    ranks->kv_heads = heads_of(ranks, hyper, transport->rank);
+    ranks->layers = layers_of(ranks, hyper, transport->rank);
     pthread_mutex_init(&ranks->noting, NULL);
     ranks->bytes = calloc(n, sizeof(*ranks->bytes));
     ranks->counts = calloc(n, sizeof(*ranks->counts));
@@ -239,9 +270,14 @@ static rsr_status make_ranks(struct rsr_crew *crew, struct rsr_engine *engine,
         ranks->published == NULL || ranks->sequences == NULL || ranks->entries == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a rank");
     for (uint32_t r = 0; r < n; r++) {
-        const struct rsr_range heads = rsr_rank_share(crew->model->module->hyper.n_kv_heads, r, n);
-        ranks->published[r] = ranks->counts[r] = (rsr_rank_info){
-            .n_ranks = n, .first_kv_head = heads.begin, .n_kv_heads = heads.end - heads.begin};
+        const struct rsr_range heads = heads_of(ranks, hyper, r);
+        const struct rsr_range layers = layers_of(ranks, hyper, r);
+        ranks->published[r] = ranks->counts[r] =
+            (rsr_rank_info){.n_ranks = n,
+                            .first_kv_head = heads.begin,
+                            .n_kv_heads = heads.end - heads.begin,
+                            .first_layer = layers.begin,
+                            .n_layers = layers.end - layers.begin};
     }
     return RSR_OK;
 }
@@ -250,6 +286,8 @@ rsr_status rsr_ranks_create(struct rsr_crew *crew, struct rsr_engine *engine,
                             const rsr_engine_options *options, rsr_error *err) {
     rsr_transport transport = RSR_TRANSPORT_INIT;
     const struct rsr_module *module = crew->model->module;
+    if (options->transport == NULL && options->pipeline)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "a pipeline needs a transport between its ranks");
     if (options->transport == NULL)
         return refuse_part(module, err);
     rsr_status status = rsr_read_options(&transport, sizeof(transport), options->transport, err);
@@ -259,7 +297,7 @@ rsr_status rsr_ranks_create(struct rsr_crew *crew, struct rsr_engine *engine,
         status = refuse_part(module, err);
     if (status != RSR_OK || transport.size == 1)
         return status;
-    status = make_ranks(crew, engine, &transport, err);
+    status = make_ranks(crew, engine, &transport, options->pipeline, err);
     if (status == RSR_OK)
         status = agree(crew, options, err);
     if (status == RSR_OK)

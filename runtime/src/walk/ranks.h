@@ -8,6 +8,8 @@
  * summed across ranks. Queries, keys and values are read by their own head's rank alone: each rank
  * computes the tiles that its heads need, and these results are not gathered.
  *
+ * In a pipeline (rank_pipeline.c) a rank has the operations of some layers instead, each whole.
+ *
  * Rank 0 leads: its engine is used as any other. It tells the others of every chunk, and of the
  * pages that were copied and dropped before it. They have no sequences and choose no tokens.
  */
@@ -27,12 +29,14 @@ struct rsr_crew;
 
 struct rsr_rank_op {
     struct rsr_range part; /* this rank's tiles of a kernel, or blocks of a dense matrix */
+    bool runs;             /* false: in a pipeline, another rank runs it */
     uint32_t first_gather, n_gathers; /* in rsr_rank_step.gathers */
 };
 
 struct rsr_rank_step {
     struct rsr_rank_op *ops; /* [n_ops] */
     uint32_t *gathers;       /* operations whose results are gathered before another one */
+    uint32_t *first_ops;     /* [size] of a pipeline: where each rank's layers begin */
 };
 
 /* Rows of results of which every rank has its share: rows of tokens in `y`, ld elements apart. */
@@ -47,8 +51,10 @@ struct rsr_rank_rows {
 struct rsr_ranks {
     struct rsr_engine *engine;
     rsr_transport transport;
-    struct rsr_range kv_heads;   /* this rank's */
-    struct rsr_rank_step *steps; /* [target->n_steps] */
+    bool is_pipeline;
+    uint32_t head_layers;              /* of a pipeline: rsr_rank_head_layers() */
+    struct rsr_range kv_heads, layers; /* this rank's */
+    struct rsr_rank_step *steps;       /* [target->n_steps] */
     uint32_t n_steps;
 
     /* For the thread that leads or follows. */
@@ -57,6 +63,9 @@ struct rsr_ranks {
     char *own, *all;
     size_t own_bytes, all_bytes; /* their capacity */
     uint64_t since_ns;           /* when the last gather ended, or the step began */
+    uint32_t sender;             /* of a pipeline: the rank that runs its layers, or whose results
+                                    are gathered */
+    uint64_t layers_ns;          /* of a pipeline: how long this rank ran its layers */
     uint32_t *row_counts;        /* [size][RSR_MAX_PICKS] */
     rsr_rank_info *counts;       /* [size] */
     rsr_rank_info *published;    /* [size]: a copy, under the engine's lock */
@@ -73,6 +82,14 @@ struct rsr_ranks {
     float *outputs;
     uint64_t output_floats;
 };
+
+/* What a rank has of n units: its share, or, in a pipeline, all of the rank that has results. */
+static inline struct rsr_range rsr_ranks_units(const struct rsr_ranks *ranks, uint32_t n,
+                                               uint32_t rank) {
+    if (ranks->is_pipeline)
+        return (struct rsr_range){0, rank == ranks->sender ? n : 0};
+    return rsr_rank_share(n, rank, ranks->transport.size);
+}
 
 /* Creates crew->ranks if the options have a transport of several ranks, after it has compared model
  * and options of all ranks. ranks.c */
@@ -110,6 +127,24 @@ void rsr_rank_gather_logits(struct rsr_crew *crew, uint32_t op_index, float *log
  * hold; then these rows, or all logits where they do not. */
 void rsr_rank_gather_counts(struct rsr_crew *crew, uint32_t op_index);
 void rsr_rank_gather_rows(struct rsr_crew *crew, uint32_t op_index);
+
+/* Of a pipeline. rank_pipeline.c
+ * The layers of a rank; size is at least 2. The head counts as so many layers of the last rank as
+ * have its weights, but leaves it one. */
+struct rsr_range rsr_rank_layers(uint32_t n_layers, uint32_t head_layers, uint32_t rank,
+                                 uint32_t size);
+/* How many layers have the weights that a step reads for the head, rounded down. */
+uint32_t rsr_rank_head_layers(const rsr_model *model);
+/* Plans a step, as rsr_rank_plan(). False: its operations do not go from layer to layer. */
+RSR_NODISCARD bool rsr_rank_plan_layers(const struct rsr_crew *crew,
+                                        const struct rsr_step_table *step,
+                                        struct rsr_rank_step *plan);
+/* All ranks call it for a chunk: each runs its layers when the rank before it has. */
+void rsr_rank_walk(struct rsr_crew *crew);
+/* Gather what the operation and those after it read of the sender's results, and, after the last
+ * one, what rank 0 needs of the head. rank_gather.c */
+void rsr_rank_pass_on(struct rsr_crew *crew, uint32_t op_index);
+void rsr_rank_gather_answers(struct rsr_crew *crew);
 
 /* Rank 0 tells the others of the chunk that it runs next. rank_lead.c */
 RSR_NODISCARD rsr_status rsr_rank_send_chunk(struct rsr_crew *crew, rsr_error *err);

@@ -292,8 +292,8 @@ static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint
     const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
     if (position < sequence->length)
         return;
-    const struct rsr_kv_rows rows =
-        rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->layer, row);
+    const struct rsr_kv_rows rows = rsr_kv_memory_rows(
+        kv, sequence->pages[position / RSR_PAGE_TOKENS], op->layer - w->crew->first_layer, row);
     rotate_head(w, token, k, table, norms == NULL ? NULL : norms + 1);
     rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
 }
@@ -337,12 +337,12 @@ static void run_delta(const struct walk *w, const struct rsr_step_op *op) {
             rsr_delta_run(w->crew, &call, unit);
 }
 
-/* Attention numbers this rank's heads from 0. */
+/* Attention numbers this rank's layers and heads from 0. */
 static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
     const size_t head_bytes =
         w->hyper->n_heads / w->hyper->n_kv_heads * w->hyper->head_dim * sizeof(float);
     const size_t first = rank_heads(w).begin * head_bytes;
-    const struct rsr_attention_call call = {.layer = op->layer,
+    const struct rsr_attention_call call = {.layer = op->layer - w->crew->first_layer,
                                             .window = op->arg,
                                             .worker = w->worker,
                                             .share = w->worker,
@@ -398,6 +398,11 @@ static uint16_t states_buffer(const struct walk *w) {
     return w->chunk->step->ops[op].dst;
 }
 
+/* Whether ranks share out the head: then all ranks run it, and it ends with what they gather. */
+static bool shares_head(const struct walk *w) {
+    return w->crew->ranks != NULL && !w->crew->ranks->is_pipeline;
+}
+
 /* Gives every rank all logits of those asked for. */
 static void gather_logits(const struct walk *w, const struct head_rows *asked, size_t n) {
     rsr_worker_pool_barrier(w->crew->pool, w->worker);
@@ -423,7 +428,7 @@ static void run_head(const struct walk *w, const struct rsr_step_op *op) {
         else
             run_kernel_head(w, op, &asked[i]);
     }
-    if (w->crew->ranks != NULL)
+    if (shares_head(w))
         gather_logits(w, asked, sizeof(asked) / sizeof(asked[0]));
     if (slots->n_sketched + slots->n_listed > 0)
         rsr_head_sketch_run(w->crew, w->worker, w->op_index, row_of(w, op->src[0], 0),
@@ -648,13 +653,15 @@ static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
 /* The buffers of which every worker gets its own row of a single token: those that T operations
  * write. The rows are free, because the batch has one token. A probe prevents this, because it
  * reads only the first row. With 2 threads a token of a 2B model takes 0.99 of the time; the gain
- * is small because waiting workers prefetch weights. */
+ * is small because waiting workers prefetch weights. (In a pipeline the other rank's rows would
+ * have to be copied for every worker.) */
 static uint64_t find_own_rows(const struct rsr_crew *crew) {
     const struct rsr_step_table *step = crew->chunk->step;
     uint64_t written = 0;
     bool has_token_barriers = false;
     if (crew->chunk->n_tokens != 1 || crew->n_workers > crew->engine->info.max_batch ||
-        crew->engine->probe != NULL || step->n_buffers > 64)
+        crew->engine->probe != NULL || step->n_buffers > 64 ||
+        (crew->ranks != NULL && crew->ranks->is_pipeline))
         return 0;
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
@@ -669,12 +676,27 @@ static uint64_t find_own_rows(const struct rsr_crew *crew) {
  * the barrier after these results. False: the walk ends. */
 static bool gather_results(const struct walk *w) {
     struct rsr_crew *crew = w->crew;
-    if (crew->ranks == NULL || rsr_rank_op_of(crew, w->op_index)->n_gathers == 0)
+    if (crew->ranks == NULL || crew->ranks->is_pipeline ||
+        rsr_rank_op_of(crew, w->op_index)->n_gathers == 0)
         return true;
     if (w->worker == 0)
         rsr_rank_gather(crew, w->op_index);
     rsr_worker_pool_barrier(crew->pool, w->worker);
     return atomic_load(&crew->last_op) == UINT32_MAX;
+}
+
+/* In a pipeline: false where another rank runs the operation. This rank's layers begin when all
+ * workers have done what comes before them. */
+static bool is_own(const struct walk *w) {
+    struct rsr_crew *crew = w->crew;
+    if (crew->ranks == NULL || !crew->ranks->is_pipeline)
+        return true;
+    const struct rsr_rank_op *op = rsr_rank_op_of(crew, w->op_index);
+    if (!op->runs)
+        crew->workers[w->worker].samples[w->op_index] = (struct rsr_op_sample){0};
+    else if (op->n_gathers > 0)
+        rsr_worker_pool_barrier(crew->pool, w->worker);
+    return op->runs;
 }
 
 void rsr_step_run(void *argument, uint32_t worker) {
@@ -698,6 +720,8 @@ void rsr_step_run(void *argument, uint32_t worker) {
     }
     for (; w.op_index < chunk->step->n_ops; w.op_index++) {
         const struct rsr_step_op *op = &chunk->step->ops[w.op_index];
+        if (!is_own(&w))
+            continue;
         if (!gather_results(&w))
             return;
         call_probe(&w, op, true);
