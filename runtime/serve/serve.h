@@ -62,7 +62,7 @@ enum serve_tool_format {
 /* A model that is served. Immutable once the server has started. */
 struct serve_model {
     const char *name; /* as requests name it */
-    const char *path;
+    char *path;       /* owned */
     rsr_model *model;
     rsr_model_info info;
     rsr_engine *engine;

@@ -174,9 +174,9 @@ bool serve_open_models(struct serve_server *server) {
         struct serve_model *model = &server->models[i];
         model->index = i;
         model->name = settings->models[i].name;
-        model->path = settings->models[i].path;
+        model->path = serve_ranks_file(server->ranks, settings->models[i].path);
         server->n_models = i + 1;
-        if (!open_model(server, model))
+        if (model->path == NULL || !open_model(server, model))
             return false;
     }
     return true;
@@ -189,6 +189,7 @@ void serve_close_models(struct serve_server *server) {
         rsr_prefix_cache_destroy(model->cache);
         rsr_engine_destroy(model->engine);
         rsr_close(model->model);
+        free(model->path);
     }
 }
 

@@ -11,6 +11,7 @@
 
 #include "log.h"
 #include "mpi_functions.h"
+#include "rank_file.h"
 
 struct serve_ranks {
     const struct mpi_functions *mpi;
@@ -87,6 +88,21 @@ bool serve_ranks_follows(const struct serve_ranks *ranks) {
 
 uint32_t serve_ranks_neighbours(const struct serve_ranks *ranks) {
     return ranks != NULL ? ranks->n_neighbours : 1;
+}
+
+char *serve_ranks_file(const struct serve_ranks *ranks, const char *name) {
+    char file[PATH_MAX];
+    if (ranks == NULL)
+        snprintf(file, sizeof(file), "%s", name);
+    if (strlen(name) >= sizeof(file) ||
+        (ranks != NULL && !rank_file_of(name, ranks->transport.rank, file, sizeof(file)))) {
+        serve_log("the name of a model is longer than %zu bytes", sizeof(file) - 1);
+        return NULL;
+    }
+    char *owned = strdup(file);
+    if (owned == NULL)
+        serve_log("out of memory");
+    return owned;
 }
 
 void serve_ranks_open(struct serve_ranks *ranks, rsr_transport *transport) {

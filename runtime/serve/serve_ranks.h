@@ -21,6 +21,10 @@ bool serve_ranks_follows(const struct serve_ranks *ranks);
 /* The ranks on this machine, at least 1; ranks may be NULL. */
 uint32_t serve_ranks_neighbours(const struct serve_ranks *ranks);
 
+/* The rank's file, of the name that was given to all: with ranks, every %r is its number. Owned by
+ * the caller; NULL after a message. */
+char *serve_ranks_file(const struct serve_ranks *ranks, const char *name);
+
 /* All ranks call these while they open the models, in the same order. */
 /* The transport of the next engine. */
 void serve_ranks_open(struct serve_ranks *ranks, rsr_transport *transport);

@@ -79,7 +79,8 @@ static const struct option options_table[] = {
     {"--device", "NAME", VALUE_TEXT, FIELD(device), 0, 0, NULL,
      "compute on cpu, or on cuda:N, the GPU of this number (cpu)"},
     {"--mpi", NULL, VALUE_FLAG, FIELD(mpi), 0, 0, NULL,
-     "evaluate the models with all processes that mpirun starts; the first one serves"},
+     "evaluate the models with all processes that mpirun starts; the first one serves; %r in a "
+     "file's name is the process's number"},
     {"--config", "FILE.yaml", VALUE_TEXT, 0, 0, 0, NULL,
      "take options from this file, with the same names; the command line wins"},
     {"--help", NULL, VALUE_FLAG, 0, 0, 0, NULL, "print this text; so does -h"},
@@ -147,14 +148,17 @@ static bool is_one_of(const char *words, const char *value) {
     return (size_t)n < sizeof(spaced) && !strchr(value, ' ') && strstr(words, spaced);
 }
 
-/* The name of a model that is given only as a file: the file's name without folders and suffix.
- * NULL: no memory. */
+/* The name of a model that is given only as a file: the file's name without folders and suffix, and
+ * without the number of a rank before it (--mpi). NULL: no memory. */
 static char *name_of_file(const char *path) {
     const char *slash = strrchr(path, '/');
     char *name = strdup(slash ? slash + 1 : path);
-    const size_t n = name ? strlen(name) : 0;
-    if (n > 3 && strcmp(name + n - 3, ".so") == 0)
-        name[n - 3] = '\0';
+    static const char *const ends[] = {".so", ".%r"};
+    for (size_t i = 0; name != NULL && i < sizeof(ends) / sizeof(ends[0]); i++) {
+        const size_t n = strlen(name);
+        if (n > 3 && strcmp(name + n - 3, ends[i]) == 0)
+            name[n - 3] = '\0';
+    }
     return name;
 }
 

@@ -201,6 +201,9 @@ json_t *rsr_report_json(const struct rsr_report *report) {
     json_t *root = info_json(report->info);
     if (!root)
         return NULL;
+    char part[32];
+    snprintf(part, sizeof(part), "%u/%u", report->info->shard, report->info->n_shards);
+    json_object_set_new(root, "part", report->info->n_shards > 0 ? json_string(part) : json_null());
     json_object_set_new(root, "float_operations", json_string(report->info->float_operations));
     json_object_set_new(root, "kv_type",
                         report->kv_type != NULL ? json_string(report->kv_type) : json_null());

@@ -119,6 +119,9 @@ static void print_text(const rsr_model *model, const struct rsr_report *report) 
     print_row("compiled by", info->compiler_version);
     rsr_hash_text(info->model_hash, hash);
     print_row("model hash", hash);
+    if (info->n_shards > 0)
+        printf("%-16s %" PRIu32 "/%" PRIu32 ": the rows of this rank, for rsr-mpi\n", "part",
+               info->shard, info->n_shards);
     printf("%-16s", "targets");
     for (uint32_t i = 0; i < info->n_targets; i++) {
         putchar(' ');

@@ -1,7 +1,7 @@
-"""usage: serve.py KJV.so MPIRUN...
+"""usage: serve.py KJV.so [--parts PART.%r.so] MPIRUN...
 
 rsr-serve --mpi answers as rsr-serve does, bit for bit; SIGUSR1 drains it; a rank that dies or hangs ends all within 5
-seconds; nothing is left running."""
+seconds; nothing is left running. With --parts two ranks have a part each, and that is all that is tried."""
 import concurrent.futures
 import json
 import os
@@ -14,6 +14,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "serve"))
 from server import Server
 
 module, mpirun = sys.argv[1], sys.argv[2:]
+parts = None
+if mpirun[0] == "--parts":
+    parts, mpirun = mpirun[1], mpirun[2:]
 mpirun = mpirun[2 * (mpirun[0] == "timeout"):]  # it would pass on a signal twice
 OPTIONS = ["m=" + module, "--threads", "1", "--embeddings", "mean", "--slots", "4"]
 BEGIN = "And it came to pass in those days, that there went out a decree from "
@@ -58,9 +61,9 @@ def ranks_of(server):
     return pids
 
 
-def start(n):
+def start(n, options=OPTIONS):
     environment = os.environ | {"RANKS_OF": str(os.getpid())}
-    return Server(*OPTIONS, "--mpi", program=(*mpirun, "-n", str(n), "rsr-serve"), env=environment)
+    return Server(*options, "--mpi", program=(*mpirun, "-n", str(n), "rsr-serve"), env=environment)
 
 
 def check_gone(server):
@@ -73,6 +76,11 @@ def check_gone(server):
 
 with Server(*OPTIONS) as server:
     expected = ask_all(server)
+if parts:
+    with start(2, ["m=" + parts, *OPTIONS[1:]]) as server:
+        assert ask_all(server) == expected, "parts give other answers"
+    print(f"parts: {len(expected)} answers, the bits of one process")
+    sys.exit()
 for n in 1, 2, 3:
     with start(n) as server:
         assert len(ranks_of(server)) == n
