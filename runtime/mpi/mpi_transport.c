@@ -20,8 +20,9 @@
  * idle server should not keep its CPUs busy. */
 #define POLL_NS 2000000u
 /* More ranks than CPUs wait so in gathers, too, and begin to sleep sooner: a rank that polls takes
- * the CPU from the one that it waits for. */
-#define CROWDED_POLL_NS 20000u
+ * the CPU from the one that it waits for. So do ranks of a pipeline, whose CPUs compute for other
+ * engines. */
+#define SHORT_POLL_NS 20000u
 #define LONGEST_SLEEP_NS 500000u
 
 /* A reader that takes no more is not waited for. */
@@ -33,7 +34,7 @@ static struct {
     MPI_Comm ranks; /* for measurements */
     int rank, size;
     uint32_t delay_us, n_neighbours;
-    bool crowded; /* the machine has fewer CPUs than ranks */
+    bool sleeps; /* the machine has fewer CPUs than ranks, or they are needed otherwise */
     atomic_bool gathered;
 } mpi;
 
@@ -82,7 +83,7 @@ static int wait_for(MPI_Request *request) {
         const uint64_t waited = now_ns() - begin;
         const struct timespec pause = {
             .tv_nsec = (long)(waited / 16 < LONGEST_SLEEP_NS ? waited / 16 : LONGEST_SLEEP_NS)};
-        if (waited < (mpi.crowded ? CROWDED_POLL_NS : POLL_NS))
+        if (waited < (mpi.sleeps ? SHORT_POLL_NS : POLL_NS))
             sched_yield();
         else
             nanosleep(&pause, NULL);
@@ -104,7 +105,7 @@ static rsr_status allgatherv(void *user, const void *part, void *all, const size
         channel->counts[r] = (int)bytes[r];
         n += bytes[r];
     }
-    if (mpi.crowded) {
+    if (mpi.sleeps) {
         code = MPI_Iallgatherv(part, channel->counts[mpi.rank], MPI_BYTE, all, channel->counts,
                                channel->offsets, MPI_BYTE, channel->ranks, &request);
         if (code == MPI_SUCCESS)
@@ -162,7 +163,7 @@ bool mpi_transport_begin(const char *program) {
     MPI_Comm_rank(mpi.ranks, &mpi.rank);
     MPI_Comm_size(mpi.ranks, &mpi.size);
     mpi.n_neighbours = count_neighbours();
-    mpi.crowded = mpi.n_neighbours > (uint32_t)get_nprocs();
+    mpi.sleeps = mpi.n_neighbours > (uint32_t)get_nprocs();
     if (level < MPI_THREAD_MULTIPLE)
         lose("MPI does not start", "this MPI was built without MPI_THREAD_MULTIPLE");
     if (mpi.size > 1 && !mpi_watch_begin(program, MPI_SILENT_MS))
@@ -212,7 +213,7 @@ static double time_exchange(MPI_Comm ranks, int size, size_t bytes, bool gathers
         const uint64_t begin = now_ns();
         for (int i = 0; i < times; i++) {
             MPI_Request request;
-            if (gathers && mpi.crowded) {
+            if (gathers && mpi.sleeps) {
                 MPI_Iallgather(part, (int)each, MPI_BYTE, all, (int)each, MPI_BYTE, ranks,
                                &request);
                 wait_for(&request);
@@ -257,6 +258,10 @@ double mpi_transport_time_bcast(uint32_t n_ranks, size_t bytes) {
 }
 
 /* ---- Life ---- */
+
+void mpi_transport_sleep(void) {
+    mpi.sleeps = true;
+}
 
 void mpi_transport_delay(uint32_t us) {
     mpi.delay_us = us;

@@ -19,6 +19,8 @@ bool mpi_transport_begin(const char *program);
 void mpi_transport_open(rsr_transport *transport);
 /* The number of ranks on this machine, this one included. */
 uint32_t mpi_transport_neighbours(void);
+/* From now on a rank that waits sleeps: its CPUs have other work meanwhile. */
+void mpi_transport_sleep(void);
 /* Every exchange takes this much longer from now on, as in a slower network. */
 void mpi_transport_delay(uint32_t us);
 /* All ranks measure a gather of `bytes` among the first n_ranks, or a broadcast. Give the time in

@@ -545,6 +545,7 @@ static bool open_engine(struct run_session *s) {
     options.device = o->device;
     options.kv_commit = o->kv_commit;
     options.transport = s->ranks != NULL ? &s->ranks->transport : NULL;
+    options.pipeline = s->ranks != NULL && s->ranks->is_pipeline;
     if (!run_kv_check(s) || (o->qkv_file && !run_trace_check(o)))
         return false;
     if (o->qkv_file)
@@ -562,7 +563,7 @@ static bool open_engine(struct run_session *s) {
     const rsr_status created = rsr_engine_create(s->model, &options, &s->engine, &err);
     block_interrupt(false);
     if (s->ranks != NULL)
-        s->ranks->have_met = s->ranks->has_gathered();
+        s->ranks->have_met = s->ranks->transport.size == 1 || s->ranks->has_gathered();
     if (created != RSR_OK && is_follower(s) && s->ranks->have_met) /* rank 0 says why */
         return false;
     if (created != RSR_OK || run_begin_sequence(s, &err) != RSR_OK) {
@@ -573,14 +574,13 @@ static bool open_engine(struct run_session *s) {
         run_fail("the engine does not describe itself");
         return false;
     }
-    return true;
+    return s->ranks == NULL || s->ranks->opened(s->ranks, s, &options);
 }
 
 /* What is done with an open engine. */
 static int work(struct run_session *s) {
-    rsr_error err = RSR_ERROR_INIT;
     if (is_follower(s))
-        return rsr_engine_follow(s->engine, &err) == RSR_OK ? 0 : run_fail("%s", err.message);
+        return s->ranks->follow(s->ranks, s);
     const int begun = s->ranks != NULL ? s->ranks->begin(s->ranks, s) : RUN_GO_ON;
     if (begun != RUN_GO_ON)
         return begun;
@@ -637,7 +637,7 @@ int run_main(char **arguments, struct run_ranks *ranks) {
             printf("%s %s\n", run_program, rsr_version());
     } else if (ranks != NULL && (options.mode == RUN_INFO || options.mode == RUN_VERIFY)) {
         code = run_fail("--info and --verify need no ranks: use rsr-run");
-    } else if (ranks != NULL && (options.model = ranks->find_model(ranks, options.model)) == NULL) {
+    } else if (ranks != NULL && !ranks->accept(ranks, &options)) {
         code = 1;
     } else {
         catch_signals();

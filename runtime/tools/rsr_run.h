@@ -79,14 +79,22 @@ struct run_session;
 /* Several ranks run together: rank 0 is the program, and the others follow it. */
 struct run_ranks {
     rsr_transport transport;
+    bool is_pipeline;
+    /* The first call of every rank, which finds what all of them do: checks the options, and gives
+     * the rank's file, of the name that was given to all. False after a message. */
+    bool (*accept)(struct run_ranks *ranks, struct run_options *options);
     /* Called by every rank before it creates its engine. False after a message. */
     bool (*prepare)(struct run_ranks *ranks, const struct run_session *session);
+    /* Called by every rank after it has created its engine with these options. False after a
+     * message. */
+    bool (*opened)(struct run_ranks *ranks, const struct run_session *session,
+                   const rsr_engine_options *options);
+    /* The work of the ranks above 0; the exit status. */
+    int (*follow)(struct run_ranks *ranks, const struct run_session *session);
     /* Called by rank 0 before its work and after it. `begin` gives the exit status if the work is
      * not to be done, and RUN_GO_ON if it is. */
     int (*begin)(struct run_ranks *ranks, struct run_session *session);
     void (*end)(struct run_ranks *ranks, const struct run_session *session);
-    /* The rank's file, of the name that was given to all; NULL after a message. */
-    const char *(*find_model)(struct run_ranks *ranks, const char *name);
     bool (*has_gathered)(void); /* whether the ranks have exchanged anything */
     bool have_met; /* set by run_main. False: this rank has ended and others may wait for it */
 };

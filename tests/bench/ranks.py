@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """usage: ranks.py [--svg FILE] [--kernel-gbps G] [--dollars D]
 
-Simulates rsr-mpi: tokens per second and cost over ranks, latency and bandwidth, for models of 2 to 100 billion weights
-and up to a thousand machines. Prints tables; --svg draws them (needs matplotlib).
+Simulates rsr-mpi, with rows shared out and with layers (--pipeline): tokens per second and cost over ranks, latency
+and bandwidth, for models of 2 to 100 billion weights and up to a thousand machines. Prints tables; --svg draws those
+of rows (needs matplotlib).
 
 Assumptions:
  1. A token reads every weight once, at 1.6 bits. A machine's kernels read 33 GB/s, as those of two cores of a Zen 4
@@ -15,7 +16,10 @@ Assumptions:
     parts. A token has 4 gathers a layer, one message, and two small ones for its pick.
  5. Nothing else delays a rank: no jitter. With N ranks the slowest of N decides, so real clusters are slower.
  6. Attention is left out (short contexts). With long ones, each rank attends with its KV heads alone.
- 7. A machine costs --dollars an hour (0.20), busy or not. Replicas: N machines give N texts at the speed of one.
+ 7. In a pipeline of N ranks, a token passes N - 1 times one row of the residual stream on, and takes 4 small exchanges:
+    rank 0's message and the answer. Texts in flight wait for the busiest rank alone; the head counts as layers of the
+    last one.
+ 8. A machine costs --dollars an hour (0.20), busy or not. Replicas: N machines give N texts at the speed of one.
 """
 import argparse
 import math
@@ -68,8 +72,32 @@ def token_seconds(shape, ranks, network, kernel_gbps):
             3 * exchange(1024, ranks, network))
 
 
+def pipeline_seconds(shape, ranks, network, kernel_gbps):
+    """Seconds of a token of one text, and of the busiest rank."""
+    layers, hidden, ffn, _, vocab = shape
+    layer = weights(shape) / layers * 1.6 / 8 / (kernel_gbps * 1e9) + (hidden * 2.0 + ffn * 0.7) * 1e-9
+    head = vocab * hidden * 4.5 / 8 / (kernel_gbps * 1e9)
+    head_layers = min(int(head / layer), layers)
+    of_last = (layers + head_layers) // ranks - head_layers  # of equal shares, the last one of which has the head
+    if ranks == 1:
+        busiest = layers * layer + head
+    elif of_last >= 1:
+        busiest = max(math.ceil((layers + head_layers) / ranks) * layer, of_last * layer + head)
+    else:
+        busiest = max(math.ceil((layers - 1) / (ranks - 1)) * layer, layer + head)
+    passed = (ranks - 1) * exchange(4 * hidden, ranks, network) + 4 * exchange(1024, ranks, network)
+    return layers * layer + head + passed, busiest
+
+
 def best(shape, network, kernel_gbps):
     return min(range(1, 1001), key=lambda n: token_seconds(shape, n, network, kernel_gbps))
+
+
+def pipeline_cell(shape, ranks, network, options):
+    token, busiest = pipeline_seconds(shape, ranks, network, options.kernel_gbps)
+    layers = math.ceil(shape[0] / ranks) / shape[0]
+    return (f"{ranks} ranks {1 / token:.1f}, {1 / busiest:.1f} ({ranks * options.dollars / 3600 * busiest * 1e6:.0f}; "
+            f"{weights(shape) * 1.6 / 8 * layers * 1e-9:.1f})")
 
 
 def print_tables(options):
@@ -87,6 +115,11 @@ def print_tables(options):
             gain = token_seconds(shape, 1, network, options.kernel_gbps) / \
                 token_seconds(shape, n, network, options.kernel_gbps)
             print(f"{name:>5} {cells} {n} ranks: {gain:.1f} x")
+    for network in NETWORKS:
+        print(f"\nPipeline, {network}: tokens/s of one text, of all texts when all ranks are busy "
+              "(dollars for a million tokens; GB of layers a machine)")
+        for name, shape in SHAPES.items():
+            print(f"{name:>5} " + "  ".join(pipeline_cell(shape, n, network, options) for n in RANKS if n <= shape[0]))
     print("\nReplicas: N machines give N times the tokens/s of the first column in all, at its cost.")
 
 

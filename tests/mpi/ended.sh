@@ -1,13 +1,13 @@
 #!/bin/sh
-# usage: ended.sh SIGNAL RANK FOLDER MPIRUN...
-# Sends a signal to a rank of three that generate a text. Prints what they say, how many seconds they took to end
+# usage: ended.sh SIGNAL RANK FOLDER OPTIONS MPIRUN...
+# Sends a signal to a rank of three that generate texts with these options of rsr-mpi. Prints what they say, how many seconds they took to end
 # ("in time": at most 5), and the processes that are left.
-signal=$1 rank=$2 folder=$3
-shift 3
+signal=$1 rank=$2 folder=$3 options=$4
+shift 4
 cd "$folder" || exit 1
 rm -f pid.* said text # of an earlier call: the new text tells that all ranks have begun
 "$@" -n 3 sh -c 'echo $$ > pid.${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
-    exec rsr-mpi m.so -t 1 --force --delay 2000 -p "And God said" -n 450 --seed 8' > text 2> said &
+    exec rsr-mpi m.so -t 1 --delay 2000 --seed 8 '"$options" > text 2> said &
 for try in $(seq 300); do
     [ ! -s text ] || break
     sleep 0.1
