@@ -479,6 +479,7 @@ enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE }; /* RSR, RSR++ */
     X(CHOSEN, "chosen")                                                                            \
     X(SLOWER, "slower")                                                                            \
     X(BATCHES, "slower in batches, which floats compute as decode does")                           \
+    X(LISTS, "its batches would be slower than those of the chosen kernel")                        \
     X(LANES, "hardly faster, and small batches leave its lanes empty")                             \
     X(ASKED, "another variant is asked for")                                                       \
     X(DATA, "decode stores other data")                                                            \
@@ -521,8 +522,12 @@ struct rsr_regime_plan {
     double measured_us;    /* like predicted_us, but measured on this machine; 0: not measured */
     uint64_t weight_bytes; /* bytes that one call reads over all tiles: stored codes and index, and
                               the instructions that hold the index (fold) */
-    uint64_t acc_bound;    /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
-    const char *reason;    /* one sentence; never NULL or empty */
+    uint64_t token_bytes; /* the part of weight_bytes that a call of one token is predicted to fetch
+                              from memory: of a kernel that reads by a list, what the list names,
+                              and what is fetched beyond the ends of its runs. The text of a plan
+                              does not have it */
+    uint64_t acc_bound;   /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
+    const char *reason;   /* one sentence; never NULL or empty */
     const struct rsr_alternative *alternatives; /* all that the planner compared, with the chosen
                                                    one; none in a plan that was read from a text */
     uint32_t n_alternatives;

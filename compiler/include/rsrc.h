@@ -101,6 +101,12 @@ struct rsrc_options {
     uint32_t head_bits;          /* enum rsrc_head_bits */
     uint32_t relu2_active;       /* per cent of channels that squared ReLU leaves active; 0:
                                     unknown */
+    const char *const *profiles; /* files that calibrations wrote, to plan by; several are merged */
+    uint32_t n_profiles;
+    bool calibrate;              /* run the model on a text first, and plan by what it does ... */
+    const char *calibrate_text;  /* ... this file; NULL: the text that rsrc brings */
+    const char *profile_output;  /* where a calibration writes its profile; NULL: OUT's name with
+                                   .profile.json */
     bool no_reduce;              /* compute every row and read every column */
     bool hollow;                 /* of GPUs: store no codes, embedding and head */
     const char *shard;           /* "I/N": of a module, what rank I of N reads; NULL: all of it */
