@@ -16,7 +16,7 @@ struct parser {
     struct rsrc_arena *arena;
     struct rsrc_command_line *line;
     struct rsrc_variant_choice *variants;
-    const char **dumps;
+    const char **dumps, **profiles;
 };
 
 struct word {
@@ -73,7 +73,7 @@ static enum option_id find_option(const char *arg, const char **value);
 static bool needs_next(const struct option *option, const char *value);
 static setter set_flag, set_text, set_pattern, set_number, set_size, set_word, set_words;
 static setter set_action, set_report, set_save_temps, set_diagnostics_format, print_target;
-static setter add_variant, add_dump, set_info;
+static setter add_variant, add_dump, add_profile, set_info, set_calibrate;
 
 #define MEMBER(name) .member = offsetof(struct rsrc_options, name)
 #define TABLE(table) .words = (table), .n_words = sizeof(table) / sizeof((table)[0])
@@ -434,6 +434,23 @@ static enum rsrc_status add_dump(struct parser *p, const struct option *option, 
     return RSRC_OK;
 }
 
+static enum rsrc_status add_profile(struct parser *p, const struct option *option,
+                                    const char *value) {
+    if (value[0] == '\0')
+        return bad_value(p, option, value);
+    p->profiles[p->line->options.n_profiles++] = value;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_calibrate(struct parser *p, const struct option *option,
+                                      const char *value) {
+    if (value != NULL && value[0] == '\0')
+        return bad_value(p, option, value);
+    p->line->options.calibrate = true;
+    p->line->options.calibrate_text = value;
+    return RSRC_OK;
+}
+
 static enum rsrc_status set_report(struct parser *p, const struct option *option,
                                    const char *value) {
     static const char *const FORMS[] = {"text", "json", "html"};
@@ -603,13 +620,15 @@ enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *a
                             .line = out,
                             .variants =
                                 RSRC_NEW_ARRAY(arena, arguments->n, struct rsrc_variant_choice),
-                            .dumps = RSRC_NEW_ARRAY(arena, arguments->n, const char *)};
+                            .dumps = RSRC_NEW_ARRAY(arena, arguments->n, const char *),
+                            .profiles = RSRC_NEW_ARRAY(arena, arguments->n, const char *)};
     if (parse_all(&parser, arguments) != RSRC_OK)
         return RSRC_FAILED;
     out->options.keep_files = arguments->files;
     out->options.n_keep_files = arguments->n_files;
     out->options.variants = parser.variants;
     out->options.dumps = parser.dumps;
+    out->options.profiles = parser.profiles;
     if (out->action == RSRC_ACTION_COMPILE && out->options.input == NULL)
         return rsrc_refuse(diag, "option-input", NULL, "rsrc --help shows how to call it",
                            "no checkpoint given");

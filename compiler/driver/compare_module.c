@@ -50,7 +50,7 @@ static const char *find_reason(struct rsrc_run *run, const struct rsr_note *give
     return "what also counts: the name of the checkpoint's file or folder, the C compiler, NVRTC "
            "or "
            "clang for a GPU, the linker, the runtime beside rsrc, with --tune the times in "
-           "--cache-dir, and the --plan";
+           "--cache-dir, and the --plan or --profile-use";
 }
 
 /* The first target that is not in both modules; NULL: all are. */

@@ -96,6 +96,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_read_plans(struct rsrc_input_set *in);
 /* After layers are chosen: checks that every item has a plan. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_planned(const struct rsrc_input_set *in);
 
+/* profile_file.c */
+/* Before layers are chosen: tells items what --profile-use and --calibrate know about them. */
+RSRC_NODISCARD enum rsrc_status rsrc_read_profiles(struct rsrc_input_set *in);
+
 /* read_input.c */
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
@@ -158,6 +162,15 @@ enum rsrc_status rsrc_describe(struct rsrc_compilation *c);
 /* dependency_file.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c);
+
+/* calibrate.c */
+/* Refuses a model that --calibrate can measure nothing of. Like rsrc_calibrate(), for a run with a
+ * calibration. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_calibration(struct rsrc_compilation *c);
+/* In the place of writing outputs: runs the linked module on the text and prints the profile. */
+RSRC_NODISCARD enum rsrc_status rsrc_calibrate(struct rsrc_compilation *c);
+/* Where --calibrate writes its profile; NULL: nowhere. */
+const char *rsrc_profile_path(const struct rsrc_compilation *c);
 
 /* open_outputs.c */
 enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);

@@ -39,6 +39,8 @@ static enum rsrc_status list_outputs(struct rsrc_compilation *c, struct rsrc_pat
     }
     if (c->outputs.header.open)
         rsrc_add_path(list, rsrc_final_path(&c->outputs, rsrc_header_path(c)));
+    if (c->outputs.profile.open && !c->outputs.profile.is_stdout)
+        rsrc_add_path(list, rsrc_final_path(&c->outputs, rsrc_profile_path(c)));
     const enum rsrc_status status = list_directory(c, list);
     if (list->n != 0)
         qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
@@ -105,19 +107,6 @@ enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
     return status;
 }
 
-/* OUT with its ending replaced, or with one appended. */
-static const char *default_path(struct rsrc_compilation *c) {
-    if (c->outputs.dir != NULL)
-        return rsrc_arena_printf(&c->run.arena, "%s.d", c->outputs.dir);
-    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
-        if (!rsrc_wants(&c->run, rsrc_kinds[k].emit))
-            continue;
-        const char *path = rsrc_output_path(&c->outputs, &rsrc_kinds[k]);
-        return rsrc_with_suffix(&c->run.arena, path, rsrc_kinds[k].suffix, ".d");
-    }
-    return NULL;
-}
-
 enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->run.options;
     if (!options->dependencies && options->dependency_file == NULL)
@@ -126,8 +115,8 @@ enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
     if (to_stdout && options->dependency_file == NULL)
         return rsrc_bad_option(&c->run, "name the dependency file with -MF FILE",
                                "-MD: standard output has no name to depend on");
-    const char *path =
-        options->dependency_file != NULL ? options->dependency_file : default_path(c);
+    const char *path = options->dependency_file != NULL ? options->dependency_file
+                                                        : rsrc_beside_outputs(&c->outputs, ".d");
     const char *option = options->dependency_file != NULL ? "-MF" : "-MD";
     return rsrc_sink_open(&c->outputs, option, "-MF", path, &c->outputs.dependencies);
 }

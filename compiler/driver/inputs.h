@@ -4,6 +4,7 @@
 #define RSRC_DRIVER_INPUTS_H
 
 #include "driver/run.h"
+#include "profile/profile.h"
 
 /* One matrix to compile: a layer of a model, a tensor of a matrix file, or an index read as
  * text; or one kernel read as text. */
@@ -16,6 +17,7 @@ struct rsrc_item {
     const struct rsr_tensor *tensor;
     const struct rsr_index *index;
     enum rsr_input input;
+    struct rsrc_activity activity;       /* from profiles; n_tokens 0: not known */
     uint64_t fold_budget;                /* bytes of code that fold may take if it is not forced */
     const struct rsr_named_plan **plans; /* [n_specs], from --plan; NULL: the planner makes them */
 };
@@ -40,6 +42,14 @@ struct rsrc_input_set {
     uint32_t n_parsed;
     uint32_t shard, n_shards; /* of --shard; n_shards 0: the module is whole */
 };
+
+/* profile_file.c */
+/* What a list can select in the item; NONE: nothing, or it is no layer of a model. */
+enum rsr_list rsrc_item_list(const struct rsrc_input_set *in, const struct rsrc_item *item);
+/* Elements that such a list can name, where there is one. */
+static inline uint32_t rsrc_item_channels(const struct rsrc_item *item) {
+    return item->role == RSR_ROLE_UP ? item->layer->rows : item->layer->cols;
+}
 
 /* Targets are CPUs or GPUs. */
 static inline bool rsrc_is_gpu(const struct rsrc_input_set *in, uint32_t target) {

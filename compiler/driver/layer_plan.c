@@ -16,6 +16,18 @@ static void add_reduction_to_reasons(struct rsrc_layer_state *state, uint32_t ta
             rsrc_arena_printf(&state->arena, "%s; %s", plan->regimes[r].reason, text);
 }
 
+static bool knows_active(const struct rsrc_layer_state *state) {
+    return state->item->activity.n_tokens != 0 ||
+           state->compilation->run.options->relu2_active != 0;
+}
+
+/* The share of channels that a list names; 0 where nothing is known. */
+static double active_share(const struct rsrc_layer_state *state) {
+    const struct rsrc_activity *activity = &state->item->activity;
+    return activity->n_tokens != 0 ? activity->active / rsrc_item_channels(state->item)
+                                   : state->compilation->run.options->relu2_active / 100.0;
+}
+
 /* Says why no list can select what the layer reads; NULL: a list can. */
 static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list list,
                                  uint32_t target) {
@@ -23,8 +35,8 @@ static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list l
     const struct rsr_reduction *reduction = &state->reduction;
     if (list == RSR_LIST_NONE)
         return NULL;
-    if (c->run.options->relu2_active == 0 && state->item->plans == NULL)
-        return "the share of active channels is not known (--relu2-active)";
+    if (!knows_active(state) && state->item->plans == NULL)
+        return "the share of active channels is not known (--calibrate measures it)";
     if (rsrc_find_machine(&rsrc_listed_machines, &c->inputs.specs[target]) == NULL)
         return "the target has no integer dot product";
     if (state->reduced.alphabet != RSR_TERNARY)
@@ -79,7 +91,8 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .fold_budget = state->item->fold_budget,
             .list = list,
             .list_obstacle = list_obstacle(state, list, t),
-            .active = c->run.options->relu2_active / 100.0,
+            .active = active_share(state),
+            .runs = state->item->activity.runs,
             .spec = &c->inputs.specs[t],
             .options = is_gpu ? &c->run.gpu_plan_options : &c->run.plan_options,
             .timer = c->run.tuner != NULL ? &timer.plan : NULL};

@@ -139,6 +139,22 @@ static enum rsrc_status open_asked_report(struct rsrc_outputs *outputs) {
                           &outputs->asked_report);
 }
 
+/* The profile is complete before any output is opened. */
+static enum rsrc_status open_profile(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->run.options;
+    const char *path = rsrc_profile_path(c);
+    if (path == NULL)
+        return RSRC_OK;
+    if (options->profile_output == NULL && options->output != NULL &&
+        strcmp(options->output, "-") == 0)
+        return rsrc_bad_option(&c->run, "name the profile with --profile-out FILE",
+                               "--calibrate: standard output has no name to put a profile beside");
+    return rsrc_sink_open(&c->outputs, "--calibrate", "--profile-out", path, &c->outputs.profile) ==
+                   RSRC_OK
+               ? rsrc_sink_write(&c->run, &c->outputs.profile, &c->run.profile)
+               : RSRC_FAILED;
+}
+
 /* Opens the outputs that passes print, and the report. */
 static enum rsrc_status open_texts(struct rsrc_outputs *outputs) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
@@ -172,8 +188,8 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
     struct rsrc_run *run = &c->run;
     if (check_stdout(run) != RSRC_OK || check_names_file(run) != RSRC_OK ||
         (needs_directory(run) && open_dir(&c->outputs) != RSRC_OK) ||
-        rsrc_open_dependencies(c) != RSRC_OK || open_asked_report(&c->outputs) != RSRC_OK ||
-        open_texts(&c->outputs) != RSRC_OK)
+        rsrc_open_dependencies(c) != RSRC_OK || open_profile(c) != RSRC_OK ||
+        open_asked_report(&c->outputs) != RSRC_OK || open_texts(&c->outputs) != RSRC_OK)
         return RSRC_FAILED;
     if (run->to >= PASS_LINK && (open_units(c) != RSRC_OK || open_module(c) != RSRC_OK))
         return RSRC_FAILED;
@@ -227,13 +243,14 @@ static enum rsrc_status commit_directory(struct rsrc_outputs *outputs) {
     return rsrc_sync(outputs->run->diag, outputs->dir);
 }
 
-#define N_SINKS (PASS_COUNT + 3u + RSR_UNIT_KIND_COUNT)
+#define N_SINKS (PASS_COUNT + 4u + RSR_UNIT_KIND_COUNT)
 
 static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SINKS]) {
     for (uint32_t p = 0; p < PASS_COUNT; p++)
         *sinks++ = &c->outputs.texts[p];
     *sinks++ = &c->outputs.dependencies;
     *sinks++ = &c->outputs.header;
+    *sinks++ = &c->outputs.profile;
     *sinks++ = &c->outputs.asked_report;
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
         *sinks++ = &c->units.kinds[k].sink;
@@ -246,6 +263,8 @@ enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (c->run.options->verify != NULL)
         return rsrc_compare_module(c);
+    if (c->run.calibration != NULL)
+        return rsrc_calibrate(c);
     const bool has_dir = c->outputs.dir != NULL;
     /* Units are named after layers: such a name must not be that of another output or of an
      * input. */

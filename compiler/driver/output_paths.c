@@ -27,10 +27,13 @@ void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list) 
     for (uint32_t i = 0; in->has_checkpoint && i < in->checkpoint.n_files; i++)
         rsrc_add_path(list, in->checkpoint.files[i]);
     const struct rsrc_options *options = in->run->options;
-    const char *const others[] = {options->plan, options->measured, options->attention_stats};
+    const char *const others[] = {options->plan, options->measured, options->attention_stats,
+                                  options->calibrate_text};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (others[i] != NULL)
             rsrc_add_path(list, others[i]);
+    for (uint32_t i = 0; i < options->n_profiles; i++)
+        rsrc_add_path(list, options->profiles[i]);
     for (uint32_t t = 0; t < in->n_specs; t++)
         for (uint32_t i = 0; i < in->specs[t].n_files; i++)
             rsrc_add_path(list, in->specs[t].files[i]);

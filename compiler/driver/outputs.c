@@ -151,3 +151,16 @@ const char *rsrc_final_path(const struct rsrc_outputs *outputs, const char *path
     const bool inside = strncmp(path, outputs->temporary_dir, n) == 0 && path[n] == '/';
     return inside ? rsrc_arena_printf(&outputs->run->arena, "%s%s", outputs->dir, path + n) : path;
 }
+
+const char *rsrc_beside_outputs(const struct rsrc_outputs *outputs, const char *ending) {
+    struct rsrc_run *run = outputs->run;
+    if (outputs->dir != NULL)
+        return rsrc_arena_printf(&run->arena, "%s%s", outputs->dir, ending);
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
+        if (!rsrc_wants(run, rsrc_kinds[k].emit))
+            continue;
+        const char *path = rsrc_output_path(outputs, &rsrc_kinds[k]);
+        return rsrc_with_suffix(&run->arena, path, rsrc_kinds[k].suffix, ending);
+    }
+    return NULL;
+}

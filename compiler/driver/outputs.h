@@ -16,9 +16,9 @@ struct rsrc_paths {
     uint32_t n, capacity;
 };
 
-/* At most: one per kind, a directory, its intermediate files, a header, a report and a dependency
- * file. */
-#define RSRC_MAX_OUTPUTS (RSRC_KIND_COUNT + 5)
+/* At most: one per kind, a directory, its intermediate files, a header, a report, a profile and a
+ * dependency file. */
+#define RSRC_MAX_OUTPUTS (RSRC_KIND_COUNT + 6)
 struct rsrc_output_name {
     const char *option; /* the option that asks for it */
     const char *path;
@@ -44,6 +44,7 @@ struct rsrc_outputs {
     struct rsrc_sink dependencies;
     struct rsrc_sink asked_report;      /* --report */
     struct rsrc_sink header;            /* of a library of matrices */
+    struct rsrc_sink profile;           /* --calibrate */
     struct rsrc_sink texts[PASS_COUNT]; /* outputs of --emit that a pass prints */
 };
 
@@ -89,6 +90,8 @@ const char *rsrc_output_path(const struct rsrc_outputs *outputs, const struct rs
 /* `path` with another suffix; the old one is replaced only if `path` ends in it. */
 const char *rsrc_with_suffix(struct rsrc_arena *arena, const char *path, const char *suffix,
                              const char *other);
+/* OUT, or its folder, with the ending replaced by this one, or with it appended. */
+const char *rsrc_beside_outputs(const struct rsrc_outputs *outputs, const char *ending);
 /* The final name. */
 const char *rsrc_final_path(const struct rsrc_outputs *outputs, const char *path);
 

@@ -240,7 +240,8 @@ enum rsrc_status rsrc_check_inputs_unchanged(struct rsrc_compilation *c) {
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c) {
     struct rsrc_input_set *in = &c->inputs;
     if (check_items(in) != RSRC_OK || rsrc_read_plans(in) != RSRC_OK ||
-        select_layers(in) != RSRC_OK || rsrc_check_planned(in) != RSRC_OK)
+        rsrc_read_profiles(in) != RSRC_OK || select_layers(in) != RSRC_OK ||
+        rsrc_check_planned(in) != RSRC_OK)
         return RSRC_FAILED;
     share_fold_budget(in);
     return RSRC_OK;

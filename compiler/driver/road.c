@@ -38,6 +38,7 @@ static const struct pass {
     {PASS_GRAPH, WEIGHTS, .run = rsrc_model_graph, .dump = rsrc_dump_graph},
     {NO_PASS, WEIGHTS, .run = rsrc_choose_items},
     {NO_PASS, INFO, .run = rsrc_begin_survey},
+    {NO_PASS, COMPILE, .run = rsrc_check_calibration},
     {NO_PASS, COMPILE, .run = rsrc_read_measurements},
     {NO_PASS, WRITTEN, .run = rsrc_open_outputs},
 

@@ -58,6 +58,14 @@ enum rsrc_way {
 /* Rows of -ftime-report after those of the passes: programs that were run. */
 enum { TIME_CC = PASS_COUNT, TIME_LD, TIME_COUNT };
 
+/* A compilation whose module runs on a text once, and is then thrown away. */
+struct rsrc_calibration {
+    const char *text_name; /* NULL: the text that rsrc brings */
+    const uint8_t *text;
+    uint64_t text_bytes;
+    struct rsrc_buffer profile; /* the result */
+};
+
 struct rsrc_run {
     const struct rsrc_options *options;
     struct rsrc_diag *diag;
@@ -71,7 +79,9 @@ struct rsrc_run {
     struct rsrc_cache cache;
     struct rsrc_times times;
     struct rsrc_spawn_usage cc_usage, ld_usage;
-    struct rsrc_tuner *tuner; /* for --tune; NULL: nothing is measured */
+    struct rsrc_calibration *calibration; /* NULL: outputs are written */
+    struct rsrc_buffer profile;           /* what --calibrate measured; empty: nothing */
+    struct rsrc_tuner *tuner;             /* for --tune; NULL: nothing is measured */
 };
 
 /* Reports that the request is refused; returns the status that ends the compilation. */

@@ -96,7 +96,8 @@ static enum rsrc_status check_alone(const struct rsrc_run *run) {
                                    {options->to != NULL, "--to", NULL},
                                    {options->layers != NULL, "--layers", NULL},
                                    {info && options->shard != NULL, "--shard", NULL},
-                                   {info && options->tune, "--tune", NULL}};
+                                   {info && options->tune, "--tune", NULL},
+                                   {options->calibrate, "--calibrate", NULL}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other == NULL)
         return RSRC_OK;
@@ -111,12 +112,29 @@ static enum rsrc_status check_plan(const struct rsrc_run *run) {
     const struct given others[] = {{options->n_variants != 0, "--variant", NULL},
                                    {options->rsr_k != 0, "--rsr-k", NULL},
                                    {options->relu2_active != 0, "--relu2-active", NULL},
+                                   {options->calibrate, "--calibrate", NULL},
+                                   {options->n_profiles != 0, "--profile-use", NULL},
                                    {options->tune, "--tune", NULL}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (options->plan == NULL || other == NULL)
         return RSRC_OK;
     return rsrc_bad_option(run, "leave it out, or edit the plan",
                            "%s: not with --plan, which is taken as it is", other->option);
+}
+
+/* Profiles say what --relu2-active says, and only a calibration writes one. */
+static enum rsrc_status check_profiles(const struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
+    if (options->profile_output != NULL && !options->calibrate)
+        return rsrc_bad_option(run, "add --calibrate=TEXT",
+                               "--profile-out: only --calibrate writes a profile");
+    if (options->calibrate && options->dry_run)
+        return rsrc_bad_option(run, "leave out one of them",
+                               "--calibrate: -### runs nothing, and this runs the model");
+    if (options->relu2_active == 0 || (!options->calibrate && options->n_profiles == 0))
+        return RSRC_OK;
+    return rsrc_bad_option(run, "leave it out", "--relu2-active: not with %s, which measured it",
+                           options->calibrate ? "--calibrate" : "--profile-use");
 }
 
 /* Measurements are for reports that draw them. */
@@ -330,6 +348,8 @@ static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *opt
 static enum rsrc_status check_without_cpu(struct rsrc_input_set *in) {
     const struct rsrc_options *options = in->run->options;
     const struct given others[] = {
+        {options->calibrate, "--calibrate", "no plan of a GPU depends on it: leave it out"},
+        {options->n_profiles != 0, "--profile-use", "no plan of a GPU reads it: leave it out"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for clang's PTX"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
          "no GPU reads a sketch yet: leave it out"}};
@@ -418,10 +438,10 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
     struct rsrc_run *run = &c->run;
     struct rsrc_input_set *in = &c->inputs;
     if (check_alone(run) != RSRC_OK || check_plan(run) != RSRC_OK ||
-        check_measured(run) != RSRC_OK || rsrc_check_compared(run) != RSRC_OK ||
-        set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
-        rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
-        check_machines(in) != RSRC_OK || rsrc_set_shard(in) != RSRC_OK)
+        check_profiles(run) != RSRC_OK || check_measured(run) != RSRC_OK ||
+        rsrc_check_compared(run) != RSRC_OK || set_pass_range(run) != RSRC_OK ||
+        set_dumps(run) != RSRC_OK || rsrc_check_backend(run) != RSRC_OK ||
+        load_specs(in) != RSRC_OK || check_machines(in) != RSRC_OK || rsrc_set_shard(in) != RSRC_OK)
         return RSRC_FAILED;
     run->way = find_way(in);
     if (check_roles(run) != RSRC_OK || set_variants(in) != RSRC_OK)

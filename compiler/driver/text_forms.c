@@ -52,6 +52,8 @@ static enum rsrc_status check_settled(struct rsrc_run *run) {
                           : options->head_sketch != 0  ? "--head-sketch"
                           : options->head_bits != 0    ? "--head-bits"
                           : options->relu2_active != 0 ? "--relu2-active"
+                          : options->calibrate         ? "--calibrate"
+                          : options->n_profiles != 0   ? "--profile-use"
                           : options->shard != NULL     ? "--shard"
                                                        : NULL;
     if (settled == NULL)

@@ -49,6 +49,8 @@ struct rsrc_plan_input {
     enum rsr_list list;                 /* what a list can select in the layer */
     const char *list_obstacle;          /* why it cannot; NULL: it can */
     double active;                      /* share of elements that the list names, 0 .. 1 */
+    double runs;                        /* groups of named elements side by side, mean of a token;
+                                           0: as many as chance makes */
     const struct rsr_spec *spec;
     const struct rsrc_plan_options *options; /* context of the timer; both belong to the planner */
     const struct rsrc_plan_timer *timer;     /* NULL: nothing is measured */
@@ -69,6 +71,8 @@ struct rsrc_choice {
     enum rsr_fold_kind fold; /* RSRC_HAS_FOLD */
     uint32_t tile_rows;      /* 0: the planner chooses, by a tile's overhead */
     uint64_t weight_bytes;   /* codes and index as lowering stores them; code is estimated */
+    uint64_t token_bytes;    /* what one token fetches of them; 0: all */
+    const char *part;        /* that part, in words; NULL: all */
     uint64_t max_bytes;      /* of code that lowering accepts; 0: any number */
     uint32_t max_cols;       /* widest matrix that lowering accepts, by what its sums can hold */
     uint32_t lanes;          /* tokens computed together in the time of one; 0: one */

@@ -82,12 +82,19 @@ void rsrc_listed_multiply(struct rsrc_listed *listed, uint16_t acc, uint16_t cod
 void rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *input, uint32_t n,
                       uint32_t tiles, double unpack, struct rsrc_choice *out) {
     const double active = input->active;
-    const double runs = (double)n * active * (1 - active) * tiles;
+    const double measured = input->runs;
+    const double runs = (measured > 0 ? measured : (double)n * active * (1 - active)) * tiles;
+    const double bytes = active * (double)out->weight_bytes + runs * RUN_BYTES;
     const double macs = active * input->stats->rows * input->stats->cols;
     const double list_us = LIST_US * n;
     const double compute_us = rsrc_work_us(macs * (1 + unpack), input->spec->dot_gmacs);
     out->max_cols = RSRC_MAX_SUM_COLS;
     out->work = rsrc_work_text(arena, macs, "multiply-adds");
-    rsrc_set_costs_of_bytes(out, active * (double)out->weight_bytes + runs * RUN_BYTES,
-                            compute_us + list_us, compute_us + list_us, input->spec);
+    out->token_bytes = (uint64_t)bytes;
+    out->part = measured > 0 ? rsrc_arena_printf(arena,
+                                                 "the listed part (%.1f %% in %.0f runs, as "
+                                                 "measured)",
+                                                 100 * active, measured)
+                             : "the listed part";
+    rsrc_set_costs_of_bytes(out, bytes, compute_us + list_us, compute_us + list_us, input->spec);
 }

@@ -62,8 +62,8 @@ static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice 
     if (choice->reasons[regime] != NULL)
         return choice->reasons[regime];
     const char *size = size_text(arena, choice->weight_bytes);
-    if (is_listed(choice))
-        size = rsrc_arena_printf(arena, "the listed part of %s", size);
+    if (choice->part != NULL)
+        size = rsrc_arena_printf(arena, "%s of %s", choice->part, size);
     const char *batch = regime == RSR_REGIME_PREFILL ? " a token" : "";
     if (cost->memory_us >= cost->compute_us)
         return rsrc_arena_printf(arena, "%s at %.3g GB/s = %s%s", size, spec->read_gbps,
@@ -153,6 +153,7 @@ struct selection {
     enum rsr_regime regime;
     int forced;                       /* enum rsr_variant, -1: none */
     const struct rsrc_choice *decode; /* for prefill: the choice of decode, or NULL */
+    bool no_lists;                    /* kernels that read by a list are excluded */
     const struct rsrc_choice *except; /* its whole variant is excluded; NULL: nothing is */
 };
 
@@ -217,8 +218,9 @@ static bool is_asked_for(const struct selection *among, const struct rsrc_choice
 
 static bool is_open(const struct selection *among, const struct rsrc_choice *choice) {
     const enum rsr_variant variant = row_of(choice)->variant;
-    return is_asked_for(among, choice) && shares_data(among, choice) &&
-           fits_budget(among, choice) && fits_sums(among, choice) && fits_kernel(among, choice) &&
+    return is_asked_for(among, choice) && !(among->no_lists && is_listed(choice)) &&
+           shares_data(among, choice) && fits_budget(among, choice) && fits_sums(among, choice) &&
+           fits_kernel(among, choice) &&
            (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
@@ -270,7 +272,9 @@ static enum rsr_verdict verdict_of(const struct selection *among, const struct r
         is_faster && among->input == RSR_INPUT_F32 && among->regime == RSR_REGIME_DECODE;
     const bool by_lanes =
         is_faster && among->regime == RSR_REGIME_PREFILL && choice->lanes > FILLED_LANES;
+    const bool by_lists = among->no_lists && is_listed(choice);
     return !is_asked_for(among, choice)  ? RSR_VERDICT_ASKED
+           : by_lists                    ? RSR_VERDICT_LISTS
            : !shares_data(among, choice) ? RSR_VERDICT_DATA
            : !fits_kernel(among, choice) ? RSR_VERDICT_CODE
            : !fits_budget(among, choice) ? RSR_VERDICT_BUDGET
@@ -373,10 +377,15 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
         listed++;
     if (listed == among->choices + among->n_choices)
         return; /* the target is the obstacle, and this is known */
+    const char *batches =
+        !among->no_lists
+            ? ""
+            : rsrc_arena_printf(arena, ", and batches, which would be slower than now, %s a token",
+                                time_text(arena, listed->cost[RSR_REGIME_PREFILL].predicted_us));
     rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
-                   "decode: declined dot over %s: with %.0f %% of them active it would take %s",
+                   "decode: declined dot over %s: with %.0f %% of them active it would take %s%s",
                    what, 100 * input->active,
-                   time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
+                   time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us), batches);
 }
 
 /* A GPU's reasons compare dot and mma. This says what the variants beside these would take. */
@@ -418,6 +427,10 @@ static void set_parts(const struct rsrc_choice *choice, struct rsr_regime_plan *
     plan->more_us = fmax(0, batch_us - plan->alone_us) / (RSRC_PREFILL_TOKENS - plan->lanes);
 }
 
+static uint64_t token_bytes(const struct rsrc_choice *choice) {
+    return choice->token_bytes != 0 ? choice->token_bytes : choice->weight_bytes;
+}
+
 static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
                                         const struct rsrc_choice *choice, enum rsr_regime regime,
                                         const char *reason) {
@@ -432,6 +445,7 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
         .predicted_us = rounded_us(choice->cost[regime].predicted_us),
         .measured_us = rounded_us(choice->measured_us[regime]),
         .weight_bytes = choice->weight_bytes,
+        .token_bytes = token_bytes(choice),
         .acc_bound = acc_bound(input),
         .reason = reason,
     };
@@ -490,6 +504,24 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
     remark_others(diag, arena, input, &all, chosen, declined);
     return chosen;
+}
+
+/* Microseconds a token of batches, if decode has the best of its choices; 0: none is open. */
+static double batches_us(struct selection among) {
+    among.regime = RSR_REGIME_DECODE;
+    among.decode = best_choice(&among);
+    among.regime = RSR_REGIME_PREFILL;
+    const struct rsrc_choice *prefill = among.decode != NULL ? best_choice(&among) : NULL;
+    return prefill != NULL ? time_of(prefill, RSR_REGIME_PREFILL) : 0;
+}
+
+/* Batches read the data of decode's kernel, and by a list a token shares nothing with the others.
+ * What was measured must make neither regime slower; --relu2-active asks for lists at any cost. */
+static bool lists_slow_batches(const struct rsrc_plan_input *input, const struct selection *among) {
+    struct selection without = *among;
+    without.no_lists = true;
+    const double us = batches_us(without);
+    return input->runs > 0 && us > 0 && us < batches_us(*among);
 }
 
 /* Reports why no kernel can compute the layer. forced -1: no variant was forced. */
@@ -579,6 +611,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
         return refuse_variant(diag, input, among.forced);
     if (measure_choices(input, &among, choices) != RSRC_OK)
         return RSRC_FAILED;
+    among.no_lists = lists_slow_batches(input, &among);
     const struct rsrc_choice *decode =
         plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_DECODE]);
     among.regime = RSR_REGIME_PREFILL;
@@ -658,6 +691,7 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
         among.regime = (enum rsr_regime)r;
         list_alternatives(arena, &among, choice, true, regime);
         regime->weight_bytes = choice->weight_bytes;
+        regime->token_bytes = token_bytes(choice);
         set_parts(choice, regime);
         regime->acc_bound = acc_bound(input);
         rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",

@@ -25,12 +25,18 @@ static bool is_gpu(const struct rsr_report *report, uint32_t target) {
     return report->specs[target].gpu.sm != 0;
 }
 
+uint64_t rsrc_report_head_bytes(const struct rsr_report *report) {
+    return report->head != NULL && report->head->n_planes != 0 ? report->head->token_bytes
+                                                               : report->full_head_bytes;
+}
+
 static void put_totals(const struct rsr_report *report, uint32_t target, struct rsrc_buffer *out) {
-    double weights = 0, bytes = 0, decode_us = 0;
+    double weights = 0, bytes = 0, token_bytes = 0, decode_us = 0;
     for (uint32_t i = 0; i < report->n_layers; i++) {
         const struct rsr_report_layer *layer = &rsrc_report_layers(report, target)[i];
         weights += weights_of(layer);
         bytes += (double)layer->plan.regimes[RSR_REGIME_DECODE].weight_bytes;
+        token_bytes += (double)layer->plan.regimes[RSR_REGIME_DECODE].token_bytes;
         decode_us += layer->plan.regimes[RSR_REGIME_DECODE].predicted_us;
     }
     rsrc_buffer_printf(
@@ -39,6 +45,8 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
         "token%s\n",
         weights / 1e6, bytes / 1e6, weights > 0 ? bytes * 8 / weights : 0.0, decode_us,
         is_gpu(report, target) ? "" : " on one core");
+    rsrc_buffer_printf(out, "  a token reads %.3f MB of layers and %.3f MB of the head\n",
+                       token_bytes / 1e6, (double)rsrc_report_head_bytes(report) / 1e6);
 }
 
 const char *rsrc_report_regime(uint32_t regime) {

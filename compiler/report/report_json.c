@@ -52,6 +52,7 @@ static void put_regime(const struct rsr_regime_plan *plan, uint32_t regime,
     rsrc_put_text(out, "variant", rsrc_variant_of(plan));
     put_times(plan, out);
     rsrc_put_count(out, "weight_bytes", plan->weight_bytes);
+    rsrc_put_count(out, "token_bytes", plan->token_bytes);
     rsrc_put_count(out, "acc_bound", plan->acc_bound);
     rsrc_put_text(out, "reason", plan->reason);
     rsrc_put_text(out, "kernel", rsrc_kernel_row(plan->kernel)->name);

@@ -6,6 +6,9 @@
 
 /* [n_layers] */
 const struct rsr_report_layer *rsrc_report_layers(const struct rsr_report *report, uint32_t target);
+/* Bytes that a picked token is predicted to read of the head and its sketch; 0: there is no head of
+ * floats. */
+uint64_t rsrc_report_head_bytes(const struct rsr_report *report);
 const char *rsrc_report_regime(uint32_t regime); /* "decode" */
 /* Whether a kernel of the layer reads the counted segments. */
 bool rsrc_report_reads_segments(const struct rsr_report_layer *layer);

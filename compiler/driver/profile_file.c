@@ -1,0 +1,85 @@
+/* profile_file.c - --profile-use=FILE and --calibrate: tells items what a text's tokens do in
+ * them.
+ *
+ * Every profile must be of this checkpoint. Several are merged, with what --calibrate measured.
+ */
+#include <string.h>
+
+#include "driver/compilation.h"
+#include "model/relu2_lists.h"
+#include "rsr_hash.h"
+
+enum rsr_list rsrc_item_list(const struct rsrc_input_set *in, const struct rsrc_item *item) {
+    return item->layer != NULL ? rsrc_list_for(&in->graph, item->layer) : RSR_LIST_NONE;
+}
+
+static enum rsrc_status check_checkpoint(const struct rsrc_input_set *in, const char *file,
+                                         const struct rsrc_profile *profile) {
+    const struct rsrc_place place = {.file = file};
+    char own[RSR_HASH_TEXT_BYTES], other[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(in->checkpoint.hash, own);
+    rsr_hash_text(profile->checkpoint, other);
+    if (strcmp(own, other) == 0)
+        return RSRC_OK;
+    return rsrc_refuse(in->run->diag, "profile-model", &place,
+                       "calibrate this checkpoint: rsrc MODEL --calibrate=TEXT",
+                       "is of another checkpoint: its hash is %s, and %s has %s", other,
+                       in->run->options->input, own);
+}
+
+static struct rsrc_item *find_item(const struct rsrc_input_set *in,
+                                   const struct rsrc_profile_layer *layer) {
+    for (uint32_t i = 0; i < in->n_items; i++)
+        if (in->items[i].block == layer->block && rsrc_item_list(in, &in->items[i]) == layer->list)
+            return &in->items[i];
+    return NULL;
+}
+
+static enum rsrc_status give(const struct rsrc_input_set *in, const char *file,
+                             const struct rsrc_profile_layer *layer) {
+    const struct rsrc_place place = {.file = file};
+    struct rsrc_item *item = find_item(in, layer);
+    if (item == NULL || rsrc_item_channels(item) != layer->n_channels)
+        return rsrc_refuse(in->run->diag, "profile-layer", &place, "calibrate the model again",
+                           "the model has no %s with %u channels after a squared ReLU in block %u",
+                           rsrc_profile_role(layer->list), layer->n_channels, layer->block);
+    rsrc_merge_activity(&item->activity, &layer->activity);
+    return RSRC_OK;
+}
+
+static enum rsrc_status use_profile(const struct rsrc_input_set *in, const char *file,
+                                    const void *bytes, uint64_t size_bytes) {
+    struct rsrc_profile profile;
+    if (rsrc_read_profile(in->run->diag, &in->run->arena, file, bytes, size_bytes, &profile) !=
+            RSRC_OK ||
+        check_checkpoint(in, file, &profile) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t i = 0; i < profile.n_layers; i++)
+        if (give(in, file, &profile.layers[i]) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+static enum rsrc_status use_file(const struct rsrc_input_set *in, const char *path) {
+    struct rsrc_mapping text;
+    if (rsrc_map_file(in->run->diag, &in->run->arena, path, &text) != RSRC_OK)
+        return RSRC_FAILED;
+    const enum rsrc_status status = use_profile(in, path, text.data, text.size_bytes);
+    rsrc_unmap_file(&text);
+    return status;
+}
+
+enum rsrc_status rsrc_read_profiles(struct rsrc_input_set *in) {
+    const struct rsrc_options *options = in->run->options;
+    const struct rsrc_buffer *measured = &in->run->profile;
+    if (options->n_profiles != 0 && !in->has_graph)
+        return rsrc_refuse(in->run->diag, "option-value",
+                           &(struct rsrc_place){.file = options->input}, "leave it out",
+                           "--profile-use: profiles are of models, and this is none");
+    for (uint32_t i = 0; i < options->n_profiles; i++)
+        if (use_file(in, options->profiles[i]) != RSRC_OK)
+            return RSRC_FAILED;
+    return measured->size_bytes == 0
+               ? RSRC_OK
+               : use_profile(in, "--calibrate", measured->data, measured->size_bytes);
+}
