@@ -198,7 +198,7 @@ typedef struct rsr_model_info {
     uint64_t weight_bytes; /* of the target in use: codes, index, dense layers, embedding, head and
                               the head's sketch */
     uint64_t token_bytes;  /* the part of weight_bytes that one decode step reads. Layers that
-                              compute only listed rows or columns (--relu2-active) count whole, so
+                              compute only listed rows or columns (--calibrate) count whole, so
                               they may read less. A head with a sketch counts as the sketch's first
                               plane; the head's rows that a pick then reads are not included */
     uint8_t model_hash[16];
