@@ -49,7 +49,8 @@ enum rsrc_status rsrc_emit_gpus(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_emit_expanded_embedding(struct rsrc_compilation *c,
                                                              const char *symbol);
 /* head_blocks.c */
-/* After the graph: chooses a sketch of the head, or refuses what --head-sketch asks for. */
+/* After rsrc_plan_packed(): chooses a sketch of the head, or refuses what --head-sketch asks
+ * for. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
 /* Writes the sketch's centre, and its blocks as they are made; does nothing if there is no
  * sketch. */

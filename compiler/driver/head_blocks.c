@@ -5,6 +5,7 @@
 #include "driver/compilation.h"
 #include "driver/turns.h"
 #include "model/head_sketch.h"
+#include "model/pack_rows.h"
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
@@ -27,6 +28,12 @@ static void remark(struct rsrc_compilation *c) {
                        plan->reason);
 }
 
+static uint64_t stored_row_bytes(const struct rsrc_compilation *c) {
+    const struct rsr_tensor *head = c->inputs.graph.head;
+    return rsrc_packing_of(c, head)->is_packed ? rsrc_packed_row_bytes(head)
+                                               : head->size_bytes / c->inputs.graph.hyper.vocab;
+}
+
 enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     const uint32_t asked = c->run.options->head_sketch;
     const bool wanted = asked == RSRC_HEAD_SKETCH_1 || asked == RSRC_HEAD_SKETCH_2;
@@ -41,10 +48,11 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     } else if (asked == RSRC_HEAD_SKETCH_OFF) {
         plan->reason = "--head-sketch=off";
     } else if (wanted) {
-        *plan = rsrc_plan_head_sketch(&c->inputs.graph, asked == RSRC_HEAD_SKETCH_1 ? 1 : 2);
+        *plan = rsrc_plan_head_sketch(&c->inputs.graph, stored_row_bytes(c),
+                                      asked == RSRC_HEAD_SKETCH_1 ? 1 : 2);
         plan->reason = "asked for with --head-sketch";
     } else {
-        *plan = rsrc_choose_head_sketch(&c->run.arena, &c->inputs.graph);
+        *plan = rsrc_choose_head_sketch(&c->run.arena, &c->inputs.graph, stored_row_bytes(c));
     }
     remark(c);
     return RSRC_OK;

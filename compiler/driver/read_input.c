@@ -104,8 +104,8 @@ static void add_items_of_graph(struct rsrc_input_set *in) {
 
 /* How the embedding and the head are stored, the head's sketch, and whether ranks can share it. */
 static enum rsrc_status plan_storage(struct rsrc_compilation *c) {
-    return rsrc_check_shard(&c->inputs) == RSRC_OK && rsrc_plan_head(c) == RSRC_OK
-               ? rsrc_plan_packed(c)
+    return rsrc_check_shard(&c->inputs) == RSRC_OK && rsrc_plan_packed(c) == RSRC_OK
+               ? rsrc_plan_head(c)
                : RSRC_FAILED;
 }
 

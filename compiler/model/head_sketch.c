@@ -57,11 +57,8 @@ static double tail(double deviations) {
     return 0.5 * erfc(deviations / sqrt(2.0));
 }
 
-static double row_bytes(const struct rsr_graph *graph) {
-    return (double)graph->hyper.hidden * rsrc_dtype_bytes(graph->head->dtype);
-}
-
-struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32_t n_planes) {
+struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint64_t row_bytes,
+                                           uint32_t n_planes) {
     const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
     const uint64_t first_bytes = rsr_sketch_flat_shape(dim, 1).block_bytes;
     struct rsr_head_plan plan = {.n_planes = n_planes,
@@ -73,11 +70,13 @@ struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32
     const double scale = sqrt((double)dim);
     const double open = n_rows * tail(USUAL_MARGIN - GAPS[0] * scale);
     const double still_open = n_rows * tail(USUAL_MARGIN - GAPS[n_planes - 1] * scale);
-    plan.token_bytes = plan.floor_bytes + (uint64_t)(open * second + still_open * row_bytes(graph));
+    plan.token_bytes =
+        plan.floor_bytes + (uint64_t)(open * second + still_open * (double)row_bytes);
     return plan;
 }
 
-/* A lower bound of the module's size without a sketch. */
+/* A lower bound of the module's size without a sketch, all matrices stored as they are: what
+ * packing saves does not cost the head a plane. */
 static double module_bytes(const struct rsr_graph *graph) {
     double bytes = (double)graph->embedding->size_bytes;
     if (graph->head != graph->embedding)
@@ -90,11 +89,11 @@ static double module_bytes(const struct rsr_graph *graph) {
 }
 
 struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
-                                             const struct rsr_graph *graph) {
+                                             const struct rsr_graph *graph, uint64_t row_bytes) {
     struct rsr_head_plan chosen = {0};
     if (!rsrc_can_sketch_head(graph, &chosen.reason))
         return chosen;
-    const double head = row_bytes(graph) * graph->hyper.vocab, whole = module_bytes(graph);
+    const double head = (double)row_bytes * graph->hyper.vocab, whole = module_bytes(graph);
     if (head < (double)LEAST_HEAD_BYTES) {
         chosen.reason = rsrc_arena_printf(
             arena,
@@ -107,7 +106,7 @@ struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
         100 * LEAST_SAVING, head / 1e6, 100 * MOST_GROWTH);
     double least = (1.0 - LEAST_SAVING) * head;
     for (uint32_t n_planes = 1; n_planes <= RSR_SKETCH_MAX_PLANES; n_planes++) {
-        struct rsr_head_plan plan = rsrc_plan_head_sketch(graph, n_planes);
+        struct rsr_head_plan plan = rsrc_plan_head_sketch(graph, row_bytes, n_planes);
         if ((double)plan.token_bytes >= least || (double)plan.size_bytes > MOST_GROWTH * whole)
             continue;
         least = (double)plan.token_bytes - LEAST_MORE * head;

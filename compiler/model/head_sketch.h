@@ -10,11 +10,12 @@
 bool rsrc_can_sketch_head(const struct rsr_graph *graph, const char **reason);
 
 /* Chooses the number of planes by the bytes that a token reads, within the limit of a module's
- * growth. */
+ * growth. row_bytes: of a row of the head, as the module stores it. */
 struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
-                                             const struct rsr_graph *graph);
+                                             const struct rsr_graph *graph, uint64_t row_bytes);
 /* The plan for n_planes, 1 or 2. */
-struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32_t n_planes);
+struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint64_t row_bytes,
+                                           uint32_t n_planes);
 
 /* The centre that is subtracted from every row: [hidden], the mean of a sample of rows. */
 void rsrc_find_head_centre(const struct rsr_graph *graph, float *centre);

@@ -26,8 +26,9 @@ static void make_model(struct model *m, uint32_t vocab, uint32_t hidden, uint32_
                                   .head_slot = {.layer = RSR_NO_LAYER}};
 }
 
+/* The head is stored as it is. */
 static struct rsr_head_plan choose(struct model *m, struct rsrc_arena *arena) {
-    return rsrc_choose_head_sketch(arena, &m->graph);
+    return rsrc_choose_head_sketch(arena, &m->graph, (uint64_t)m->graph.hyper.hidden * 2);
 }
 
 /* bitnet-2b-4t and llama3-8b: the sketch reads a third of the head's bytes and adds at most a
@@ -42,7 +43,7 @@ static void test_chosen(struct rsrc_arena *arena) {
     CHECK(plan.size_bytes * 4 < m.embedding.size_bytes + 416808960);
     CHECK(plan.floor_bytes < plan.token_bytes && plan.token_bytes * 3 < m.embedding.size_bytes);
     CHECK(strstr(plan.reason, "instead of 656.7 MB") != NULL);
-    const struct rsr_head_plan one = rsrc_plan_head_sketch(&m.graph, 1);
+    const struct rsr_head_plan one = rsrc_plan_head_sketch(&m.graph, 5120, 1);
     CHECK(one.size_bytes == one.floor_bytes && one.floor_bytes == plan.floor_bytes);
     CHECK(one.token_bytes > plan.token_bytes);
     make_model(&m, 128256, 4096, 4000000000, false);
@@ -52,7 +53,28 @@ static void test_chosen(struct rsrc_arena *arena) {
     CHECK_INT(choose(&m, arena).n_planes, 1);
     /* The last block is not full. */
     make_model(&m, 129, 64, 0, false);
-    CHECK_INT(rsrc_plan_head_sketch(&m.graph, 1).n_blocks, 3);
+    CHECK_INT(rsrc_plan_head_sketch(&m.graph, 128, 1).n_blocks, 3);
+}
+
+/* In 12 bits a row has 3840 bytes. The rows that the sketch leaves open, about 19 of them with two
+ * planes and 12,536 with one, take that, and the sketch is compared with a head of that. */
+static void test_packed(struct rsrc_arena *arena) {
+    struct model m;
+    make_model(&m, 128256, 2560, 2084044800, true);
+    const struct rsr_head_plan plain = choose(&m, arena);
+    const struct rsr_head_plan packed = rsrc_choose_head_sketch(arena, &m.graph, 3840);
+    CHECK(packed.n_planes == 2 && packed.size_bytes == plain.size_bytes);
+    CHECK(strstr(packed.reason, "instead of 492.5 MB") != NULL);
+    const uint64_t less = plain.token_bytes - packed.token_bytes;
+    CHECK(less >= 18 * 1280 && less <= 20 * 1280);
+    const uint64_t less_by_one = rsrc_plan_head_sketch(&m.graph, 5120, 1).token_bytes -
+                                 rsrc_plan_head_sketch(&m.graph, 3840, 1).token_bytes;
+    CHECK(less_by_one >= 12535 * 1280 && less_by_one <= 12537 * 1280);
+    /* 8.9 MB, and 6.7 MB in 12 bits. */
+    make_model(&m, 17408, 256, 2000000000, true);
+    CHECK(choose(&m, arena).n_planes != 0);
+    const struct rsr_head_plan small = rsrc_choose_head_sketch(arena, &m.graph, 384);
+    CHECK(small.n_planes == 0 && strstr(small.reason, "a head of 6.7 MB has little") != NULL);
 }
 
 static void test_declined(struct rsrc_arena *arena) {
@@ -91,6 +113,7 @@ int main(void) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     test_chosen(&arena);
+    test_packed(&arena);
     test_declined(&arena);
     test_centre();
     rsrc_arena_free(&arena);
