@@ -602,6 +602,8 @@ typedef struct rsr_attention_stats {
     double max_mass;               /* largest part of a softmax that was left out, at most this */
     double max_error;              /* largest certified_error (rsr_louver.h) */
     double max_storage_error;      /* largest storage_error (rsr_louver.h) */
+    double max_relative_error;     /* error:EPS: largest certified_error / spread (rsr_louver.h), 0
+                                      for other rules */
 } rsr_attention_stats;
 #define RSR_ATTENTION_STATS_INIT RSR_SIZED(rsr_attention_stats)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset,

@@ -101,6 +101,11 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
  *              the bound of its rounding.) T is just above the products left out. 0 < F <= 1.
  *   mass:EPS   leaves out keys, those with the lowest bounds first, while together they provably
  *              have at most EPS of the softmax. EPS = 0 is every key. 0 <= EPS < 1.
+ *   error:EPS  leaves out keys while the output provably differs from attention over all keys by at
+ *              most EPS times the spread of the values that the query sees. Their spread is the
+ *              root of the mean, over all keys, of |v - mean of v|^2; full pages give a lower bound
+ *              of it, which is used. So adding one vector to all values, or multiplying them,
+ *              changes no selection. EPS = 0 is every key. 0 <= EPS < 1.
  * The other rules take T from a sample of the n keys: M = min(n, 512) keys, one from each of M
  * equal parts, chosen by n alone. Let s[1] >= s[2] >= ... >= s[M] be their products in float64 and
  * `mean` the mean of these products.
@@ -122,7 +127,8 @@ typedef enum rsr_louver_kind {
     RSR_LOUVER_SAMPLE_MAX,
     RSR_LOUVER_SAMPLE_TOPK,
     RSR_LOUVER_SAMPLE_MEAN_MAX,
-    RSR_LOUVER_SAMPLE_GAP
+    RSR_LOUVER_SAMPLE_GAP,
+    RSR_LOUVER_ERROR
 } rsr_louver_kind;
 
 /* The first `sinks` and the last `window` keys are attended to as well, whatever their products.
@@ -155,6 +161,8 @@ typedef struct rsr_louver_head {
                                exceeds float32, before or after it is multiplied by the scale */
     double storage_error;   /* |attention over all stored keys and values - attention over them as
                                they were appended| <= this; 0 for f32 */
+    double spread;          /* error:EPS: lower bound of the values' spread; certified_error <= EPS
+                               times it, where an error is certified. Other rules, and EPS = 0: 0 */
 } rsr_louver_head;
 
 /* The query heads of one KV head, answered together: a page is read once for all of them. Attention

@@ -250,6 +250,7 @@ static void find_sample_thresholds(struct louver_pass *pass) {
 static void find_keys(struct louver_pass *pass) {
     switch (pass->threshold.kind) {
     case RSR_LOUVER_MASS: /* 0 is a threshold of -infinity */
+    case RSR_LOUVER_ERROR:
         if (pass->threshold.value > 0.0)
             louver_run_mass(pass);
         else

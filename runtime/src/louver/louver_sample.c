@@ -101,6 +101,7 @@ static double threshold_of(const struct louver_pass *pass, double mean) {
     case RSR_LOUVER_VALUE: /* these have no sample */
     case RSR_LOUVER_TOPK:
     case RSR_LOUVER_MASS:
+    case RSR_LOUVER_ERROR:
     case RSR_LOUVER_BUDGET:
         break;
     }
