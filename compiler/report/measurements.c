@@ -47,12 +47,21 @@ static const struct field ROW_FIELDS[] = {{"op", TEXT, false},
                                           {"wait_us", NUMBER, false},
                                           {"mbytes", NUMBER, false}};
 /* Dense attention has only a name and a type; an infinite error is null. */
-static const struct field ATTENTION_FIELDS[] = {
-    {"name", TEXT, false},       {"kv_type", TEXT, false},           {"min_keys", NUMBER, true},
-    {"dense", NUMBER, true},     {"indexed", NUMBER, true},          {"keys", NUMBER, true},
-    {"scanned", NUMBER, true},   {"plane2", NUMBER, true},           {"exact", NUMBER, true},
-    {"pages", NUMBER, true},     {"pages_skipped", NUMBER, true},    {"max_mass", NUMBER, true},
-    {"max_error", NUMBER, true}, {"max_storage_error", NUMBER, true}};
+static const struct field ATTENTION_FIELDS[] = {{"name", TEXT, false},
+                                                {"kv_type", TEXT, false},
+                                                {"min_keys", NUMBER, true},
+                                                {"dense", NUMBER, true},
+                                                {"indexed", NUMBER, true},
+                                                {"keys", NUMBER, true},
+                                                {"scanned", NUMBER, true},
+                                                {"plane2", NUMBER, true},
+                                                {"exact", NUMBER, true},
+                                                {"pages", NUMBER, true},
+                                                {"pages_skipped", NUMBER, true},
+                                                {"max_mass", NUMBER, true},
+                                                {"max_error", NUMBER, true},
+                                                {"max_storage_error", NUMBER, true},
+                                                {"max_relative_error", NUMBER, true}};
 #define N_FIELDS(table) (sizeof(table) / sizeof(table[0]))
 
 /* Operations of a step: rsr-bench lists at most 64, and two sums. */

@@ -220,10 +220,13 @@ static void test_all_keys(const struct fixture *f) {
 }
 
 static void test_thresholds(const struct fixture *f) {
-    static const char *const thresholds[] = {
-        "louver:topk:5,min=0",         "louver:mass:0.2,min=0",
-        "louver:mass:0.3,min=150",     "louver:budget:0.1,min=0,sinks=3",
-        "louver:sample_topk:40,min=0", "louver:sample_gap:0.5,3,min=0,window=70,sinks=2"};
+    static const char *const thresholds[] = {"louver:topk:5,min=0",
+                                             "louver:mass:0.2,min=0",
+                                             "louver:error:0.4,min=0",
+                                             "louver:mass:0.3,min=150",
+                                             "louver:budget:0.1,min=0,sinks=3",
+                                             "louver:sample_topk:40,min=0",
+                                             "louver:sample_gap:0.5,3,min=0,window=70,sinks=2"};
     for (size_t i = 0; i < sizeof(thresholds) / sizeof(thresholds[0]); i++) {
         float *expected = plain_logits(f, thresholds[i]);
         CHECK(!same(f, expected, f->dense, 300, N_TOKENS)); /* it does leave out keys */
@@ -384,17 +387,11 @@ static void check_against_float64(const struct fixture *f, const char *threshold
 }
 
 static void test_certified(const struct fixture *f) {
-    static const char *const thresholds[] = {"mass:1e-3",
-                                             "mass:0.05",
-                                             "mass:0.5",
-                                             "topk:7",
-                                             "topk:64",
-                                             "value:0",
-                                             "value:3",
-                                             "topk:5,sinks=4,window=9",
-                                             "budget:0.05",
-                                             "sample_topk:30",
-                                             "sample_mean_max,sinks=70"};
+    static const char *const thresholds[] = {
+        "mass:1e-3",   "error:0.3",      "mass:0.05",
+        "mass:0.5",    "topk:7",         "topk:64",
+        "value:0",     "value:3",        "topk:5,sinks=4,window=9",
+        "budget:0.05", "sample_topk:30", "sample_mean_max,sinks=70"};
     for (size_t i = 0; i < sizeof(thresholds) / sizeof(thresholds[0]); i++)
         check_against_float64(f, thresholds[i], 0);
 }

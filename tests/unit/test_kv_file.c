@@ -331,7 +331,7 @@ int main(void) {
     rsr_model *other = fake_open(&other_fake, RSR_OPS_GENERIC);
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         test_round_trip(model, "bf16", NULL, lengths[i]);
-        test_round_trip(model, "f32", "louver:mass:1e-2,min=3,sinks=1", lengths[i]);
+        test_round_trip(model, "f32", "louver:error:1e-2,min=3,sinks=1", lengths[i]);
         test_round_trip(model, "f16", "louver:topk:8,min=1", lengths[i]);
         test_round_trip(model, "int8", "louver:sample_gap:0.5,3,min=100,window=5", lengths[i]);
     }

@@ -373,7 +373,7 @@ static void test_memory(void) {
         CHECK_INT(rsr_louver_get_info(index, &info), RSR_OK);
         CHECK_STR(info.kv_type, options.kv_type);
         CHECK_INT(info.kv_bytes, 640 * expected[i / 2]);
-        CHECK(info.index_bytes <= 640 * (options.n_planes == 1 ? 81 : 150));
+        CHECK(info.index_bytes <= 640 * (options.n_planes == 1 ? 85 : 154));
         rsr_louver_destroy(index);
     }
 }

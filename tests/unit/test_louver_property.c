@@ -588,7 +588,7 @@ static rsr_louver_threshold threshold_of(const struct test_case *c, uint64_t *st
         "topk:1",       "topk:3",        "topk:20",         "topk:64",           "topk:5000",
         "mass:0.5",     "mass:1e-3",     "mass:1e-9",       "mass:1e-3,sinks=4", "budget:0.01",
         "sample_max:1", "sample_topk:8", "sample_mean_max", "sample_gap:0.1,3",  "mass:0",
-        "budget:1"};
+        "budget:1",     "error:0.5",     "error:0.05"};
     const uint32_t n_texts = sizeof(texts) / sizeof(texts[0]);
     rsr_louver_threshold threshold = {.kind = RSR_LOUVER_VALUE};
     const uint64_t choice = check_random(state) % 16;

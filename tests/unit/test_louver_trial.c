@@ -103,6 +103,7 @@ static void test_levels(void) {
     static struct answer first, other;
     uint64_t state = 7;
     uint32_t n_given_up = 0, n_sparse = 0;
+    static const char *const rules[] = {"mass:0.05", "mass:0.3", "error:0.1", "error:0.5"};
     for (uint32_t i = 0; i < 8; i++) {
         const uint32_t n_keys = 2500 + 500 * i;
         draw(&state, n_keys, 1.0f + 0.6f * (float)i);
@@ -117,7 +118,7 @@ static void test_levels(void) {
                     continue;
                 index->setup.ops = rsr_ops_get(level);
                 const bool is_first = k == 0 && level == RSR_OPS_GENERIC;
-                ask(index, i % 2 == 0 ? "mass:0.05" : "mass:0.3", is_first ? &first : &other);
+                ask(index, rules[i % 4], is_first ? &first : &other);
                 CHECK(is_first || equal(&first, &other));
             }
         }

@@ -92,7 +92,7 @@ static bool measure(struct attention_bench *b, struct attention_timings *t) {
         return false;
     memset(b->counts, 0, b->d.kv_heads * sizeof(*b->counts));
     const bool search = b->threshold.kind == RSR_LOUVER_TOPK && b->kind->gate == NULL;
-    const bool may_give_up = b->threshold.kind == RSR_LOUVER_MASS;
+    const bool may_give_up = louver_has_budget(b->threshold.kind);
     for (uint32_t i = 0; i < runs && !b->failed; i++) {
         samples[i] = time_layers(b, attention_step_dense, i);
         samples[runs + i] = time_layers(b, step_oracle, i);

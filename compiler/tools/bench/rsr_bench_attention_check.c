@@ -166,6 +166,8 @@ static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step
         compare_outputs(b, &one, attention_values(&b->d, source, head), found);
         found->certified = fmax(found->certified, results[h].certified_error);
         found->storage = fmax(found->storage, results[h].storage_error);
+        if (results[h].spread > 0.0)
+            found->relative = fmax(found->relative, results[h].certified_error / results[h].spread);
     }
     return true;
 }

@@ -87,6 +87,8 @@ static void add_findings(json_t *result, const struct attention_bench *b,
         {"checked_queries", json_integer((json_int_t)n_queries)},
         {"max_output_error", json_real(found->error)},
         {"certified_error", real_or_null(b->kind->gate == NULL, found->certified)},
+        {"certified_relative_error",
+         b->threshold.kind == RSR_LOUVER_ERROR ? json_real(found->relative) : NULL},
         {"certified_storage_error", real_or_null(b->format.type != RSR_KV_F32, found->storage)},
         {"dense_error", json_real(found->dense_error)},
     };

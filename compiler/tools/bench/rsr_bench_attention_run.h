@@ -47,6 +47,7 @@ struct attention_bench {
 struct attention_findings {
     uint64_t misses;
     double error, certified, storage, dense_error; /* largest */
+    double relative; /* largest certified error over the certified spread of the values */
 };
 
 /* Medians, of a layer; spread: of louver_us; 0: not timed. */

@@ -97,13 +97,14 @@ void attention_fail(struct attention_bench *b, const rsr_error *err) {
     }
 }
 
-/* The values of all exactly read keys are counted, although only those of attended keys are
- * read. */
+/* The values of all exactly read keys are counted, although only those of attended keys are read.
+ * The rule error reads the centres of pages' values, too. */
 static double bytes_read(const struct attention_bench *b, const rsr_louver_stats *stats) {
     const struct rsr_sketch_shape shape = rsr_sketch_shape_of(b->d.head_dim, b->kind->n_planes);
     const double codes = 16.0 * shape.n_slices;
     const double scales = (double)(shape.plane_at[0] - shape.scales_at) / RSR_SKETCH_VECTORS;
-    return (double)stats->pages * shape.scales_at + stats->scanned * (codes + scales) +
+    const double centre = b->threshold.kind == RSR_LOUVER_ERROR ? 2.0 * b->d.row_floats : 0.0;
+    return stats->pages * (shape.scales_at + centre) + stats->scanned * (codes + scales) +
            stats->plane2 * (codes + shape.n_slices) +
            stats->exact * 2.0 * (double)b->format.row_bytes;
 }

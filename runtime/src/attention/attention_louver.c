@@ -171,11 +171,14 @@ static void count_pass(rsr_attention_stats *total, const struct louver_pass *pas
 }
 
 /* Bytes read: norms, centre and box of each page; a scale, a residual and the codes of each slice
- * of each key. */
+ * of each key; for the rule error also the centres of pages' values. */
 static uint64_t pass_bytes(const struct rsr_crew *crew, const struct louver_pass *pass) {
     const struct rsr_sketch_shape *shape = &crew->louver.shape;
     const rsr_louver_stats *stats = &pass->stats;
-    return stats->pages * shape->scales_at + stats->scanned * shape->n_slices * 18 +
+    const uint64_t centre = crew->attention_options.threshold.kind == RSR_LOUVER_ERROR
+                                ? louver_centre_bytes(&crew->louver)
+                                : 0;
+    return stats->pages * (shape->scales_at + centre) + stats->scanned * shape->n_slices * 18 +
            stats->plane2 * shape->n_slices * 17 + stats->exact * 2 * crew->kv.format.row_bytes;
 }
 
@@ -183,6 +186,9 @@ static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) 
     total->max_mass = fmax(total->max_mass, head->mass);
     total->max_error = fmax(total->max_error, head->certified_error);
     total->max_storage_error = fmax(total->max_storage_error, head->storage_error);
+    if (head->spread > 0.0)
+        total->max_relative_error =
+            fmax(total->max_relative_error, head->certified_error / head->spread);
 }
 
 /* Sinks are the first keys of the sequence. With a window, a token may no longer see them. */

@@ -41,11 +41,14 @@ struct louver_setup {
     const struct rsr_ops *ops;
 };
 
-/* The norms that sealing a page computes; the sketch block follows at LOUVER_SKETCH_AT. Norms are
- * rounded up. */
+/* The norms that sealing a page computes; the sketch block follows at LOUVER_SKETCH_AT, and after
+ * it the centre of the page's values in bfloat16, [row_floats]. Norms are rounded up, `square`
+ * down. */
 struct louver_norms {
     double key, value;       /* largest |k| and |v| */
     struct rsr_kv_loss loss; /* largest errors of storing */
+    double radius, off;      /* largest |v - centre|; |mean of the values - centre| */
+    double square;           /* sum of |v - mean of the values|^2 */
 };
 struct louver_sidecar {
     struct louver_norms norms;
@@ -92,6 +95,21 @@ struct louver_head_state {
     double least_bound; /* of a page */
     double budget;      /* weight that may be left out in total */
     double cut;         /* all keys left out have x below it */
+    /* error: w of a key also has the factor omega of its page in x, `skipped` and `budget` */
+    const float *weights; /* [pages]: louver_spread.weights; NULL: another rule */
+    double given_reach;   /* upper bound of |attention over the keys in `given` - centre| */
+    double reach;         /* the same bound for attention over all keys that stay */
+};
+
+/* The values that a pass sees, for the rule error (louver_spread.c). */
+struct louver_spread {
+    double *centre;  /* [head_dim] */
+    double farthest; /* upper bound of |v - centre| of all values */
+    double spread;   /* lower bound of the values' spread */
+    /* omega of a page is at least (largest |v - centre|) / spread. */
+    float *weights;     /* [pages], of those with a sidecar: upper bounds of log omega */
+    float least_weight; /* of them */
+    double least;       /* lower bound of all omega */
 };
 
 /* A page whose second plane will be read next: the heads for which some of its keys may count, and
@@ -151,6 +169,7 @@ struct louver_pass {
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
     struct louver_norms storage; /* largest norms of all keys that are seen; zeros for RSR_KV_F32 */
+    struct louver_spread spread; /* of the first member's pass */
 };
 
 /* The number of a page's first key; a window may cut the first page. */
@@ -191,6 +210,11 @@ static inline void louver_meet(const struct louver_pass *pass) {
 /* Whether this member does the work of head h that is done once. */
 static inline bool louver_has_head(const struct louver_pass *pass, uint32_t h) {
     return h % pass->team.n == pass->team.number;
+}
+
+/* Whether keys are left out while their weights stay within a budget. */
+static inline bool louver_has_budget(rsr_louver_kind kind) {
+    return kind == RSR_LOUVER_MASS || kind == RSR_LOUVER_ERROR;
 }
 
 static inline const void *louver_sketch(const struct louver_page *page) {
@@ -313,8 +337,21 @@ void louver_run_topk(struct louver_pass *pass);
 void louver_note_lower(struct louver_head_state *head, double lower);
 void louver_sort_descending(double *x, uint32_t n);
 
-/* ---- louver_mass.c: every head leaves out keys that have at most EPS of its softmax ---- */
+/* ---- louver_mass.c: every head leaves out keys that have at most EPS of its softmax, or that
+ * change its output by at most EPS of the values' spread ---- */
 void louver_run_mass(struct louver_pass *pass);
+
+/* ---- louver_spread.c ---- */
+
+/* Fills the sidecar's centre and norms->radius, off and square of 64 finite rows [row_floats]. */
+void louver_seal_values(const struct louver_setup *setup, struct louver_sidecar *sidecar,
+                        const float *rows, struct louver_norms *norms);
+/* Bytes of a centre, a multiple of 64. */
+uint32_t louver_centre_bytes(const struct louver_setup *setup);
+/* An upper bound of the error of a head's output by the rule error; `rounding` bounds the relative
+ * errors of its weights. */
+double louver_spread_error(const struct louver_pass *pass, const struct louver_head_state *head,
+                           const float *out, double attended, double rounding);
 
 /* ---- louver_attend.c: attention over the keys in the masks, which it counts; called by all
  * members ---- */

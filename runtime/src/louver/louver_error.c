@@ -81,13 +81,17 @@ static double largest_attended(const struct louver_pass *pass,
     return largest;
 }
 
+static double merge_error(const struct louver_pass *pass) {
+    return (pass->n_pages + 4.0) * 0x1p-16;
+}
+
 /* A lower bound of the sum of exp(scale q.k - state.max) over the keys attended to, in pages whose
  * longest key is key_norm. The sum of attention has scores that are off by at most `error`; each
  * merge of a page rounds exp of a difference (2^-17, as above) and a sum. */
 static double attended_mass(const struct louver_pass *pass, const struct louver_head_state *state,
                             double key_norm) {
     const double error = louver_score_error(pass->setup, state->sketch.norm, key_norm);
-    const double merges = (pass->n_pages + 4.0) * 0x1p-16;
+    const double merges = merge_error(pass);
     if (!(error < 1.0) || !(merges < 1.0))
         return 0.0;
     return (double)state->state.sum * (1.0 - merges) * (1.0 - error);
@@ -102,6 +106,12 @@ static double attended_mass_from(const struct louver_pass *pass,
     return factor * attended_mass(pass, state, key_norm);
 }
 
+/* The larger lower bound of the same sum: that of the keys in G, or that of all. */
+static double known_mass(const struct louver_pass *pass, const struct louver_head_state *state,
+                         double key_norm) {
+    return fmax(state->attended, attended_mass_from(pass, state, key_norm, state->reference));
+}
+
 /* An upper bound of the part of the softmax that was left out. */
 static double left_out_mass(const struct louver_pass *pass, const struct louver_head_state *state,
                             double key_norm) {
@@ -109,10 +119,11 @@ static double left_out_mass(const struct louver_pass *pass, const struct louver_
     double skipped, attended;
     if (n_left_out == 0 || state->n_attended == 0)
         return n_left_out == 0 ? 0.0 : 1.0;
-    if (pass->threshold.kind == RSR_LOUVER_MASS) {
+    if (louver_has_budget(pass->threshold.kind)) {
         skipped = state->skipped;
-        attended =
-            fmax(state->attended, attended_mass_from(pass, state, key_norm, state->reference));
+        if (state->weights != NULL) /* its terms have factors omega */
+            skipped = rsr_sum_up(skipped / pass->spread.least);
+        attended = known_mass(pass, state, key_norm);
     } else { /* each key left out has a product below the threshold */
         const float x = louver_exponent_up(pass->setup, state->threshold, (double)state->state.max);
         float y;
@@ -190,7 +201,14 @@ static double certified_error(const struct louver_pass *pass, const struct louve
                               double key_norm, const float *out, double mass) {
     const double size = louver_row_norm(out, pass->setup->head_dim);
     const double left_out = state->n_attended < pass->n_keys ? largest_left_out(pass, state) : 0.0;
-    const double error = mass * (left_out + size) * SUM_UP;
+    double error = mass * (left_out + size) * SUM_UP;
+    if (state->weights != NULL && mass > 0.0) {
+        const double rounding =
+            louver_score_error(pass->setup, state->sketch.norm, key_norm) + merge_error(pass);
+        const double by_values =
+            louver_spread_error(pass, state, out, known_mass(pass, state, key_norm), rounding);
+        error = by_values < error ? by_values : error;
+    }
     return scores_fit(pass, state, key_norm) && isfinite(error) ? error : INFINITY;
 }
 
@@ -204,5 +222,6 @@ void louver_certify(const struct louver_pass *pass, const struct louver_head_sta
         .mass = mass,
         .certified_error = certified_error(pass, state, key_norm, out, mass),
         .storage_error = storage_error(pass, state),
+        .spread = state->weights == NULL ? 0.0 : pass->spread.spread,
     };
 }

@@ -71,8 +71,9 @@ static void give_keys(const struct louver_pass *pass, struct louver_head_state *
 }
 
 /* Less a little for what is rounded up when the masses are certified. */
-static void set_budget(const struct louver_pass *pass, struct louver_head_state *head) {
-    head->budget = pass->threshold.value * head->attended * (1.0 - 0x1p-16);
+void louver_set_budget(const struct louver_pass *pass, struct louver_head_state *head) {
+    head->budget =
+        pass->threshold.value * head->attended * (1.0 - 0x1p-16) * louver_allowance(pass, head);
 }
 
 /* The page with the highest bound, and the least bound. */
@@ -123,7 +124,7 @@ static void give_pages(const struct louver_pass *pass, struct louver_head_state 
     find_best_page(pass, head);
     if (head->best_page < pass->n_pages && head->given[head->best_page] == 0)
         give_best_page(pass, head);
-    set_budget(pass, head);
+    louver_set_budget(pass, head);
 }
 
 /* ---- Heavy keys ---- */
@@ -231,7 +232,7 @@ static void give_heavy(const struct louver_pass *pass, struct louver_head_state 
         give_keys(pass, head, page, keys);
     }
     rebase(pass, head, before);
-    set_budget(pass, head);
+    louver_set_budget(pass, head);
 }
 
 /* ---- Bounds as x ---- */
@@ -242,7 +243,8 @@ struct louver_line louver_line_of(const struct louver_setup *setup,
     const struct rsr_sketch_frame *frame = &head->frames[page];
     const double slope = (double)setup->scale * frame->unit; /* unit is a power of two */
     return (struct louver_line){
-        .base = louver_exponent_up(setup, frame->offset[plane], (double)head->reference),
+        .base = louver_weighted_up(
+            head, page, louver_exponent_up(setup, frame->offset[plane], (double)head->reference)),
         .slope = (float)slope,
         .exact = (double)(float)slope == slope && slope >= 0x1p-100,
     };
@@ -383,6 +385,7 @@ static void drop_pages(const struct louver_pass *pass, struct louver_head_state 
 
 static void drop_by_plane1(const struct louver_pass *pass, struct louver_head_state *head) {
     give_heavy(pass, head);
+    louver_reach_given(pass, head);
     louver_drop_keys(pass, head, pass->setup->shape.n_planes > 1 ? SHARE_PLANE1 : 1.0);
 }
 
@@ -391,7 +394,8 @@ static void drop_by_plane2(const struct louver_pass *pass, struct louver_head_st
 }
 
 static void note_threshold(const struct louver_pass *pass, struct louver_head_state *head) {
-    const double x = rsr_round_up(head->cut + (double)head->reference);
+    const double least = head->weights == NULL ? 0.0 : (double)pass->first->spread.least_weight;
+    const double x = rsr_round_up(rsr_round_up(head->cut - least) + (double)head->reference);
     head->threshold = rsr_round_up(x / (double)pass->setup->scale);
 }
 
@@ -418,6 +422,9 @@ static void count_all(struct louver_pass *pass) {
 void louver_run_mass(struct louver_pass *pass) {
     struct louver_head_state *heads = pass->first->heads;
     louver_find_frames(pass);
+    louver_meet(pass);
+    if (pass == pass->first)
+        louver_find_spread(pass);
     louver_meet(pass);
     each_head(pass, try_head);
     count_tried(pass);

@@ -4,9 +4,10 @@
  *     louver_mass.c    the steps of a pass
  *     louver_lanes.c   a page's bounds, and what histograms need of them
  *     louver_spend.c   leaves out the keys with the lowest bounds, as far as the budget allows
+ *     louver_spread.c  error: weights by values, and the budget that they leave
  *
- * x of a key is an upper bound of scale q . k - reference of its head; head->x has it for keys of
- * pages that were scanned. */
+ * x of a key is an upper bound of scale q . k - reference of its head, with the rule error plus the
+ * page's weight; head->x has it for keys of pages that were scanned. */
 #ifndef RSR_LOUVER_MASS_H
 #define RSR_LOUVER_MASS_H
 
@@ -39,6 +40,9 @@ struct louver_line louver_line_of(const struct louver_setup *setup,
 static inline uint64_t louver_open_keys(const struct louver_head_state *head, uint32_t page) {
     return head->masks[page] & ~head->given[page];
 }
+
+/* The weight that may be left out. */
+void louver_set_budget(const struct louver_pass *pass, struct louver_head_state *head);
 
 /* ---- louver_lanes.c ---- */
 
@@ -74,6 +78,8 @@ bool louver_is_worth(const struct louver_pass *pass);
  * `limit`. Returns how many bins these are: all but the highest at most. */
 uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *bins, double limit,
                            double *spent);
+/* An upper bound of all bins' weights; infinite if the highest bin has a number. */
+double louver_weigh_all(const struct rsr_ops *ops, const struct louver_bins *bins);
 /* Numbers below this limit are in one of the lowest n bins. (A few of the n-th bin may be above
  * it.) */
 float louver_limit_of(uint32_t n);
@@ -82,5 +88,21 @@ float louver_limit_of(uint32_t n);
 void louver_drop_pages(const struct louver_pass *pass, struct louver_head_state *head,
                        double share);
 void louver_drop_keys(const struct louver_pass *pass, struct louver_head_state *head, double share);
+
+/* ---- louver_spread.c: these do nothing, or return 1, with the rule mass ---- */
+
+/* Fills the spread of the first member's pass, and the weights and reach of its heads. All frames
+ * are known. */
+void louver_find_spread(struct louver_pass *pass);
+/* Notes head->given_reach, when all heavy keys are given. */
+void louver_reach_given(const struct louver_pass *pass, struct louver_head_state *head);
+/* Lowers head->reach and sets the budget anew; `bins` have all open keys. */
+void louver_lower_reach(const struct louver_pass *pass, struct louver_head_state *head,
+                        const struct louver_bins *bins);
+/* The part of EPS Z that keys may have, their factors included; and what a trial expects of it. */
+double louver_allowance(const struct louver_pass *pass, const struct louver_head_state *head);
+double louver_likely_allowance(const struct louver_pass *pass);
+/* x of a page or of its keys, with the page's weight. */
+float louver_weighted_up(const struct louver_head_state *head, uint32_t page, float x);
 
 #endif

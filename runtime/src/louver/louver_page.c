@@ -24,7 +24,7 @@ struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, ui
 }
 
 uint32_t louver_sidecar_bytes(const struct louver_setup *setup) {
-    return LOUVER_SKETCH_AT + setup->shape.block_bytes;
+    return LOUVER_SKETCH_AT + setup->shape.block_bytes + louver_centre_bytes(setup);
 }
 
 const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
@@ -80,12 +80,11 @@ void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *row
 
 /* ---- Sealing ---- */
 
-/* Keys of a page, [64][row_floats]: the stored keys, or their widened copies in `buffer`. */
-static const float *page_keys(const struct louver_setup *setup, const struct rsr_kv_rows *rows,
-                              float *buffer) {
-    const float *first = louver_row(setup, rows->keys, 0, buffer);
+/* Keys or values of a page, [64][row_floats]: the stored rows, or widened copies in `buffer`. */
+static const float *page_rows(const struct louver_setup *setup, const void *rows, float *buffer) {
+    const float *first = louver_row(setup, rows, 0, buffer);
     for (uint32_t j = 1; first == buffer && j < RSR_PAGE_TOKENS; j++)
-        (void)louver_row(setup, rows->keys, j, buffer + (size_t)j * setup->row_floats);
+        (void)louver_row(setup, rows, j, buffer + (size_t)j * setup->row_floats);
     return first;
 }
 
@@ -97,8 +96,10 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
     const struct rsr_sketch_next next = {rows->values, rsr_kv_rows_bytes(&setup->kv)};
     if (isfinite(norms.key)) /* so are those of all finite float32 rows */
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,
-                             page_keys(setup, rows, buffer), setup->row_floats, NULL, &next);
+                             page_rows(setup, rows->keys, buffer), setup->row_floats, NULL, &next);
     norms.value = louver_rows_norm(setup, rows->values, RSR_PAGE_TOKENS);
+    if (isfinite(norms.value))
+        louver_seal_values(setup, sidecar, page_rows(setup, rows->values, buffer), &norms);
     louver_add_losses(&norms, rows, RSR_PAGE_TOKENS);
     sidecar->norms = norms;
     sidecar->usable = isfinite(norms.key) && isfinite(norms.value);

@@ -39,7 +39,7 @@ static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_lo
         head->sample.heap = cut(c, n_keys, sizeof(*head->sample.heap));
         head->sample.keys = cut(c, n_keys, sizeof(*head->sample.keys));
         head->joined = cut(c, n_keys, sizeof(*head->joined));
-    } else if (kind == RSR_LOUVER_MASS) {
+    } else if (louver_has_budget(kind)) {
         head->x = cut(c, n_keys, sizeof(*head->x));
         head->frames = cut(c, n_pages, sizeof(*head->frames));
         head->given = cut(c, n_pages, sizeof(*head->given));
@@ -52,14 +52,20 @@ static uint64_t kept_rows(uint32_t n_heads, uint64_t n_pages, uint32_t n_members
     return n_members > 1 ? (n_pages / n_members + 1) * n_heads : 0;
 }
 
-static void cut_shared(struct cutter *c, const struct louver_setup *setup, uint32_t n_heads,
-                       uint32_t n_pages, uint32_t n_members, struct louver_pass *pass) {
+static void cut_shared(struct cutter *c, const struct louver_setup *setup, rsr_louver_kind kind,
+                       uint32_t n_heads, uint32_t n_pages, uint32_t n_members,
+                       struct louver_pass *pass) {
+    const bool has_spread = kind == RSR_LOUVER_ERROR;
     const uint64_t kept = kept_rows(n_heads, n_pages, n_members);
     pass->kept_out = cut(c, kept, setup->row_floats * sizeof(*pass->kept_out));
     pass->kept_states = cut(c, kept, sizeof(*pass->kept_states));
     pass->page_out = cut(c, setup->row_floats, sizeof(*pass->page_out));
     pass->norms = cut(c, n_pages, sizeof(*pass->norms));
     pass->sampled = cut(c, LOUVER_SAMPLE_KEYS, sizeof(*pass->sampled));
+    pass->spread = (struct louver_spread){
+        .centre = cut(c, has_spread ? setup->head_dim : 0, sizeof(*pass->spread.centre)),
+        .weights = cut(c, has_spread ? n_pages : 0, sizeof(*pass->spread.weights)),
+    };
 }
 
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
@@ -74,7 +80,7 @@ uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kin
         return UINT64_MAX;
     counter.used = 0;
     struct louver_pass no_pass;
-    cut_shared(&counter, setup, n_heads, n_pages, n_members, &no_pass);
+    cut_shared(&counter, setup, kind, n_heads, n_pages, n_members, &no_pass);
     return __builtin_add_overflow(bytes, counter.used, &bytes) ? UINT64_MAX : bytes;
 }
 
@@ -138,7 +144,7 @@ static void start_pass(struct louver_pass *pass, const struct louver_setup *setu
     pass->found.n = pass->fetched.n = 0;
     pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
     pass->stats.n_keys = number == 0 ? n_keys : 0;
-    cut_shared(cutter, setup, n_heads, n_pages, pass->team.n, pass);
+    cut_shared(cutter, setup, threshold->kind, n_heads, n_pages, pass->team.n, pass);
 }
 
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,

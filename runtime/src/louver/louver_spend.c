@@ -43,6 +43,12 @@ uint32_t louver_spend_bins(const struct rsr_ops *ops, const struct louver_bins *
     return LOUVER_BINS - 1;
 }
 
+double louver_weigh_all(const struct rsr_ops *ops, const struct louver_bins *bins) {
+    double all = 0.0;
+    const uint32_t n = louver_spend_bins(ops, bins, INFINITY, &all);
+    return bins->counts[n] == 0 ? all : INFINITY;
+}
+
 /* A number below the upper edge of bin n - 1, less what louver_lanes.count rounds, is counted in
  * one of the n bins. */
 float louver_limit_of(uint32_t n) {
@@ -73,7 +79,8 @@ static uint64_t pages_x(const struct louver_pass *pass, const struct louver_head
         if (page >= pass->n_pages || louver_open_keys(head, page) == 0)
             continue;
         open |= UINT64_C(1) << i;
-        x[i] = louver_exponent_up(pass->setup, head->frames[page].bound, reference);
+        x[i] = louver_weighted_up(
+            head, page, louver_exponent_up(pass->setup, head->frames[page].bound, reference));
     }
     return open;
 }
@@ -114,6 +121,7 @@ void louver_drop_keys(const struct louver_pass *pass, struct louver_head_state *
         if (open != 0)
             lanes->count(&bins, head->x + (size_t)p * RSR_PAGE_TOKENS, open);
     }
+    louver_lower_reach(pass, head, &bins);
     const uint32_t n_bins = spend(pass, head, &bins, share);
     const float limit = louver_limit_of(n_bins);
     for (uint32_t p = 0; n_bins > 0 && p < pass->n_pages; p++) {

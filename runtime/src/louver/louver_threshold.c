@@ -29,6 +29,7 @@ static const struct rule rules[] = {
     {"value", RSR_LOUVER_VALUE, true, false, -INFINITY, INFINITY, 0, "value:T, as value:2.5"},
     {"topk", RSR_LOUVER_TOPK, false, true, 0, 0, UINT32_MAX, "topk:K, K at least 1"},
     {"mass", RSR_LOUVER_MASS, true, false, 0, BELOW_1, 0, "mass:EPS, 0 <= EPS < 1"},
+    {"error", RSR_LOUVER_ERROR, true, false, 0, BELOW_1, 0, "error:EPS, 0 <= EPS < 1"},
     {"budget", RSR_LOUVER_BUDGET, true, false, ABOVE_0, 1, 0, "budget:F, 0 < F <= 1"},
     {"sample_max", RSR_LOUVER_SAMPLE_MAX, true, false, 0, DBL_MAX, 0, "sample_max:A, A at least 0"},
     {"sample_topk", RSR_LOUVER_SAMPLE_TOPK, false, true, 0, 0, LOUVER_SAMPLE_KEYS,
@@ -110,7 +111,7 @@ rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
     if (rule == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "the threshold '%.60s' is unknown; there are value:T, topk:K, mass:EPS, "
-                        "budget:F, sample_max:A, sample_topk:K, sample_mean_max and "
+                        "error:EPS, budget:F, sample_max:A, sample_topk:K, sample_mean_max and "
                         "sample_gap:PHI,P",
                         at);
     rsr_louver_threshold parsed = {.kind = rule->kind};

@@ -172,7 +172,9 @@ void louver_try_head(const struct louver_pass *pass, struct louver_head_state *h
         return;
     const double n = sample.n * RSR_PAGE_TOKENS, part = n / pass->n_keys;
     const double weight = expected_weight(pass, head, sqrt(sample.variance / n)) + head->attended;
-    predict_kept(pass, head, &sample, pass->threshold.value * LEFT_FOR_LAST * weight * part);
+    predict_kept(pass, head, &sample,
+                 pass->threshold.value * LEFT_FOR_LAST * louver_likely_allowance(pass) * weight *
+                     part);
 }
 
 bool louver_is_worth(const struct louver_pass *pass) {

@@ -417,6 +417,7 @@ static void add_attention(rsr_attention_stats *total, const rsr_attention_stats 
     total->max_mass = fmax(total->max_mass, worker->max_mass);
     total->max_error = fmax(total->max_error, worker->max_error);
     total->max_storage_error = fmax(total->max_storage_error, worker->max_storage_error);
+    total->max_relative_error = fmax(total->max_relative_error, worker->max_relative_error);
 }
 
 static void add_head(rsr_head_stats *total, const rsr_head_stats *worker) {
