@@ -17,15 +17,16 @@ def kind_of(r):
 
 
 def table(title, key, rows):
-    print(f"| {title} | dense ms | index ms | speed-up | search ms | all keys ms | scanned | plane 2 | exact | pages skipped "
+    print(f"| {title} | dense ms | index ms | speed-up | search ms | all keys ms | scanned | plane 2 | exact | oracle | pages skipped "
           "| bytes read | misses | error, certified | append us | bytes a key | dense GB/s of |")
-    print("|" + "---|" * 16)
+    print("|" + "---|" * 17)
     for r in rows:
         search, all_keys = (f"{r[key] / 1e3:.2f}" if key in r else "" for key in ("search_us", "all_keys_us"))
         certified = "none" if r["certified_error"] is None else f"{r['certified_error']:.2g}"
+        oracle = f"{r['oracle_fraction']:.4f}" if "oracle_fraction" in r else ""
         print(f"| {r[key]} | {r['dense_us'] / 1e3:.2f} | {r['louver_us'] / 1e3:.2f} "
               f"| {r['speedup']:.2f}{'' if r['speedup_counts'] else ' (does not count)'} | {search} | {all_keys} "
-              f"| {r['scanned_fraction']:.3f} | {r['plane2_fraction']:.4f} | {r['exact_fraction']:.4f} "
+              f"| {r['scanned_fraction']:.3f} | {r['plane2_fraction']:.4f} | {r['exact_fraction']:.4f} | {oracle} "
               f"| {r['page_skip_rate']:.3f} | {r['bytes_read_ratio']:.3f} | {r['misses']} "
               f"| {r['max_output_error']:.2g}, {certified} | {r['append_us']:.1f} "
               f"| {r['index_bytes_per_token']:.1f} "

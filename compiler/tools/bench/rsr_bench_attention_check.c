@@ -66,6 +66,7 @@ struct checked_head {
     double *products; /* [keys] */
     uint32_t *attended, n_attended;
     const float *out, *dense;
+    bool *oracle; /* [keys]: read by an oracle for some head of the group */
 };
 
 /* Counts omitted keys that are relevant, by the oracle's threshold or by the index's own. */
@@ -146,6 +147,17 @@ static bool list_gate(struct attention_bench *b, uint32_t source, uint32_t step,
     return !b->failed;
 }
 
+/* Adds the part of a KV head's keys that an oracle reads, and clears the marks. */
+static void count_oracle(const struct attention_bench *b, bool *marks,
+                         struct attention_findings *found) {
+    const double n_checks = (double)b->d.n_sources * b->d.n_steps * b->d.kv_heads;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->d.n_keys; i++)
+        n += marks[i];
+    found->oracle += n / (b->d.n_keys * n_checks);
+    memset(marks, 0, b->d.n_keys * sizeof(*marks));
+}
+
 static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step, uint32_t head,
                        struct checked_head *c, struct attention_findings *found) {
     rsr_louver_head results[MAX_GROUP];
@@ -155,6 +167,7 @@ static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step
     if (!(b->kind->gate != NULL ? list_gate : ask_cascade)(b, source, step, head, c->attended,
                                                            results))
         return false;
+    const float *values = attention_values(&b->d, source, head);
     for (uint32_t h = 0; h < b->d.group; h++) {
         struct checked_head one = {.products = c->products,
                                    .attended = c->attended + (size_t)h * b->d.n_keys,
@@ -163,25 +176,30 @@ static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step
                                    .dense = dense + (size_t)h * b->d.head_dim};
         attention_products(b, source, head, queries + (size_t)h * b->d.head_dim, one.products);
         found->misses += count_misses(b, &one, results[h].threshold);
-        compare_outputs(b, &one, attention_values(&b->d, source, head), found);
+        compare_outputs(b, &one, values, found);
+        if (louver_has_budget(b->threshold.kind) &&
+            !attention_oracle_mark(b, one.products, values, c->oracle))
+            return false;
         found->certified = fmax(found->certified, results[h].certified_error);
         found->storage = fmax(found->storage, results[h].storage_error);
         if (results[h].spread > 0.0)
             found->relative = fmax(found->relative, results[h].certified_error / results[h].spread);
     }
+    count_oracle(b, c->oracle, found);
     return true;
 }
 
 bool attention_check(struct attention_bench *b, struct attention_findings *found) {
     struct checked_head c = {.products = calloc(b->d.n_keys, sizeof(double)),
-                             .attended =
-                                 calloc((size_t)b->d.n_keys * b->d.group, sizeof(uint32_t))};
-    bool ok = c.products != NULL && c.attended != NULL;
+                             .attended = calloc((size_t)b->d.n_keys * b->d.group, sizeof(uint32_t)),
+                             .oracle = calloc(b->d.n_keys, sizeof(bool))};
+    bool ok = c.products != NULL && c.attended != NULL && c.oracle != NULL;
     const uint32_t n = b->d.n_sources * b->d.n_steps * b->d.kv_heads;
     for (uint32_t i = 0; ok && i < n; i++)
         ok = check_head(b, i / b->d.kv_heads / b->d.n_steps, i / b->d.kv_heads % b->d.n_steps,
                         i % b->d.kv_heads, &c, found);
     free(c.products);
     free(c.attended);
+    free(c.oracle);
     return ok;
 }

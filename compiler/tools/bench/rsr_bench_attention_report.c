@@ -83,6 +83,7 @@ static void add_findings(json_t *result, const struct attention_bench *b,
                          const struct attention_findings *found) {
     const uint64_t n_queries = (uint64_t)b->d.n_sources * b->d.n_steps * b->d.kv_heads * b->d.group;
     const struct row rows[] = {
+        {"oracle_fraction", louver_has_budget(b->threshold.kind) ? json_real(found->oracle) : NULL},
         {"misses", json_integer((json_int_t)found->misses)},
         {"checked_queries", json_integer((json_int_t)n_queries)},
         {"max_output_error", json_real(found->error)},

@@ -1,7 +1,7 @@
 /* rsr_bench_attention_run.h - shared by the files of rsr-bench attention: one layer's steps, dense
- * and through an index (rsr_bench_attention_step.c), their comparison with float64 (.._check.c),
- * the time of sealing (.._seal.c), the result (.._report.c), and the command itself
- * (rsr_bench_attention.c). */
+ * and through an index (rsr_bench_attention_step.c), their comparison with float64 (.._check.c)
+ * and with an oracle (.._oracle.c), the time of sealing (.._seal.c), the result (.._report.c), and
+ * the command itself (rsr_bench_attention.c). */
 #ifndef RSRC_TOOLS_RSR_BENCH_ATTENTION_RUN_H
 #define RSRC_TOOLS_RSR_BENCH_ATTENTION_RUN_H
 
@@ -48,6 +48,7 @@ struct attention_findings {
     uint64_t misses;
     double error, certified, storage, dense_error; /* largest */
     double relative; /* largest certified error over the certified spread of the values */
+    double oracle;   /* mean part of a KV head's keys that an oracle reads for all its heads */
 };
 
 /* Medians, of a layer; spread: of louver_us; 0: not timed. */
@@ -89,6 +90,13 @@ double *attention_thresholds(const struct attention_bench *b, uint32_t layer, ui
 bool attention_find_thresholds(struct attention_bench *b);
 /* All queries. False: a query failed, or there was no memory. */
 bool attention_check(struct attention_bench *b, struct attention_findings *found);
+
+/* ---- rsr_bench_attention_oracle.c ---- */
+
+/* Marks the keys [keys] that an oracle reads for a query with these products [keys]; the rule is
+ * mass or error. False: there was no memory. */
+bool attention_oracle_mark(const struct attention_bench *b, const double *products,
+                           const float *values, bool *marks);
 
 /* ---- rsr_bench_attention_seal.c ---- */
 
