@@ -56,6 +56,7 @@ static rsr_status louver_begin(struct rsr_crew *crew, rsr_error *err) {
                         LOUVER_MAX_DIM, head_dim);
     crew->louver = louver_setup_of(crew->kv_type, head_dim, RSR_SKETCH_MAX_PLANES, scale,
                                    crew->model->ops, rsr_cpu_features());
+    crew->louver.has_centres = crew->attention_options.threshold.kind == RSR_LOUVER_ERROR;
     return RSR_OK;
 }
 
@@ -175,11 +176,9 @@ static void count_pass(rsr_attention_stats *total, const struct louver_pass *pas
 static uint64_t pass_bytes(const struct rsr_crew *crew, const struct louver_pass *pass) {
     const struct rsr_sketch_shape *shape = &crew->louver.shape;
     const rsr_louver_stats *stats = &pass->stats;
-    const uint64_t centre = crew->attention_options.threshold.kind == RSR_LOUVER_ERROR
-                                ? louver_centre_bytes(&crew->louver)
-                                : 0;
-    return stats->pages * (shape->scales_at + centre) + stats->scanned * shape->n_slices * 18 +
-           stats->plane2 * shape->n_slices * 17 + stats->exact * 2 * crew->kv.format.row_bytes;
+    return stats->pages * (shape->scales_at + louver_centre_bytes(&crew->louver)) +
+           stats->scanned * shape->n_slices * 18 + stats->plane2 * shape->n_slices * 17 +
+           stats->exact * 2 * crew->kv.format.row_bytes;
 }
 
 static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) {

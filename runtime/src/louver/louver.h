@@ -35,6 +35,7 @@ struct louver_setup {
     uint32_t head_dim, row_floats; /* as in kv */
     struct rsr_kv_format kv;
     float scale;
+    bool has_centres; /* of pages' values, which the rule error needs */
     struct rsr_sketch_shape shape;
     const struct rsr_sketch_kernel *kernel;
     const struct louver_lanes *lanes; /* louver_mass.h */
@@ -42,13 +43,14 @@ struct louver_setup {
 };
 
 /* The norms that sealing a page computes; the sketch block follows at LOUVER_SKETCH_AT, and after
- * it the centre of the page's values in bfloat16, [row_floats]. Norms are rounded up, `square`
- * down. */
+ * it the centre of the page's values in bfloat16, [row_floats], if pages have centres. Norms are
+ * rounded up, `square` down. */
 struct louver_norms {
     double key, value;       /* largest |k| and |v| */
     struct rsr_kv_loss loss; /* largest errors of storing */
-    double radius, off;      /* largest |v - centre|; |mean of the values - centre| */
-    double square;           /* sum of |v - mean of the values|^2 */
+    /* 0 without a centre */
+    double radius, off; /* largest |v - centre|; |mean of the values - centre| */
+    double square;      /* sum of |v - mean of the values|^2 */
 };
 struct louver_sidecar {
     struct louver_norms norms;
@@ -223,7 +225,7 @@ static inline const void *louver_sketch(const struct louver_page *page) {
 
 /* ---- louver_page.c ---- */
 
-/* scale 0: 1 / sqrt(head_dim). */
+/* scale 0: 1 / sqrt(head_dim). Pages have centres. */
 struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, uint32_t n_planes,
                                     float scale, const struct rsr_ops *ops, uint64_t cpu_features);
 
@@ -346,7 +348,7 @@ void louver_run_mass(struct louver_pass *pass);
 /* Fills the sidecar's centre and norms->radius, off and square of 64 finite rows [row_floats]. */
 void louver_seal_values(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                         const float *rows, struct louver_norms *norms);
-/* Bytes of a centre, a multiple of 64. */
+/* Bytes of a centre, a multiple of 64; 0 if pages have none. */
 uint32_t louver_centre_bytes(const struct louver_setup *setup);
 /* An upper bound of the error of a head's output by the rule error; `rounding` bounds the relative
  * errors of its weights. */

@@ -16,6 +16,7 @@ struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, ui
         .row_floats = kv.row_floats,
         .kv = kv,
         .scale = scale > 0.0f ? scale : 1.0f / sqrtf((float)head_dim),
+        .has_centres = true,
         .shape = rsr_sketch_shape_of(head_dim, n_planes),
         .kernel = rsr_sketch_kernel_for(cpu_features),
         .lanes = louver_lanes_for(cpu_features),
@@ -98,7 +99,7 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,
                              page_rows(setup, rows->keys, buffer), setup->row_floats, NULL, &next);
     norms.value = louver_rows_norm(setup, rows->values, RSR_PAGE_TOKENS);
-    if (isfinite(norms.value))
+    if (setup->has_centres && isfinite(norms.value))
         louver_seal_values(setup, sidecar, page_rows(setup, rows->values, buffer), &norms);
     louver_add_losses(&norms, rows, RSR_PAGE_TOKENS);
     sidecar->norms = norms;

@@ -49,6 +49,8 @@
 /* ---- Sealing ---- */
 
 uint32_t louver_centre_bytes(const struct louver_setup *setup) {
+    if (!setup->has_centres)
+        return 0;
     return (uint32_t)(setup->row_floats * sizeof(uint16_t) + 63u) & ~63u;
 }
 
@@ -93,9 +95,9 @@ static double length(const double *x, uint32_t n) {
     return sqrt(sum);
 }
 
-/* The mean is off by less than 2^-46 V. V is the largest norm, at most radius + |centre|. Each
- * element is off by 63 2^-53 of a mean of |v[d]|. Squares around it exceed those around the true
- * mean by 64 times the square of this. */
+/* The computed mean is off by less than 2^-46 V. V is the largest norm, at most radius + |centre|.
+ * Each element is off by 63 2^-53 of a mean of |v[d]|. Squares around the centre exceed those
+ * around the true mean by 64 off^2. */
 void louver_seal_values(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                         const float *rows, struct louver_norms *norms) {
     uint16_t *stored = centre_of(setup, sidecar);
@@ -112,13 +114,15 @@ void louver_seal_values(const struct louver_setup *setup, struct louver_sidecar 
     }
     for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
         const float *row = rows + (size_t)j * setup->row_floats;
-        squares += squared_distance(row, mean, setup->head_dim);
-        farthest = fmax(farthest, squared_distance(row, centre, setup->head_dim));
+        const double away = squared_distance(row, centre, setup->head_dim);
+        squares += away;
+        farthest = away > farthest ? away : farthest;
     }
     norms->radius = rsr_sum_up(sqrt(farthest));
     const double value = norms->radius + length(centre, setup->head_dim);
-    const double least = squares * (1.0 - 0x1p-36) - value * value * 0x1p-80;
     norms->off = rsr_sum_up(sqrt(off)) + value * 0x1p-45;
+    const double least =
+        squares * (1.0 - 0x1p-36) - RSR_PAGE_TOKENS * norms->off * norms->off * (1.0 + 0x1p-36);
     norms->square = least > 0.0 ? least : 0.0;
 }
 
