@@ -1,19 +1,22 @@
 /* test_fake_cuda.c - the fake libcuda itself: queues, the order of streams, events, graphs,
  * contexts, and its settings. */
+#include <string.h>
+
 #include "check.h"
 #include "fake_cuda/fake_cuda.h"
 
 #define WORDS 32u
 #define NON_BLOCKING 1u
 
-/* words[i] = words[i] * 2 + add */
-static const char PTX[] =
-    ".version 7.8\n.target sm_80\n.address_size 64\n"
-    ".visible .entry step(.param .u64 words, .param .u32 add)\n.maxntid 32, 1, 1\n{\n"
-    ".reg .b32 %r<5>; .reg .b64 %d<4>;\n"
-    "ld.param.u64 %d0, [words]; ld.param.u32 %r0, [add]; mov.u32 %r1, %tid.x;\n"
-    "mul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1; ld.global.u32 %r2, [%d2];\n"
-    "shl.b32 %r3, %r2, 1; add.s32 %r4, %r3, %r0; st.global.u32 [%d2], %r4; ret;\n}\n";
+/* words[i] = words[i] * 2 + add; with `first` before the load and `then` after it. */
+#define STEP(first, then)                                                                          \
+    ".version 7.8\n.target sm_90\n.address_size 64\n"                                              \
+    ".visible .entry step(.param .u64 words, .param .u32 add)\n.maxntid 32, 1, 1\n{\n"             \
+    ".reg .b32 %r<5>; .reg .b64 %d<4>;\n"                                                          \
+    "ld.param.u64 %d0, [words]; ld.param.u32 %r0, [add]; mov.u32 %r1, %tid.x;\n"                   \
+    "mul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1; " first " ld.global.u32 %r2, [%d2];\n" then  \
+    " shl.b32 %r3, %r2, 1; add.s32 %r4, %r3, %r0; st.global.u32 [%d2], %r4; ret;\n}\n"
+static const char PTX[] = STEP("", "");
 
 #define DO(call) CHECK_INT(call, FAKE_OK)
 
@@ -23,15 +26,19 @@ struct bench {
     cuda_address words;
 };
 
-static void open_bench(struct bench *b) {
+static void open_bench_of(struct bench *b, const char *ptx) {
     DO(cuInit(0));
     DO(cuDevicePrimaryCtxRetain(&b->context, 0));
     DO(cuCtxPushCurrent_v2(b->context));
-    DO(cuModuleLoadDataEx(&b->module, PTX, 0, NULL, NULL));
+    DO(cuModuleLoadDataEx(&b->module, ptx, 0, NULL, NULL));
     DO(cuModuleGetFunction(&b->kernel, b->module, "step"));
     DO(cuStreamCreate(&b->stream, NON_BLOCKING));
     DO(cuMemAlloc_v2(&b->words, WORDS * 4));
     DO(cuMemsetD8_v2(b->words, 0, WORDS * 4));
+}
+
+static void open_bench(struct bench *b) {
+    open_bench_of(b, PTX);
 }
 
 static void close_bench(struct bench *b) {
@@ -134,6 +141,43 @@ static void test_graphs(void) {
     close_bench(&b);
 }
 
+/* Three launches, of which the later two begin before the one before has ended. */
+static int run_dependents(const char *ptx, uint32_t *word) {
+    const struct fake_attribute attribute = {.id = 6, .value.allowed = 1};
+    struct bench b;
+    uint32_t n = 1;
+    open_bench_of(&b, ptx);
+    cuda_address words = b.words;
+    void *parameters[] = {&words, &n};
+    const struct fake_launch launch = {.grid = {1, 1, 1},
+                                       .block = {WORDS, 1, 1},
+                                       .stream = b.stream,
+                                       .attributes = &attribute,
+                                       .n_attributes = 1};
+    DO(cuMemsetD8Async(b.words, 0, WORDS * 4, b.stream)); /* which launches wait for */
+    for (uint32_t i = 0; i < 3; i++)
+        DO(cuLaunchKernelEx(&launch, b.kernel, parameters, NULL));
+    const int code = cuStreamSynchronize(b.stream);
+    *word = word_now(&b);
+    DO(cuCtxPopCurrent_v2(NULL));
+    DO(cuDevicePrimaryCtxRelease_v2(0));
+    return code;
+}
+
+/* A dependent launch must wait before it touches what those before it write, and in any case. */
+static void test_dependents(void) {
+    uint32_t word = 0;
+    CHECK_INT(
+        run_dependents(STEP("griddepcontrol.launch_dependents; griddepcontrol.wait;", ""), &word),
+        FAKE_OK);
+    CHECK_INT(word, 7);
+    CHECK_INT(run_dependents(STEP("", "griddepcontrol.wait;"), &word), FAKE_LAUNCH_FAILED);
+    CHECK_INT(word, 1);
+    CHECK(strstr(fake.error.text, "a race") != NULL);
+    CHECK_INT(run_dependents(STEP("ret;", ""), &word), FAKE_LAUNCH_FAILED);
+    CHECK(strstr(fake.error.text, "has not waited") != NULL);
+}
+
 /* Calls that the driver would refuse. */
 static void test_refusals(void) {
     struct bench b;
@@ -168,6 +212,7 @@ int main(void) {
     test_queues();
     test_events();
     test_graphs();
+    test_dependents();
     test_refusals();
     return CHECK_EXIT();
 }

@@ -10,6 +10,7 @@
  *   FAKE_CUDA_SM        their compute capability (90)
  *   FAKE_CUDA_VERSION   of the driver (12040)
  *   FAKE_CUDA_MEMORY    bytes of a device (4294967296)
+ *   FAKE_CUDA_LAUNCHES  a file that gets a line for every launch: kernel, instructions of warps
  *   FAKE_CUDA_FAIL      FUNCTION:N:CODE[,...]: the Nth call of this function from now on gives CODE
  *
  *   fake_device.c   settings, devices, contexts
@@ -48,6 +49,7 @@ struct fake_work {
     enum fake_kind kind;
     const struct ptx_kernel *kernel;
     unsigned grid[3], block[3];
+    bool dependent; /* begins before the launch before it has ended */
     cuda_address to, from;
     void *host;     /* UPLOAD, DOWNLOAD */
     uint8_t *bytes; /* owned: parameters of a launch; what an upload read when it was queued */
@@ -72,6 +74,7 @@ struct fake_stream {
     struct fake_list queue;
     struct fake_list *captured; /* NULL: it is not captured */
     bool independent;           /* of the default stream */
+    enum fake_kind before;      /* of the work that was done last */
     struct fake_stream *next;
 };
 
@@ -99,6 +102,7 @@ struct fake_cuda {
     uint32_t n_failures;
     struct fake_device devices[FAKE_MAX_DEVICES];
     uint64_t n_launches;
+    const char *launches;   /* a file's name, or NULL */
     struct ptx_error error; /* of the last launch or module */
 };
 extern struct fake_cuda fake;

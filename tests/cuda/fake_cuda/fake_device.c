@@ -78,6 +78,7 @@ static void read_settings(void) {
         fake.n_devices = FAKE_MAX_DEVICES;
     fake.sm = (int)setting("FAKE_CUDA_SM", 90);
     fake.memory_bytes = setting("FAKE_CUDA_MEMORY", UINT64_C(4) << 30);
+    fake.launches = getenv("FAKE_CUDA_LAUNCHES");
     read_failures(getenv("FAKE_CUDA_FAIL"));
 }
 

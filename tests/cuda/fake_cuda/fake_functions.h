@@ -8,6 +8,24 @@
 
 typedef uint64_t cuda_address; /* of device memory */
 
+/* What a launch is told besides its size: CUlaunchAttribute. */
+struct fake_attribute {
+    int id; /* 6: programmatic stream serialization */
+    int unused;
+    union {
+        char bytes[64];
+        int allowed;
+    } value;
+};
+
+/* CUlaunchConfig. */
+struct fake_launch {
+    unsigned grid[3], block[3], shared_bytes;
+    void *stream;
+    const struct fake_attribute *attributes;
+    unsigned n_attributes;
+};
+
 #define FAKE_EXPORT __attribute__((visibility("default")))
 
 FAKE_EXPORT int cuDriverGetVersion(int *version);
@@ -48,6 +66,8 @@ FAKE_EXPORT int cuLaunchKernel(void *kernel, unsigned grid_x, unsigned grid_y, u
                                unsigned block_x, unsigned block_y, unsigned block_z,
                                unsigned shared_bytes, void *stream, void **parameters,
                                void **extra);
+FAKE_EXPORT int cuLaunchKernelEx(const struct fake_launch *launch, void *kernel, void **parameters,
+                                 void **extra);
 FAKE_EXPORT int cuStreamBeginCapture_v2(void *stream, int mode);
 FAKE_EXPORT int cuStreamEndCapture(void *stream, void **graph);
 FAKE_EXPORT int cuGraphInstantiateWithFlags(void **executable, void *graph,

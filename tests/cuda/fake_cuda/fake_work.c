@@ -1,4 +1,5 @@
 /* fake_work.c - streams with their queues, events, and graphs, which are lists of work. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,14 +42,26 @@ static void empty(struct fake_list *list) {
 
 /* ---- doing it -------------------------------------------------------------------------------- */
 
-static int launch(struct fake_device *device, const struct fake_work *w) {
+/* Adds a line to the file of FAKE_CUDA_LAUNCHES: the kernel, and the instructions of its warps. */
+static void note_launch(const struct ptx_kernel *kernel, uint64_t n_instructions) {
+    FILE *file = fake.launches != NULL ? fopen(fake.launches, "a") : NULL;
+    if (file == NULL)
+        return;
+    fprintf(file, "%s %llu\n", kernel->name, (unsigned long long)n_instructions);
+    fclose(file);
+}
+
+static int launch(struct fake_device *device, const struct fake_work *w, bool dependent) {
+    const uint64_t before = device->counts.warp_instructions;
     const struct ptx_launch launched = {.kernel = w->kernel,
                                         .grid = {w->grid[0], w->grid[1], w->grid[2]},
                                         .block = {w->block[0], w->block[1], w->block[2]},
                                         .parameters = w->bytes,
+                                        .dependent = dependent,
                                         .seed = fake.n_launches++};
-    return ptx_run(&device->memory, &launched, &device->counts, &fake.error) ? FAKE_OK
-                                                                             : FAKE_LAUNCH_FAILED;
+    const bool right = ptx_run(&device->memory, &launched, &device->counts, &fake.error);
+    note_launch(w->kernel, device->counts.warp_instructions - before);
+    return right ? FAKE_OK : FAKE_LAUNCH_FAILED;
 }
 
 static int mark(struct fake_device *device, struct fake_event *event) {
@@ -57,10 +70,11 @@ static int mark(struct fake_device *device, struct fake_event *event) {
     return FAKE_OK;
 }
 
-static int run(struct fake_device *device, const struct fake_work *w) {
+/* `before`: the kind of what the stream did before. Only launches do not wait for launches. */
+static int run(struct fake_device *device, const struct fake_work *w, enum fake_kind before) {
     switch (w->kind) {
     case FAKE_LAUNCH:
-        return launch(device, w);
+        return launch(device, w, w->dependent && before == FAKE_LAUNCH);
     case FAKE_UPLOAD:
         return ptx_upload(&device->memory, w->to, w->bytes != NULL ? w->bytes : w->host, w->size)
                    ? FAKE_OK
@@ -85,7 +99,8 @@ static int finish_stream(struct fake_stream *stream, const struct fake_event *la
     uint32_t n = 0;
     for (bool more = true; more && n < queue->n && device->failure == FAKE_OK; n++) {
         const struct fake_work *w = &queue->work[n];
-        device->failure = run(device, w);
+        device->failure = run(device, w, n != 0 ? queue->work[n - 1].kind : stream->before);
+        stream->before = w->kind;
         more = last == NULL || w->event != last;
         free(w->bytes);
     }
@@ -211,24 +226,47 @@ int cuMemsetD8Async(cuda_address address, unsigned char byte, size_t size, void 
         &(struct fake_work){.kind = FAKE_FILL, .to = address, .fill = byte, .size = size});
 }
 
-int cuLaunchKernel(void *kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
-                   void *stream, void **parameters, void **extra) {
-    const int code = fake_begin_work("cuLaunchKernel");
-    if (code != FAKE_OK)
-        return fake_end(code);
-    const struct ptx_kernel *k = kernel;
-    if (k == NULL || shared_bytes != 0 || extra != NULL) /* the interpreter has no dynamic memory */
-        return fake_end(FAKE_INVALID_VALUE);
+static int queue_launch(const struct fake_launch *l, bool dependent, const struct ptx_kernel *k,
+                        void **parameters, void **extra) {
+    if (k == NULL || l->shared_bytes != 0 || extra != NULL) /* no dynamic memory: interpreter */
+        return FAKE_INVALID_VALUE;
     struct fake_work work = {.kind = FAKE_LAUNCH,
                              .kernel = k,
-                             .grid = {grid_x, grid_y, grid_z},
-                             .block = {block_x, block_y, block_z},
+                             .grid = {l->grid[0], l->grid[1], l->grid[2]},
+                             .block = {l->block[0], l->block[1], l->block[2]},
+                             .dependent = dependent,
                              .bytes = allocate(k->parameter_bytes, 1),
                              .size = k->parameter_bytes};
     for (uint32_t i = 0; i < k->n_parameters; i++)
         memcpy(work.bytes + k->parameters[i].offset, parameters[i], k->parameters[i].size_bytes);
-    return fake_end(queue(stream, &work));
+    return queue(l->stream, &work);
+}
+
+int cuLaunchKernel(void *kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
+                   void *stream, void **parameters, void **extra) {
+    const int code = fake_begin_work("cuLaunchKernel");
+    const struct fake_launch l = {.grid = {grid_x, grid_y, grid_z},
+                                  .block = {block_x, block_y, block_z},
+                                  .shared_bytes = shared_bytes,
+                                  .stream = stream};
+    return fake_end(code != FAKE_OK ? code : queue_launch(&l, false, kernel, parameters, extra));
+}
+
+enum { PROGRAMMATIC_STREAM_SERIALIZATION = 6, OLDEST_DEPENDENT_SM = 90 };
+
+int cuLaunchKernelEx(const struct fake_launch *l, void *kernel, void **parameters, void **extra) {
+    const int code = fake_begin_work("cuLaunchKernelEx");
+    bool dependent = false;
+    if (code != FAKE_OK)
+        return fake_end(code);
+    for (unsigned i = 0; i < l->n_attributes; i++) {
+        if (l->attributes[i].id != PROGRAMMATIC_STREAM_SERIALIZATION ||
+            fake.sm < OLDEST_DEPENDENT_SM)
+            return fake_end(FAKE_INVALID_VALUE);
+        dependent = l->attributes[i].value.allowed != 0;
+    }
+    return fake_end(queue_launch(l, dependent, kernel, parameters, extra));
 }
 
 /* ---- graphs ---------------------------------------------------------------------------------- */
@@ -276,8 +314,11 @@ int cuGraphLaunch(void *executable, void *stream) {
         return fake_end(code);
     const struct fake_list *graph = executable;
     struct fake_list *to = &stream_of(stream)->queue;
+    const uint32_t first = to->n;
     for (uint32_t i = 0; i < graph->n; i++)
         append_copy(to, &graph->work[i]);
+    if (graph->n != 0) /* a graph waits for what is before it */
+        to->work[first].dependent = false;
     return fake_end(FAKE_OK);
 }
 

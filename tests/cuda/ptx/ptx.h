@@ -91,6 +91,7 @@ enum ptx_kind {
     PTX_BRANCH,
     PTX_EXIT,
     PTX_FENCE,     /* the interpreter keeps accesses in order anyway */
+    PTX_DEPEND,    /* waits for the launches before; see ptx_launch.dependent */
     PTX_BARRIER,   /* of the block; operand: none */
     PTX_WARP_SYNC, /* operand: mask */
     PTX_SHUFFLE,   /* operand: result, predicate or none, source, lane, clamp, mask */
@@ -220,6 +221,7 @@ struct ptx_memory {
     uint32_t n_regions, capacity;
     uint64_t next;
     uint32_t time;
+    uint32_t chain_time; /* when the last launch began that was not dependent */
 };
 
 void ptx_memory_init(struct ptx_memory *memory);
@@ -247,6 +249,7 @@ struct ptx_access {
     uint32_t block_time; /* of the last barrier, or the block's start */
     uint32_t warp_time;  /* of the last barrier of the warp */
     uint32_t start;      /* of the launch; of the block, for its shared memory */
+    uint32_t since;      /* accesses from then to `start` may still be under way; `start`: none */
     uint64_t address;
     uint32_t size_bytes;
     bool atomic;
@@ -268,6 +271,10 @@ struct ptx_launch {
     const void *parameters; /* kernel->parameter_bytes, as the kernel lays them out */
     uint64_t seed;          /* seed for the order of lanes, warps and blocks */
     uint64_t max_steps;     /* instructions of warps, for endless loops; 0: plenty */
+    bool
+        dependent; /* begins before the launch before it has ended, so that nothing is ordered after
+                       the launches since the last one that is not dependent, until a thread
+                       executes griddepcontrol.wait, which each must */
 };
 
 /* Counts of executed instructions are added to these, if they are not NULL. */
@@ -288,6 +295,7 @@ struct ptx_warp {
     uint32_t lanes;   /* that there are */
     uint32_t live;    /* lanes that have not ended */
     uint32_t waiting; /* lanes at an instruction of the warp, for the others */
+    uint32_t after;   /* lanes that have waited for the launches before */
     bool at_barrier;
     uint32_t sync_time;
     uint32_t group;              /* lanes that continue together from pc; 0: to be chosen */
@@ -306,6 +314,7 @@ struct ptx_block {
     uint32_t id[3];
     uint32_t n_threads, n_warps;
     uint32_t launch_time, start_time, barrier_time;
+    uint32_t chain_time; /* launch_time, or for a dependent launch memory->chain_time */
     struct ptx_warp warps[PTX_MAX_WARPS];
 };
 

@@ -284,6 +284,12 @@ static bool decode_exit(struct ptx_parser *p, struct ptx_instruction *in, uint32
     return have_shape(p, "", "");
 }
 
+static bool decode_depend(struct ptx_parser *p, struct ptx_instruction *in, uint32_t unused) {
+    (void)unused;
+    in->kind = PTX_DEPEND;
+    return have_shape(p, "", "");
+}
+
 static bool decode_fence(struct ptx_parser *p, struct ptx_instruction *in, uint32_t unused) {
     (void)unused;
     in->kind = PTX_FENCE;
@@ -377,6 +383,8 @@ static const struct {
     {"fence.acq_rel.cta", decode_fence, 0},
     {"fence.acq_rel.gpu", decode_fence, 0},
     {"fence.sc.gpu", decode_fence, 0},
+    {"griddepcontrol.launch_dependents", decode_fence, 0}, /* what it allows is done anyway */
+    {"griddepcontrol.wait", decode_depend, 0},
     {"bar.sync", decode_barrier, 0},
     {"barrier.sync", decode_barrier, 0},
     {"barrier.sync.aligned", decode_barrier, 0},

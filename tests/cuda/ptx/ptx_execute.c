@@ -198,6 +198,12 @@ static bool step(struct execution *x, struct ptx_warp *warp) {
         return do_together(x, warp, in, active);
     if (in->kind == PTX_BRANCH)
         return branch(x, warp, in, active);
+    if (in->kind == PTX_EXIT && x->block.launch->dependent && (active & ~warp->after) != 0) {
+        ptx_fail(x->block.error, in->line,
+                 "warp %u of block %u ends and has not waited for the launch before", warp->number,
+                 x->block.number);
+        return false;
+    }
     if (active != 0 && !ptx_do(&x->block, warp, in, active))
         return false;
     warp->pc++;
@@ -360,6 +366,9 @@ static void begin_launch(struct ptx_block *block) {
     block->n_threads = launch->block[0] * launch->block[1] * launch->block[2];
     block->n_warps = (block->n_threads + PTX_LANES - 1) / PTX_LANES;
     block->launch_time = ++block->memory->time;
+    if (!launch->dependent)
+        block->memory->chain_time = block->launch_time;
+    block->chain_time = block->memory->chain_time;
     block->shared =
         (struct ptx_region){.base = PTX_SHARED_BASE,
                             .size_bytes = kernel->shared_bytes,

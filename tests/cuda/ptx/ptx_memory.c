@@ -4,6 +4,7 @@
  * Two accesses of one byte, a write among them, are ordered if one thread made both, if a barrier
  * of their warp or block lies between them, or if they belong to different launches. Atomics do not
  * conflict with each other, and neither do stores of equal bytes ("every block writes the same").
+ * A dependent launch is ordered after those before it from its threads' waits on.
  * Everything else is a race, also between blocks of a launch: no emitted kernel passes data from
  * block to block. */
 #include <stdio.h>
@@ -152,7 +153,7 @@ bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t si
 static bool is_ordered(const struct ptx_access *access, uint32_t other, uint32_t time,
                        uint32_t several) {
     if (time < access->start)
-        return true;
+        return time < access->since || access->since == access->start;
     if (several == SEVERAL_BLOCKS ||
         other / PTX_BLOCK_THREADS != access->thread / PTX_BLOCK_THREADS)
         return false;

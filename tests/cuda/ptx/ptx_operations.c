@@ -119,6 +119,16 @@ static inline uint64_t extract_bits(uint64_t a, u32 at, u32 n, u32 width) {
     return at >= width ? 0 : a >> at & low_bits(n);
 }
 
+/* Above its n bits, and above bit 31, the last of them is repeated. */
+static inline uint64_t extract_signed_bits(u32 a, u32 at, u32 n) {
+    at &= 255;
+    n &= 255;
+    const u32 last = at + n - 1 < 31 ? at + n - 1 : 31;
+    const uint64_t sign = n != 0 && (a >> last & 1) != 0 ? ~UINT64_C(0) : 0;
+    const uint64_t kept = low_bits(n) & (at < 32 ? UINT32_MAX >> at : 0);
+    return ((at < 32 ? a >> at : 0) & kept) | (sign & ~kept);
+}
+
 static inline uint64_t insert_bits(uint64_t from, uint64_t into, u32 at, u32 n, u32 width) {
     at &= 255;
     n &= 255;

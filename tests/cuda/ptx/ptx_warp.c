@@ -103,6 +103,7 @@ static struct ptx_region *locate(struct ptx_block *block, const struct ptx_warp 
     access->block_time = block->barrier_time;
     access->warp_time = warp->sync_time;
     access->start = is_shared ? block->start_time : block->launch_time;
+    access->since = is_shared || is_on(warp->after, lane) ? access->start : block->chain_time;
     access->address = address;
     return is_shared ? &block->shared : ptx_find_region(block->memory, address);
 }
@@ -366,6 +367,9 @@ bool ptx_do(struct ptx_block *block, struct ptx_warp *warp, const struct ptx_ins
         return multiply_matrices(block, warp, in, lanes);
     case PTX_WARP_SYNC:
         warp->sync_time = ++block->memory->time;
+        return true;
+    case PTX_DEPEND:
+        warp->after |= lanes;
         return true;
     case PTX_FENCE:
     case PTX_BRANCH:
