@@ -1,5 +1,5 @@
-/* gpu_operations.c - the images of a GPU's operations between the layers:
- * cuda/kernels/operations.cuh, which is the same text for every model, compiled as the layers'
+/* gpu_operations.c - the images of a GPU's operations between the layers: operations.cuh and
+ * fused.cuh of cuda/kernels, which are the same text for every model, compiled as the layers'
  * kernels are. */
 #include "driver/gpu_operations.h"
 
@@ -9,29 +9,30 @@
 #include "emit/ptx/clang.h"
 #include "emit/ptx/nvrtc.h"
 #include "emit/ptx/ptx_version.h"
-#include "emit/template.h"
 
-/* rsr::THREADS of operations.cuh, whose sums are shared out among so many. */
+/* Threads of a block: rsr::THREADS of operations.cuh, whose sums are shared out among so many, and
+ * rsr::ROW_THREADS and rsr::SPLIT_TEAMS * rsr::THREADS of fused.cuh. */
 #define THREADS 64u
+#define ROW_THREADS 256u
+#define SPLIT_THREADS 256u
 
-#define OPERATION(name, id)                                                                        \
+#define ENTRY(name, id, n_threads)                                                                 \
     {                                                                                              \
         .symbol = (name), .call = RSR_GPU_CALL_##id, .min_tokens = 1, .max_tokens = UINT32_MAX,    \
-        .threads = THREADS, .token_tile = 1                                                        \
+        .threads = (n_threads), .token_tile = 1                                                    \
     }
+#define OPERATION(name, id) ENTRY(name, id, THREADS)
 const struct rsr_gpu_entry rsrc_gpu_operations[RSR_GPU_OPERATIONS] = {
-    OPERATION("rsr_embed", EMBED),     OPERATION("rsr_norm", NORM),
-    OPERATION("rsr_check", CHECK),     OPERATION("rsr_add", ADD),
-    OPERATION("rsr_act_mul", ACT_MUL), OPERATION("rsr_rope", ROPE),
-    OPERATION("rsr_dense", DENSE),     OPERATION("rsr_append", APPEND),
-    OPERATION("rsr_attend", ATTEND),   OPERATION("rsr_fill", FILL),
+    OPERATION("rsr_embed", EMBED),        OPERATION("rsr_norm", NORM),
+    OPERATION("rsr_check", CHECK),        OPERATION("rsr_add", ADD),
+    OPERATION("rsr_act_mul", ACT_MUL),    OPERATION("rsr_rope", ROPE),
+    OPERATION("rsr_dense", DENSE),        OPERATION("rsr_append", APPEND),
+    OPERATION("rsr_attend", ATTEND),      OPERATION("rsr_fill", FILL),
+    OPERATION("rsr_heads", HEADS),        OPERATION("rsr_merge", MERGE),
+    ENTRY("rsr_rows", ROWS, ROW_THREADS), ENTRY("rsr_split", SPLIT, SPLIT_THREADS),
 };
 
-/* The text; what a compiler is given is no header. */
-static const char *source_text(void) {
-    static const char ONCE[] = "#pragma once\n";
-    return strstr(rsrc_template_text("operations.cuh"), ONCE) + strlen(ONCE);
-}
+static const char SOURCE[] = "#include \"fused.cuh\"\n";
 
 /* Appends PTX that states the lowest version which has it, for older drivers. */
 static void append_lowered(struct rsrc_buffer *out, const struct rsrc_buffer *ptx) {
@@ -56,7 +57,7 @@ static void append_lowered(struct rsrc_buffer *out, const struct rsrc_buffer *pt
 static enum rsrc_status compile_by_clang(const struct rsrc_gpu_compiler *by,
                                          const struct rsrc_clang *clang, struct rsrc_buffer *ptx) {
     struct rsrc_cuda_text text = {.ptx = {0}}, *texts[] = {&text};
-    rsrc_buffer_puts(&text.source, source_text());
+    rsrc_buffer_puts(&text.source, SOURCE);
     const enum rsrc_status status = rsrc_clang_compile(by->diag, by->arena, clang, texts, 1);
     rsrc_buffer_free(&text.source);
     *ptx = text.ptx;
@@ -67,7 +68,7 @@ static enum rsrc_status compile_by_clang(const struct rsrc_gpu_compiler *by,
 static enum rsrc_status make_text(const struct rsrc_gpu_compiler *by, struct rsrc_nvrtc *nvrtc,
                                   const struct rsrc_clang *clang, struct rsrc_buffer *ptx) {
     const struct rsrc_ptx_store *store = by->options->store;
-    const struct rsrc_nvrtc_job job = {source_text(), by->options->spec->gpu.sm, RSR_UNIT_PTX};
+    const struct rsrc_nvrtc_job job = {SOURCE, by->options->spec->gpu.sm, RSR_UNIT_PTX};
     const char *file = nvrtc != NULL ? rsrc_nvrtc_file(by->arena, nvrtc) : clang->path;
     if (store->get(store->context, file, job.source, ptx))
         return RSRC_OK;
@@ -82,7 +83,7 @@ static enum rsrc_status make_text(const struct rsrc_gpu_compiler *by, struct rsr
 static enum rsrc_status make_image(const struct rsrc_gpu_compiler *by, struct rsrc_nvrtc *nvrtc,
                                    enum rsr_unit_kind kind, struct rsrc_buffer *out) {
     const struct rsrc_ptx_options *options = by->options;
-    const struct rsrc_nvrtc_job job = {source_text(), options->spec->gpu.sm, kind};
+    const struct rsrc_nvrtc_job job = {SOURCE, options->spec->gpu.sm, kind};
     struct rsrc_clang clang = {.path = NULL};
     struct rsrc_buffer ptx = {0};
     if (kind == RSR_UNIT_CUBIN)

@@ -96,7 +96,8 @@ template <unsigned THREADS> struct quantization {
         return total;
     }
 
-    static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
+    // Whether the row is finite.
+    static __device__ __forceinline__ bool run(memory &shared, const arguments &a) {
         const float *x = a.x + blockIdx.x * a.ldx;
         char *y = a.y + blockIdx.x * a.ldy;
         find_largest(shared, x, a.cols);
@@ -112,7 +113,7 @@ template <unsigned THREADS> struct quantization {
             shared.sum[threadIdx.x / 32] = total;
         __syncthreads();
         if (threadIdx.x != 0)
-            return;
+            return finite;
         total = 0;
         for (unsigned w = 0; w < WARPS; w++)
             total += shared.sum[w];
@@ -121,6 +122,7 @@ template <unsigned THREADS> struct quantization {
         row->sum = total;
         if (!finite)
             *a.not_finite = 1; // every such row writes the same
+        return finite;
     }
 };
 

@@ -638,6 +638,41 @@ enum rsr_gpu_call {
      * of `keep` stay, and those of `set` are set. A block for each RSR_GPU_FILL_WORDS words, the
      * last one fewer. */
     RSR_GPU_CALL_FILL,
+    /* Several operations in one, each with the bits of the calls above. */
+    /* (float *q, size_t ldq, const float *k, size_t ldk, const float *v, size_t ldv,
+     *  const float *q_weight, float q_eps, const float *k_weight, float k_eps, const float *table,
+     *  size_t ldt, char *pages, const unsigned *page_table, const unsigned *positions,
+     *  size_t page_bytes, size_t head_bytes, size_t values_at, unsigned max_pages,
+     *  unsigned row_bytes, unsigned row_floats, unsigned type, unsigned n_heads,
+     *  unsigned n_kv_heads, unsigned head_dim, unsigned rotary_dim, unsigned *failed, unsigned op)
+     * ROPE_APPEND: norms (weights of 0: none) and rotates queries in place, and keys, which it
+     * stores with the values as APPEND does; k stays. A block for each token and each of its
+     * n_heads + n_kv_heads heads. */
+    RSR_GPU_CALL_HEADS,
+    /* (const float *parts, const float *stats, const unsigned *positions, unsigned max_pages,
+     *  unsigned n_heads, unsigned head_dim, unsigned window, float *out, size_t ldo)
+     * ATTENTION's second half, after SPLIT: merges a head's pages in their order. A block for each
+     * token and head. */
+    RSR_GPU_CALL_MERGE,
+    /* (const float *x, size_t ldx, const float *up, size_t ldu, float *h, size_t ldh,
+     *  unsigned activation, const float *norm_weight, float norm_eps, float *norm_y,
+     *  size_t ld_norm, unsigned norm_op, float *sum, size_t ld_sum, const float *last_weight,
+     *  float last_eps, float *last_y, size_t ld_last, unsigned last_op, void *q, size_t ldq,
+     *  unsigned q_op, unsigned cols, unsigned *failed, unsigned *not_finite)
+     * ACT_MUL (x is the gate), NORM, ADD to `sum`, NORM and QUANT, each of what the one before
+     * wrote, and each left out if its result's pointer or its weight is 0. A block for each token.
+     * Rows that are quantised are aligned as QUANTIZE wants them. */
+    RSR_GPU_CALL_ROWS,
+    /* (const float *q, size_t ldq, const char *pages, const unsigned *table,
+     *  const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
+     *  unsigned max_pages, unsigned row_bytes, unsigned row_floats, unsigned type, float *parts,
+     *  float *stats, unsigned n_heads, unsigned group, unsigned head_dim, unsigned window,
+     *  float scale, unsigned n_splits)
+     * ATTENTION's first half: for the p-th page that a token sees, a head's maximum and sum go to
+     * stats[2 i], head_dim weighted values to parts[i head_dim], i = (token n_heads + head)
+     * max_pages + p. A block for each token, KV head and one of n_splits, which has every
+     * n_splits-th page. */
+    RSR_GPU_CALL_SPLIT,
     RSR_GPU_CALL_COUNT
 };
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles cuda/kernels/operations.cuh as emit/ptx/clang.c compiles kernels, and runs it on the fake libcuda.
+# Compiles operations.cuh and fused.cuh of cuda/kernels as emit/ptx/clang.c compiles kernels, and runs it on the fake libcuda.
 #
 # usage: operations.sh SOURCE BUILD FOLDER [SED-SCRIPT]
 # With a script, the kernels are changed by it first; a script that changes nothing, or into what does not
@@ -7,13 +7,14 @@
 set -e
 source=$1 build=$2 folder=$3
 mkdir -p "$folder"
-cp "$source/cuda/kernels/operations.cuh" "$source/cuda/clang/clang_device.cuh" "$folder"
+cd "$source/cuda/kernels"
+cp operations.cuh fused.cuh activations.cuh "$source/cuda/clang/clang_device.cuh" "$folder"
 if [ -n "$4" ]; then
-    sed -i "$4" "$folder/operations.cuh"
-    ! cmp -s "$source/cuda/kernels/operations.cuh" "$folder/operations.cuh" || exit 3
+    sed -i "$4" "$folder/operations.cuh" "$folder/fused.cuh"
+    ! { cmp -s operations.cuh "$folder/operations.cuh" && cmp -s fused.cuh "$folder/fused.cuh"; } || exit 3
 fi
 cd "$folder"
-echo '#include "operations.cuh"' > operations.cu
+echo '#include "fused.cuh"' > operations.cu
 clang=$(command -v clang-19 || command -v clang)
 "$clang" -x cuda --cuda-device-only --cuda-gpu-arch=sm_80 --cuda-feature=+ptx70 -nocudainc -nocudalib -nostdinc \
     -Wno-unknown-cuda-version -std=c++17 -O3 -ffp-contract=off -fno-gpu-flush-denormals-to-zero \

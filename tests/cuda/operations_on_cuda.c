@@ -1,4 +1,4 @@
-/* operations_on_cuda.c - runs the kernels of cuda/kernels/operations.cuh through the runtime's
+/* operations_on_cuda.c - runs the kernels of operations.cuh and fused.cuh through the runtime's
  * device, on a GPU or on the fake libcuda, and compares every bit with the CPU's operations.
  *
  * usage: operations_on_cuda PTX
@@ -13,7 +13,9 @@
 #include "ops/ops.h"
 
 #define THREADS 64u
-#define MAX_PARTS 8u
+#define MAX_PARTS 12u
+#define ROW_THREADS 256u   /* of rsr_rows */
+#define SPLIT_THREADS 256u /* of rsr_split */
 #define MAX_DIM 256u
 
 struct bench {
@@ -57,11 +59,16 @@ static rsr_cuda_address copy_of(struct bench *b, const void *bytes, size_t n_byt
     return part->address;
 }
 
-static void run(struct bench *b, const char *name, uint32_t n_blocks, void **parameters) {
+static void run_threads(struct bench *b, const char *name, uint32_t n_blocks, uint32_t n_threads,
+                        void **parameters) {
     struct rsr_cuda_kernel kernel;
     require(rsr_cuda_find(&b->device, b->module, name, &kernel, &err));
-    const struct rsr_cuda_size size = {n_blocks, 1, THREADS, 0};
+    const struct rsr_cuda_size size = {n_blocks, 1, n_threads, 0};
     require(rsr_cuda_launch(&b->device, &kernel, &size, parameters, &err));
+}
+
+static void run(struct bench *b, const char *name, uint32_t n_blocks, void **parameters) {
+    run_threads(b, name, n_blocks, THREADS, parameters);
 }
 
 /* Ends a case: the floats at `y` must be the expected ones. */
@@ -164,6 +171,73 @@ static void test_rows(struct bench *b, uint32_t cols) {
             compare(b, "act_mul", to, z, n);
         }
     free(x), free(y), free(z);
+}
+
+/* A chain with the links of `links`: activation, norm, sum, norm; then what is quantised. */
+static void test_chain(struct bench *b, uint32_t cols, uint32_t links, float size) {
+    size_t ld = (cols + 15) / 16 * 16, ldq = (cols + 511) / 512 * 512 + 64, n = ROWS * ld;
+    float *x = random_floats(b, n, size), *up = random_floats(b, n, 2),
+          *sum = random_floats(b, n, 3);
+    float *weights = random_floats(b, cols, 2), *q = random_floats(b, ROWS * ldq / 4, 1);
+    float eps = 1e-5f;
+    uint32_t activation = RSR_ACTIVATION_SILU, ops[] = {3, 5, 6};
+    uint32_t failed[ROWS] = {UINT32_MAX, 4, UINT32_MAX}, wanted[ROWS];
+    rsr_cuda_address none = 0, from = copy_of(b, x, n * 4), by = copy_of(b, up, n * 4),
+                     weight = copy_of(b, weights, cols * 4), to = copy_of(b, sum, n * 4),
+                     h = copy_of(b, x, n * 4), y = copy_of(b, x, n * 4), z = copy_of(b, x, n * 4),
+                     to_q = copy_of(b, q, ROWS * ldq),
+                     at_failed = copy_of(b, failed, sizeof failed),
+                     flag = copy_of(b, &activation, 4);
+    memcpy(wanted, failed, sizeof wanted);
+    for (uint32_t r = 0; r < ROWS; r++) {
+        float *row = x + r * ld;
+        uint32_t first = UINT32_MAX;
+        if ((links & 1) != 0)
+            b->ops->act_mul(row, row, up + r * ld, cols, (enum rsr_activation)activation);
+        if ((links & 2) != 0 && !b->ops->norm(row, row, weights, eps, cols))
+            first = ops[0];
+        if ((links & 4) != 0) {
+            b->ops->add(sum + r * ld, row, cols);
+            memcpy(row, sum + r * ld, cols * sizeof *row);
+        }
+        if ((links & 8) != 0 && !b->ops->norm(row, row, weights, eps, cols) && first > ops[1])
+            first = ops[1];
+        if (!b->ops->quantize((struct rsr_act_row *)(void *)((char *)q + r * ldq), row, cols) &&
+            first > ops[2])
+            first = ops[2];
+        wanted[r] = first < wanted[r] ? first : wanted[r];
+    }
+    void *parameters[] = {&from,
+                          &ld,
+                          (links & 1) != 0 ? &by : &none,
+                          &ld,
+                          &h,
+                          &ld,
+                          &activation,
+                          (links & 2) != 0 ? &weight : &none,
+                          &eps,
+                          &y,
+                          &ld,
+                          &ops[0],
+                          (links & 4) != 0 ? &to : &none,
+                          &ld,
+                          (links & 8) != 0 ? &weight : &none,
+                          &eps,
+                          &z,
+                          &ld,
+                          &ops[1],
+                          &to_q,
+                          &ldq,
+                          &ops[2],
+                          &cols,
+                          &at_failed,
+                          &flag};
+    run_threads(b, "rsr_rows", ROWS, ROW_THREADS, parameters);
+    compare_failed(b, at_failed, wanted);
+    for (uint32_t r = 0; r < ROWS; r++) /* only the scale and the sum of a header are written */
+        require(rsr_cuda_upload(&b->device, to_q + r * ldq + 8, (char *)q + r * ldq + 8, 56, &err));
+    compare(b, "a chain", to_q, q, ROWS * ldq / 4);
+    free(x), free(up), free(sum), free(weights), free(q);
 }
 
 static void test_rope(struct bench *b, uint32_t head_dim, uint32_t rotary_dim) {
@@ -405,6 +479,33 @@ static void test_attention(struct bench *b, enum rsr_kv_type type, uint32_t head
                           &scale};
     run(b, "rsr_attend", n_tokens * n_heads, parameters);
     compare(b, "attend", to, out, n_tokens * ld);
+    for (uint32_t n_splits = 1; n_splits <= 4; n_splits += 3) {
+        const size_t n_pages = (size_t)n_tokens * n_heads * PAGES;
+        float *empty = random_floats(b, n_pages * head_dim, 1);
+        kv.pages = copy_of(b, memory, PAGES * kv.page_bytes);
+        kv.table = copy_of(b, table, sizeof table);
+        kv.positions = copy_of(b, positions, sizeof positions);
+        from = copy_of(b, q, n_tokens * ld * 4);
+        to = copy_of(b, q, n_tokens * ld * 4);
+        rsr_cuda_address parts = copy_of(b, empty, n_pages * head_dim * 4),
+                         stats = copy_of(b, empty, n_pages * 8);
+        void *splits[] = {&from,          &ld,
+                          &kv.pages,      &kv.table,
+                          &kv.positions,  &kv.page_bytes,
+                          &kv.head_bytes, &kv.values_at,
+                          &kv.max_pages,  &kv.row_bytes,
+                          &kv.row_floats, &kv.type,
+                          &parts,         &stats,
+                          &n_heads,       &group,
+                          &head_dim,      &window,
+                          &scale,         &n_splits};
+        void *merges[] = {
+            &parts, &stats, &kv.positions, &kv.max_pages, &n_heads, &head_dim, &window, &to, &ld};
+        run_threads(b, "rsr_split", n_tokens * KV_HEADS * n_splits, SPLIT_THREADS, splits);
+        run(b, "rsr_merge", n_tokens * n_heads, merges);
+        compare(b, "split and merge", to, out, n_tokens * ld);
+        free(empty);
+    }
     free(q), free(out), free(memory);
 }
 
@@ -462,6 +563,11 @@ static void run_all(struct bench *b) {
             test_dense(b, 1 + cols[i] % 9, cols[i], dtype);
             test_embed(b, cols[i], dtype);
         }
+    }
+    for (uint32_t links = 0; links < 16; links++) {
+        test_chain(b, 40, links, 3);
+        test_chain(b, 701, links, 3);
+        test_chain(b, 701, links, links % 3 == 0 ? 1e30f : 3e38f);
     }
     test_rope(b, 16, 16);
     test_rope(b, 24, 8);

@@ -5,12 +5,13 @@
 
 #include "ir.h"
 
-/* The headers that the text includes; templates by these names have their contents. */
+/* The headers that a model's kernels include; templates by these names have their contents. */
 #define RSRC_CUDA_HEADERS(X)                                                                       \
     X("matvec.cuh")                                                                                \
     X("fold.cuh")                                                                                  \
     X("segment.cuh")                                                                               \
-    X("activations.cuh") X("products.cuh") X("codes.cuh") X("instructions.cuh")
+    X("activations.cuh")                                                                           \
+    X("products.cuh") X("codes.cuh") X("instructions.cuh") X("operations.cuh") X("fused.cuh")
 
 /* The kernel that makes activation rows of floats for all layers of a model, and the threads of its
  * blocks. A block has one row. */
