@@ -100,7 +100,7 @@ static rsr_status cuda_create(struct rsr_engine *engine, const rsr_engine_option
     if (e == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for an engine");
     e->engine = engine;
-    e->runs_graphs = !plain;
+    e->fuses = e->runs_graphs = !plain;
     status = rsr_cuda_device_open(&e->device, RSR_CUDA_LIBRARY, number, err);
     if (status != RSR_OK) {
         free(e);

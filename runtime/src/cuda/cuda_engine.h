@@ -19,11 +19,19 @@ enum rsr_cuda_use {
     RSR_CUDA_ROWS,   /* the buffers of a step */
     RSR_CUDA_LOGITS, /* of RSR_CUDA_LOGIT_ROWS tokens */
     RSR_CUDA_CHUNK,  /* tokens, positions and page numbers: struct rsr_cuda_chunk */
+    RSR_CUDA_PARTIALS, /* what attention has of single pages, of RSR_CUDA_SPLIT_TOKENS tokens:
+                          rsr_cuda_partial_floats(), then two floats for each page and head. The
+                          plain program has none */
     RSR_CUDA_USES
 };
 
 /* Tokens whose logits are computed together; those of more follow. */
 #define RSR_CUDA_LOGIT_ROWS 32u
+/* The fused program shares out attention by pages for at most so many tokens: more have a block for
+ * each of their heads, which keep a GPU busy, and would need memory for all their pages. */
+#define RSR_CUDA_SPLIT_TOKENS 8u
+/* It makes about so many blocks of them: as many as the largest GPUs have multiprocessors. */
+#define RSR_CUDA_SPLIT_BLOCKS 128u
 /* Blocks of a grid's second dimension; a block there has at least one token. */
 #define RSR_CUDA_MAX_ROWS 65535u
 #define RSR_CUDA_MAX_BLOCKS ((1u << 31) - 1)
@@ -62,6 +70,7 @@ struct rsr_cuda_engine {
     struct rsr_cuda_chunk chunk;
     uint32_t *numbers; /* host: [max_batch][max_pages], also for tokens and positions */
     void *rotations;   /* host: [max_batch] rows of the widest table of rotations */
+    bool fuses;        /* the fused program */
     bool runs_graphs;
     void **graphs;        /* [max_batch] of the step before its head, by number of tokens - 1; NULL:
                              not captured yet. NULL itself: the program runs none */
@@ -82,7 +91,7 @@ RSR_NODISCARD rsr_status rsr_cuda_choose_gpu(struct rsr_cuda_engine *e, rsr_erro
 RSR_NODISCARD rsr_status rsr_cuda_load_gpu(struct rsr_cuda_engine *e, rsr_error *err);
 
 /* cuda_limits.c
- * Refuses, by name and size, what the plain program cannot do. After rsr_cuda_choose_gpu. */
+ * Refuses, by name and size, what the programs cannot do. After rsr_cuda_choose_gpu. */
 RSR_NODISCARD rsr_status rsr_cuda_check_limits(const struct rsr_cuda_engine *e,
                                                const rsr_engine_options *options, rsr_error *err);
 
@@ -92,12 +101,17 @@ RSR_NODISCARD rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool sh
                                               rsr_error *err);
 void rsr_cuda_free_memory(struct rsr_cuda_engine *e);
 rsr_cuda_address rsr_cuda_page_at(const struct rsr_cuda_engine *e, uint32_t page, uint32_t layer);
+/* Weighted values of RSR_CUDA_PARTIALS. */
+uint64_t rsr_cuda_partial_floats(const struct rsr_cuda_engine *e);
+/* Blocks that share a KV head's pages of a token, in a chunk of n. Not of lengths, because graphs
+ * are captured once. */
+uint32_t rsr_cuda_splits(const struct rsr_cuda_engine *e, uint32_t n);
 
 /* cuda_program.c
- * A kernel for each operation of the chunk's step. Up to the head, they are launched as a graph,
- * which is captured once for each number of tokens, because tokens, positions and page numbers lie
- * on the device; without graphs, and while a profile is wanted, one by one. Returns when all is
- * done. */
+ * A kernel for each operation of the chunk's step, or for several (cuda_fused.c). Up to the head,
+ * they are launched as a graph, which is captured once for each number of tokens, because tokens,
+ * positions and page numbers lie on the device; without graphs, and while a profile is wanted, one
+ * by one. Returns when all is done. */
 RSR_NODISCARD rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err);
 /* Whether the program has this operation. */
 bool rsr_cuda_has_op(const struct rsr_step_op *op);

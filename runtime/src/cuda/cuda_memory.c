@@ -167,6 +167,23 @@ static uint32_t logit_rows(const struct rsr_cuda_engine *e) {
     return n < RSR_CUDA_LOGIT_ROWS ? n : RSR_CUDA_LOGIT_ROWS;
 }
 
+/* Pages of heads whose attention is shared out. */
+static uint64_t partial_pages(const struct rsr_cuda_engine *e) {
+    const uint32_t n = e->engine->info.max_batch;
+    return (uint64_t)(n < RSR_CUDA_SPLIT_TOKENS ? n : RSR_CUDA_SPLIT_TOKENS) *
+           e->engine->model->module->hyper.n_heads * e->max_pages;
+}
+
+uint64_t rsr_cuda_partial_floats(const struct rsr_cuda_engine *e) {
+    return partial_pages(e) * e->engine->model->module->hyper.head_dim;
+}
+
+uint32_t rsr_cuda_splits(const struct rsr_cuda_engine *e, uint32_t n) {
+    const uint64_t heads = (uint64_t)n * e->engine->model->module->hyper.n_kv_heads;
+    const uint64_t splits = (RSR_CUDA_SPLIT_BLOCKS + heads - 1) / heads;
+    return splits < e->max_pages ? (uint32_t)splits : e->max_pages;
+}
+
 static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     const struct rsr_engine_info *info = &e->engine->info;
     const uint64_t n = info->max_batch, vocab = e->engine->model->module->hyper.vocab;
@@ -181,6 +198,10 @@ static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
         .name = "page numbers",
         .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages) +
                    most_tables(e->gpu) * e->chunk.rotation_bytes};
+    e->parts[RSR_CUDA_PARTIALS] = (struct rsr_cuda_part){
+        .name = "attention's partial results",
+        .n_bytes =
+            e->fuses ? (rsr_cuda_partial_floats(e) + 2 * partial_pages(e)) * sizeof(float) : 0};
 }
 
 /* The number of pages: all, or, if fewer will do, as many as there is memory for. */

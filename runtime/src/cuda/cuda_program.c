@@ -1,76 +1,59 @@
-/* cuda_program.c - the step's operations in their order, each by kernels of its own. Every kernel
- * waits for the one before, as a stream has it, so barriers mean nothing here. */
+/* cuda_program.c - the step's operations in their order: each by kernels of its own (the plain
+ * program), or several by one where cuda_fused.c has it (the fused program). Every kernel waits for
+ * the one before, as a stream has it, so barriers mean nothing here. */
 #include <string.h>
 
-#include "cuda_engine.h"
+#include "cuda_program.h"
 #include "ops/ops.h"
 
-struct program {
-    struct rsr_cuda_engine *e;
-    const struct rsr_chunk *chunk;
-    const struct rsr_hyper *hyper;
-    const struct rsr_tensors *tensors;
-    uint32_t n; /* tokens */
-    uint32_t op_index;
-    bool timed; /* every operation is, alone */
-    rsr_error *err;
-};
-
-static struct rsr_cuda_rows rows_of(const struct program *p, uint16_t number) {
-    return rsr_cuda_buffer(p->e, number);
-}
-
-static uint64_t floats_of(const struct rsr_cuda_rows *rows) {
-    return rows->row_bytes / sizeof(float);
-}
-
-static rsr_status launch(const struct program *p, enum rsr_gpu_call call, uint64_t n_blocks,
-                         void **parameters) {
+static rsr_status launch(const struct rsr_cuda_program *p, enum rsr_gpu_call call,
+                         uint64_t n_blocks, void **parameters) {
     return rsr_cuda_operation(p->e, call, n_blocks, parameters, p->err);
 }
 
 /* ---- Rows ---- */
 
-static rsr_status run_embed(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst);
+static rsr_status run_embed(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst);
     rsr_cuda_address tokens = p->e->chunk.tokens, matrix = p->e->embedding, y = to.at;
     uint32_t dtype = p->tensors->embedding.dtype, cols = p->hyper->hidden;
     float scale = p->hyper->embedding_scale;
-    uint64_t ldy = floats_of(&to);
+    uint64_t ldy = rsr_cuda_floats_of(&to);
     void *parameters[] = {&tokens, &matrix, &dtype, &cols, &scale, &y, &ldy};
     return launch(p, RSR_GPU_CALL_EMBED, p->n, parameters);
 }
 
 /* Where the table of a ROPE_TABLE lies before the operation copies it. */
-static rsr_cuda_address table_at(const struct program *p, uint32_t op_index) {
+static rsr_cuda_address table_at(const struct rsr_cuda_program *p, uint32_t op_index) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < op_index; i++)
         n += p->chunk->step->ops[i].kind == RSR_OP_ROPE_TABLE;
     return p->e->chunk.rotations + n * p->e->chunk.rotation_bytes;
 }
 
-static rsr_status run_rope_table(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst);
+static rsr_status run_rope_table(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst);
     return rsr_cuda_copy(&p->e->device, to.at, table_at(p, p->op_index), p->n * to.row_bytes,
                          p->err);
 }
 
-static rsr_status run_add(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+static rsr_status run_add(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               from = rsr_cuda_rows_of(p, op->src[0]);
     rsr_cuda_address x = from.at, y = to.at;
-    uint64_t ldx = floats_of(&from), ldy = floats_of(&to);
+    uint64_t ldx = rsr_cuda_floats_of(&from), ldy = rsr_cuda_floats_of(&to);
     uint32_t cols = to.cols;
     void *parameters[] = {&x, &ldx, &y, &ldy, &cols};
     return launch(p, RSR_GPU_CALL_ADD, p->n, parameters);
 }
 
 /* Norms n_heads of each row, from x to y. */
-static rsr_status run_norms(struct program *p, uint32_t number, uint32_t n_heads,
+static rsr_status run_norms(struct rsr_cuda_program *p, uint32_t number, uint32_t n_heads,
                             const struct rsr_cuda_rows *from, const struct rsr_cuda_rows *to) {
     const struct rsr_norm *norm = &p->tensors->norms[number];
     rsr_cuda_address x = from->at, y = to->at, weight = p->e->norms[number],
                      failed = p->e->chunk.failed;
-    uint64_t ldx = floats_of(from), ldy = floats_of(to);
+    uint64_t ldx = rsr_cuda_floats_of(from), ldy = rsr_cuda_floats_of(to);
     uint32_t cols = norm->cols;
     float eps = norm->eps;
     void *parameters[] = {&x,   &ldx,     &weight, &eps,    &y,
@@ -78,17 +61,19 @@ static rsr_status run_norms(struct program *p, uint32_t number, uint32_t n_heads
     return launch(p, RSR_GPU_CALL_NORM, (uint64_t)p->n * n_heads, parameters);
 }
 
-static rsr_status run_norm(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+static rsr_status run_norm(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               from = rsr_cuda_rows_of(p, op->src[0]);
     return run_norms(p, op->arg, 1, &from, &to);
 }
 
-static rsr_status run_quant(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+static rsr_status run_quant(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               from = rsr_cuda_rows_of(p, op->src[0]);
     const struct rsr_gpu_entry *entry = p->e->gpu->quantize;
     const struct rsr_cuda_size size = {p->n, 1, entry->threads, entry->shared_bytes};
     rsr_cuda_address x = from.at, y = to.at, failed = p->e->chunk.failed, flag = p->e->chunk.flag;
-    uint64_t ldx = floats_of(&from), ldy = to.row_bytes;
+    uint64_t ldx = rsr_cuda_floats_of(&from), ldy = to.row_bytes;
     uint32_t cols = from.cols;
     void *checked[] = {&x, &ldx, &cols, &failed, &p->op_index};
     void *parameters[] = {&x, &ldx, &y, &ldy, &cols, &flag};
@@ -98,11 +83,13 @@ static rsr_status run_quant(struct program *p, const struct rsr_step_op *op) {
                : status;
 }
 
-static rsr_status run_act_mul(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), gates = rows_of(p, op->src[0]),
-                               ups = rows_of(p, op->src[1]);
+static rsr_status run_act_mul(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               gates = rsr_cuda_rows_of(p, op->src[0]),
+                               ups = rsr_cuda_rows_of(p, op->src[1]);
     rsr_cuda_address gate = gates.at, up = ups.at, y = to.at;
-    uint64_t ldg = floats_of(&gates), ldu = floats_of(&ups), ldy = floats_of(&to);
+    uint64_t ldg = rsr_cuda_floats_of(&gates), ldu = rsr_cuda_floats_of(&ups),
+             ldy = rsr_cuda_floats_of(&to);
     uint32_t cols = to.cols, activation = p->hyper->activation;
     void *parameters[] = {&gate, &ldg, &up, &ldu, &y, &ldy, &cols, &activation};
     return launch(p, RSR_GPU_CALL_ACT_MUL, p->n, parameters);
@@ -110,68 +97,67 @@ static rsr_status run_act_mul(struct program *p, const struct rsr_step_op *op) {
 
 /* ---- Matrices ---- */
 
-static rsr_status run_linear(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
-    return rsr_cuda_multiply(p->e, op->arg, from.at, from.row_bytes, p->n, to.at, floats_of(&to),
-                             p->err);
+static rsr_status run_linear(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               from = rsr_cuda_rows_of(p, op->src[0]);
+    return rsr_cuda_multiply(p->e, op->arg, from.at, from.row_bytes, p->n, to.at,
+                             rsr_cuda_floats_of(&to), p->err);
 }
 
-static rsr_status run_dense(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
+static rsr_status run_dense(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               from = rsr_cuda_rows_of(p, op->src[0]);
     return rsr_cuda_multiply_dense(p->e, &p->tensors->dense[op->arg], p->e->dense[op->arg], from.at,
-                                   floats_of(&from), p->n, to.at, floats_of(&to), p->err);
+                                   rsr_cuda_floats_of(&from), p->n, to.at, rsr_cuda_floats_of(&to),
+                                   p->err);
 }
 
-static rsr_status run_head(struct program *p, const struct rsr_step_op *op) {
+static rsr_status run_head(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
     (void)op;
     return rsr_cuda_head(p->e, p->op_index, p->err);
 }
 
-static rsr_status run_output(struct program *p, const struct rsr_step_op *op) {
+static rsr_status run_output(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
     (void)op;
     return rsr_cuda_output(p->e, p->op_index, p->err);
 }
 
 /* ---- Attention ---- */
 
-/* Where keys and values are, as kernels are told. */
-struct pages {
-    rsr_cuda_address at, table, positions;
-    uint64_t page_bytes, head_bytes, values_at;
-    uint32_t max_pages, row_bytes, row_floats, type;
-};
-
-static struct pages pages_of(const struct program *p, const struct rsr_step_op *op) {
+struct rsr_cuda_pages rsr_cuda_pages_of(const struct rsr_cuda_program *p,
+                                        const struct rsr_step_op *op) {
     const struct rsr_kv_format *format = &p->e->format;
-    return (struct pages){.at = rsr_cuda_page_at(p->e, 0, op->layer),
-                          .table = p->e->chunk.table,
-                          .positions = p->e->chunk.positions,
-                          .page_bytes = p->e->page_bytes,
-                          .head_bytes = rsr_kv_rows_bytes(format),
-                          .values_at = (uint64_t)RSR_PAGE_TOKENS * format->row_bytes,
-                          .max_pages = p->e->max_pages,
-                          .row_bytes = format->row_bytes,
-                          .row_floats = format->row_floats,
-                          .type = format->type};
+    return (struct rsr_cuda_pages){.at = rsr_cuda_page_at(p->e, 0, op->layer),
+                                   .table = p->e->chunk.table,
+                                   .positions = p->e->chunk.positions,
+                                   .page_bytes = p->e->page_bytes,
+                                   .head_bytes = rsr_kv_rows_bytes(format),
+                                   .values_at = (uint64_t)RSR_PAGE_TOKENS * format->row_bytes,
+                                   .max_pages = p->e->max_pages,
+                                   .row_bytes = format->row_bytes,
+                                   .row_floats = format->row_floats,
+                                   .type = format->type};
 }
 
 /* Norms heads, if they have a norm, and rotates them, in place. */
-static rsr_status rotate(struct program *p, const struct rsr_step_op *op, uint16_t buffer,
+static rsr_status rotate(struct rsr_cuda_program *p, const struct rsr_step_op *op, uint16_t buffer,
                          uint32_t n_heads, uint32_t norm) {
-    const struct rsr_cuda_rows heads = rows_of(p, buffer), tables = rows_of(p, op->src[3]);
+    const struct rsr_cuda_rows heads = rsr_cuda_rows_of(p, buffer),
+                               tables = rsr_cuda_rows_of(p, op->src[3]);
     rsr_cuda_address x = heads.at, table = tables.at;
-    uint64_t ldx = floats_of(&heads), ldt = floats_of(&tables);
+    uint64_t ldx = rsr_cuda_floats_of(&heads), ldt = rsr_cuda_floats_of(&tables);
     uint32_t head_dim = p->hyper->head_dim, rotary_dim = p->hyper->rotary_dim;
     rsr_status status = norm == RSR_NO_NORM ? RSR_OK : run_norms(p, norm, n_heads, &heads, &heads);
     void *parameters[] = {&x, &ldx, &table, &ldt, &n_heads, &head_dim, &rotary_dim};
     return status == RSR_OK ? launch(p, RSR_GPU_CALL_ROPE, p->n, parameters) : status;
 }
 
-static rsr_status append(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows keys = rows_of(p, op->src[1]), values = rows_of(p, op->src[2]);
-    struct pages at = pages_of(p, op);
+static rsr_status append(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows keys = rsr_cuda_rows_of(p, op->src[1]),
+                               values = rsr_cuda_rows_of(p, op->src[2]);
+    struct rsr_cuda_pages at = rsr_cuda_pages_of(p, op);
     rsr_cuda_address k = keys.at, v = values.at;
-    uint64_t ldk = floats_of(&keys), ldv = floats_of(&values);
+    uint64_t ldk = rsr_cuda_floats_of(&keys), ldv = rsr_cuda_floats_of(&values);
     uint32_t n_heads = p->hyper->n_kv_heads, head_dim = p->hyper->head_dim;
     void *parameters[] = {&k,
                           &ldk,
@@ -192,7 +178,7 @@ static rsr_status append(struct program *p, const struct rsr_step_op *op) {
     return launch(p, RSR_GPU_CALL_APPEND, (uint64_t)p->n * n_heads, parameters);
 }
 
-static rsr_status run_rope_append(struct program *p, const struct rsr_step_op *op) {
+static rsr_status run_rope_append(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
     const bool normed = op->arg != RSR_NO_NORM;
     rsr_status status = rotate(p, op, op->src[0], p->hyper->n_heads, op->arg);
     if (status == RSR_OK)
@@ -201,11 +187,12 @@ static rsr_status run_rope_append(struct program *p, const struct rsr_step_op *o
     return status == RSR_OK ? append(p, op) : status;
 }
 
-static rsr_status run_attention(struct program *p, const struct rsr_step_op *op) {
-    const struct rsr_cuda_rows to = rows_of(p, op->dst), from = rows_of(p, op->src[0]);
-    struct pages at = pages_of(p, op);
+static rsr_status run_attention(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const struct rsr_cuda_rows to = rsr_cuda_rows_of(p, op->dst),
+                               from = rsr_cuda_rows_of(p, op->src[0]);
+    struct rsr_cuda_pages at = rsr_cuda_pages_of(p, op);
     rsr_cuda_address q = from.at, out = to.at;
-    uint64_t ldq = floats_of(&from), ldo = floats_of(&to);
+    uint64_t ldq = rsr_cuda_floats_of(&from), ldo = rsr_cuda_floats_of(&to);
     uint32_t n_heads = p->hyper->n_heads, group = p->hyper->n_heads / p->hyper->n_kv_heads;
     uint32_t head_dim = p->hyper->head_dim, window = op->arg;
     float scale = p->hyper->attention_scale;
@@ -234,7 +221,7 @@ static rsr_status run_attention(struct program *p, const struct rsr_step_op *op)
 /* ---- The walk ---- */
 
 /* NULL: a device does not have it. */
-static rsr_status (*const run_op[RSR_OP_KIND_COUNT])(struct program *,
+static rsr_status (*const run_op[RSR_OP_KIND_COUNT])(struct rsr_cuda_program *,
                                                      const struct rsr_step_op *) = {
     [RSR_OP_EMBED] = run_embed,
     [RSR_OP_ROPE_TABLE] = run_rope_table,
@@ -265,14 +252,14 @@ static void list_pages(const struct rsr_cuda_engine *e, const struct rsr_chunk *
 }
 
 /* Makes the tables of rotations on the host: sines and cosines in double precision. */
-static rsr_status upload_tables(const struct program *p) {
+static rsr_status upload_tables(const struct rsr_cuda_program *p) {
     const rsr_model *model = p->e->engine->model;
     rsr_status status = RSR_OK;
     for (uint32_t i = 0; i < p->chunk->step->n_ops && status == RSR_OK; i++) {
         const struct rsr_step_op *op = &p->chunk->step->ops[i];
         if (op->kind != RSR_OP_ROPE_TABLE)
             continue;
-        const uint64_t row_bytes = rows_of(p, op->dst).row_bytes;
+        const uint64_t row_bytes = rsr_cuda_rows_of(p, op->dst).row_bytes;
         for (uint32_t t = 0; t < p->n; t++)
             model->ops->rope_table((float *)(void *)((char *)p->e->rotations + t * row_bytes),
                                    &model->module->ropes[op->arg], p->hyper->rotary_dim,
@@ -284,7 +271,7 @@ static rsr_status upload_tables(const struct program *p) {
 }
 
 /* Copies the chunk's numbers to the device. */
-static rsr_status begin(const struct program *p) {
+static rsr_status begin(const struct rsr_cuda_program *p) {
     struct rsr_cuda_engine *e = p->e;
     const uint64_t n_bytes = p->n * sizeof(uint32_t);
     for (uint32_t t = 0; t < p->n; t++)
@@ -303,14 +290,21 @@ static rsr_status begin(const struct program *p) {
 }
 
 /* Operations from `first` on, below `end`. */
-static rsr_status run_ops(struct program *p, uint32_t first, uint32_t end) {
+static rsr_status run_ops(struct rsr_cuda_program *p, uint32_t first, uint32_t end) {
     rsr_status status = RSR_OK;
-    for (p->op_index = first; p->op_index < end && status == RSR_OK; p->op_index++) {
+    uint32_t n_ops = 1;
+    for (p->op_index = first; p->op_index < end && status == RSR_OK; p->op_index += n_ops) {
         const struct rsr_step_op *op = &p->chunk->step->ops[p->op_index];
         if (rsr_is_cancelled(p->chunk->cancel))
             return rsr_fail(p->err, RSR_ERR_STOPPED, "the batch was cancelled");
         const uint64_t begin_ns = p->timed ? rsr_now_ns() : 0;
-        status = run_op[op->kind](p, op);
+        n_ops = 0;
+        if (p->e->fuses && !p->timed)
+            status = rsr_cuda_run_fused(p, end, &n_ops);
+        if (n_ops == 0 && status == RSR_OK) {
+            status = run_op[op->kind](p, op);
+            n_ops = 1;
+        }
         if (p->timed && status == RSR_OK) { /* alone, so launches and the wait are in the time */
             status = rsr_cuda_wait(&p->e->device, p->err);
             p->e->op_ns[p->op_index] = rsr_now_ns() - begin_ns;
@@ -328,7 +322,7 @@ static uint32_t find_head(const struct rsr_step_table *step) {
     return i;
 }
 
-static rsr_status capture(struct program *p, uint32_t end, void **graph) {
+static rsr_status capture(struct rsr_cuda_program *p, uint32_t end, void **graph) {
     struct rsr_cuda_device *device = &p->e->device;
     rsr_status status = rsr_cuda_begin_graph(device, p->err);
     if (status != RSR_OK)
@@ -338,7 +332,7 @@ static rsr_status capture(struct program *p, uint32_t end, void **graph) {
     return noted == RSR_OK ? status : noted;
 }
 
-static rsr_status run_steps(struct program *p) {
+static rsr_status run_steps(struct rsr_cuda_program *p) {
     const uint32_t n_ops = p->chunk->step->n_ops;
     if (p->e->graphs == NULL || p->timed)
         return run_ops(p, 0, n_ops);
@@ -352,13 +346,13 @@ static rsr_status run_steps(struct program *p) {
 
 rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err) {
     const struct rsr_chunk *chunk = &e->engine->chunk;
-    struct program p = {.e = e,
-                        .chunk = chunk,
-                        .hyper = &e->engine->model->module->hyper,
-                        .tensors = e->gpu->tensors,
-                        .n = chunk->n_tokens,
-                        .timed = e->engine->profile.enabled,
-                        .err = err};
+    struct rsr_cuda_program p = {.e = e,
+                                 .chunk = chunk,
+                                 .hyper = &e->engine->model->module->hyper,
+                                 .tensors = e->gpu->tensors,
+                                 .n = chunk->n_tokens,
+                                 .timed = e->engine->profile.enabled,
+                                 .err = err};
     rsr_status status = begin(&p);
     if (status == RSR_OK)
         status = run_steps(&p);
