@@ -484,8 +484,10 @@ typedef struct rsr_engine_options {
     const char *device; /* what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N, from 0 on.
                            Nothing falls back to the CPU: what the device cannot do is refused
                            (RSR_ERR_DEVICE). The driver, libcuda.so.1, is all that it needs.
-                           "cuda:N,plain" launches every kernel by itself in place of graphs, so
-                           that a failure names one; results are the same. NULL or "": cpu */
+                           Ways to launch, with the same results: "cuda:N,plain" launches a kernel
+                           for every operation by itself in place of graphs, so that a failure names
+                           one; "cuda:N,graph" has no launches that begin before the one before has
+                           ended. NULL or "": cpu */
     bool pipeline;      /* the transport's ranks share out layers in place of rows and heads, as
                            evenly as it goes: each passes the activations of a step's tokens on
                            to the next one. Rank 0 has the embedding, the last rank the head, and
