@@ -94,7 +94,7 @@ roles = {}
 for layer in layers:
     roles[layer["role"]] = roles.get(layer["role"], 0) + layer["decode"]["us"]
 for keys in sys.argv[2].split():
-    for way in ("plain", "graph"):
+    for way in ("plain", "graph", "dependent"):
         print(f"decode, {keys} keys, {way}\t{sum(roles.values()):.3f}")
     for role, us in roles.items():
         print(f"profile, {keys} keys, {role}\t{us:.3f}")
@@ -284,11 +284,13 @@ show_device() {
 }
 
 same_text() {
-    for device in cpu cuda:0 cuda:0,plain; do
+    for device in cpu cuda:0 cuda:0,graph cuda:0,plain; do
         limited "$bin/rsr-run" "$1" -p "In the beginning" -n "$n_tokens" --temp 0 -c 64 --device $device \
             >"$log.$device" 2>"$log" || return
     done
-    cmp "$log.cpu" "$log.cuda:0" >"$log" 2>&1 && cmp "$log.cpu" "$log.cuda:0,plain" >"$log" 2>&1
+    for device in cuda:0 cuda:0,graph cuda:0,plain; do
+        cmp "$log.cpu" "$log.$device" >"$log" 2>&1 || return
+    done
 }
 
 check_all() {
@@ -299,7 +301,7 @@ check_all() {
     done
     status=0
     same_text "$target/models/$text.so" || status=$?
-    verdict "text of $text" "$status" "right: the CPU's, by graph and plain"
+    verdict "text of $text" "$status" "right: the CPU's, by all programs"
     PATH=$PATH:/usr/local/cuda/bin
     if command -v compute-sanitizer >"$log"; then
         for tool in memcheck racecheck synccheck initcheck; do
@@ -317,6 +319,15 @@ find_bandwidth() {
     read_gbps=${found:--}
 }
 
+# Launches that begin before the one before has ended: of sm_90 and later.
+measure_dependent() {
+    if [ "${sm#sm_}" -ge 90 ]; then
+        measure "decode, dependent launches" "$bin/engine_times" "$target/hollow.so" cuda:0 "$repeats" decode "$@"
+    else
+        missing row "decode, dependent launches"
+    fi
+}
+
 # Long contexts are last: a cut run has all others. Nothing is shown for what does not exist.
 measure_all() {
     text "$(printf '%-48s %12s %11s %11s %8s %6s %10s' row bytes us "us, least" GB/s "of it" predicted)"
@@ -327,15 +338,15 @@ measure_all() {
     short=${keys% *}
     # shellcheck disable=SC2086 # lists
     {
-        measure "decode by graph" "$bin/engine_times" "$target/hollow.so" cuda:0 "$repeats" decode $short
+        measure "decode by graph" "$bin/engine_times" "$target/hollow.so" cuda:0,graph "$repeats" decode $short
         measure "decode, plain" "$bin/engine_times" "$target/hollow.so" cuda:0,plain "$repeats" decode $short
         measure "profile" "$bin/engine_times" "$target/hollow.so" cuda:0,plain "$repeats" profile $short
-        measure "prefill" "$bin/engine_times" "$target/hollow.so" cuda:0 "$repeats" prefill $prompts
+        measure "prefill" "$bin/engine_times" "$target/hollow.so" cuda:0,graph "$repeats" prefill $prompts
     }
-    measure "long decode by graph" "$bin/engine_times" "$target/hollow.so" cuda:0 "$repeats" decode "${keys##* }"
+    measure_dependent $short
+    measure "long decode by graph" "$bin/engine_times" "$target/hollow.so" cuda:0,graph "$repeats" decode "${keys##* }"
     measure "long decode, plain" "$bin/engine_times" "$target/hollow.so" cuda:0,plain "$repeats" decode "${keys##* }"
-    missing row "decode, dependent launches"
-    missing row "decode, fused program"
+    measure_dependent "${keys##* }"
 }
 
 show_device

@@ -90,7 +90,8 @@ static enum rsrc_status make_image(const struct rsrc_gpu_compiler *by, struct rs
         return rsrc_nvrtc_compile(by->diag, by->arena, nvrtc, &job, out);
     enum rsrc_status status = RSRC_OK;
     if (nvrtc == NULL)
-        status = rsrc_clang_find(by->diag, by->arena, options->cuda_cc, options->spawn, &clang);
+        status = rsrc_clang_find(by->diag, by->arena, options->cuda_cc, options->spec->gpu.sm,
+                                 options->spawn, &clang);
     if (status == RSRC_OK)
         status = make_text(by, nvrtc, &clang, &ptx);
     if (status == RSRC_OK && ptx.size_bytes != 0)

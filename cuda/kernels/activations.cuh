@@ -7,6 +7,8 @@
 // can be fused.
 #pragma once
 
+#include "instructions.cuh"
+
 namespace rsr {
 
 // struct rsr_act_row of rsr_abi.h: this header, then int8 values up to a multiple of ACT_PAD.

@@ -103,6 +103,8 @@ struct fold {
     // Beyond the last token the last is computed again, and not stored.
     static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
         const unsigned first_token = blockIdx.y * TOKENS;
+        allow_next();
+        wait_for_launches();
         const unsigned token = min(first_token + lane(), a.n_tokens - 1);
         const unsigned tile = min(blockIdx.x * WARPS + threadIdx.x / 32, TILES - 1);
         int sums[WARP_ROWS] = {};

@@ -111,6 +111,7 @@ extern "C" __global__ void __launch_bounds__(rsr::ROW_THREADS)
              size_t ld_norm, unsigned norm_op, float *sum, size_t ld_sum, const float *last_weight,
              float last_eps, float *last_y, size_t ld_last, unsigned last_op, char *q, size_t ldq,
              unsigned q_op, unsigned cols, unsigned *failed, unsigned *not_finite) {
+    rsr::follow_launches();
     using quantization = rsr::quantization<rsr::ROW_THREADS>;
     __shared__ rsr::norm_memory norms;
     __shared__ quantization::memory quantized;
@@ -157,6 +158,7 @@ RSR_KERNEL rsr_heads(float *q, size_t ldq, const float *k, size_t ldk, const flo
                      size_t values_at, unsigned max_pages, unsigned row_bytes, unsigned row_floats,
                      unsigned type, unsigned n_heads, unsigned n_kv_heads, unsigned head_dim,
                      unsigned rotary_dim, unsigned *failed, unsigned op) {
+    rsr::follow_launches();
     __shared__ rsr::norm_memory norms;
     __shared__ float head[rsr::MAX_HEAD_DIM];
     __shared__ unsigned largest[2][rsr::THREADS];
@@ -231,6 +233,7 @@ extern "C" __global__ void __launch_bounds__(rsr::SPLIT_TEAMS *rsr::THREADS)
               unsigned max_pages, unsigned row_bytes, unsigned row_floats, unsigned type,
               float *parts, float *stats, unsigned n_heads, unsigned group, unsigned head_dim,
               unsigned window, float scale, unsigned n_splits) {
+    rsr::follow_launches();
     __shared__ float query[rsr::SPLIT_TEAMS][rsr::MAX_HEAD_DIM];
     __shared__ float z[rsr::SPLIT_TEAMS][rsr::PAGE_KEYS], p[rsr::SPLIT_TEAMS][rsr::PAGE_KEYS];
     const unsigned split = blockIdx.x % n_splits, n_kv_heads = n_heads / group;
@@ -310,6 +313,7 @@ extern "C" __global__ void __launch_bounds__(rsr::SPLIT_TEAMS *rsr::THREADS)
 RSR_KERNEL rsr_merge(const float *parts, const float *stats, const unsigned *positions,
                      unsigned max_pages, unsigned n_heads, unsigned head_dim, unsigned window,
                      float *out, size_t ldo) {
+    rsr::follow_launches();
     // Of THREADS pages at a time: their maxima, the maximum so far, and the factors of what is
     // before and of the page.
     __shared__ float m[rsr::THREADS], now[rsr::THREADS], a[rsr::THREADS], b[rsr::THREADS];

@@ -5,6 +5,20 @@
 #ifdef __CUDA_ARCH__
 namespace rsr {
 
+// Dependent launches, of sm_90 and later: a kernel begins while those before it still run. Only
+// after wait_for_launches(), which every thread calls, may it read what they write, and write what
+// they read or write. allow_next() lets the next kernel begin.
+static __device__ __forceinline__ void allow_next() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+static __device__ __forceinline__ void wait_for_launches() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // Loads from global memory. Clang would load some members, then the others.
 static __device__ __forceinline__ uint4 load_words(const uint4 *p) {
 #ifdef __clang__

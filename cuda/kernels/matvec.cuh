@@ -123,6 +123,7 @@ struct matvec {
 #pragma unroll
         for (unsigned i = 0; i < AHEAD; i++)
             window[i] = has(at, i) ? at.load(i) : make_uint4(0, 0, 0, 0);
+        wait_for_launches(); // codes are no launch's
 #pragma unroll 1
         for (unsigned begin = 0; begin < LOOP_STEPS; begin += AHEAD) {
 #pragma unroll
@@ -167,6 +168,7 @@ struct matvec {
     static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
         const unsigned first = blockIdx.y * TOKENS;
         const place at(a, first);
+        allow_next();
         PRODUCT product = {};
         multiply(at, product);
         int(&partial)[TOKENS][BLOCK_ROWS + 4] = shared.partial[at.first];

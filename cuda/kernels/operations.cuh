@@ -7,6 +7,8 @@
 // comment says what a block has.
 #pragma once
 
+#include "instructions.cuh"
+
 namespace rsr {
 
 // enum rsr_dtype and enum rsr_kv_type of the runtime.
@@ -149,6 +151,12 @@ static __device__ __forceinline__ void store(char *row, unsigned type, unsigned 
     }
 }
 
+// For kernels that have nothing to do before what other launches write.
+static __device__ __forceinline__ void follow_launches() {
+    allow_next();
+    wait_for_launches();
+}
+
 } // namespace rsr
 
 #define RSR_KERNEL extern "C" __global__ void __launch_bounds__(rsr::THREADS)
@@ -156,6 +164,7 @@ static __device__ __forceinline__ void store(char *row, unsigned type, unsigned 
 // y = row tokens[block] of the matrix, times scale. A block has one token.
 RSR_KERNEL rsr_embed(const unsigned *tokens, const char *matrix, unsigned dtype, unsigned cols,
                      float scale, float *y, size_t ldy) {
+    rsr::follow_launches();
     const char *row = matrix + static_cast<size_t>(tokens[blockIdx.x]) * cols *
                                    (dtype == rsr::MATRIX_F32 ? 4 : 2);
     y += blockIdx.x * ldy;
@@ -167,6 +176,7 @@ RSR_KERNEL rsr_embed(const unsigned *tokens, const char *matrix, unsigned dtype,
 // in a row. A token fails where the sum of squares is not finite. y may be x.
 RSR_KERNEL rsr_norm(const float *x, size_t ldx, const float *weight, float eps, float *y,
                     size_t ldy, unsigned n_heads, unsigned cols, unsigned *failed, unsigned op) {
+    rsr::follow_launches();
     __shared__ float squares[rsr::THREADS], parts[16];
     const unsigned token = blockIdx.x / n_heads, head = blockIdx.x % n_heads;
     x += token * ldx + head * cols;
@@ -191,6 +201,7 @@ RSR_KERNEL rsr_norm(const float *x, size_t ldx, const float *weight, float eps, 
 
 // A token fails where an element of its row is not finite. A block has one row.
 RSR_KERNEL rsr_check(const float *x, size_t ldx, unsigned cols, unsigned *failed, unsigned op) {
+    rsr::follow_launches();
     bool finite = true;
     x += blockIdx.x * ldx;
     for (unsigned i = threadIdx.x; i < cols; i += rsr::THREADS)
@@ -201,6 +212,7 @@ RSR_KERNEL rsr_check(const float *x, size_t ldx, unsigned cols, unsigned *failed
 
 // y += x. A block has one row.
 RSR_KERNEL rsr_add(const float *x, size_t ldx, float *y, size_t ldy, unsigned cols) {
+    rsr::follow_launches();
     x += blockIdx.x * ldx;
     y += blockIdx.x * ldy;
     for (unsigned i = threadIdx.x; i < cols; i += rsr::THREADS)
@@ -210,6 +222,7 @@ RSR_KERNEL rsr_add(const float *x, size_t ldx, float *y, size_t ldy, unsigned co
 // y = activation(gate) up. A block has one row.
 RSR_KERNEL rsr_act_mul(const float *gate, size_t ldg, const float *up, size_t ldu, float *y,
                        size_t ldy, unsigned cols, unsigned activation) {
+    rsr::follow_launches();
     gate += blockIdx.x * ldg;
     up += blockIdx.x * ldu;
     y += blockIdx.x * ldy;
@@ -221,6 +234,7 @@ RSR_KERNEL rsr_act_mul(const float *gate, size_t ldg, const float *up, size_t ld
 // the row of the table that the host made for its position: cosines, then sines.
 RSR_KERNEL rsr_rope(float *x, size_t ldx, const float *table, size_t ldt, unsigned n_heads,
                     unsigned head_dim, unsigned rotary_dim) {
+    rsr::follow_launches();
     const unsigned half = rotary_dim / 2;
     x += blockIdx.x * ldx;
     table += blockIdx.x * ldt;
@@ -237,6 +251,7 @@ RSR_KERNEL rsr_rope(float *x, size_t ldx, const float *table, size_t ldt, unsign
 // token * blocks_per_token + rows / 4.
 RSR_KERNEL rsr_dense(const float *x, size_t ldx, const char *matrix, unsigned dtype, unsigned rows,
                      unsigned cols, float *y, size_t ldy) {
+    rsr::follow_launches();
     __shared__ float parts[rsr::THREADS];
     const unsigned blocks_per_token = (rows + 3) / 4, token = blockIdx.x / blocks_per_token;
     const unsigned row = blockIdx.x % blocks_per_token * 4 + threadIdx.x / 16;
@@ -258,6 +273,7 @@ RSR_KERNEL rsr_append(const float *k, size_t ldk, const float *v, size_t ldv, ch
                       const unsigned *table, const unsigned *positions, size_t page_bytes,
                       size_t head_bytes, size_t values_at, unsigned max_pages, unsigned row_bytes,
                       unsigned row_floats, unsigned type, unsigned n_heads, unsigned head_dim) {
+    rsr::follow_launches();
     __shared__ unsigned largest[2][rsr::THREADS];
     const unsigned token = blockIdx.x / n_heads, head = blockIdx.x % n_heads;
     const unsigned position = positions[token];
@@ -298,6 +314,7 @@ RSR_KERNEL rsr_attend(const float *q, size_t ldq, const char *pages, const unsig
                       size_t values_at, unsigned max_pages, unsigned row_bytes, unsigned row_floats,
                       unsigned type, float *out, size_t ldo, unsigned n_heads, unsigned group,
                       unsigned head_dim, unsigned window, float scale) {
+    rsr::follow_launches();
     __shared__ float p[rsr::PAGE_KEYS], z[rsr::PAGE_KEYS], merged[rsr::MAX_HEAD_DIM];
     const unsigned token = blockIdx.x / n_heads, head = blockIdx.x % n_heads;
     const unsigned n_keys = positions[token] + 1;
@@ -362,6 +379,7 @@ RSR_KERNEL rsr_attend(const float *q, size_t ldq, const char *pages, const unsig
 RSR_KERNEL
 rsr_fill(unsigned *words, size_t n_words, unsigned long long seed, unsigned pairs, unsigned keep,
          unsigned set) {
+    rsr::follow_launches();
     const size_t first = static_cast<size_t>(blockIdx.x) * rsr::FILL_WORDS;
     for (size_t i = first + threadIdx.x; i < first + rsr::FILL_WORDS && i < n_words;
          i += rsr::THREADS) {

@@ -124,6 +124,8 @@ struct segment {
         const unsigned row = warp * 32 + lane(), tile = min(warp, TILES - 1);
         const uint4 *codes = a.codes + static_cast<size_t>(tile) * CHUNKS * LOADS * 32 + lane();
         int acc[TOKENS] = {};
+        allow_next();
+        wait_for_launches();
 #pragma unroll 1
         for (unsigned chunk = 0; chunk < CHUNKS; chunk++) {
             uint4 packed[LOADS];

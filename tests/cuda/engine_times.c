@@ -27,7 +27,7 @@ struct bench {
     rsr_engine *engine;
     rsr_sequence *sequence;
     rsr_batch_entry *entries; /* [longest] */
-    const char *way;          /* "graph" or "plain" */
+    const char *way;          /* "dependent", "graph" or "plain" */
     uint32_t repeats, longest;
     uint32_t lengths[MOST_LENGTHS], n_lengths;
     uint64_t random;
@@ -205,7 +205,8 @@ int main(int argc, char **argv) {
         fputs("usage: engine_times MODULE.so DEVICE REPEATS decode|prefill|profile N...\n", stderr);
         return 2;
     }
-    b.way = strstr(argv[2], ",plain") != NULL ? "plain" : "graph";
+    const char *comma = strchr(argv[2], ',');
+    b.way = comma != NULL ? comma + 1 : "dependent";
     open_all(&b, argv[1], argv[2]);
     for (uint32_t i = 0; i < b.n_lengths; i++)
         tell_length(&b, argv[4], b.lengths[i], i == 0 ? 0 : b.lengths[i - 1]);

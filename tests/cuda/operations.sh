@@ -8,7 +8,7 @@ set -e
 source=$1 build=$2 folder=$3
 mkdir -p "$folder"
 cd "$source/cuda/kernels"
-cp operations.cuh fused.cuh activations.cuh "$source/cuda/clang/clang_device.cuh" "$folder"
+cp operations.cuh fused.cuh activations.cuh instructions.cuh "$source/cuda/clang/clang_device.cuh" "$folder"
 if [ -n "$4" ]; then
     sed -i "$4" "$folder/operations.cuh" "$folder/fused.cuh"
     ! { cmp -s operations.cuh "$folder/operations.cuh" && cmp -s fused.cuh "$folder/fused.cuh"; } || exit 3

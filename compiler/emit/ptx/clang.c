@@ -71,10 +71,10 @@ static enum rsrc_status check_version(struct rsrc_diag *diag, struct rsrc_arena 
 }
 
 enum rsrc_status rsrc_clang_find(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                 const char *cuda_cc, const struct rsrc_spawn_options *spawn,
-                                 struct rsrc_clang *out) {
+                                 const char *cuda_cc, uint32_t sm,
+                                 const struct rsrc_spawn_options *spawn, struct rsrc_clang *out) {
     const struct rsrc_tool tool = {cuda_cc, "--cuda-cc", "RSRC_CUDA_CC", NAMES, N(NAMES)};
-    *out = (struct rsrc_clang){.spawn = spawn, .version = "?"};
+    *out = (struct rsrc_clang){.spawn = spawn, .version = "?", .sm = sm};
     if (rsrc_find_tool(diag, arena, &tool, &out->path) != RSRC_OK)
         return RSRC_FAILED;
     if (out->path == NULL)
@@ -91,17 +91,19 @@ enum rsrc_status rsrc_clang_find(struct rsrc_diag *diag, struct rsrc_arena *aren
 
 /* ---- compiling ------------------------------------------------------------------------------- */
 
-/* The kernels use nothing newer than sm_80, and its code runs on every later GPU. So any clang does
- * for any GPU, and a text differs only in the target that it states. Floats are rounded after every
- * operation, divided exactly, and denormals are kept, as NVRTC is told to (nvrtc.c). */
+/* The kernels use nothing newer than sm_80, except for dependent launches, which sm_90 has. Code
+ * for a GPU runs on every later one, so any clang does for any GPU, and texts of either kind differ
+ * only in the target that they state. Floats are rounded after every operation, divided exactly,
+ * and denormals are kept, as NVRTC is told to (nvrtc.c). */
 static struct rsrc_command compile_command(struct rsrc_arena *arena, const struct rsrc_clang *clang,
                                            uint32_t i) {
+    const bool dependent = clang->sm >= 90;
     const char *const argv[] = {clang->path,
                                 "-x",
                                 "cuda",
                                 "--cuda-device-only",
-                                "--cuda-gpu-arch=sm_80",
-                                "--cuda-feature=+ptx70",
+                                dependent ? "--cuda-gpu-arch=sm_90" : "--cuda-gpu-arch=sm_80",
+                                dependent ? "--cuda-feature=+ptx78" : "--cuda-feature=+ptx70",
                                 "-nocudainc",
                                 "-nocudalib",
                                 "-nostdinc",

@@ -9,6 +9,7 @@ struct rsrc_clang {
     const char *path;    /* NULL: PATH has none */
     const char *version; /* "19.1.7" */
     const char *dir;     /* private, where it works */
+    uint32_t sm;         /* of the GPU that texts are for */
     const struct rsrc_spawn_options *spawn;
 };
 
@@ -18,7 +19,7 @@ extern const char rsrc_clang_names[];
 /* Finds clang as --cc is found: cuda_cc (NULL: not given), RSRC_CUDA_CC, PATH. Refuses another
  * compiler and an old clang ("cuda-cc"). `spawn` is borrowed. */
 RSRC_NODISCARD enum rsrc_status rsrc_clang_find(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                                const char *cuda_cc,
+                                                const char *cuda_cc, uint32_t sm,
                                                 const struct rsrc_spawn_options *spawn,
                                                 struct rsrc_clang *out);
 

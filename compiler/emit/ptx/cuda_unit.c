@@ -114,6 +114,8 @@ void rsrc_print_cuda_quantize(struct rsrc_buffer *out) {
                        "extern \"C\" __global__ void __launch_bounds__(%u)\n" RSRC_GPU_QUANTIZE
                        "(const float *x, size_t ldx, char *y, size_t ldy, unsigned cols,\n"
                        "             unsigned *not_finite) {\n"
+                       "    rsr::allow_next();\n"
+                       "    rsr::wait_for_launches();\n"
                        "    __shared__ quantization::memory shared;\n"
                        "    quantization::run(shared, {x, ldx, y, ldy, cols, not_finite});\n"
                        "}\n",

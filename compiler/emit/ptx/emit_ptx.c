@@ -48,7 +48,8 @@ static const char HELP[] = "install Debian's clang-19, CUDA, or NVIDIA's package
 
 static enum rsrc_status choose_clang(struct rsrc_ptx *e, const char *nowhere) {
     const struct rsrc_ptx_options *options = e->options;
-    if (rsrc_clang_find(e->diag, e->arena, options->cuda_cc, options->spawn, &e->clang) != RSRC_OK)
+    if (rsrc_clang_find(e->diag, e->arena, options->cuda_cc, options->spec->gpu.sm, options->spawn,
+                        &e->clang) != RSRC_OK)
         return RSRC_FAILED;
     if (e->clang.path == NULL)
         return rsrc_refuse(e->diag, "cuda-missing", NULL, HELP,

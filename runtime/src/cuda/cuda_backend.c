@@ -6,24 +6,33 @@
 
 #define PREFIX "cuda:"
 
-#define PLAIN ",plain"
+/* How a step is launched. */
+static const struct way {
+    const char *suffix;
+    bool fuses, graphs, overlaps;
+} ways[] = {{"", true, true, true}, {",graph", true, true, false}, {",plain", false, false, false}};
+#define N_WAYS (sizeof(ways) / sizeof(ways[0]))
 
 /* The number of "cuda:1" and "cuda:1,plain"; "cuda" is the first device. */
-static rsr_status read_device(const char *device, uint32_t *number, bool *plain, rsr_error *err) {
+static rsr_status read_device(const char *device, uint32_t *number, const struct way **way,
+                              rsr_error *err) {
     *number = 0;
-    *plain = false;
+    *way = &ways[0];
     if (strcmp(device, "cuda") == 0)
         return RSR_OK;
     const char *digits = device + strlen(PREFIX);
     const bool prefixed = strncmp(device, PREFIX, strlen(PREFIX)) == 0;
     const size_t n = prefixed ? strspn(digits, "0123456789") : 0;
-    *plain = n != 0 && strcmp(digits + n, PLAIN) == 0;
-    if (n == 0 || n > 6 || (digits[n] != '\0' && !*plain))
+    size_t i = 0;
+    while (i < N_WAYS && n != 0 && strcmp(digits + n, ways[i].suffix) != 0)
+        i++;
+    if (n == 0 || n > 6 || i == N_WAYS)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "device '%s': expected cuda:N or cuda:N,plain, where N is a GPU's number "
-                        "from 0 on",
+                        "device '%s': expected cuda:N, cuda:N,graph or cuda:N,plain, where N is a "
+                        "GPU's number from 0 on",
                         device);
     *number = (uint32_t)strtoul(digits, NULL, 10);
+    *way = &ways[i];
     return RSR_OK;
 }
 
@@ -92,15 +101,17 @@ static void describe(const struct rsr_cuda_engine *e, struct rsr_engine *engine)
 static rsr_status cuda_create(struct rsr_engine *engine, const rsr_engine_options *options,
                               rsr_error *err) {
     uint32_t number;
-    bool plain;
-    rsr_status status = read_device(options->device, &number, &plain, err);
+    const struct way *way;
+    rsr_status status = read_device(options->device, &number, &way, err);
     if (status != RSR_OK)
         return status;
     struct rsr_cuda_engine *e = calloc(1, sizeof(*e));
     if (e == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for an engine");
     e->engine = engine;
-    e->fuses = e->runs_graphs = !plain;
+    e->fuses = way->fuses;
+    e->runs_graphs = way->graphs;
+    e->overlaps = way->overlaps;
     status = rsr_cuda_device_open(&e->device, RSR_CUDA_LIBRARY, number, err);
     if (status != RSR_OK) {
         free(e);

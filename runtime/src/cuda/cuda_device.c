@@ -13,6 +13,7 @@ enum { JIT_ERROR_LOG = 5, JIT_ERROR_LOG_BYTES = 6 };
 
 /* Makes the device's context the calling thread's. Refuses if the device has failed before. */
 static rsr_status enter(struct rsr_cuda_device *device, rsr_error *err) {
+    device->follows = false;
     if (device->failure[0] != '\0')
         return rsr_fail(err, RSR_ERR_DEVICE, "%s", device->failure);
     const int code = device->library.push_context(device->context);
@@ -334,17 +335,40 @@ rsr_status rsr_cuda_find(struct rsr_cuda_device *device, void *module, const cha
     return RSR_OK;
 }
 
+void rsr_cuda_overlap(struct rsr_cuda_device *device) {
+    device->overlaps = device->sm >= 90 && device->library.launch_config != NULL;
+}
+
+static int launch_dependent(const struct rsr_cuda_device *device, void *function,
+                            const struct rsr_cuda_size *size, void **parameters) {
+    const struct rsr_cuda_attribute attribute = {.id = RSR_CUDA_DEPENDENT, .value.allowed = 1};
+    const struct rsr_cuda_config config = {.grid = {size->n_blocks, size->n_rows, 1},
+                                           .block = {size->n_threads, 1, 1},
+                                           .shared_bytes = size->shared_bytes,
+                                           .stream = device->stream,
+                                           .attributes = &attribute,
+                                           .n_attributes = 1};
+    return device->library.launch_config(&config, function, parameters, NULL);
+}
+
+static int launch_in_order(const struct rsr_cuda_device *device, void *function,
+                           const struct rsr_cuda_size *size, void **parameters) {
+    return device->library.launch(function, size->n_blocks, size->n_rows, 1, size->n_threads, 1, 1,
+                                  size->shared_bytes, device->stream, parameters, NULL);
+}
+
 rsr_status rsr_cuda_launch(struct rsr_cuda_device *device, const struct rsr_cuda_kernel *kernel,
                            const struct rsr_cuda_size *size, void **parameters, rsr_error *err) {
+    const bool dependent = device->overlaps && device->follows;
     rsr_status status = enter(device, err);
     if (status != RSR_OK)
         return status;
+    device->follows = true;
     device->kernel = kernel->name;
     device->n_launches++;
     return leave_with(device, "a launch",
-                      device->library.launch(kernel->function, size->n_blocks, size->n_rows, 1,
-                                             size->n_threads, 1, 1, size->shared_bytes,
-                                             device->stream, parameters, NULL),
+                      dependent ? launch_dependent(device, kernel->function, size, parameters)
+                                : launch_in_order(device, kernel->function, size, parameters),
                       err);
 }
 

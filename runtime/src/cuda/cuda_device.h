@@ -25,6 +25,8 @@ struct rsr_cuda_device {
     uint32_t n_launches; /* since the last wait */
     uint32_t n_graphs;   /* the same, of graphs */
     uint32_t n_before;   /* n_launches when capturing began */
+    bool overlaps;       /* launches after launches are dependent: rsr_cuda_overlap */
+    bool follows;        /* the last call was a launch */
     char failure[400];   /* why the device cannot be used any more; "": it can */
 };
 
@@ -96,6 +98,10 @@ RSR_NODISCARD rsr_status rsr_cuda_launch(struct rsr_cuda_device *device,
                                          const struct rsr_cuda_kernel *kernel,
                                          const struct rsr_cuda_size *size, void **parameters,
                                          rsr_error *err);
+/* From now on a launch after a launch begins before that has ended, where GPU and driver can do it.
+ * All kernels must wait for the launches before them, as those of cuda/kernels do that are compiled
+ * for sm_90 or later. */
+void rsr_cuda_overlap(struct rsr_cuda_device *device);
 /* Graphs. Between begin and end, work on the device is noted and not done; only launches, copies
  * and fills on the device may be asked for. The graph does them whenever it is launched. `end` must
  * be called even if something failed in between. */

@@ -71,6 +71,7 @@ struct rsr_cuda_engine {
     uint32_t *numbers; /* host: [max_batch][max_pages], also for tokens and positions */
     void *rotations;   /* host: [max_batch] rows of the widest table of rotations */
     bool fuses;        /* the fused program */
+    bool overlaps;     /* dependent launches are asked for */
     bool runs_graphs;
     void **graphs;        /* [max_batch] of the step before its head, by number of tokens - 1; NULL:
                              not captured yet. NULL itself: the program runs none */

@@ -6,6 +6,7 @@
 #include "cuda_engine.h"
 
 enum { LAYERS, OPERATIONS }; /* struct rsr_cuda_engine.modules */
+enum { DEPENDENT_SM = 90 };  /* code for it and for later GPUs waits for the launches before */
 
 /* Machine code is for GPUs of one major number; text is compiled for any newer GPU. */
 static bool fits(const struct rsr_gpu_image *image, uint32_t sm) {
@@ -51,8 +52,10 @@ static rsr_status load(struct rsr_cuda_engine *e, const struct rsr_gpu_image *im
                        uint32_t n_images, void **module, rsr_error *err) {
     rsr_status status = RSR_ERR_DEVICE;
     for (uint32_t i = 0; i < n_images && status == RSR_ERR_DEVICE; i++)
-        if (fits(&images[i], e->device.sm))
+        if (fits(&images[i], e->device.sm)) {
             status = rsr_cuda_load(&e->device, images[i].bytes, module, err);
+            e->overlaps = e->overlaps && (status != RSR_OK || images[i].sm >= DEPENDENT_SM);
+        }
     return status;
 }
 
@@ -95,6 +98,8 @@ rsr_status rsr_cuda_load_gpu(struct rsr_cuda_engine *e, rsr_error *err) {
     if (status == RSR_OK)
         status =
             load(e, gpu->operation_images, gpu->n_operation_images, &e->modules[OPERATIONS], err);
+    if (status == RSR_OK && e->overlaps)
+        rsr_cuda_overlap(&e->device);
     if (status == RSR_OK)
         status = find_layers(e, err);
     return status == RSR_OK ? find_operations(e, err) : status;

@@ -46,6 +46,15 @@ static rsr_status too_old(int version, const struct binding *needs, rsr_error *e
                     needs->version % 1000 / 10);
 }
 
+static void find_later(struct rsr_cuda_library *library, int version) {
+#define X(member, symbol, version, parameters) {symbol, &library->member, version},
+    const struct binding bindings[] = {RSR_CUDA_LATER_FUNCTIONS(X)};
+#undef X
+    for (size_t i = 0; i < sizeof(bindings) / sizeof(bindings[0]); i++)
+        if (version >= bindings[i].version)
+            (void)find_all(library->handle, &bindings[i], 1);
+}
+
 /* Finds all functions. A driver that has them and states a lower version does not do what they
  * promise. */
 static rsr_status bind_all(struct rsr_cuda_library *library, const char *name, rsr_error *err) {
@@ -64,7 +73,10 @@ static rsr_status bind_all(struct rsr_cuda_library *library, const char *name, r
     for (size_t i = 0; i < n; i++)
         if (missing == NULL || bindings[i].version > missing->version)
             missing = &bindings[i];
-    return version < missing->version ? too_old(version, missing, err) : RSR_OK;
+    if (version < missing->version)
+        return too_old(version, missing, err);
+    find_later(library, version);
+    return RSR_OK;
 }
 
 static rsr_status begin(const struct rsr_cuda_library *library, rsr_error *err) {

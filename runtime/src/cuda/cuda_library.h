@@ -54,10 +54,35 @@ typedef uint64_t rsr_cuda_address; /* of device memory; 0: none */
     X(launch_graph, "cuGraphLaunch", 10000, (void *executable, void *stream))                      \
     X(destroy_executable, "cuGraphExecDestroy", 10000, (void *executable))
 
+/* CUlaunchAttribute: what a launch is told besides its size. */
+struct rsr_cuda_attribute {
+    int id, unused;
+    union {
+        int allowed; /* RSR_CUDA_DEPENDENT */
+        uint64_t words[8];
+    } value;
+};
+/* The launch may begin before the one before it in the stream has ended. Its kernel waits. */
+#define RSR_CUDA_DEPENDENT 6
+
+/* CUlaunchConfig. */
+struct rsr_cuda_config {
+    unsigned grid[3], block[3], shared_bytes;
+    void *stream;
+    const struct rsr_cuda_attribute *attributes;
+    unsigned n_attributes;
+};
+
+/* The same of functions that are not needed: NULL if the driver is older. */
+#define RSR_CUDA_LATER_FUNCTIONS(X)                                                                \
+    X(launch_config, "cuLaunchKernelEx", 12030, /* in graphs, too; without them 11.8 has it */     \
+      (const struct rsr_cuda_config *config, void *kernel, void **parameters, void **extra))
+
 struct rsr_cuda_library {
     void *handle; /* NULL: not open */
 #define X(member, name, version, parameters) int(*member) parameters;
     RSR_CUDA_FUNCTIONS(X)
+    RSR_CUDA_LATER_FUNCTIONS(X)
 #undef X
 };
 

@@ -99,7 +99,7 @@ static int finish_stream(struct fake_stream *stream, const struct fake_event *la
     uint32_t n = 0;
     for (bool more = true; more && n < queue->n && device->failure == FAKE_OK; n++) {
         const struct fake_work *w = &queue->work[n];
-        device->failure = run(device, w, n != 0 ? queue->work[n - 1].kind : stream->before);
+        device->failure = run(device, w, stream->before);
         stream->before = w->kind;
         more = last == NULL || w->event != last;
         free(w->bytes);
