@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+from assembled import assemble
+
 
 def count(nvdisasm, cubin):
     listing = subprocess.run([nvdisasm, cubin], capture_output=True, text=True, check=True).stdout
@@ -14,18 +16,8 @@ def count(nvdisasm, cubin):
 
 
 def main(cuda, nvdisasm, stem, matrix, weights, most):
-    for compiler, name in ((cuda, "NVRTC"), ("none", "clang")):
-        ptx = f"{stem}.{name}.ptx"
-        subprocess.run(["rsrc", matrix, "--target=sm_90", "--emit=ptx", "-o", ptx, f"--cuda-path={compiler}",
-                        "--variant=*=fold"], check=True)
-        for arch in ("sm_120", "sm_80", "sm_90"):
-            run = subprocess.run([f"{cuda}/bin/ptxas", "-v", f"-arch={arch}", "-o", f"{stem}.cubin", "-"],
-                                 input=re.sub(r"\.target sm_\d+", f".target {arch}",
-                                              re.sub(r"\.version \S+", ".version 8.7", open(ptx).read())),
-                                 capture_output=True, text=True, check=True)
-            if "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" not in run.stderr:
-                sys.exit(f"{name}, {arch}: {run.stderr}")
-        n = count(nvdisasm, f"{stem}.cubin") / int(weights)
+    for name, cubin in assemble(cuda, stem, matrix, "fold", 1):
+        n = count(nvdisasm, cubin) / int(weights)
         print(f"{name}: {n:.3f} instructions a weight")
         if n > float(most):
             sys.exit(f"more than {most}")

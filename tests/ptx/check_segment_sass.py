@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+from assembled import assemble
+
 CODES = 32  # between two barriers
 FUNCTIONS = ("_1", "_4")
 
@@ -22,18 +24,8 @@ def count(nvdisasm, cubin, function):
 
 
 def main(cuda, nvdisasm, stem, matrix, *most):
-    for compiler, name in ((cuda, "NVRTC"), ("none", "clang")):
-        ptx = f"{stem}.{name}.ptx"
-        subprocess.run(["rsrc", matrix, "--target=sm_90", "--emit=ptx", "-o", ptx, f"--cuda-path={compiler}",
-                        "--variant=*=segment"], check=True)
-        for arch in ("sm_120", "sm_80", "sm_90"):
-            run = subprocess.run([f"{cuda}/bin/ptxas", "-v", f"-arch={arch}", "-o", f"{stem}.cubin", "-"],
-                                 input=re.sub(r"\.target sm_\d+", f".target {arch}",
-                                              re.sub(r"\.version \S+", ".version 8.7", open(ptx).read())),
-                                 capture_output=True, text=True, check=True)
-            if run.stderr.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") != len(FUNCTIONS):
-                sys.exit(f"{name}, {arch}: {run.stderr}")
-        counts = [count(nvdisasm, f"{stem}.cubin", function) for function in FUNCTIONS]
+    for name, cubin in assemble(cuda, stem, matrix, "segment", len(FUNCTIONS)):
+        counts = [count(nvdisasm, cubin, function) for function in FUNCTIONS]
         print(f"{name}: {counts[0]:.1f} and {counts[1]:.1f} instructions a code")
         for n, limit in zip(counts, most):
             if n > float(limit):
