@@ -236,6 +236,49 @@ static void cancel(rsr_engine *engine, rsr_sequence *sequence, struct record *re
     add(record, "length after a cancelled batch", 0, &length, sizeof length);
 }
 
+/* Notes what a probe sees, and exchanges the first and the last number of every row, so that what
+ * it changed must have reached the operations after it. */
+static void look(void *user, const rsr_probe_point *point) {
+    struct record *record = user;
+    const uint32_t numbers[] = {(uint32_t)point->kind, point->cols, point->n_tokens,
+                                point->has_int8_rows, point->has_dense_layer};
+    add(record, "probed numbers", point->block, numbers, sizeof numbers);
+    add(record, "probed positions", point->block, point->positions,
+        point->n_tokens * sizeof *point->positions);
+    add(record, "probed role", point->block, point->role, strlen(point->role));
+    for (uint32_t t = 0; t < point->n_tokens; t++) {
+        char *row = (char *)point->data + t * point->row_bytes;
+        const size_t each = point->has_int8_rows ? 1 : sizeof(float), last = point->cols - 1;
+        if (point->has_int8_rows)
+            row += sizeof(struct rsr_act_row);
+        add(record, point->role, point->block, row, point->cols * each);
+        char first[sizeof(float)];
+        memcpy(first, row, each);
+        memcpy(row, row + last * each, each);
+        memcpy(row + last * each, first, each);
+    }
+}
+
+/* What a probe sees of a prompt and of a token, and what its changes make of them. */
+static void probe(const char *device, struct record *record) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_engine *engine = NULL;
+    options.device = device;
+    options.max_batch = 3;
+    options.context = MOST_TOKENS;
+    options.n_threads = 1;
+    options.probe = look;
+    options.probe_user = record;
+    must(rsr_engine_create(model, &options, &engine, &err), "rsr_engine_create with a probe");
+    record->n = record->n_pieces = 0;
+    rsr_sequence *sequence = new_sequence(engine);
+    eval(engine, &(struct part){sequence, 0, 3}, 1, false, "probed prompt", record);
+    eval(engine, &(struct part){sequence, 0, 4}, 1, false, "probed token", record);
+    read_kv(sequence, record);
+    rsr_sequence_destroy(sequence);
+    rsr_engine_destroy(engine);
+}
+
 /* A child may only end an engine, and must be able to. */
 static void fork_process(rsr_engine *engine, rsr_sequence *sequence) {
     fflush(NULL);
@@ -325,6 +368,16 @@ static bool compare(const char *kv_type, uint32_t max_batch, uint32_t poisoned) 
     return true;
 }
 
+static bool compare_probes(void) {
+    static struct record cpu, device;
+    probe("cpu", &cpu);
+    probe("cuda:0", &device);
+    if (!same("probes", &cpu, &device))
+        return false;
+    printf("probes: %u results, %zu bytes, the CPU's\n", cpu.n_pieces, cpu.n);
+    return true;
+}
+
 static struct rsr_module tables; /* of the module */
 
 /* What rsr_open_query calls. The module's runtime evaluates, or that which is linked with this
@@ -397,7 +450,7 @@ int main(int argc, char **argv) {
     bool right = true;
     for (size_t i = 0; right && i < (is_short ? 1 : sizeof types / sizeof *types); i++)
         right = compare(types[i], is_short ? 7 : 1 + 13 * (uint32_t)i, poisoned);
-    right = right && compare_failures();
+    right = right && compare_probes() && compare_failures();
     rsr_close(model);
     return !right;
 }

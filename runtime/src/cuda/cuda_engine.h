@@ -70,6 +70,7 @@ struct rsr_cuda_engine {
     struct rsr_cuda_chunk chunk;
     uint32_t *numbers; /* host: [max_batch][max_pages], also for tokens and positions */
     void *rotations;   /* host: [max_batch] rows of the widest table of rotations */
+    void *probed;      /* host: [max_batch] rows of the widest buffer; NULL: there is no probe */
     bool fuses;        /* the fused program */
     bool overlaps;     /* dependent launches are asked for */
     bool runs_graphs;
@@ -111,8 +112,8 @@ uint32_t rsr_cuda_splits(const struct rsr_cuda_engine *e, uint32_t n);
 /* cuda_program.c
  * A kernel for each operation of the chunk's step, or for several (cuda_fused.c). Up to the head,
  * they are launched as a graph, which is captured once for each number of tokens, because tokens,
- * positions and page numbers lie on the device; without graphs, and while a profile is wanted, one
- * by one. Returns when all is done. */
+ * positions and page numbers lie on the device; without graphs, with a probe, and while a profile
+ * is wanted, one by one. Returns when all is done. */
 RSR_NODISCARD rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err);
 /* Whether the program has this operation. */
 bool rsr_cuda_has_op(const struct rsr_step_op *op);

@@ -15,8 +15,6 @@ static rsr_status check_options(const struct rsr_cuda_engine *e, const rsr_engin
     if (options->transport != NULL)
         return rsr_fail(err, RSR_ERR_DEVICE, "%s: several ranks (%u) are not to be had on a device",
                         title, options->transport->size);
-    if (options->probe != NULL)
-        return rsr_fail(err, RSR_ERR_DEVICE, "%s: a probe is not to be had on a device", title);
     if (options->n_threads > 1)
         return rsr_fail(err, RSR_ERR_DEVICE,
                         "%s: %u threads are asked for, and an engine on a device has none but its "

@@ -150,6 +150,16 @@ static uint32_t most_rotation_bytes(const struct rsr_gpu_target *gpu) {
     return bytes;
 }
 
+/* Of a row of any buffer. */
+static uint32_t most_row_bytes(const struct rsr_gpu_target *gpu) {
+    uint32_t bytes = 1;
+    for (uint32_t s = 0; s < gpu->n_steps; s++)
+        for (uint32_t i = 0; i < gpu->steps[s].n_buffers; i++)
+            if (gpu->steps[s].buffers[i].row_bytes > bytes)
+                bytes = gpu->steps[s].buffers[i].row_bytes;
+    return bytes;
+}
+
 /* Bytes of u32 numbers, as a part of RSR_CUDA_CHUNK. */
 static uint64_t number_bytes(uint64_t n) {
     return (n * sizeof(uint32_t) + ALIGN - 1) / ALIGN * ALIGN;
@@ -246,12 +256,14 @@ static rsr_status take_host(struct rsr_cuda_engine *e, rsr_error *err) {
     e->graphs = e->runs_graphs ? calloc(n, sizeof(*e->graphs)) : NULL;
     e->op_ns = calloc(most_ops(e->gpu), sizeof(*e->op_ns));
     e->rotations = calloc(n, most_rotation_bytes(e->gpu));
+    const bool probed = e->engine->probe != NULL;
+    e->probed = probed ? calloc(n, most_row_bytes(e->gpu)) : NULL;
     e->picked_bytes = n_picks * hyper->vocab * sizeof(float);
     void *picked = mmap(NULL, e->picked_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->picked_logits = picked != MAP_FAILED ? picked : NULL;
-    if ((e->runs_graphs && e->graphs == NULL) || e->numbers == NULL || e->op_ns == NULL ||
-        e->rotations == NULL || e->picked_logits == NULL)
+    if ((e->runs_graphs && e->graphs == NULL) || (probed && e->probed == NULL) ||
+        e->numbers == NULL || e->op_ns == NULL || e->rotations == NULL || e->picked_logits == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for batches of %u tokens", info->max_batch);
     return RSR_OK;
 }
@@ -279,6 +291,10 @@ rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_err
         divide_chunk(e);
         status = upload_all(e, &tensors, err);
     }
+    /* A probe gets whole rows, and kernels leave the ends of some as they are. */
+    if (status == RSR_OK && e->probed != NULL)
+        status = rsr_cuda_fill(&e->device, e->parts[RSR_CUDA_ROWS].address, 0,
+                               e->parts[RSR_CUDA_ROWS].n_bytes, err);
     free(tensors.list);
     return status;
 }
@@ -290,6 +306,7 @@ void rsr_cuda_free_memory(struct rsr_cuda_engine *e) {
     free(e->numbers);
     free(e->op_ns);
     free(e->rotations);
+    free(e->probed);
     if (e->picked_logits != NULL)
         munmap(e->picked_logits, e->picked_bytes);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cuda_program.h"
+#include "engine/probe_point.h"
 #include "ops/ops.h"
 
 static rsr_status launch(const struct rsr_cuda_program *p, enum rsr_gpu_call call,
@@ -289,25 +290,70 @@ static rsr_status begin(const struct rsr_cuda_program *p) {
     return status == RSR_OK ? upload_tables(p) : status;
 }
 
+/* The ternary or binary matrix of an operation; false: it has none. */
+static bool find_probed_kernel(const struct rsr_cuda_program *p, const struct rsr_step_op *op,
+                               struct rsr_probe_kernel *seen) {
+    if ((op->kind != RSR_OP_LINEAR && op->kind != RSR_OP_HEAD) || op->arg == RSR_NO_KERNEL)
+        return false;
+    const struct rsr_gpu_kernel *kernel = &p->e->gpu->kernels[op->arg];
+    *seen = (struct rsr_probe_kernel){kernel->rows, kernel->cols, kernel->role, true};
+    return true;
+}
+
+/* Shows the rows before or after an operation to the engine's probe, in memory of the host, and
+ * takes back what it may have changed. */
+static rsr_status call_probe(const struct rsr_cuda_program *p, const struct rsr_step_op *op,
+                             bool before) {
+    struct rsr_cuda_device *device = &p->e->device;
+    struct rsr_probe_kernel kernel;
+    rsr_probe_point point;
+    const bool has_kernel = find_probed_kernel(p, op, &kernel);
+    const uint16_t buffer =
+        rsr_probe_point_make(op, before, has_kernel ? &kernel : NULL, p->tensors, p->hyper, &point);
+    if (buffer == RSR_NO_BUFFER)
+        return RSR_OK;
+    const struct rsr_cuda_rows rows = rsr_cuda_rows_of(p, buffer);
+    const uint64_t n_bytes = p->n * rows.row_bytes;
+    rsr_status status = rsr_cuda_download(device, p->e->probed, rows.at, n_bytes, p->err);
+    if (status == RSR_OK)
+        status = rsr_cuda_wait(device, p->err);
+    if (status != RSR_OK)
+        return status;
+    point.data = p->e->probed;
+    point.row_bytes = rows.row_bytes;
+    point.n_tokens = p->n;
+    point.positions = p->chunk->positions;
+    rsr_probe_call(p->e->engine, &point);
+    return rsr_cuda_upload(device, rows.at, p->e->probed, n_bytes, p->err);
+}
+
+/* One operation by itself, with what profiles and probes want of it. */
+static rsr_status run_single(struct rsr_cuda_program *p, const struct rsr_step_op *op) {
+    const bool probed = p->e->engine->probe != NULL;
+    rsr_status status = probed ? call_probe(p, op, true) : RSR_OK;
+    const uint64_t begin_ns = p->timed ? rsr_now_ns() : 0;
+    if (status == RSR_OK)
+        status = run_op[op->kind](p, op);
+    if (p->timed && status == RSR_OK) { /* launches and the wait are in the time */
+        status = rsr_cuda_wait(&p->e->device, p->err);
+        p->e->op_ns[p->op_index] = rsr_now_ns() - begin_ns;
+    }
+    return probed && status == RSR_OK ? call_probe(p, op, false) : status;
+}
+
 /* Operations from `first` on, below `end`. */
 static rsr_status run_ops(struct rsr_cuda_program *p, uint32_t first, uint32_t end) {
     rsr_status status = RSR_OK;
     uint32_t n_ops = 1;
     for (p->op_index = first; p->op_index < end && status == RSR_OK; p->op_index += n_ops) {
-        const struct rsr_step_op *op = &p->chunk->step->ops[p->op_index];
         if (rsr_is_cancelled(p->chunk->cancel))
             return rsr_fail(p->err, RSR_ERR_STOPPED, "the batch was cancelled");
-        const uint64_t begin_ns = p->timed ? rsr_now_ns() : 0;
         n_ops = 0;
-        if (p->e->fuses && !p->timed)
+        if (p->e->fuses && !p->one_by_one)
             status = rsr_cuda_run_fused(p, end, &n_ops);
         if (n_ops == 0 && status == RSR_OK) {
-            status = run_op[op->kind](p, op);
+            status = run_single(p, &p->chunk->step->ops[p->op_index]);
             n_ops = 1;
-        }
-        if (p->timed && status == RSR_OK) { /* alone, so launches and the wait are in the time */
-            status = rsr_cuda_wait(&p->e->device, p->err);
-            p->e->op_ns[p->op_index] = rsr_now_ns() - begin_ns;
         }
     }
     return status;
@@ -334,7 +380,7 @@ static rsr_status capture(struct rsr_cuda_program *p, uint32_t end, void **graph
 
 static rsr_status run_steps(struct rsr_cuda_program *p) {
     const uint32_t n_ops = p->chunk->step->n_ops;
-    if (p->e->graphs == NULL || p->timed)
+    if (p->e->graphs == NULL || p->one_by_one)
         return run_ops(p, 0, n_ops);
     void **graph = &p->e->graphs[p->n - 1];
     const uint32_t head = find_head(p->chunk->step);
@@ -352,6 +398,8 @@ rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err) {
                                  .tensors = e->gpu->tensors,
                                  .n = chunk->n_tokens,
                                  .timed = e->engine->profile.enabled,
+                                 .one_by_one =
+                                     e->engine->profile.enabled || e->engine->probe != NULL,
                                  .err = err};
     rsr_status status = begin(&p);
     if (status == RSR_OK)

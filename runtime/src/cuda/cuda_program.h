@@ -13,7 +13,9 @@ struct rsr_cuda_program {
     const struct rsr_tensors *tensors;
     uint32_t n; /* tokens */
     uint32_t op_index;
-    bool timed; /* every operation is, alone */
+    bool timed;      /* every operation is, alone */
+    bool one_by_one; /* no kernel does several operations, and no graph is run: for profiles and
+                        probes */
     rsr_error *err;
 };
 

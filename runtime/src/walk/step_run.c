@@ -6,10 +6,10 @@
  * is computed to the end as well: the chunk finishes, then rsr_eval reports the first operation
  * that saw it.
  */
-#include <fenv.h>
 #include <string.h>
 
 #include "crew.h"
+#include "engine/probe_point.h"
 #include "list.h"
 #include "pieces.h"
 #include "ranks.h"
@@ -463,49 +463,6 @@ static void (*const run_op[RSR_OP_KIND_COUNT])(const struct walk *, const struct
 
 /* ---- Probes ---- */
 
-/* What a probe sees before and after operations of a kind. */
-static const struct probe_row {
-    bool before, after;
-    unsigned before_kind, after_kind;
-} probe_rows[RSR_OP_KIND_COUNT] = {
-    [RSR_OP_NORM] = {.after = true, .after_kind = RSR_PROBE_NORM_OUTPUT},
-    [RSR_OP_LINEAR] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
-    [RSR_OP_ATTENTION] = {true, true, RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT},
-    [RSR_OP_HEAD] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
-    [RSR_OP_DENSE] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
-    [RSR_OP_OUTPUT] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
-};
-
-/* Elements of a probed row: those of the layer or norm, otherwise of the heads or the hidden
- * state. */
-static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, bool before) {
-    const struct rsr_target *target = w->crew->model->target;
-    if (op->kind == RSR_OP_LINEAR)
-        return before ? target->kernels[op->arg].cols : target->kernels[op->arg].rows;
-    if (op->kind == RSR_OP_DENSE)
-        return before ? target->tensors->dense[op->arg].cols : target->tensors->dense[op->arg].rows;
-    if (op->kind == RSR_OP_NORM)
-        return target->tensors->norms[op->arg].cols;
-    return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
-}
-
-/* Of a linear layer or a head. Probes see a ternary head that reads int8 rows as a linear layer. */
-static bool reads_int8(const struct walk *w, const struct rsr_step_op *op) {
-    return op->arg != RSR_NO_KERNEL &&
-           w->crew->model->target->kernels[op->arg].input == RSR_INPUT_I8;
-}
-
-static const char *probe_role(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_target *target = w->crew->model->target;
-    if (op->kind == RSR_OP_LINEAR)
-        return rsr_role_name(target->kernels[op->arg].role);
-    if (op->kind == RSR_OP_DENSE)
-        return rsr_role_name(target->tensors->dense[op->arg].role);
-    if (op->kind == RSR_OP_HEAD)
-        return reads_int8(w, op) ? rsr_role_name(RSR_ROLE_HEAD) : "";
-    return op->kind == RSR_OP_NORM ? target->tensors->norms[op->arg].name : "";
-}
-
 static void list_again(const struct walk *w, uint16_t buffer) {
     for (uint32_t t = 0; t < w->chunk->n_tokens; t++)
         rsr_list_nonzero(row_of(w, buffer, t), buffer_of(w, buffer)->cols);
@@ -513,37 +470,30 @@ static void list_again(const struct walk *w, uint16_t buffer) {
 
 /* One worker calls the probe while the others wait. */
 static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool before) {
-    const struct rsr_engine *engine = w->crew->engine;
-    const struct probe_row *row = &probe_rows[op->kind];
-    if (engine->probe == NULL || !(before ? row->before : row->after))
+    if (w->crew->engine->probe == NULL)
+        return;
+    const bool has_kernel =
+        (op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_HEAD) && op->arg != RSR_NO_KERNEL;
+    const struct rsr_target *target = w->crew->model->target;
+    const struct rsr_kernel_desc *kernel = has_kernel ? &target->kernels[op->arg] : NULL;
+    struct rsr_probe_kernel seen = {0};
+    if (has_kernel)
+        seen = (struct rsr_probe_kernel){kernel->rows, kernel->cols, kernel->role,
+                                         kernel->input == RSR_INPUT_I8};
+    rsr_probe_point point;
+    const uint16_t buffer = rsr_probe_point_make(op, before, has_kernel ? &seen : NULL,
+                                                 target->tensors, w->hyper, &point);
+    if (buffer == RSR_NO_BUFFER)
         return;
     rsr_worker_pool_barrier(w->crew->pool, w->worker);
     if (w->worker == 0) {
-        const uint16_t buffer = before ? op->src[0] : op->dst;
-        rsr_probe_point point = {
-            .size_bytes = sizeof(point),
-            .block = op->block,
-            .role = probe_role(w, op),
-            .data = buffer_at(w, buffer),
-            .row_bytes = buffer_of(w, buffer)->row_bytes,
-            .cols = probe_cols(w, op, before),
-            .n_tokens = w->chunk->n_tokens,
-            .positions = w->chunk->positions,
-        };
-        point.kind = before ? row->before_kind : row->after_kind;
-        point.has_dense_layer =
-            op->kind == RSR_OP_DENSE || (op->kind == RSR_OP_HEAD && op->arg == RSR_NO_KERNEL);
-        if (op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_HEAD)
-            point.has_int8_rows = before && reads_int8(w, op);
-        if (op->kind == RSR_OP_HEAD && reads_int8(w, op))
-            point.kind = RSR_PROBE_LINEAR_INPUT;
-        engine->probe(engine->probe_user, &point);
-        /* Restores the environment that bounds and sums need, because a probe may have changed
-         * it. */
-        fesetenv(FE_DFL_ENV);
-        if (before && op->kind == RSR_OP_LINEAR &&
-            w->crew->model->target->kernels[op->arg].list == RSR_LIST_COLS)
-            list_again(w, op->src[0]); /* the probe may have changed the rows */
+        point.data = buffer_at(w, buffer);
+        point.row_bytes = buffer_of(w, buffer)->row_bytes;
+        point.n_tokens = w->chunk->n_tokens;
+        point.positions = w->chunk->positions;
+        rsr_probe_call(w->crew->engine, &point);
+        if (before && has_kernel && kernel->list == RSR_LIST_COLS)
+            list_again(w, buffer); /* the probe may have changed the rows */
     }
     rsr_worker_pool_barrier(w->crew->pool, w->worker);
 }
