@@ -447,7 +447,8 @@ typedef struct rsr_engine_options {
     uint32_t max_batch;  /* tokens that are evaluated together; 0: 128 */
     bool pin_threads;    /* bind the engine's own threads to CPUs, one each; the calling thread
                             stays as it is */
-    rsr_probe_fn *probe; /* for tests and traces; NULL: none */
+    rsr_probe_fn *probe; /* for tests and traces; NULL: none. A device runs every operation by
+                            itself then, and its rows are copied to the host and back */
     void *probe_user;
     const char *attention; /* "dense", or through the KV index of rsr_louver.h:
                               "louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]". THRESHOLD is one
