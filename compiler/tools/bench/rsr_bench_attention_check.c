@@ -83,6 +83,31 @@ static uint64_t count_misses(const struct attention_bench *b, const struct check
     return misses;
 }
 
+static int by_position(const void *a, const void *b) {
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static uint64_t count_needles(const struct attention_bench *b, const struct checked_head *c,
+                              uint32_t head) {
+    uint64_t found = 0;
+    for (uint32_t i = 0; i < b->d.n_needles; i++)
+        found += bsearch(&b->d.needles[(size_t)head * b->d.n_needles + i], c->attended,
+                         c->n_attended, sizeof(*c->attended), by_position) != NULL;
+    return found;
+}
+
+/* The spread of the logits over all keys. */
+static double spread_of_logits(const struct attention_bench *b, const double *products) {
+    double sum = 0.0, squares = 0.0;
+    for (uint32_t i = 0; i < b->d.n_keys; i++)
+        sum += products[i];
+    const double mean = sum / b->d.n_keys;
+    for (uint32_t i = 0; i < b->d.n_keys; i++)
+        squares += (products[i] - mean) * (products[i] - mean);
+    return (double)b->scale * sqrt(squares / b->d.n_keys);
+}
+
 static double distance(const float *x, const double *sums, double total, uint32_t n) {
     double squares = 0.0;
     for (uint32_t i = 0; i < n; i++) {
@@ -176,6 +201,8 @@ static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step
                                    .dense = dense + (size_t)h * b->d.head_dim};
         attention_products(b, source, head, queries + (size_t)h * b->d.head_dim, one.products);
         found->misses += count_misses(b, &one, results[h].threshold);
+        found->needles += count_needles(b, &one, head);
+        found->sigma += spread_of_logits(b, one.products) / attention_n_queries(b);
         compare_outputs(b, &one, values, found);
         if (louver_has_budget(b->threshold.kind) &&
             !attention_oracle_mark(b, one.products, values, c->oracle))

@@ -183,6 +183,12 @@ static bool make_drawn(const struct bench_options *options, struct attention_dat
     d->group = options->heads / options->kv_heads;
     d->n_sources = 1;
     d->n_steps = rsrc_divide_up(CHECKED_QUERIES, options->heads);
+    d->n_needles = drawing.needles;
+    if (d->n_needles >= d->n_keys && d->n_needles > 0)
+        return refuse("there are to be fewer needles than keys");
+    d->needles = calloc((size_t)d->kv_heads * d->n_needles + 1, sizeof(*d->needles));
+    if (d->needles == NULL)
+        return refuse("no memory for needles");
     if (!reserve(options, d))
         return false;
     attention_draw(d, &drawing, options->seed, options->threads);
@@ -202,5 +208,6 @@ bool attention_data_make(const struct bench_options *options, struct attention_d
 
 void attention_data_free(struct attention_data *data) {
     free(data->queries);
+    free(data->needles);
     rsrc_unmap_pages(data->kv, data->kv_bytes);
 }

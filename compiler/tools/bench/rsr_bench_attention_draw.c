@@ -2,7 +2,7 @@
  *
  *     gaussian    all from N(0, 1): logits have a spread of 1
  *     clustered   keys around 64 centres
- *     sigma:S[,rope][,outliers=N][,topics=N]
+ *     sigma:S[,rope][,outliers=N][,topics=N][,needles=N]
  *
  * The spread of a head's logits (scale q . k) over its keys decides what an index can leave out:
  * keys from N(0, 1) have 1, heads of models 2 to 5. So sigma multiplies every query until that
@@ -12,6 +12,8 @@
  *     outliers=N  N channels of a KV head's keys have a mean of +-8 and a spread of 4.
  *     rope        then rows are rotated by their position (base 10000, halves), queries by theirs,
  *                 which follow the last key's.
+ *     needles=N   N keys at random positions, which every query asks for
+ *                 (rsr_bench_attention_needles.c); sigma is that of the other keys.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -85,14 +87,17 @@ bool attention_drawing_parse(const char *text, uint32_t head_dim,
         at++;
         ok = take_rope(&at, &drawing->rope) ||
              take_count(&at, "outliers=", head_dim, &drawing->outliers) ||
-             take_count(&at, "topics=", MOST_TOPICS, &drawing->topics);
+             take_count(&at, "topics=", MOST_TOPICS, &drawing->topics) ||
+             take_count(&at, "needles=", ATTENTION_MAX_NEEDLES, &drawing->needles);
     }
     if (!ok)
         return refuse("--data takes gaussian, clustered, trace:FILE or "
-                      "sigma:S[,rope][,outliers=N][,topics=N], with S above 0 and at most 1000, "
-                      "N from 1 to --head-dim outliers or 4096 topics");
+                      "sigma:S[,rope][,outliers=N][,topics=N][,needles=N], with S above 0 and at "
+                      "most 1000, N from 1 to --head-dim outliers, 4096 topics or 64 needles");
     if (drawing->rope && head_dim % 2 != 0)
         return refuse("rope rotates pairs of dimensions: it needs an even --head-dim");
+    if (drawing->needles > head_dim / 4)
+        return refuse("each needle takes a direction of its own, at most a quarter of --head-dim");
     return true;
 }
 
@@ -159,6 +164,7 @@ struct forms {
     float mean[ATTENTION_MAX_DIM]; /* of a channel of keys */
     float spread[ATTENTION_MAX_DIM];
     double frequency[ATTENTION_MAX_DIM]; /* of pair i, radians a token */
+    struct attention_needles needles;
 };
 
 static void begin_forms(const struct attention_data *d, const struct attention_drawing *drawing,
@@ -177,6 +183,10 @@ static void begin_forms(const struct attention_data *d, const struct attention_d
         forms->spread[channel] = OUTLIER_SPREAD;
         n++;
     }
+    forms->needles.n = drawing->needles;
+    forms->needles.head_dim = d->head_dim;
+    draw_gaussian(forms->needles.directions, (size_t)drawing->needles * d->head_dim, 1.0, state);
+    attention_needles_begin(&forms->needles);
 }
 
 /* N(0, 1), part of it the topic's. */
@@ -239,9 +249,11 @@ static void draw_query(const struct forms *forms, float *q, uint32_t position, c
                        uint64_t *state) {
     draw_content(forms, q, draw_topic(forms, state), state);
     rotate(forms, q, position);
+    attention_needles_remove(&forms->needles, q);
     const double spread = spread_of_logits(forms->d, q, keys);
     for (uint32_t k = 0; spread > 0.0 && k < forms->d->head_dim; k++) /* one key has no spread */
         q[k] = (float)((double)q[k] * (forms->drawing->sigma / spread));
+    attention_needles_ask(&forms->needles, forms->d, keys, q);
 }
 
 static void draw_sigma(const struct attention_data *d, const struct attention_drawing *drawing,
@@ -252,6 +264,7 @@ static void draw_sigma(const struct attention_data *d, const struct attention_dr
         struct forms forms;
         begin_forms(d, drawing, &state, &forms);
         draw_keys(&forms, attention_keys(d, 0, head), &state);
+        attention_needles_plant(&forms.needles, d, head, &state);
         draw_rows(d, attention_values(d, 0, head), 1.0, &state);
         for (uint32_t step = 0; step < d->n_steps; step++)
             for (uint32_t h = 0; h < d->group; h++)

@@ -81,8 +81,10 @@ static void add_counts(json_t *result, const struct attention_bench *b, double d
 
 static void add_findings(json_t *result, const struct attention_bench *b,
                          const struct attention_findings *found) {
-    const uint64_t n_queries = (uint64_t)b->d.n_sources * b->d.n_steps * b->d.kv_heads * b->d.group;
+    const double n_queries = attention_n_queries(b), n_needles = n_queries * b->d.n_needles;
     const struct row rows[] = {
+        {"sigma", json_real(found->sigma)},
+        {"needles_found", n_needles > 0.0 ? json_real((double)found->needles / n_needles) : NULL},
         {"oracle_fraction", louver_has_budget(b->threshold.kind) ? json_real(found->oracle) : NULL},
         {"misses", json_integer((json_int_t)found->misses)},
         {"checked_queries", json_integer((json_int_t)n_queries)},
@@ -129,7 +131,7 @@ json_t *attention_report(const struct attention_bench *b, const struct attention
     add_counts(result, b, dense_bytes);
     add_findings(result, b, found);
     ADD_ROWS(result, costs);
-    if (!counts)
+    if (!counts && !b->options->quick)
         fprintf(stderr,
                 "rsr-bench: warning: dense attention reads %.1f of %.1f GB/s, less than %.0f %%: "
                 "the speed-up does not count\n",

@@ -43,12 +43,19 @@ struct attention_bench {
     bool failed;
 };
 
+/* All queries that are checked, one of each head. */
+static inline double attention_n_queries(const struct attention_bench *b) {
+    return (double)b->d.n_sources * b->d.n_steps * b->d.kv_heads * b->d.group;
+}
+
 /* Results of the comparison with float64. */
 struct attention_findings {
     uint64_t misses;
+    uint64_t needles;                              /* attended to, of all heads of all queries */
     double error, certified, storage, dense_error; /* largest */
     double relative; /* largest certified error over the certified spread of the values */
     double oracle;   /* mean part of a KV head's keys that an oracle reads for all its heads */
+    double sigma;    /* mean of heads' spreads of logits over the keys */
 };
 
 /* Medians, of a layer; spread: of louver_us; 0: not timed. */
