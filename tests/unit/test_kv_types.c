@@ -256,7 +256,7 @@ static void check_largest_square(struct page_case *c, const struct rsr_kv_ops *k
         const float *row = c->plain[0][0] + (size_t)j * c->row_floats;
         float square;
         CHECK(kv->largest_square(c->stored[0][0], c->row_floats, j) == largest);
-        f32->dots(&square, row, c->row_floats, 0, 1, row);
+        f32->dots(&square, row, c->row_floats, 1, row);
         largest = fmaxf(largest, square);
     }
     CHECK(kv->largest_square(c->stored[0][0], c->row_floats, c->n_keys) == largest);
@@ -303,9 +303,15 @@ static void test_pages(const struct rsr_ops *ops, enum rsr_kv_type type) {
             CHECK(isfinite(out[0][h][0]));
         }
         memset(dots, 0, sizeof(dots));
-        kv->dots(dots[0], c.stored[0][0], c.row_floats, c.n_keys / 3, c.n_keys, c.q[0]);
-        f32->dots(dots[1], c.plain[0][0], c.row_floats, c.n_keys / 3, c.n_keys, c.q[0]);
-        CHECK(same_bits(dots[0], dots[1], PAGE));
+        const uint64_t asked = seen & check_random(&state) & check_random(&state);
+        kv->dots(dots[0], c.stored[0][0], c.row_floats, asked, c.q[0]);
+        f32->dots(dots[1], c.plain[0][0], c.row_floats, seen, c.q[0]);
+        for (uint32_t j = 0; j < PAGE; j++)
+            CHECK((asked >> j & 1) != 0 ? same_bits(&dots[0][j], &dots[1][j], 1)
+                                        : dots[0][j] == 0.0f);
+        memset(dots, 0, sizeof(dots));
+        f32->dots(dots[1], c.plain[0][0], c.row_floats, seen & UINT64_MAX << c.n_keys / 3, c.q[0]);
+        memset(dots[0], 0, sizeof(dots[0]));
         const struct rsr_matrix_data m = {c.plain[0][0], RSR_DTYPE_F32, PAGE, c.row_floats, 0};
         ops->head(dots[0], &m, c.n_keys / 3, c.n_keys, c.q[0]);
         CHECK(same_bits(dots[0], dots[1], PAGE));

@@ -10,10 +10,6 @@
 
 #include "louver.h"
 
-/* Up to this many keys of a page are prefetched before its turn. More keys are close together and
- * need no prefetch. */
-#define FEW_KEYS 24u
-
 static float sum16(const float *part) {
     float h[8], q[4];
     for (uint32_t i = 0; i < 8; i++)
@@ -78,70 +74,93 @@ static uint64_t any_keys(const struct louver_pass *pass, uint32_t p) {
     return any;
 }
 
-/* The member's first page from p on of which some head wants keys. If these are few, prefetches
- * their rows. */
-static uint32_t approach_page(const struct louver_pass *pass, uint32_t p) {
+/* The next page of which some head wants keys, whose rows are prefetched while the heads of the page
+ * before it are computed: a part of them before each head, because together they are more than the
+ * memory system takes at once. */
+struct approach {
+    uint32_t page;
+    uint64_t left; /* keys that are not prefetched yet */
+    uint32_t each; /* keys before each head */
+};
+
+/* The member's first page from p on of which some head wants keys. A page that a head wants whole
+ * is read in order, which needs no prefetch. */
+static struct approach approach_page(const struct louver_pass *pass, uint32_t p) {
     uint64_t left = 0;
     while (p < pass->end && (left = any_keys(pass, p)) == 0)
         p++;
-    if (louver_count_keys(left) > FEW_KEYS)
-        return p;
-    for (; left != 0; left &= left - 1) {
-        const uint32_t key = (uint32_t)__builtin_ctzll(left);
-        louver_fetch_row(pass->setup, pass->pages[p].rows.keys, key);
-        louver_fetch_row(pass->setup, pass->pages[p].rows.values, key);
-    }
-    return p;
+    if (p < pass->end && whole_keys(pass, p) != NULL)
+        left = 0;
+    return (struct approach){p, left,
+                             (louver_count_keys(left) + pass->n_heads - 1) / pass->n_heads};
 }
 
-/* Keys without a gap are computed in one vectorised walk; a whole page in one walk for all its
- * heads. */
-static void attend_one_page(struct louver_pass *pass, uint32_t p) {
+static void fetch_part(const struct louver_pass *pass, struct approach *next) {
+    for (uint32_t i = 0; i < next->each && next->left != 0; i++, next->left &= next->left - 1) {
+        const uint32_t key = (uint32_t)__builtin_ctzll(next->left);
+        louver_fetch_row(pass->setup, pass->pages[next->page].rows.keys, key);
+        louver_fetch_row(pass->setup, pass->pages[next->page].rows.values, key);
+    }
+}
+
+/* Computes the heads that want all keys of a page in one walk for all of them. */
+static void attend_whole(struct louver_pass *pass, uint32_t p) {
     const struct louver_setup *setup = pass->setup;
     const struct louver_page *view = &pass->pages[p];
-    struct rsr_attend_page page = {.keys = view->rows.keys,
-                                   .values = view->rows.values,
-                                   .next_keys = whole_keys(pass, p + 1),
-                                   .row_floats = setup->row_floats,
-                                   .far = setup->kv.far};
+    const struct rsr_attend_page page = {.keys = view->rows.keys,
+                                         .values = view->rows.values,
+                                         .next_keys = whole_keys(pass, p + 1),
+                                         .row_floats = setup->row_floats,
+                                         .n_keys = view->n_keys,
+                                         .far = setup->kv.far};
     struct rsr_attend_head whole[LOUVER_MAX_HEADS];
-    uint32_t n_whole = 0;
+    uint32_t n = 0;
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state *head = &pass->heads[h];
+        if (head->masks[p] != louver_all_keys(view->n_keys))
+            continue;
+        whole[n++] = (struct rsr_attend_head){head->q, head->out, &head->state};
+        head->n_attended += view->n_keys;
+    }
+    setup->kv.ops->attend_page(whole, n, &page, setup->scale);
+}
+
+static void attend_one_page(struct louver_pass *pass, uint32_t p, struct approach *next) {
+    const struct louver_page *view = &pass->pages[p];
+    attend_whole(pass, p);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
         const uint64_t mask = head->masks[p];
-        const struct rsr_attend_head one = {head->q, head->out, &head->state};
-        page.n_keys = louver_count_keys(mask);
-        if (page.n_keys == view->n_keys)
-            whole[n_whole++] = one;
-        else if (mask != 0 && mask == louver_all_keys(page.n_keys))
-            setup->kv.ops->attend_page(&one, 1, &page, setup->scale);
-        else if (mask != 0)
-            attend_masked(pass, head, view, mask);
-        head->n_attended += page.n_keys;
+        fetch_part(pass, next);
+        if (mask == 0 || mask == louver_all_keys(view->n_keys))
+            continue;
+        attend_masked(pass, head, view, mask);
+        head->n_attended += louver_count_keys(mask);
     }
-    page.n_keys = view->n_keys;
-    setup->kv.ops->attend_page(whole, n_whole, &page, setup->scale);
 }
 
+/* Nothing was computed before the first page, so its keys are not prefetched. */
 static void attend_pages(struct louver_pass *pass) {
-    for (uint32_t p = approach_page(pass, pass->begin), next; p < pass->end; p = next) {
+    struct approach next = approach_page(pass, pass->begin);
+    while (next.page < pass->end) {
+        const uint32_t p = next.page;
         next = approach_page(pass, p + 1);
-        attend_one_page(pass, p);
+        attend_one_page(pass, p, &next);
     }
 }
 
 /* Keeps the results of each page separately, so that the first member can merge them. */
 static void keep_pages(struct louver_pass *pass) {
-    uint32_t next = approach_page(pass, pass->begin);
+    struct approach next = approach_page(pass, pass->begin);
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         const size_t row = (size_t)(p - pass->begin) * pass->n_heads;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             pass->heads[h].out = pass->kept_out + (row + h) * pass->setup->row_floats;
             pass->heads[h].state = (struct rsr_attend_state){0.0f, 0.0f};
         }
-        if (p == next) {
+        if (p == next.page) {
             next = approach_page(pass, p + 1);
-            attend_one_page(pass, p);
+            attend_one_page(pass, p, &next);
         }
         for (uint32_t h = 0; h < pass->n_heads; h++)
             pass->kept_states[row + h] = pass->heads[h].state;

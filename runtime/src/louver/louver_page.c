@@ -111,14 +111,10 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
 void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
                    uint64_t mask, float *z) {
     float dots[RSR_PAGE_TOKENS];
-    while (mask != 0) { /* runs of keys */
-        const uint32_t begin = (uint32_t)__builtin_ctzll(mask);
-        const uint64_t after = ~(mask >> begin);
-        const uint32_t end = after != 0 ? begin + (uint32_t)__builtin_ctzll(after) : 64;
-        setup->kv.ops->dots(dots, page->rows.keys, setup->row_floats, begin, end, q);
-        for (uint32_t j = begin; j < end; j++)
-            z[j] = dots[j] * setup->scale;
-        mask &= end < 64 ? UINT64_MAX << end : 0;
+    setup->kv.ops->dots(dots, page->rows.keys, setup->row_floats, mask, q);
+    for (; mask != 0; mask &= mask - 1) {
+        const uint32_t j = (uint32_t)__builtin_ctzll(mask);
+        z[j] = dots[j] * setup->scale;
     }
 }
 

@@ -147,9 +147,8 @@ struct rsr_kv_ops {
     void (*store)(void *row, uint32_t row_floats, const float *x, uint32_t n);
     /* x[row_floats] = the row */
     void (*load)(float *x, const void *row, uint32_t row_floats);
-    /* y[j] = dot(row j, x, row_floats) for begin <= j < end */
-    void (*dots)(float *y, const void *rows, uint32_t row_floats, uint32_t begin, uint32_t end,
-                 const float *x);
+    /* y[j] = dot(row j, x, row_floats) for the rows j whose bits are in the mask */
+    void (*dots)(float *y, const void *rows, uint32_t row_floats, uint64_t mask, const float *x);
     /* The largest dot(row j, row j, row_floats) of the first n rows; infinite if one of them is
      * infinite or NaN */
     float (*largest_square)(const void *rows, uint32_t row_floats, uint32_t n);

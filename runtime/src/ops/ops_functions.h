@@ -63,8 +63,8 @@ void RSR_OPS(delta_bf16)(void *to, const void *from, const struct rsr_delta_toke
 #define RSR_DECLARE_KV_OPS(name, type)                                                             \
     void RSR_OPS(store_##name)(void *row, uint32_t row_floats, const float *x, uint32_t n);        \
     void RSR_OPS(load_##name)(float *x, const void *row, uint32_t row_floats);                     \
-    void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
-                              uint32_t end, const float *x);                                       \
+    void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint64_t mask,      \
+                              const float *x);                                                     \
     float RSR_OPS(largest_square_##name)(const void *rows, uint32_t row_floats, uint32_t n);       \
     struct rsr_exact_dot RSR_OPS(exact_##name)(const void *row, uint32_t row_floats,               \
                                                const float *x);                                    \

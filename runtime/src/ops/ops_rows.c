@@ -130,14 +130,20 @@ RSR_INLINE rsr_v4f dot4(const char *const *at, enum rsr_kv_type type, uint32_t r
     return rsr_sum16_of4(acc);
 }
 
+/* Four rows at a time, wherever they are; missing ones repeat the first. */
 RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint32_t row_floats,
-                         uint32_t begin, uint32_t end, const float *x) {
+                         uint64_t mask, const float *x) {
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
-    for (uint32_t j = begin, n; j < end; j += n) {
+    while (mask != 0) {
         const char *at[4];
-        n = four_rows(at, rows, row_bytes, j, end - j);
+        uint32_t numbers[4];
+        for (uint32_t i = 0; i < 4; i++, mask &= mask - 1) {
+            numbers[i] = mask != 0 ? (uint32_t)__builtin_ctzll(mask) : numbers[0];
+            at[i] = (const char *)rows + numbers[i] * row_bytes;
+        }
         const rsr_v4f sums = dot4(at, type, row_floats, x);
-        memcpy(y + j, &sums, n * sizeof(float));
+        for (uint32_t i = 0; i < 4; i++)
+            y[numbers[i]] = sums[i];
     }
 }
 
@@ -229,9 +235,9 @@ RSR_INLINE void add_rows(float *out, const void *rows, enum rsr_kv_type type, ui
     void RSR_OPS(load_##name)(float *x, const void *row, uint32_t row_floats) {                    \
         load_row(x, row, type, row_floats);                                                        \
     }                                                                                              \
-    void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
-                              uint32_t end, const float *x) {                                      \
-        dot_rows(y, rows, type, row_floats, begin, end, x);                                        \
+    void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint64_t mask,      \
+                              const float *x) {                                                    \
+        dot_rows(y, rows, type, row_floats, mask, x);                                              \
     }                                                                                              \
     float RSR_OPS(largest_square_##name)(const void *rows, uint32_t row_floats, uint32_t n) {      \
         return largest_square_of(rows, type, row_floats, n);                                       \
