@@ -145,21 +145,34 @@ static void step_frames(rsr_louver *index) {
     louver_find_frames(&pass);
 }
 
-/* The first plane's bounds of all keys; with step_frames before. */
-static void step_scan(rsr_louver *index) {
+#define CACHED_PAGES 8u
+
+/* The first plane's bounds of as many keys as there are, of the first n pages; step_frames has run
+ * before. */
+static void scan(rsr_louver *index, uint32_t n) {
     const struct louver_setup *setup = &index->setup;
-    for (uint32_t p = 0; p < index->n_blocks; p++) {
-        float t[GROUP * RSR_PAGE_TOKENS], estimates[GROUP * RSR_PAGE_TOKENS];
+    for (uint32_t i = 0; i < index->n_blocks; i++) {
+        const uint32_t p = i % n;
+        float t[GROUP * RSR_PAGE_TOKENS];
         setup->kernel->bounds(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries, GROUP, t,
-                              estimates, RSR_PAGE_TOKENS,
-                              p + 1 < index->n_blocks ? louver_sketch(&pass.pages[p + 1]) : NULL);
+                              NULL, RSR_PAGE_TOKENS,
+                              p + 1 < n ? louver_sketch(&pass.pages[p + 1]) : NULL);
         outputs[p % (GROUP * DIM)] = t[p % RSR_PAGE_TOKENS];
     }
 }
 
-static void step_refine(rsr_louver *index) {
+static void step_scan(rsr_louver *index) {
+    scan(index, index->n_blocks);
+}
+
+static void step_scan_cached(rsr_louver *index) {
+    scan(index, CACHED_PAGES);
+}
+
+static void refine(rsr_louver *index, uint32_t n) {
     const struct louver_setup *setup = &index->setup;
-    for (uint32_t p = 0; p < index->n_blocks; p++) {
+    for (uint32_t i = 0; i < index->n_blocks; i++) {
+        const uint32_t p = i % n;
         float t[GROUP * RSR_PAGE_TOKENS];
         setup->kernel->refine_all(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries, GROUP,
                                   t, RSR_PAGE_TOKENS);
@@ -167,9 +180,17 @@ static void step_refine(rsr_louver *index) {
     }
 }
 
-/* Attention to one key in `most` for each head, other keys for each. */
+static void step_refine(rsr_louver *index) {
+    refine(index, index->n_blocks);
+}
+
+static void step_refine_cached(rsr_louver *index) {
+    refine(index, CACHED_PAGES);
+}
+
 static uint32_t wanted_keys;
 
+/* Attention to so many keys of every page for each head, other keys for each. */
 static void step_rows(rsr_louver *index) {
     uint64_t random = 88172645463325252u;
     begin_pass(index);
@@ -220,16 +241,25 @@ static double time_step(step_fn *step, uint32_t run) {
 }
 
 static void measure_steps(void) {
-    static double dense[MOST_RUNS], frames[MOST_RUNS], scan[MOST_RUNS], refine[MOST_RUNS];
+    static const struct {
+        const char *name;
+        step_fn *step;
+    } steps[] = {
+        {"dense attention", step_dense},
+        {"frames", step_frames}, /* those after it use its pass */
+        {"first plane", step_scan},
+        {"second plane", step_refine},
+        {"first plane, from the cache", step_scan_cached},
+        {"second plane, from the cache", step_refine_cached},
+    };
+    enum { N_STEPS = sizeof(steps) / sizeof(steps[0]) };
+    static double samples[N_STEPS][MOST_RUNS];
     draw_queries(3.0f);
-    for (uint32_t i = 0; i < n_runs; i++) {
-        dense[i] = time_step(step_dense, i);
-        frames[i] = time_step(step_frames, i + 1);
-        scan[i] = time_step(step_scan, i + 1);
-        refine[i] = time_step(step_refine, i + 1);
-    }
-    printf("dense %.1f, frames %.2f, first plane %.1f, second plane %.1f ns a key\n", median(dense),
-           median(frames), median(scan), median(refine));
+    for (uint32_t i = 0; i < n_runs; i++)
+        for (uint32_t k = 0; k < N_STEPS; k++)
+            samples[k][i] = time_step(steps[k].step, k == 0 ? i : i + 1);
+    for (uint32_t k = 0; k < N_STEPS; k++)
+        printf("%-30s %5.1f ns a key\n", steps[k].name, median(samples[k]));
 }
 
 static void measure_rows(uint32_t wanted) {

@@ -477,9 +477,11 @@ static void check_bounds(const struct rsr_sketch_kernel *kernel, const struct fi
                          const struct rsr_sketch_query *const *queries, uint32_t n) {
     enum { STRIDE = N + 3 };
     const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
-    float t[8 * STRIDE], estimates[8 * STRIDE];
+    float t[8 * STRIDE], estimates[8 * STRIDE], alone[8 * STRIDE];
     kernel->bounds(&f->shape, f->block, queries, n, t, estimates, STRIDE, n % 2 ? f->block : NULL);
+    kernel->bounds(&f->shape, f->block, queries, n, alone, NULL, STRIDE, NULL);
     for (uint32_t i = 0; i < n; i++) {
+        CHECK(memcmp(alone + i * STRIDE, t + i * STRIDE, N * sizeof(float)) == 0);
         float bounds[N], sums[N];
         for (uint32_t group = 0; group < N / RSR_SKETCH_LANES; group++) {
             float one[RSR_SKETCH_LANES];

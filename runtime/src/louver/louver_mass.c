@@ -267,10 +267,10 @@ static void scan_page(struct louver_pass *pass, struct louver_head_state *heads,
     }
     pass->stats.scanned += n > 0 ? RSR_PAGE_TOKENS : 0;
     for (uint32_t first = 0, some; first < n; first += some) {
-        float t[SCANNED_HEADS][RSR_PAGE_TOKENS], estimates[SCANNED_HEADS][RSR_PAGE_TOKENS];
+        float t[SCANNED_HEADS][RSR_PAGE_TOKENS];
         some = n - first < SCANNED_HEADS ? n - first : SCANNED_HEADS;
         setup->kernel->bounds(&setup->shape, louver_sketch(&pass->pages[page]), queries + first,
-                              some, t[0], estimates[0], RSR_PAGE_TOKENS, first == 0 ? next : NULL);
+                              some, t[0], NULL, RSR_PAGE_TOKENS, first == 0 ? next : NULL);
         for (uint32_t i = 0; i < some; i++) {
             struct louver_head_state *head = &heads[numbers[first + i]];
             const struct louver_line line = louver_line_of(setup, head, page, 0);

@@ -213,8 +213,8 @@ typedef void rsr_sketch_sieve_fn(const struct rsr_sketch_shape *shape, const voi
                                  const float *floors, uint64_t *vectors, const void *next);
 
 /* For n queries at once: t[i * stride + j] = the theorem's t of vector j by the first plane, and
- * estimates[..] = the sum of its terms without residuals. q . mu + frame.unit * estimate is close
- * to q . k, but is no bound. `next` as above. */
+ * estimates[..] = the sum of its terms without residuals, unless `estimates` is NULL. q . mu +
+ * frame.unit * estimate is close to q . k, but is no bound. `next` as above. */
 typedef void rsr_sketch_bounds_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
                                   float *t, float *estimates, size_t stride, const void *next);

@@ -157,7 +157,9 @@ void rsr_sketch_bounds_by(rsr_sketch_estimate_fn *scan, const struct rsr_sketch_
     for (uint32_t group = 0; group < n_groups; group++) {
         for (uint32_t i = 0; i < n; i++) {
             const size_t at = i * stride + group * RSR_SKETCH_LANES;
-            scan(shape, block, queries[i], group, t + at, estimates + at);
+            float unused[RSR_SKETCH_LANES];
+            scan(shape, block, queries[i], group, t + at,
+                 estimates != NULL ? estimates + at : unused);
         }
         for (uint32_t i = group * lines / n_groups;
              next != NULL && i < (group + 1) * lines / n_groups; i++)

@@ -24,16 +24,29 @@ static int32_t load_word(const void *bytes) {
 #define EACH(i, n) _Pragma("GCC unroll 4") for (uint32_t i = 0; i < (n); i++)
 #endif
 
-TARGET static __m256 decode_lanes(__m256i code) {
-    const __m256i exponent = _mm256_srli_epi32(code, 4);
-    const __m256i normal = _mm256_cmpgt_epi32(exponent, _mm256_setzero_si256()); /* -1 */
-    __m256i mantissa = _mm256_and_si256(code, _mm256_set1_epi32(15));
-    mantissa = _mm256_or_si256(mantissa, _mm256_and_si256(normal, _mm256_set1_epi32(16)));
-    const __m256i shift = _mm256_add_epi32(exponent, normal);
-    return _mm256_cvtepi32_ps(_mm256_sllv_epi32(mantissa, shift));
+/* From 16 on a code is the top of a float's bits. */
+TARGET static inline __m256 decode_lanes(__m256i code) {
+    const __m256i large =
+        _mm256_slli_epi32(_mm256_add_epi32(code, _mm256_set1_epi32((127 + 3) * 16)), 19);
+    const __m256i small = _mm256_cmpgt_epi32(_mm256_set1_epi32(16), code);
+    return _mm256_blendv_ps(_mm256_castsi256_ps(large), _mm256_cvtepi32_ps(code),
+                            _mm256_castsi256_ps(small));
 }
 
-TARGET static __m256 decode8(const uint8_t *codes) {
+/* Decoded codes divided by RSR_SKETCH_HALF, as the scales and norms of struct rsr_sketch_slice want
+ * them. */
+INLINE __m256 decode_halves(const uint8_t *codes) {
+    const __m256i code =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
+    const __m256i large =
+        _mm256_slli_epi32(_mm256_add_epi32(code, _mm256_set1_epi32((127 + 3 - 18) * 16)), 19);
+    const __m256i small = _mm256_cmpgt_epi32(_mm256_set1_epi32(16), code);
+    const __m256 denormal =
+        _mm256_mul_ps(_mm256_cvtepi32_ps(code), _mm256_set1_ps(1.0f / RSR_SKETCH_HALF));
+    return _mm256_blendv_ps(_mm256_castsi256_ps(large), denormal, _mm256_castsi256_ps(small));
+}
+
+TARGET static inline __m256 decode8(const uint8_t *codes) {
     return decode_lanes(
         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes)));
 }
@@ -95,70 +108,103 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
  * block, 25 ms if nothing, 23 ms if 2 KiB. */
 #define AHEAD 2048u
 
-/* The products of 8 vectors' slice with a query's codes; queries share the digits. Pairs fit int16,
- * as in dot_slice256(). */
-INLINE __m256i dot_digits_of8(const __m256i *low, const __m256i *high, const int8_t *q) {
-    __m256i pairs = _mm256_setzero_si256();
-    EACH(w, 4) {
-        const __m256i q_low = _mm256_set1_epi32(load_word(q + 4 * w));
-        const __m256i q_high = _mm256_set1_epi32(load_word(q + 16 + 4 * w));
-        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(low[w], q_low));
-        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high[w], q_high));
-    }
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#define TOGETHER 4u /* queries that share the unpacked bytes of a block */
+
+/* Adds a word's products to those of a slice. Pairs fit int16, as in dot_slice256(). */
+INLINE __m256i add_word(__m256i pairs, __m256i low, __m256i high, const int8_t *q) {
+    const __m256i q_low = _mm256_set1_epi32(load_word(q));
+    const __m256i q_high = _mm256_set1_epi32(load_word(q + 16));
+    return _mm256_add_epi16(pairs, _mm256_add_epi16(_mm256_maddubs_epi16(low, q_low),
+                                                    _mm256_maddubs_epi16(high, q_high)));
 }
 
-/* Adds a slice's terms of 8 vectors to t and estimates of n queries. */
-INLINE void add_bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
-                       const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t vector,
-                       uint32_t slice, const uint8_t *codes, float *t, float *estimates,
-                       size_t stride) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    const size_t lanes_at = (size_t)slice * RSR_SKETCH_VECTORS + vector;
-    const __m256 scales = decode8(block + shape->scales_at + lanes_at);
-    const __m256 residuals = decode8(block + shape->residual_at[0] + lanes_at);
-    __m256i low[4], high[4];
+/* Adds a slice's terms of 8 vectors to t and estimates of n queries, which stay in registers. */
+INLINE void add_bounds(const struct rsr_sketch_slice *const *q, uint32_t n, const uint8_t *codes,
+                       __m256 scales, __m256 residuals, __m256 *t, __m256 *estimates) {
+    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256i pairs[TOGETHER];
+    EACH(i, n)
+    pairs[i] = _mm256_setzero_si256();
     EACH(w, 4) {
         const __m256i bytes =
             _mm256_loadu_si256((const __m256i *)(const void *)(codes + (size_t)w * 64));
-        low[w] = _mm256_and_si256(bytes, mask);
-        high[w] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask);
+        const __m256i low = _mm256_and_si256(bytes, mask);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask);
+        EACH(i, n)
+        pairs[i] = add_word(pairs[i], low, high, q[i]->codes + 4 * w);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct rsr_sketch_query *query = queries[i];
+    EACH(i, n) {
         const __m256i dots =
-            _mm256_sub_epi32(dot_digits_of8(low, high, query->codes + slice * RSR_SKETCH_SLICE),
-                             _mm256_set1_epi32(query->sums[slice]));
+            _mm256_add_epi32(_mm256_madd_epi16(pairs[i], ones), _mm256_set1_epi32(q[i]->centre));
         const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
-        const __m256 term = _mm256_mul_ps(product, _mm256_set1_ps(query->scale[0][slice]));
-        float *sum = t + i * stride + vector, *estimate = estimates + i * stride + vector;
-        _mm256_storeu_ps(estimate, _mm256_add_ps(_mm256_loadu_ps(estimate), term));
-        _mm256_storeu_ps(
-            sum, _mm256_add_ps(_mm256_add_ps(_mm256_loadu_ps(sum), term),
-                               _mm256_mul_ps(_mm256_set1_ps(query->norms[slice]), residuals)));
+        const __m256 term = _mm256_mul_ps(product, _mm256_set1_ps(q[i]->scale));
+        if (estimates != NULL)
+            estimates[i] = _mm256_add_ps(estimates[i], term);
+        t[i] = _mm256_add_ps(_mm256_add_ps(t[i], term),
+                             _mm256_mul_ps(_mm256_set1_ps(q[i]->norm), residuals));
     }
 }
 
-TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *memory,
+INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                   const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                   float *estimates, size_t stride) {
+    for (uint32_t vector = 0; vector < RSR_SKETCH_VECTORS; vector += 8) {
+        const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
+        const uint8_t *scales = block + shape->scales_at + vector;
+        const uint8_t *residuals = block + shape->residual_at[0] + vector;
+        const uint8_t *codes =
+            block + shape->plane_at[0] + 4 * (rsr_sketch_lane_word(shape, group, 0, 0) + lane);
+        const struct rsr_sketch_slice *q[TOGETHER];
+        __m256 sums[TOGETHER], estimated[TOGETHER];
+        EACH(i, n) {
+            q[i] = queries[i]->slices;
+            sums[i] = estimated[i] = _mm256_setzero_ps();
+        }
+        for (uint32_t s = 0; s < shape->n_slices; s++) {
+            EACH(w, 4) {
+                if (lane == 0)
+                    __builtin_prefetch(codes + AHEAD + (size_t)w * 64, 0, 3);
+            }
+            add_bounds(q, n, codes, decode_halves(scales), decode_halves(residuals), sums,
+                       estimates != NULL ? estimated : NULL);
+            scales += RSR_SKETCH_VECTORS;
+            residuals += RSR_SKETCH_VECTORS;
+            codes += (size_t)4 * 4 * RSR_SKETCH_LANES;
+            EACH(i, n)
+            q[i]++;
+        }
+        EACH(i, n) {
+            _mm256_storeu_ps(t + i * stride + vector, sums[i]);
+            if (estimates != NULL)
+                _mm256_storeu_ps(estimates + i * stride + vector, estimated[i]);
+        }
+    }
+}
+
+INLINE void bounds_some(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                        const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                        float *estimates, size_t stride) {
+    if (n == TOGETHER)
+        bounds(shape, block, queries, TOGETHER, t, estimates, stride);
+    else if (n == 3)
+        bounds(shape, block, queries, 3, t, estimates, stride);
+    else if (n == 2)
+        bounds(shape, block, queries, 2, t, estimates, stride);
+    else
+        bounds(shape, block, queries, 1, t, estimates, stride);
+}
+
+TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
                                    const struct rsr_sketch_query *const *queries, uint32_t n,
                                    float *t, float *estimates, size_t stride, const void *next) {
-    const uint8_t *block = memory;
     (void)next;
-    for (uint32_t i = 0; i < n; i++) {
-        memset(t + i * stride, 0, RSR_SKETCH_VECTORS * sizeof(*t));
-        memset(estimates + i * stride, 0, RSR_SKETCH_VECTORS * sizeof(*estimates));
-    }
-    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
-        for (uint32_t s = 0; s < shape->n_slices; s++) {
-            const uint8_t *codes =
-                block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
-            EACH(w, 4) {
-                __builtin_prefetch(codes + AHEAD + (size_t)w * 64, 0, 3);
-            }
-            for (uint32_t half = 0; half < 2; half++)
-                add_bounds(shape, block, queries, n, group * RSR_SKETCH_LANES + 8 * half, s,
-                           codes + 32 * half, t, estimates, stride);
-        }
+    for (uint32_t i = 0, some; i < n; i += some) {
+        const size_t at = i * stride;
+        some = n - i >= TOGETHER ? TOGETHER : n - i;
+        if (estimates == NULL) /* a constant, so that no register has them */
+            bounds_some(shape, block, queries + i, some, t + at, NULL, stride);
+        else
+            bounds_some(shape, block, queries + i, some, t + at, estimates + at, stride);
     }
 }
 
@@ -258,45 +304,6 @@ INLINE void load_lanes(const struct rsr_sketch_shape *shape, const uint8_t *bloc
     words[3] = _mm256_unpackhi_epi64(c, d);
 }
 
-/* The digits of a slice's 8 vectors: [plane][word], low bits and high bits. */
-struct digits {
-    __m256i low[2][4], high[2][4];
-};
-
-INLINE void load_digits(const struct rsr_sketch_shape *shape, const uint8_t *block, uint32_t vector,
-                        uint32_t slice, struct digits *digits) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
-    const uint8_t *first =
-        block + shape->plane_at[0] + 4 * (rsr_sketch_lane_word(shape, group, slice, 0) + lane);
-    __m256i words[2][4];
-    load_lanes(shape, block, vector, slice, words[1]);
-    EACH(w, 4)
-    words[0][w] = _mm256_loadu_si256((const __m256i *)(const void *)(first + (size_t)w * 64));
-    EACH(p, 2)
-    EACH(w, 4) {
-        digits->low[p][w] = _mm256_and_si256(words[p][w], mask);
-        digits->high[p][w] = _mm256_and_si256(_mm256_srli_epi16(words[p][w], 4), mask);
-    }
-}
-
-/* The products of a slice's 8-bit codes. Pairs fit int16, as in dot_slice256(). */
-TARGET static inline __attribute__((always_inline)) __m256i dot_planes(const struct digits *digits,
-                                                                       const int8_t *q) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i pairs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    EACH(w, 4) {
-        const __m256i q_low = _mm256_set1_epi32(load_word(q + 4 * w));
-        const __m256i q_high = _mm256_set1_epi32(load_word(q + 16 + 4 * w));
-        EACH(p, 2) {
-            pairs[p] = _mm256_add_epi16(pairs[p], _mm256_maddubs_epi16(digits->low[p][w], q_low));
-            pairs[p] = _mm256_add_epi16(pairs[p], _mm256_maddubs_epi16(digits->high[p][w], q_high));
-        }
-    }
-    return _mm256_add_epi32(_mm256_slli_epi32(_mm256_madd_epi16(pairs[0], ones), 4),
-                            _mm256_madd_epi16(pairs[1], ones));
-}
-
 /* The second plane's residuals of a slice, of 8 vectors. */
 INLINE __m256 load_residuals(const struct rsr_sketch_shape *shape, const uint8_t *block,
                              uint32_t vector, uint32_t slice) {
@@ -312,34 +319,80 @@ INLINE __m256 load_residuals(const struct rsr_sketch_shape *shape, const uint8_t
     return decode8(codes);
 }
 
-/* rsr_sketch_refined() of 8 vectors. The queries share the digits, so slices are the outer loop. */
-TARGET void rsr_sketch_refine_all_avx2(const struct rsr_sketch_shape *shape, const void *memory,
-                                       const struct rsr_sketch_query *const *queries, uint32_t n,
-                                       float *t, size_t stride) {
-    const uint8_t *block = memory;
-    for (uint32_t i = 0; i < n; i++)
-        memset(t + i * stride, 0, RSR_SKETCH_VECTORS * sizeof(*t));
+/* The products of a slice's 8-bit codes of 8 vectors with the codes of n queries, plus 8 times 17
+ * for each code. */
+INLINE void dot_planes(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                       const struct rsr_sketch_slice *const *q, uint32_t n, uint32_t vector,
+                       uint32_t slice, __m256i *dots) {
+    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
+    const uint8_t *first =
+        block + shape->plane_at[0] + 4 * (rsr_sketch_lane_word(shape, group, slice, 0) + lane);
+    __m256i second[4], pairs[TOGETHER], pairs2[TOGETHER];
+    load_lanes(shape, block, vector, slice, second);
+    EACH(i, n)
+    pairs[i] = pairs2[i] = _mm256_setzero_si256();
+    EACH(w, 4) {
+        const __m256i bytes =
+            _mm256_loadu_si256((const __m256i *)(const void *)(first + (size_t)w * 64));
+        const __m256i low = _mm256_and_si256(bytes, mask);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask);
+        const __m256i low2 = _mm256_and_si256(second[w], mask);
+        const __m256i high2 = _mm256_and_si256(_mm256_srli_epi16(second[w], 4), mask);
+        EACH(i, n) {
+            pairs[i] = add_word(pairs[i], low, high, q[i]->codes + 4 * w);
+            pairs2[i] = add_word(pairs2[i], low2, high2, q[i]->codes + 4 * w);
+        }
+    }
+    EACH(i, n)
+    dots[i] = _mm256_add_epi32(_mm256_slli_epi32(_mm256_madd_epi16(pairs[i], ones), 4),
+                               _mm256_madd_epi16(pairs2[i], ones));
+}
+
+/* rsr_sketch_refined() of all vectors for n queries, which share the digits. */
+INLINE void refine_some(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                        const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                        size_t stride) {
     for (uint32_t vector = 0; vector < RSR_SKETCH_VECTORS; vector += 8) {
+        const struct rsr_sketch_slice *q[TOGETHER];
+        __m256 sums[TOGETHER];
+        EACH(i, n) {
+            q[i] = queries[i]->slices;
+            sums[i] = _mm256_setzero_ps();
+        }
         for (uint32_t s = 0; s < shape->n_slices; s++) {
-            struct digits digits;
-            load_digits(shape, block, vector, s, &digits);
+            __m256i dots[TOGETHER];
+            dot_planes(shape, block, q, n, vector, s, dots);
             const __m256 residuals = load_residuals(shape, block, vector, s);
             const __m256 scales =
                 decode8(block + shape->scales_at + (size_t)s * RSR_SKETCH_VECTORS + vector);
-            for (uint32_t i = 0; i < n; i++) {
-                const struct rsr_sketch_query *query = queries[i];
-                const __m256i dots = _mm256_sub_epi32(
-                    dot_planes(&digits, query->codes + (size_t)s * RSR_SKETCH_SLICE),
-                    _mm256_set1_epi32(17 * query->sums[s]));
-                const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
-                float *to = t + i * stride + vector;
-                __m256 sum = _mm256_loadu_ps(to);
-                sum =
-                    _mm256_add_ps(sum, _mm256_mul_ps(product, _mm256_set1_ps(query->scale[1][s])));
-                sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(query->norms[s]), residuals));
-                _mm256_storeu_ps(to, sum);
+            EACH(i, n) {
+                const __m256i centred =
+                    _mm256_add_epi32(dots[i], _mm256_set1_epi32(17 * q[i]->centre));
+                const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(centred), scales);
+                sums[i] = _mm256_add_ps(
+                    sums[i], _mm256_mul_ps(product, _mm256_set1_ps(queries[i]->scale[1][s])));
+                sums[i] = _mm256_add_ps(
+                    sums[i], _mm256_mul_ps(_mm256_set1_ps(queries[i]->norms[s]), residuals));
+                q[i]++;
             }
         }
+        EACH(i, n)
+        _mm256_storeu_ps(t + i * stride + vector, sums[i]);
+    }
+}
+
+TARGET void rsr_sketch_refine_all_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                                       const struct rsr_sketch_query *const *queries, uint32_t n,
+                                       float *t, size_t stride) {
+    for (uint32_t i = 0, some; i < n; i += some) {
+        some = n - i >= TOGETHER ? TOGETHER : n - i >= 2 ? 2 : 1;
+        if (some == TOGETHER)
+            refine_some(shape, block, queries + i, TOGETHER, t + i * stride, stride);
+        else if (some == 2)
+            refine_some(shape, block, queries + i, 2, t + i * stride, stride);
+        else
+            refine_some(shape, block, queries + i, 1, t + i * stride, stride);
     }
 }
 

@@ -250,7 +250,8 @@ INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
         EACH(g, n_groups) {
             const size_t at = i * stride + (group + g) * RSR_SKETCH_LANES;
             _mm512_storeu_ps(t + at, sums[i][g]);
-            _mm512_storeu_ps(estimates + at, estimated[i][g]);
+            if (estimates != NULL)
+                _mm512_storeu_ps(estimates + at, estimated[i][g]);
         }
     }
 }
@@ -261,17 +262,17 @@ INLINE void bounds_all(const struct rsr_sketch_shape *shape, const void *block,
                        float *estimates, size_t stride, const void *next, bool far) {
     for (uint32_t i = 0, some; i < n; i += some, next = NULL) {
         const size_t at = i * stride;
+        float *to = estimates != NULL ? estimates + at : NULL;
         some = n - i >= TOGETHER ? TOGETHER : n - i;
         if (some == TOGETHER)
-            bounds(shape, block, queries + i, TOGETHER, GROUPS, t + at, estimates + at, stride,
-                   next, far);
+            bounds(shape, block, queries + i, TOGETHER, GROUPS, t + at, to, stride, next, far);
         else if (some == 3)
-            bounds(shape, block, queries + i, 3, GROUPS, t + at, estimates + at, stride, next, far);
+            bounds(shape, block, queries + i, 3, GROUPS, t + at, to, stride, next, far);
         else if (some == 2)
-            bounds(shape, block, queries + i, 2, GROUPS, t + at, estimates + at, stride, next, far);
+            bounds(shape, block, queries + i, 2, GROUPS, t + at, to, stride, next, far);
         else
-            bounds(shape, block, queries + i, 1, far ? MOST_GROUPS : GROUPS, t + at, estimates + at,
-                   stride, next, far);
+            bounds(shape, block, queries + i, 1, far ? MOST_GROUPS : GROUPS, t + at, to, stride,
+                   next, far);
     }
 }
 
