@@ -222,6 +222,7 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
         return status;
     }
     rsr_head_slots_create(crew);
+    rsr_head_memory_create(crew);
     engine->info.n_threads = crew->most_workers;
     engine->shares_head = crew->ranks != NULL;
     engine->info.kv_bytes = crew->kv.page_bytes * (engine->info.kv_tokens / RSR_PAGE_TOKENS);
@@ -278,6 +279,7 @@ void rsr_crew_walk(struct rsr_crew *crew) {
         rsr_rank_count_step(crew->ranks, ns);
     if (size != NULL && atomic_load(&crew->last_op) == UINT32_MAX)
         rsr_team_size_took(size, crew->chunk->n_tokens, ns);
+    rsr_head_memory_step(crew);
 }
 
 /* Walks together with the other ranks. */

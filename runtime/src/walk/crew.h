@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "head_memory.h"
 #include "head_sketch.h"
 #include "host/barrier.h"
 #include "host/stack.h"
@@ -123,6 +124,7 @@ struct rsr_crew {
     struct rsr_attention_options attention_options;
     struct louver_setup louver; /* if attention is louver */
     struct rsr_head_slots slots;
+    struct rsr_head_memory head_memory;
     struct rsr_ranks *ranks; /* NULL: this process computes all of the model */
     uint32_t first_layer;    /* the first of those whose keys and values are here */
     char *arena;             /* the buffers of a step */
