@@ -499,6 +499,20 @@ typedef struct rsr_engine_options {
                            of one model, with a transport each and each in a thread of its own,
                            keep all ranks busy */
     uint8_t reserved_last[7];
+    const char *kv_dir; /* a folder: keys and values lie in a file there in place of memory, for
+                           contexts that memory does not hold. The file has no name and the mode
+                           0600, and ends with the engine. Of its bytes at most an eighth of the
+                           memory that the process may have is mapped at a time, beyond pages that
+                           are being filled; the system keeps more of them in memory while that is
+                           free. With "louver" the sketches stay in memory: of full pages only rows
+                           that they cannot drop are read, and asked for ahead of their use. Dense
+                           attention reads all. Results are the same as without. The file grows by
+                           pages: if its disk is full, the batch that needs another page fails with
+                           RSR_ERR_FULL, and no sequence changes. A pool larger than what is free on
+                           the disk is refused (RSR_ERR_FILE), or made smaller where memory would
+                           make it so; kv_commit takes all of the file at once. If the disk cannot
+                           be read later, the kernel ends the process. Refused with another device
+                           than the CPU, and with a transport of several ranks. NULL or "": none */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
