@@ -270,6 +270,9 @@ struct rsr_graph {
                                          dense */
 };
 
+/* Most planes of a head's sketch. */
+#define RSR_HEAD_PLANES 2u
+
 /* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is a sketch and
  * why, its size, and the bytes that a token reads. */
 struct rsr_head_plan {
