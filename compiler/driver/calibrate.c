@@ -3,12 +3,16 @@
  * The module is made for this machine, whatever the targets of the compilation are: activations
  * have the same bits on every target, and so has their profile. It exists among temporary files
  * alone. The text is evaluated in pieces that are spread over all of it; a probe counts, behind
- * every squared ReLU, the channels that a list would name.
+ * every squared ReLU, the channels that a list would name. Of some tokens it keeps what the head
+ * multiplies, and with their largest logits the rows are counted that a sketch of the head would
+ * leave open.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "driver/compilation.h"
+#include "model/open_rows.h"
 #include "rsr.h"
 #include "rsr_abi.h"
 
@@ -17,10 +21,22 @@
 #define PIECES 8u
 #define PIECE_TOKENS 64u
 #define TEXT_MAX (UINT64_C(1) << 24)
+/* Of a piece, every PICK_STEP-th token is one whose next token is picked, and so is the last. */
+#define PICK_STEP 8u
+#define PIECE_PICKS (PIECE_TOKENS / PICK_STEP + 1)
 
 /* Sums over all tokens. */
 struct count {
     uint64_t active, runs, n_tokens;
+};
+
+/* Tokens whose next token is picked. */
+struct picks {
+    bool wanted;   /* false: no sketch comes into question */
+    float *states; /* [PIECES * PIECE_PICKS][hidden]: what the head multiplies */
+    float *best;   /* [PIECES * PIECE_PICKS]: the largest logits */
+    float *logits; /* [PIECE_PICKS][vocab]: of a piece */
+    uint32_t n;
 };
 
 struct calibration {
@@ -32,6 +48,9 @@ struct calibration {
     rsr_model_info info;
     uint32_t *tokens;
     uint32_t n_tokens;
+    struct picks picks;
+    uint32_t n_entries; /* of the piece that is evaluated */
+    uint64_t n_evaluated;
 };
 
 /* ---- before the module is made --------------------------------------------------------------- */
@@ -43,6 +62,13 @@ static bool has_lists(const struct rsrc_input_set *in) {
     return false;
 }
 
+/* Whether a plan depends on what a sketch of the head leaves open. */
+static bool has_sketchable_head(const struct rsrc_input_set *in) {
+    const char *unused;
+    return rsrc_can_sketch_head(&in->graph, &unused) && in->graph.head->data != NULL &&
+           rsrc_is_large_head(in->graph.head->size_bytes);
+}
+
 enum rsrc_status rsrc_check_calibration(struct rsrc_compilation *c) {
     const struct rsrc_input_set *in = &c->inputs;
     const char *why = NULL;
@@ -50,8 +76,9 @@ enum rsrc_status rsrc_check_calibration(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (!in->has_graph)
         why = "matrices run on no text";
-    else if (!has_lists(in))
-        why = "no squared ReLU leaves channels of this model, and no plan depends on its text";
+    else if (!has_lists(in) && !has_sketchable_head(in))
+        why = "no squared ReLU leaves channels of this model, its head is too small for a sketch, "
+              "and no plan depends on its text";
     else if (in->checkpoint.tokenizer.section == NULL)
         why = "the checkpoint has no tokenizer to read a text with";
     if (why == NULL)
@@ -101,8 +128,22 @@ static struct count *count_of(const struct calibration *b, uint32_t block, enum 
     return NULL;
 }
 
+static bool is_picked(const struct calibration *b, uint32_t position) {
+    return b->picks.wanted &&
+           (position % PICK_STEP == PICK_STEP - 1 || position + 1 == b->n_entries);
+}
+
+static void keep_states(struct calibration *b, const rsr_probe_point *point) {
+    for (uint32_t t = 0; t < point->n_tokens; t++)
+        if (is_picked(b, point->positions[t]))
+            memcpy(b->picks.states + (size_t)b->picks.n++ * point->cols,
+                   (const char *)point->data + t * point->row_bytes, point->cols * sizeof(float));
+}
+
 static void probe(void *user, const rsr_probe_point *point) {
-    const struct calibration *b = user;
+    struct calibration *b = user;
+    if (point->kind == RSR_PROBE_LOGITS_INPUT)
+        keep_states(b, point);
     const bool is_gate = point->kind == RSR_PROBE_LINEAR_OUTPUT && strcmp(point->role, "gate") == 0;
     const bool is_down = point->kind == RSR_PROBE_LINEAR_INPUT &&
                          strcmp(point->role, "down") == 0 && point->has_int8_rows;
@@ -140,6 +181,23 @@ static enum rsrc_status open_model(struct calibration *b, const char *path) {
                                                                                 : refuse_run(b);
 }
 
+static void begin_picks(struct calibration *b, struct rsrc_arena *arena) {
+    struct picks *picks = &b->picks;
+    picks->wanted = has_sketchable_head(&b->c->inputs);
+    if (!picks->wanted)
+        return;
+    picks->states = RSRC_NEW_ARRAY(arena, (size_t)PIECES * PIECE_PICKS * b->info.hidden, float);
+    picks->best = RSRC_NEW_ARRAY(arena, PIECES * PIECE_PICKS, float);
+    picks->logits = RSRC_NEW_ARRAY(arena, (size_t)PIECE_PICKS * b->info.vocab, float);
+}
+
+static float largest_of(const float *x, uint32_t n) {
+    float largest = -INFINITY;
+    for (uint32_t i = 0; i < n; i++)
+        largest = x[i] > largest ? x[i] : largest;
+    return largest;
+}
+
 static enum rsrc_status read_text(struct calibration *b) {
     const struct rsrc_calibration *asked = b->c->run.calibration;
     const size_t n_bytes = asked->text_bytes < TEXT_MAX ? asked->text_bytes : TEXT_MAX;
@@ -170,17 +228,25 @@ static enum rsrc_status evaluate(struct calibration *b, const uint32_t *tokens, 
     rsr_sequence *sequence = NULL;
     if (rsr_sequence_create(b->engine, &sequence, &b->err) != RSR_OK)
         return refuse_run(b);
-    for (uint32_t t = 0; t < n + has_bos; t++)
+    b->n_entries = n + has_bos;
+    for (uint32_t t = 0; t < b->n_entries; t++)
         entries[t] = (rsr_batch_entry){.sequence = sequence,
                                        .position = t,
                                        .token = !has_bos ? tokens[t]
                                                 : t == 0 ? b->info.bos_token
-                                                         : tokens[t - 1]};
+                                                         : tokens[t - 1],
+                                       .want_logits = is_picked(b, t)};
+    const uint32_t first = b->picks.n, vocab = b->info.vocab;
     rsr_batch batch = RSR_BATCH_INIT;
     batch.entries = entries;
-    batch.n_entries = n + has_bos;
+    batch.n_entries = b->n_entries;
+    batch.logits = b->picks.logits;
+    batch.logits_capacity = b->picks.wanted ? (size_t)PIECE_PICKS * vocab : 0;
     const rsr_status status = rsr_eval(b->engine, &batch, &b->err);
     rsr_sequence_destroy(sequence);
+    for (uint32_t i = first; i < b->picks.n; i++)
+        b->picks.best[i] = largest_of(b->picks.logits + (size_t)(i - first) * vocab, vocab);
+    b->n_evaluated += b->n_entries;
     return status == RSR_OK ? RSRC_OK : refuse_run(b);
 }
 
@@ -204,19 +270,28 @@ static enum rsrc_status evaluate_pieces(struct calibration *b) {
 
 /* ---- the profile ----------------------------------------------------------------------------- */
 
+static struct rsrc_open_rows count_open_rows(const struct calibration *b) {
+    const struct picks *picks = &b->picks;
+    struct rsrc_open_rows rows = {.n_picks = picks->n, .n_rows = b->info.vocab};
+    if (picks->n != 0)
+        rsrc_count_open_rows(&b->c->inputs.graph, picks->states, picks->best, picks->n, rows.open);
+    return rows;
+}
+
 static void print_profile(const struct calibration *b, struct rsrc_buffer *out) {
     const struct rsrc_input_set *in = &b->c->inputs;
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     struct rsrc_profile profile = {
-        .layers = RSRC_NEW_ARRAY(&arena, in->n_items, struct rsrc_profile_layer)};
+        .n_tokens = b->n_evaluated,
+        .layers = RSRC_NEW_ARRAY(&arena, in->n_items, struct rsrc_profile_layer),
+        .head = count_open_rows(b)};
     memcpy(profile.checkpoint, in->checkpoint.hash, sizeof(profile.checkpoint));
     for (uint32_t i = 0; i < in->n_items; i++) {
         const struct count *count = &b->counts[i];
         if (count->n_tokens == 0)
             continue;
         const double n = (double)count->n_tokens;
-        profile.n_tokens = count->n_tokens;
         profile.layers[profile.n_layers++] = (struct rsrc_profile_layer){
             .block = in->items[i].block,
             .list = rsrc_item_list(in, &in->items[i]),
@@ -231,8 +306,10 @@ enum rsrc_status rsrc_calibrate(struct rsrc_compilation *c) {
     struct calibration b = {.c = c, .err = RSR_ERROR_INIT};
     b.counts = RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_items, struct count);
     enum rsrc_status status = open_model(&b, rsrc_linked_path(c, &rsrc_kinds[RSRC_KIND_SO]));
-    if (status == RSRC_OK)
+    if (status == RSRC_OK) {
+        begin_picks(&b, &c->run.arena);
         status = read_text(&b);
+    }
     if (status == RSRC_OK)
         status = evaluate_pieces(&b);
     if (status == RSRC_OK)

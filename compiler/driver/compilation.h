@@ -98,7 +98,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_read_plans(struct rsrc_input_set *in);
 RSRC_NODISCARD enum rsrc_status rsrc_check_planned(const struct rsrc_input_set *in);
 
 /* profile_file.c */
-/* Before layers are chosen: tells items what --profile-use and --calibrate know about them. */
+/* After the graph, before storage is planned and layers are chosen: tells items and the head what
+ * --profile-use and --calibrate know about them. */
 RSRC_NODISCARD enum rsrc_status rsrc_read_profiles(struct rsrc_input_set *in);
 
 /* read_input.c */

@@ -34,6 +34,11 @@ static uint64_t stored_row_bytes(const struct rsrc_compilation *c) {
                                                : head->size_bytes / c->inputs.graph.hyper.vocab;
 }
 
+/* What profiles know; NULL: nothing. */
+static const double *open_rows(const struct rsrc_compilation *c) {
+    return c->inputs.open_rows.n_picks != 0 ? c->inputs.open_rows.open : NULL;
+}
+
 enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     const uint32_t asked = c->run.options->head_sketch;
     const bool wanted = asked == RSRC_HEAD_SKETCH_1 || asked == RSRC_HEAD_SKETCH_2;
@@ -49,10 +54,11 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
         plan->reason = "--head-sketch=off";
     } else if (wanted) {
         *plan = rsrc_plan_head_sketch(&c->inputs.graph, stored_row_bytes(c),
-                                      asked == RSRC_HEAD_SKETCH_1 ? 1 : 2);
+                                      asked == RSRC_HEAD_SKETCH_1 ? 1 : 2, open_rows(c));
         plan->reason = "asked for with --head-sketch";
     } else {
-        *plan = rsrc_choose_head_sketch(&c->run.arena, &c->inputs.graph, stored_row_bytes(c));
+        *plan = rsrc_choose_head_sketch(&c->run.arena, &c->inputs.graph, stored_row_bytes(c),
+                                        open_rows(c));
     }
     remark(c);
     return RSRC_OK;

@@ -40,7 +40,8 @@ struct rsrc_input_set {
         struct rsr_parsed_kernel *kernels;
     };
     uint32_t n_parsed;
-    uint32_t shard, n_shards; /* of --shard; n_shards 0: the module is whole */
+    struct rsrc_open_rows open_rows; /* of the head, from profiles */
+    uint32_t shard, n_shards;        /* of --shard; n_shards 0: the module is whole */
 };
 
 /* profile_file.c */

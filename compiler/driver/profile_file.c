@@ -1,11 +1,12 @@
-/* profile_file.c - --profile-use=FILE and --calibrate: tells items what a text's tokens do in
- * them.
+/* profile_file.c - --profile-use=FILE and --calibrate: tells items and the head what a text's
+ * tokens do in them.
  *
  * Every profile must be of this checkpoint. Several are merged, with what --calibrate measured.
  */
 #include <string.h>
 
 #include "driver/compilation.h"
+#include "model/head_sketch.h"
 #include "model/relu2_lists.h"
 #include "rsr_hash.h"
 
@@ -47,8 +48,21 @@ static enum rsrc_status give(const struct rsrc_input_set *in, const char *file,
     return RSRC_OK;
 }
 
-static enum rsrc_status use_profile(const struct rsrc_input_set *in, const char *file,
-                                    const void *bytes, uint64_t size_bytes) {
+static enum rsrc_status give_head(struct rsrc_input_set *in, const char *file,
+                                  const struct rsrc_open_rows *head) {
+    const struct rsrc_place place = {.file = file};
+    const char *unused;
+    if (head->n_picks == 0)
+        return RSRC_OK;
+    if (!rsrc_can_sketch_head(&in->graph, &unused) || head->n_rows != in->graph.hyper.vocab)
+        return rsrc_refuse(in->run->diag, "profile-head", &place, "calibrate the model again",
+                           "the model has no head of %u rows that can have a sketch", head->n_rows);
+    rsrc_merge_open_rows(&in->open_rows, head);
+    return RSRC_OK;
+}
+
+static enum rsrc_status use_profile(struct rsrc_input_set *in, const char *file, const void *bytes,
+                                    uint64_t size_bytes) {
     struct rsrc_profile profile;
     if (rsrc_read_profile(in->run->diag, &in->run->arena, file, bytes, size_bytes, &profile) !=
             RSRC_OK ||
@@ -57,10 +71,10 @@ static enum rsrc_status use_profile(const struct rsrc_input_set *in, const char 
     for (uint32_t i = 0; i < profile.n_layers; i++)
         if (give(in, file, &profile.layers[i]) != RSRC_OK)
             return RSRC_FAILED;
-    return RSRC_OK;
+    return give_head(in, file, &profile.head);
 }
 
-static enum rsrc_status use_file(const struct rsrc_input_set *in, const char *path) {
+static enum rsrc_status use_file(struct rsrc_input_set *in, const char *path) {
     struct rsrc_mapping text;
     if (rsrc_map_file(in->run->diag, &in->run->arena, path, &text) != RSRC_OK)
         return RSRC_FAILED;

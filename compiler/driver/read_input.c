@@ -104,7 +104,8 @@ static void add_items_of_graph(struct rsrc_input_set *in) {
 
 /* How the embedding and the head are stored, the head's sketch, and whether ranks can share it. */
 static enum rsrc_status plan_storage(struct rsrc_compilation *c) {
-    return rsrc_check_shard(&c->inputs) == RSRC_OK && rsrc_plan_packed(c) == RSRC_OK
+    return rsrc_check_shard(&c->inputs) == RSRC_OK && rsrc_read_profiles(&c->inputs) == RSRC_OK &&
+                   rsrc_plan_packed(c) == RSRC_OK
                ? rsrc_plan_head(c)
                : RSRC_FAILED;
 }
@@ -240,8 +241,7 @@ enum rsrc_status rsrc_check_inputs_unchanged(struct rsrc_compilation *c) {
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c) {
     struct rsrc_input_set *in = &c->inputs;
     if (check_items(in) != RSRC_OK || rsrc_read_plans(in) != RSRC_OK ||
-        rsrc_read_profiles(in) != RSRC_OK || select_layers(in) != RSRC_OK ||
-        rsrc_check_planned(in) != RSRC_OK)
+        select_layers(in) != RSRC_OK || rsrc_check_planned(in) != RSRC_OK)
         return RSRC_FAILED;
     share_fold_budget(in);
     return RSRC_OK;

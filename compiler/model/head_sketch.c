@@ -1,8 +1,9 @@
 /* head_sketch.c - plans the sketch of a head and makes its blocks.
  *
  * A token reads the first plane of every row, the second plane of rows that the first cannot
- * exclude, and the head's rows that are still not excluded. Their number depends on the margin by
- * which the likeliest token leads. If logits are Gaussian, a share tail(margin - gap) of the rows
+ * exclude, and the head's rows that are still not excluded. A calibration counts these rows
+ * (open_rows.c). Without one, their number is taken from a margin by which the likeliest token
+ * usually leads. If logits are Gaussian, a share tail(margin - gap) of the rows
  * cannot be excluded, where the gap is the amount that the proof's bound adds to a logit. The gap
  * is |q_s| |e_s| summed over slices of 32 dimensions, while the standard deviation of a logit grows
  * like a root. So in these standard deviations the gap is about a constant times sqrt(hidden).
@@ -53,12 +54,25 @@ bool rsrc_can_sketch_head(const struct rsr_graph *graph, const char **reason) {
     return false;
 }
 
+_Static_assert(RSR_HEAD_PLANES == RSR_SKETCH_MAX_PLANES, "a count of open rows for each");
+
 static double tail(double deviations) {
     return 0.5 * erfc(deviations / sqrt(2.0));
 }
 
+bool rsrc_is_large_head(uint64_t head_bytes) {
+    return head_bytes >= LEAST_HEAD_BYTES;
+}
+
+/* The rows that planes 0 .. p leave open: measured, or by the usual margin. */
+static double open_rows(const struct rsr_graph *graph, const double *open, uint32_t p) {
+    return open != NULL
+               ? open[p]
+               : graph->hyper.vocab * tail(USUAL_MARGIN - GAPS[p] * sqrt(graph->hyper.hidden));
+}
+
 struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint64_t row_bytes,
-                                           uint32_t n_planes) {
+                                           uint32_t n_planes, const double *open) {
     const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
     const uint64_t first_bytes = rsr_sketch_flat_shape(dim, 1).block_bytes;
     struct rsr_head_plan plan = {.n_planes = n_planes,
@@ -67,11 +81,9 @@ struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint64
     plan.size_bytes = plan.n_blocks * plan.block_bytes;
     plan.floor_bytes = plan.n_blocks * first_bytes;
     const double second = (double)(plan.block_bytes - first_bytes) / RSR_SKETCH_VECTORS;
-    const double scale = sqrt((double)dim);
-    const double open = n_rows * tail(USUAL_MARGIN - GAPS[0] * scale);
-    const double still_open = n_rows * tail(USUAL_MARGIN - GAPS[n_planes - 1] * scale);
     plan.token_bytes =
-        plan.floor_bytes + (uint64_t)(open * second + still_open * (double)row_bytes);
+        plan.floor_bytes + (uint64_t)(open_rows(graph, open, 0) * second +
+                                      open_rows(graph, open, n_planes - 1) * (double)row_bytes);
     return plan;
 }
 
@@ -88,13 +100,24 @@ static double module_bytes(const struct rsr_graph *graph) {
     return bytes;
 }
 
+/* "1 plane leaves 812 rows open and 2 planes 41, as measured" */
+static const char *open_words(struct rsrc_arena *arena, const double *open) {
+    return open == NULL
+               ? rsrc_arena_printf(arena, "the likeliest leads by %.0f standard deviations",
+                                   USUAL_MARGIN)
+               : rsrc_arena_printf(arena,
+                                   "1 plane leaves %.0f rows open and 2 planes %.0f, as measured",
+                                   open[0], open[1]);
+}
+
 struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
-                                             const struct rsr_graph *graph, uint64_t row_bytes) {
+                                             const struct rsr_graph *graph, uint64_t row_bytes,
+                                             const double *open) {
     struct rsr_head_plan chosen = {0};
     if (!rsrc_can_sketch_head(graph, &chosen.reason))
         return chosen;
     const double head = (double)row_bytes * graph->hyper.vocab, whole = module_bytes(graph);
-    if (head < (double)LEAST_HEAD_BYTES) {
+    if (!rsrc_is_large_head(row_bytes * graph->hyper.vocab)) {
         chosen.reason = rsrc_arena_printf(
             arena,
             "a head of %.1f MB has little to gain from a sketch; it gets one from %.1f MB on",
@@ -102,19 +125,18 @@ struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
         return chosen;
     }
     chosen.reason = rsrc_arena_printf(
-        arena, "no sketch saves %.0f %% of the head's %.1f MB within %.0f %% of the module",
-        100 * LEAST_SAVING, head / 1e6, 100 * MOST_GROWTH);
+        arena,
+        "no sketch saves %.0f %% of the head's %.1f MB within %.0f %% of the module, where %s",
+        100 * LEAST_SAVING, head / 1e6, 100 * MOST_GROWTH, open_words(arena, open));
     double least = (1.0 - LEAST_SAVING) * head;
     for (uint32_t n_planes = 1; n_planes <= RSR_SKETCH_MAX_PLANES; n_planes++) {
-        struct rsr_head_plan plan = rsrc_plan_head_sketch(graph, row_bytes, n_planes);
+        struct rsr_head_plan plan = rsrc_plan_head_sketch(graph, row_bytes, n_planes, open);
         if ((double)plan.token_bytes >= least || (double)plan.size_bytes > MOST_GROWTH * whole)
             continue;
         least = (double)plan.token_bytes - LEAST_MORE * head;
         plan.reason =
-            rsrc_arena_printf(arena,
-                              "a token reads %.1f MB instead of %.1f MB where the likeliest leads "
-                              "by %.0f standard deviations",
-                              (double)plan.token_bytes / 1e6, head / 1e6, USUAL_MARGIN);
+            rsrc_arena_printf(arena, "a token reads %.1f MB instead of %.1f MB where %s",
+                              (double)plan.token_bytes / 1e6, head / 1e6, open_words(arena, open));
         chosen = plan;
     }
     return chosen;

@@ -9,13 +9,18 @@
 /* Whether there is a dense head that can have a sketch; if not, *reason says why. */
 bool rsrc_can_sketch_head(const struct rsr_graph *graph, const char **reason);
 
+/* Whether a head of this size may get a sketch unasked. */
+bool rsrc_is_large_head(uint64_t head_bytes);
+
 /* Chooses the number of planes by the bytes that a token reads, within the limit of a module's
- * growth. row_bytes: of a row of the head, as the module stores it. */
+ * growth. row_bytes: of a row of the head, as the module stores it. open: [RSR_HEAD_PLANES] rows
+ * that one plane, two, ... leave open for a token, as measured; NULL: not known. */
 struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
-                                             const struct rsr_graph *graph, uint64_t row_bytes);
+                                             const struct rsr_graph *graph, uint64_t row_bytes,
+                                             const double *open);
 /* The plan for n_planes, 1 or 2. */
 struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint64_t row_bytes,
-                                           uint32_t n_planes);
+                                           uint32_t n_planes, const double *open);
 
 /* The centre that is subtracted from every row: [hidden], the mean of a sample of rows. */
 void rsrc_find_head_centre(const struct rsr_graph *graph, float *centre);

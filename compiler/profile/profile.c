@@ -7,8 +7,12 @@
  *       "layers": [
  *         {"block": 0, "role": "up", "channels": 6912, "active": 1383.41, "runs": 1106.02},
  *         {"block": 0, "role": "down", "channels": 6912, "active": 1352.73, "runs": 1090.87}
- *       ]
+ *       ],
+ *       "head": {"rows": 128256, "picks": 64, "open": [812.25, 41.50]}
  *     }
+ *
+ * "layers" has what follows a squared ReLU, and may be empty. "head" is missing where no sketch of
+ * the head comes into question.
  */
 #include "profile/profile.h"
 
@@ -25,6 +29,14 @@ static const char *const ROLES[] = {[RSR_LIST_ROWS] = "up", [RSR_LIST_COLS] = "d
 
 const char *rsrc_profile_role(enum rsr_list list) {
     return ROLES[list];
+}
+
+static void print_head(const struct rsrc_open_rows *head, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, ",\n  \"head\": {\"rows\": %u, \"picks\": %" PRIu64 ", \"open\": [",
+                       head->n_rows, head->n_picks);
+    for (uint32_t p = 0; p < RSR_HEAD_PLANES; p++)
+        rsrc_buffer_printf(out, "%s%.2f", p == 0 ? "" : ", ", head->open[p]);
+    rsrc_buffer_puts(out, "]}");
 }
 
 void rsrc_print_profile(const struct rsrc_profile *profile, struct rsrc_buffer *out) {
@@ -44,15 +56,30 @@ void rsrc_print_profile(const struct rsrc_profile *profile, struct rsrc_buffer *
             i == 0 ? "" : ",", layer->block, ROLES[layer->list], layer->n_channels,
             layer->activity.active, layer->activity.runs);
     }
-    rsrc_buffer_puts(out, "\n  ]\n}\n");
+    rsrc_buffer_puts(out, profile->n_layers == 0 ? "]" : "\n  ]");
+    if (profile->head.n_picks != 0)
+        print_head(&profile->head, out);
+    rsrc_buffer_puts(out, "\n}\n");
+}
+
+/* The share of `more` in a mean of both. */
+static double share_of(uint64_t more, uint64_t others) {
+    return (double)more / ((double)more + (double)others);
 }
 
 void rsrc_merge_activity(struct rsrc_activity *sum, const struct rsrc_activity *more) {
-    const double n = (double)sum->n_tokens + (double)more->n_tokens;
-    const double share = (double)more->n_tokens / n;
+    const double share = share_of(more->n_tokens, sum->n_tokens);
     sum->active += share * (more->active - sum->active);
     sum->runs += share * (more->runs - sum->runs);
     sum->n_tokens += more->n_tokens;
+}
+
+void rsrc_merge_open_rows(struct rsrc_open_rows *sum, const struct rsrc_open_rows *more) {
+    const double share = share_of(more->n_picks, sum->n_picks);
+    for (uint32_t p = 0; p < RSR_HEAD_PLANES; p++)
+        sum->open[p] += share * (more->open[p] - sum->open[p]);
+    sum->n_picks += more->n_picks;
+    sum->n_rows = more->n_rows;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -83,14 +110,18 @@ static enum rsrc_status read_count(const struct reading *r, const json_t *object
     return RSRC_OK;
 }
 
-static enum rsrc_status read_mean(const struct reading *r, const json_t *object, const char *key,
-                                  double most, double *out) {
-    const json_t *value = json_object_get(object, key);
+static enum rsrc_status check_mean(const struct reading *r, const json_t *value, const char *key,
+                                   double most, double *out) {
     const double number = json_number_value(value);
     if (!json_is_number(value) || !(number >= 0 && number <= most))
         return refuse_field(r, key, rsrc_arena_printf(r->arena, "a number from 0 to %.17g", most));
     *out = number;
     return RSRC_OK;
+}
+
+static enum rsrc_status read_mean(const struct reading *r, const json_t *object, const char *key,
+                                  double most, double *out) {
+    return check_mean(r, json_object_get(object, key), key, most, out);
 }
 
 static enum rsrc_status read_version(const struct reading *r, const json_t *root) {
@@ -175,6 +206,36 @@ static enum rsrc_status read_layers(const struct reading *r, const json_t *root,
     return RSRC_OK;
 }
 
+/* A row that one plane excludes is excluded by more planes, too. */
+static enum rsrc_status read_open(const struct reading *r, const json_t *list,
+                                  struct rsrc_open_rows *out) {
+    if (json_array_size(list) != RSR_HEAD_PLANES)
+        return refuse_field(r, "open",
+                            rsrc_arena_printf(r->arena, "a list of %u numbers", RSR_HEAD_PLANES));
+    double most = out->n_rows;
+    for (uint32_t p = 0; p < RSR_HEAD_PLANES; p++) {
+        if (check_mean(r, json_array_get(list, p), "open", most, &out->open[p]) != RSRC_OK)
+            return RSRC_FAILED;
+        most = out->open[p];
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status read_head(const struct reading *r, const json_t *root,
+                                  struct rsrc_open_rows *out) {
+    const json_t *head = json_object_get(root, "head");
+    uint64_t n_rows;
+    if (head == NULL)
+        return RSRC_OK;
+    if (!json_is_object(head))
+        return refuse_field(r, "head", "an object");
+    if (read_count(r, head, "rows", 1, INT32_MAX, &n_rows) != RSRC_OK ||
+        read_count(r, head, "picks", 1, RSRC_PROFILE_MAX_TOKENS, &out->n_picks) != RSRC_OK)
+        return RSRC_FAILED;
+    out->n_rows = (uint32_t)n_rows;
+    return read_open(r, json_object_get(head, "open"), out);
+}
+
 enum rsrc_status rsrc_read_profile(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const char *file, const void *bytes, uint64_t size_bytes,
                                    struct rsrc_profile *out) {
@@ -186,7 +247,8 @@ enum rsrc_status rsrc_read_profile(struct rsrc_diag *diag, struct rsrc_arena *ar
     enum rsrc_status status = RSRC_FAILED;
     if (read_version(&r, root) == RSRC_OK && read_hash(&r, root, profile.checkpoint) == RSRC_OK &&
         read_count(&r, root, "tokens", 1, RSRC_PROFILE_MAX_TOKENS, &profile.n_tokens) == RSRC_OK &&
-        read_layers(&r, root, &profile) == RSRC_OK) {
+        read_layers(&r, root, &profile) == RSRC_OK &&
+        read_head(&r, root, &profile.head) == RSRC_OK) {
         *out = profile;
         status = RSRC_OK;
     }

@@ -11,7 +11,8 @@
 #include "base/buffer.h"
 #include "ir.h"
 
-/* The version that is written and read; it grows when a member changes its meaning. */
+/* The version that is written and read; it grows when a member changes its meaning. What only
+ * later calibrations measure may be missing. */
 #define RSRC_PROFILE_VERSION 1u
 #define RSRC_PROFILE_MAX_TOKENS (UINT64_C(1) << 40)
 
@@ -29,11 +30,19 @@ struct rsrc_profile_layer {
     struct rsrc_activity activity;
 };
 
+/* Rows of the head that a sketch leaves open to picks of the likeliest token: means of a pick. */
+struct rsrc_open_rows {
+    uint64_t n_picks;             /* that were counted; 0: nothing is known */
+    uint32_t n_rows;              /* of the head */
+    double open[RSR_HEAD_PLANES]; /* by one plane, by two, ... */
+};
+
 struct rsrc_profile {
     uint8_t checkpoint[16]; /* hash */
     uint64_t n_tokens;      /* of every layer's activity */
     struct rsrc_profile_layer *layers;
     uint32_t n_layers;
+    struct rsrc_open_rows head;
 };
 
 void rsrc_print_profile(const struct rsrc_profile *profile, struct rsrc_buffer *out);
@@ -47,5 +56,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_read_profile(struct rsrc_diag *diag, struct
 const char *rsrc_profile_role(enum rsr_list list);
 /* Adds the tokens of `more` to those of `sum`. */
 void rsrc_merge_activity(struct rsrc_activity *sum, const struct rsrc_activity *more);
+/* Adds the picks of `more`, of a head with as many rows, to those of `sum`. */
+void rsrc_merge_open_rows(struct rsrc_open_rows *sum, const struct rsrc_open_rows *more);
 
 #endif

@@ -43,7 +43,7 @@ def document(name, slug, change):
 
 def member(name, key, value, slug="profile-field"):
     def change(profile):
-        profile.pop(key)
+        profile.pop(key, None)
         if value is not None:
             profile[key] = value
     return document(name, slug, change)
@@ -56,6 +56,14 @@ def layer(name, slug="profile-field", **values):
                 del profile["layers"][1][key]
             else:
                 profile["layers"][1][key] = value
+    return document(name, slug, change)
+
+
+def head(name, slug="profile-field", **values):
+    """The profile of a small model has no head; this one has one that is valid but for the values (None: missing)."""
+    def change(profile):
+        members = {"rows": 512, "picks": 64, "open": [40.5, 2], **values}
+        profile["head"] = {key: value for key, value in members.items() if value is not None}
     return document(name, slug, change)
 
 
@@ -111,6 +119,23 @@ CASES = [
     layer("runs-missing", runs=None),
     layer("runs-more-than-active", active=3, runs=4),
     layer("runs-negative", runs=-1),
+    member("head-number", "head", 7),
+    member("head-list", "head", []),
+    head("head-without-rows", rows=None),
+    head("head-rows-0", rows=0),
+    head("head-rows-huge", rows=2**31),
+    head("head-without-picks", picks=None),
+    head("head-picks-0", picks=0),
+    head("head-picks-many", picks=2**41),
+    head("open-missing", open=None),
+    head("open-number", open=1),
+    head("open-of-one-plane", open=[1]),
+    head("open-of-three-planes", open=[3, 2, 1]),
+    head("open-negative", open=[1, -1]),
+    head("open-text", open=["1", "1"]),
+    head("open-more-than-rows", open=[513, 1]),
+    head("open-growing", open=[3, 4]),
+    head("head-of-another", "profile-head", rows=513),
     document("order", "profile-order", swap),
     document("twice", "profile-order", lambda profile: profile["layers"].insert(1, profile["layers"][0])),
     document("unknown-block", "profile-layer", lambda profile: profile["layers"][-1].update(block=1000)),

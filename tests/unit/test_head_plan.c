@@ -28,7 +28,7 @@ static void make_model(struct model *m, uint32_t vocab, uint32_t hidden, uint32_
 
 /* The head is stored as it is. */
 static struct rsr_head_plan choose(struct model *m, struct rsrc_arena *arena) {
-    return rsrc_choose_head_sketch(arena, &m->graph, (uint64_t)m->graph.hyper.hidden * 2);
+    return rsrc_choose_head_sketch(arena, &m->graph, (uint64_t)m->graph.hyper.hidden * 2, NULL);
 }
 
 /* bitnet-2b-4t and llama3-8b: the sketch reads a third of the head's bytes and adds at most a
@@ -43,7 +43,7 @@ static void test_chosen(struct rsrc_arena *arena) {
     CHECK(plan.size_bytes * 4 < m.embedding.size_bytes + 416808960);
     CHECK(plan.floor_bytes < plan.token_bytes && plan.token_bytes * 3 < m.embedding.size_bytes);
     CHECK(strstr(plan.reason, "instead of 656.7 MB") != NULL);
-    const struct rsr_head_plan one = rsrc_plan_head_sketch(&m.graph, 5120, 1);
+    const struct rsr_head_plan one = rsrc_plan_head_sketch(&m.graph, 5120, 1, NULL);
     CHECK(one.size_bytes == one.floor_bytes && one.floor_bytes == plan.floor_bytes);
     CHECK(one.token_bytes > plan.token_bytes);
     make_model(&m, 128256, 4096, 4000000000, false);
@@ -53,7 +53,7 @@ static void test_chosen(struct rsrc_arena *arena) {
     CHECK_INT(choose(&m, arena).n_planes, 1);
     /* The last block is not full. */
     make_model(&m, 129, 64, 0, false);
-    CHECK_INT(rsrc_plan_head_sketch(&m.graph, 128, 1).n_blocks, 3);
+    CHECK_INT(rsrc_plan_head_sketch(&m.graph, 128, 1, NULL).n_blocks, 3);
 }
 
 /* In 12 bits a row has 3840 bytes. The rows that the sketch leaves open, about 19 of them with two
@@ -62,19 +62,42 @@ static void test_packed(struct rsrc_arena *arena) {
     struct model m;
     make_model(&m, 128256, 2560, 2084044800, true);
     const struct rsr_head_plan plain = choose(&m, arena);
-    const struct rsr_head_plan packed = rsrc_choose_head_sketch(arena, &m.graph, 3840);
+    const struct rsr_head_plan packed = rsrc_choose_head_sketch(arena, &m.graph, 3840, NULL);
     CHECK(packed.n_planes == 2 && packed.size_bytes == plain.size_bytes);
     CHECK(strstr(packed.reason, "instead of 492.5 MB") != NULL);
     const uint64_t less = plain.token_bytes - packed.token_bytes;
     CHECK(less >= 18 * 1280 && less <= 20 * 1280);
-    const uint64_t less_by_one = rsrc_plan_head_sketch(&m.graph, 5120, 1).token_bytes -
-                                 rsrc_plan_head_sketch(&m.graph, 3840, 1).token_bytes;
+    const uint64_t less_by_one = rsrc_plan_head_sketch(&m.graph, 5120, 1, NULL).token_bytes -
+                                 rsrc_plan_head_sketch(&m.graph, 3840, 1, NULL).token_bytes;
     CHECK(less_by_one >= 12535 * 1280 && less_by_one <= 12537 * 1280);
     /* 8.9 MB, and 6.7 MB in 12 bits. */
     make_model(&m, 17408, 256, 2000000000, true);
     CHECK(choose(&m, arena).n_planes != 0);
-    const struct rsr_head_plan small = rsrc_choose_head_sketch(arena, &m.graph, 384);
+    const struct rsr_head_plan small = rsrc_choose_head_sketch(arena, &m.graph, 384, NULL);
     CHECK(small.n_planes == 0 && strstr(small.reason, "a head of 6.7 MB has little") != NULL);
+}
+
+/* Where rows that stay open were counted, they decide: of 656.7 MB, one plane has 184.7 MB, the
+ * second one of a row 480 bytes. */
+static void test_measured(struct rsrc_arena *arena) {
+    static const struct {
+        double open[RSR_HEAD_PLANES];
+        uint32_t n_planes;
+        uint64_t least_bytes, most_bytes;
+    } rows[] = {
+        {{20, 8}, 1, 184000000, 188000000},
+        {{40000, 300}, 2, 204000000, 210000000},
+        {{128256, 128256}, 0, 0, 0},
+    };
+    struct model m;
+    make_model(&m, 128256, 2560, 2084044800, true);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct rsr_head_plan plan =
+            rsrc_choose_head_sketch(arena, &m.graph, 5120, rows[i].open);
+        CHECK_INT(plan.n_planes, rows[i].n_planes);
+        CHECK(plan.token_bytes >= rows[i].least_bytes && plan.token_bytes <= rows[i].most_bytes);
+        CHECK(strstr(plan.reason, "as measured") != NULL);
+    }
 }
 
 static void test_declined(struct rsrc_arena *arena) {
@@ -114,6 +137,7 @@ int main(void) {
     rsrc_arena_init(&arena);
     test_chosen(&arena);
     test_packed(&arena);
+    test_measured(&arena);
     test_declined(&arena);
     test_centre();
     rsrc_arena_free(&arena);
