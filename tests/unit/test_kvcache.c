@@ -15,7 +15,7 @@ static struct rsr_kv_format format_of(enum rsr_kv_type type, bool losses) {
 }
 
 /* n pages, however much memory the machine has */
-#define PAGES(n) (&(const struct rsr_kv_size){n, UINT64_MAX, false, false})
+#define PAGES(n) (&(const struct rsr_kv_size){n, UINT64_MAX, false, false, NULL})
 
 static void test_counts(void) {
     struct rsr_kv_pool pool;
@@ -173,7 +173,8 @@ static void test_bounded(void) {
     const struct rsr_hyper of_8b = {.n_layers = 32, .n_kv_heads = 8, .head_dim = 128};
     const struct rsr_kv_format format =
         rsr_kv_format_of(RSR_KV_BF16, 128, false, rsr_ops_get(RSR_OPS_GENERIC));
-    struct rsr_kv_size size = {2048, (uint64_t)4 << 30, false, false}; /* pages of 8 MiB: 16 GiB */
+    struct rsr_kv_size size = {2048, (uint64_t)4 << 30, false, false,
+                               NULL}; /* pages of 8 MiB: 16 GiB */
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_ERR_MEMORY);
     CHECK(strstr(err.message, "131072 tokens take 16 GiB, and this process may have 4:") != NULL);
     CHECK(pool.memory == NULL);
@@ -181,10 +182,10 @@ static void test_bounded(void) {
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_OK);
     CHECK_INT(pool.n_pages, 512);
     rsr_kv_memory_destroy(&pool);
-    size = (struct rsr_kv_size){512, (uint64_t)4 << 30, false, false};
+    size = (struct rsr_kv_size){512, (uint64_t)4 << 30, false, false, NULL};
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_OK);
     rsr_kv_memory_destroy(&pool);
-    size = (struct rsr_kv_size){1, ((uint64_t)8 << 20) - 1, true, false}; /* not even one */
+    size = (struct rsr_kv_size){1, ((uint64_t)8 << 20) - 1, true, false, NULL}; /* not even one */
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_ERR_MEMORY);
 }
 
@@ -207,7 +208,7 @@ static void test_committed(void) {
     for (int commits = 0; commits < 2; commits++) {
         struct rsr_kv_memory pool = {0};
         rsr_error err = RSR_ERROR_INIT;
-        const struct rsr_kv_size size = {128, UINT64_MAX, false, commits != 0};
+        const struct rsr_kv_size size = {128, UINT64_MAX, false, commits != 0, NULL};
         CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_four, 0, &size, &err), RSR_OK);
         const size_t n_bytes = (size_t)(pool.page_bytes * pool.n_pages);
         CHECK_INT(n_resident(pool.memory, n_bytes),
@@ -227,7 +228,7 @@ static void test_dropped(uint32_t sidecar_bytes) {
         rsr_kv_format_of(RSR_KV_F32, 64, false, rsr_ops_get(RSR_OPS_GENERIC));
     for (int commits = 0; commits < 2; commits++) {
         struct rsr_kv_memory pool = {0};
-        const struct rsr_kv_size size = {N, UINT64_MAX, false, commits != 0};
+        const struct rsr_kv_size size = {N, UINT64_MAX, false, commits != 0, NULL};
         CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_four, sidecar_bytes, &size, NULL),
                   RSR_OK);
         const size_t bytes = (size_t)pool.page_bytes, head = bytes / 8 - sidecar_bytes;

@@ -293,6 +293,13 @@ static void count_bytes(const struct rsr_crew *crew, const struct unit *unit,
     crew->workers[worker].bytes += (keys.end - keys.begin) * 2 * crew->kv.format.row_bytes;
 }
 
+/* Wants keys and values of pages that are attended to next, if they lie on a disk. */
+static void want_pages(const struct rsr_crew *crew, const struct unit *unit, uint32_t token,
+                       struct pages pages) {
+    for (uint64_t page = pages.begin; crew->kv.disk != NULL && page < pages.end; page++)
+        rsr_kv_memory_want(&crew->kv, rows_of(crew, unit, unit->kv_head, token, page));
+}
+
 /* Attends to pages one after another, and merges each result at once. next_keys: after the last. */
 static void attend_pages(const struct rsr_crew *crew, const struct unit *unit,
                          const struct attend_scratch *s, struct part part, struct pages pages,
@@ -325,6 +332,7 @@ static void attend_shared(const struct rsr_crew *crew, const struct unit *unit,
     if (next != NULL)
         next_keys =
             rows_of(crew, unit, unit->kv_head, unit->runs[next->run].first_token, next->begin).keys;
+    want_pages(crew, unit, s->tokens[part.first], pages);
     attend_pages(crew, unit, s, part, pages, next_keys);
     count_bytes(crew, unit, runs, at->n_runs, worker, pages);
 }
@@ -438,6 +446,7 @@ static void attend_part(const struct cut *cut, struct pages part) {
     const struct attend_scratch s = cut_scratch(cut->crew, cut->call->share);
     const uint32_t first = first_share(cut);
     start_unit(cut->crew, &cut->unit, &s, cut->call);
+    want_pages(cut->crew, &cut->unit, s.tokens[0], part);
     if (cut->call->share == first)
         attend_pages(cut->crew, &cut->unit, &s, (struct part){0, 1}, part, cut->unit.next_keys);
     else

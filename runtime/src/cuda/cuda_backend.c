@@ -66,6 +66,9 @@ static rsr_status choose_format(struct rsr_cuda_engine *e, const rsr_engine_opti
     if (status == RSR_OK && e->page_bytes == 0)
         status =
             rsr_fail(err, RSR_ERR_MEMORY, "a page of keys and values exceeds the address space");
+    if (status == RSR_OK && options->kv_dir != NULL && options->kv_dir[0] != '\0')
+        status = rsr_fail(err, RSR_ERR_DEVICE,
+                          "kv_dir is for the CPU: a GPU has keys and values in its own memory");
     if (status == RSR_OK && options->state_type != NULL && options->state_type[0] != '\0')
         status =
             rsr_fail(err, RSR_ERR_ARGUMENT, "state type '%.40s': the model has no recurrent states",

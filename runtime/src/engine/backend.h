@@ -58,6 +58,10 @@ struct rsr_backend {
      * error the rows of the chunk's positions are undefined; earlier rows are unchanged. */
     RSR_NODISCARD rsr_status (*run_chunk)(struct rsr_engine *engine, rsr_error *err);
 
+    /* Makes room for a page that a sequence gets. Called with the lock. Returns 0, or errno if a
+     * disk has no room; the page then stays free. NULL: there is always room. */
+    int (*take_page)(struct rsr_engine *engine, uint32_t page);
+
     /* Copies the first n_tokens of page `from` to page `to`; 0 < n_tokens < RSR_PAGE_TOKENS. It
      * cannot fail: if a device fails, the next run_chunk or read_rows reports it. */
     void (*copy_page)(struct rsr_engine *engine, uint32_t to, uint32_t from, uint32_t n_tokens);

@@ -106,6 +106,8 @@ struct rsr_engine {
      * chunk runs. It guards these, and the pages of sequences. */
     pthread_mutex_t lock;
     struct rsr_kv_pool kv;
+    int page_error; /* why the last page that was asked for has no room on a disk; 0: another
+                       reason, or none */
     struct rsr_kv_pool states; /* of models with a recurrence */
     uint32_t n_dropping;       /* pages whose memory is on its way to the system; they are free
                                afterwards */
@@ -162,6 +164,7 @@ RSR_NODISCARD rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr
  * the lock, and releases it for a while if it must wait for a page whose memory goes back to the
  * system. */
 uint32_t rsr_engine_take_page(struct rsr_engine *engine);
+/* Says why there was no page. Called with the lock. */
 rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err);
 /* Gives memory of free pages back to the system. Called with the lock, which it releases
  * meanwhile. */

@@ -389,10 +389,11 @@ static rsr_status add_page(struct rsr_sequence *sequence, rsr_error *err) {
     rsr_engine *engine = sequence->engine;
     pthread_mutex_lock(&engine->lock);
     const uint32_t page = rsr_engine_take_page(engine);
-    if (page != RSR_NO_PAGE)
+    const rsr_status status = page != RSR_NO_PAGE ? RSR_OK : rsr_fail_no_page(engine, err);
+    if (status == RSR_OK)
         sequence->pages[sequence->n_pages++] = page;
     pthread_mutex_unlock(&engine->lock);
-    return page != RSR_NO_PAGE ? RSR_OK : rsr_fail_no_page(engine, err);
+    return status;
 }
 
 static rsr_status read_page(struct source *source, struct rsr_sequence *sequence, void *bytes,

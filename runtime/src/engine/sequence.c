@@ -32,7 +32,14 @@ struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err) {
 static uint32_t take_free_page(struct rsr_engine *engine) {
     while (engine->kv.n_free == 0 && engine->n_dropping > 0)
         pthread_cond_wait(&engine->dropped, &engine->lock);
-    return rsr_kv_page_take(&engine->kv);
+    const uint32_t page = rsr_kv_page_take(&engine->kv);
+    engine->page_error = 0;
+    if (page != RSR_NO_PAGE && engine->backend->take_page != NULL)
+        engine->page_error = engine->backend->take_page(engine, page);
+    if (engine->page_error == 0)
+        return page;
+    rsr_kv_page_release(&engine->kv, page, true);
+    return RSR_NO_PAGE;
 }
 
 uint32_t rsr_engine_take_page(struct rsr_engine *engine) {
@@ -43,6 +50,11 @@ uint32_t rsr_engine_take_page(struct rsr_engine *engine) {
 }
 
 rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err) {
+    if (engine->page_error != 0)
+        return rsr_fail(err, RSR_ERR_FULL,
+                        "the disk of kv_dir has no room for another page of keys and values (%s); "
+                        "end a sequence or free some of the disk",
+                        strerror(engine->page_error));
     return rsr_fail(
         err, RSR_ERR_FULL,
         "all %u KV pages of %u tokens are taken; end a sequence or create the engine with "
@@ -173,9 +185,11 @@ static rsr_status copy_pages(struct rsr_sequence *to, const struct rsr_sequence 
         return status;
     if (n_open != 0) {
         const uint32_t page = rsr_engine_take_page(to->engine);
-        if (page == RSR_NO_PAGE)
+        if (page == RSR_NO_PAGE && to->engine->page_error == 0)
             return rsr_fail(err, RSR_ERR_FULL,
                             "no free KV page for a fork's last %u tokens; raise kv_tokens", n_open);
+        if (page == RSR_NO_PAGE)
+            return rsr_fail_no_page(to->engine, err);
         to->engine->backend->copy_page(to->engine, page, from->pages[n_full], n_open);
         to->pages[n_full] = page;
     }

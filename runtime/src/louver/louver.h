@@ -17,6 +17,7 @@
 
 #include "host/fetch_line.h"
 #include "host/stack.h"
+#include "kv/kv_disk.h"
 #include "kv/kv_rows.h"
 #include "ops/ops.h"
 #include "rsr_louver.h"
@@ -40,6 +41,7 @@ struct louver_setup {
     const struct rsr_sketch_kernel *kernel;
     const struct louver_lanes *lanes; /* louver_mass.h */
     const struct rsr_ops *ops;
+    struct rsr_kv_disk *disk; /* has the rows; NULL: none does */
 };
 
 /* The norms that sealing a page computes; the sketch block follows at LOUVER_SKETCH_AT, and after
@@ -192,9 +194,18 @@ static inline uint32_t louver_count_keys(uint64_t mask) {
     return (uint32_t)(mask * UINT64_C(0x0101010101010101) >> 56);
 }
 
+/* Wants rows begin .. end - 1 of keys or values, if they lie on a disk. */
+static inline void louver_want_rows(const struct louver_setup *setup, const void *rows,
+                                    uint32_t begin, uint32_t end) {
+    if (setup->disk != NULL)
+        rsr_kv_disk_want(setup->disk, (const char *)rows + begin * setup->kv.row_bytes,
+                         (uint64_t)(end - begin) * setup->kv.row_bytes);
+}
+
 /* Prefetches row j of keys or values. */
 RSR_FETCHER void louver_fetch_row(const struct louver_setup *setup, const void *rows, uint32_t j) {
     const char *row = (const char *)rows + j * setup->kv.row_bytes;
+    louver_want_rows(setup, rows, j, j + 1);
     for (size_t at = 0; at < setup->kv.row_bytes; at += 64)
         rsr_fetch_line(row + at, setup->kernel->far);
 }

@@ -95,6 +95,21 @@ static struct approach approach_page(const struct louver_pass *pass, uint32_t p)
                              (louver_count_keys(left) + pass->n_heads - 1) / pass->n_heads};
 }
 
+/* Wants the rows of all keys in the masks, so that a disk reads many at a time. */
+static void want_masks(const struct louver_pass *pass) {
+    for (uint32_t p = pass->begin; pass->setup->disk != NULL && p < pass->end; p++) {
+        const struct rsr_kv_rows *rows = &pass->pages[p].rows;
+        for (uint64_t left = any_keys(pass, p); left != 0;) { /* runs of keys */
+            const uint32_t begin = (uint32_t)__builtin_ctzll(left);
+            const uint64_t after = ~(left >> begin);
+            const uint32_t end = after != 0 ? begin + (uint32_t)__builtin_ctzll(after) : 64;
+            louver_want_rows(pass->setup, rows->keys, begin, end);
+            louver_want_rows(pass->setup, rows->values, begin, end);
+            left &= end < 64 ? UINT64_MAX << end : 0;
+        }
+    }
+}
+
 static void fetch_part(const struct louver_pass *pass, struct approach *next) {
     for (uint32_t i = 0; i < next->each && next->left != 0; i++, next->left &= next->left - 1) {
         const uint32_t key = (uint32_t)__builtin_ctzll(next->left);
@@ -189,6 +204,7 @@ static void merge_kept(const struct louver_setup *setup, struct louver_head_stat
 
 void louver_attend(struct louver_pass *pass) {
     louver_meet(pass); /* now all masks and all usable sidecars are known */
+    want_masks(pass);
     if (pass == pass->first) {
         louver_note_losses(pass);
         attend_pages(pass);

@@ -128,7 +128,12 @@ static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *op
         .memory_bytes = options->kv_commit ? rsr_kv_memory_left() : rsr_host_memory(),
         .shrinks = options->context == 0 && options->kv_tokens == 0,
         .commits = options->kv_commit,
+        .folder = options->kv_dir != NULL && options->kv_dir[0] != '\0' ? options->kv_dir : NULL,
     };
+    if (size.folder != NULL && crew->ranks != NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "kv_dir is for one process: a transport's ranks have keys and values in "
+                        "memory");
     struct rsr_hyper own = *hyper; /* of this rank, which may have no KV head */
     if (crew->ranks != NULL) {     /* with ranks, all layers have keys and values */
         own.n_kv_heads = crew->ranks->kv_heads.end - crew->ranks->kv_heads.begin;
@@ -140,6 +145,7 @@ static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *op
     const rsr_status status =
         rsr_kv_memory_create(&crew->kv, &format, &own, sidecar_bytes, &size, err);
     crew->kv.n_kv_heads = n_kv_heads; /* memory of one that is not there is never touched */
+    crew->louver.disk = crew->kv.disk;
     return status;
 }
 
@@ -316,6 +322,10 @@ static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     return RSR_OK;
 }
 
+static int host_take_page(struct rsr_engine *engine, uint32_t page) {
+    return rsr_kv_memory_take(&rsr_crew_of(engine)->kv, page);
+}
+
 static void host_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t from,
                            uint32_t n_tokens) {
     struct rsr_crew *crew = rsr_crew_of(engine);
@@ -474,6 +484,7 @@ const struct rsr_backend rsr_backend_host = {
     .create = host_create,
     .destroy = host_destroy,
     .run_chunk = host_run_chunk,
+    .take_page = host_take_page,
     .copy_page = host_copy_page,
     .drop_page = host_drop_page,
     .drop_state = host_drop_state,

@@ -10,6 +10,7 @@
 #ifndef RSR_KV_MEMORY_H
 #define RSR_KV_MEMORY_H
 
+#include "kv/kv_disk.h"
 #include "kv/kv_rows.h"
 
 struct rsr_kv_memory {
@@ -20,6 +21,9 @@ struct rsr_kv_memory {
     uint64_t page_bytes;
     bool stays;   /* all memory is committed at the start, and no page is dropped */
     char *memory; /* mapped, committed by the kernel when touched */
+    uint64_t mapped_bytes, sidecars_at;
+    struct rsr_kv_disk *disk; /* has the rows; NULL: none does */
+    uint8_t *on_disk;         /* [n_pages]: whether a page has blocks of the disk */
 };
 
 /* Bytes that can be committed now, without a reserve. */
@@ -32,6 +36,8 @@ struct rsr_kv_size {
     uint64_t memory_bytes;
     bool shrinks; /* n_pages is a default: fewer pages will do, but at least one */
     bool commits; /* commit at once, not when pages are touched; memory_bytes is what is left */
+    const char *folder; /* rows lie in a file there, and memory_bytes bounds sidecars; NULL: no
+                           file */
 };
 
 RSR_NODISCARD rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv,
@@ -47,6 +53,14 @@ struct rsr_kv_rows rsr_kv_memory_rows(const struct rsr_kv_memory *kv, uint32_t p
 /* sidecar_bytes, aligned to 64; not to be called if there are none. */
 void *rsr_kv_memory_sidecar(const struct rsr_kv_memory *kv, uint32_t page, uint32_t layer,
                             uint32_t kv_head);
+/* To be called before a page that was never used, or was dropped, is written to. Returns 0, or
+ * errno if the disk has no room for it. */
+RSR_NODISCARD int rsr_kv_memory_take(const struct rsr_kv_memory *kv, uint32_t page);
+/* Wants rows that will be read soon, if they lie on a disk. */
+static inline void rsr_kv_memory_want(const struct rsr_kv_memory *kv, struct rsr_kv_rows rows) {
+    if (kv->disk != NULL)
+        rsr_kv_disk_want(kv->disk, rows.keys, rsr_kv_rows_bytes(&kv->format));
+}
 /* Copies the first n_tokens of a page (fewer than all), without a sidecar. */
 void rsr_kv_memory_copy(const struct rsr_kv_memory *kv, uint32_t to, uint32_t from,
                         uint32_t n_tokens);
