@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "host/host_memory.h"
 #include "log.h"
@@ -23,6 +24,21 @@
 
 static bool fail(const struct serve_model *model, const rsr_error *err) {
     return serve_log("%s: %s", model->name, err->message);
+}
+
+/* Sketches of keys and values on a disk stay in memory. They are up to a third of what an index
+ * takes, so half of this many memories leave some of the memory to others. */
+#define MOST_MEMORIES 4u
+
+/* What is free for keys and values. A folder that is not there is the engine's to refuse. */
+static uint64_t room_for_kv(const struct serve_settings *settings) {
+    const uint64_t memory = rsr_host_memory_left();
+    struct statvfs disk;
+    uint64_t bytes;
+    if (settings->kv_dir == NULL || statvfs(settings->kv_dir, &disk) != 0 ||
+        __builtin_mul_overflow((uint64_t)disk.f_bavail, (uint64_t)disk.f_frsize, &bytes))
+        return memory;
+    return bytes / MOST_MEMORIES < memory ? bytes : memory * MOST_MEMORIES;
 }
 
 /* How many tokens have keys and values that fit into `bytes`: at most `wanted`, at least a page. */
@@ -44,6 +60,7 @@ static bool create_engine(const struct serve_server *server, struct serve_model 
     options.kv_tokens = kv_tokens;
     options.attention = settings->attention;
     options.kv_type = settings->kv_type;
+    options.kv_dir = settings->kv_dir;
     options.state_type = settings->state_type;
     options.device = settings->device;
     options.max_stall_ms = settings->max_stall_ms;
@@ -158,7 +175,7 @@ static bool open_model(struct serve_server *server, struct serve_model *model) {
         serve_log("%s: warning: the module is hollow: its weights are random, for measuring alone",
                   model->path);
     const uint32_t n_shares = 2 * n_left * serve_ranks_neighbours(server->ranks);
-    if (!open_engine(server, model, rsr_host_memory_left() / n_shares))
+    if (!open_engine(server, model, room_for_kv(settings) / n_shares))
         return false;
     if (!serve_ranks_follows(server->ranks) && !open_text(settings, model))
         return false;

@@ -56,6 +56,9 @@ static const struct option options_table[] = {
      "at most slots x context)"},
     {"--kv-type", "TYPE", VALUE_TEXT, FIELD(kv_type), 0, 0, " bf16 f16 f32 int8 ",
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
+    {"--kv-dir", "DIR", VALUE_TEXT, FIELD(kv_dir), 0, 0, NULL,
+     "keep keys and values in files without names in DIR; --kv-tokens then defaults to half of the "
+     "disk"},
     {"--state-type", "TYPE", VALUE_TEXT, FIELD(state_type), 0, 0, " f32 bf16 ",
      "store the states of recurrent models as f32 or bf16 (f32)"},
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), 0, 0, NULL,

@@ -22,8 +22,9 @@ struct serve_settings {
     uint32_t timeout_s;    /* of a request: 600; 0: none */
     uint32_t drain_s;      /* 30 */
     size_t max_body;       /* bytes: 4 MiB */
-    const char *kv_type, *state_type, *attention, *device; /* NULL: the defaults of rsr.h */
-    const char *target;                                    /* the same */
+    const char *kv_type, *kv_dir, *state_type, *attention, *device; /* NULL: the defaults of
+                                                                        rsr.h */
+    const char *target;                                             /* the same */
     const char *pooling;  /* --embeddings, for language models; NULL: none */
     const char *key_file; /* one key for each line */
     const char *cors;     /* the allowed origin; NULL: none */

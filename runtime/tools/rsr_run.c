@@ -544,6 +544,7 @@ static bool open_engine(struct run_session *s) {
     options.state_type = o->state_type;
     options.device = o->device;
     options.kv_commit = o->kv_commit;
+    options.kv_dir = o->kv_dir;
     options.transport = s->ranks != NULL ? &s->ranks->transport : NULL;
     options.pipeline = s->ranks != NULL && s->ranks->is_pipeline;
     if (!run_kv_check(s) || (o->qkv_file && !run_trace_check(o)))

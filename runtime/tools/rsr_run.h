@@ -35,7 +35,7 @@ struct run_options {
     const char *system;
     const char *target;
     const char *attention;
-    const char *kv_type, *state_type, *device;
+    const char *kv_type, *kv_dir, *state_type, *device;
     const char *pooling;  /* --embed */
     const char *qkv_file; /* --dump-qkv */
     const char *schema_file, *grammar_file;

@@ -82,6 +82,8 @@ static const struct option options_table[] = {
      "compute on cpu, or on cuda:N, the GPU of this number (cpu)"},
     {"--kv-commit", NULL, VALUE_NONE, FIELD(kv_commit), ENGINE_MODES, RUN_NONE, 0, 0,
      "take the memory of all keys and values at the start, or say that there is too little"},
+    {"--kv-dir", "DIR", VALUE_TEXT, FIELD(kv_dir), ENGINE_MODES, RUN_NONE, 0, 0,
+     "keep keys and values in a file without a name in DIR, for texts that memory does not hold"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), MODEL_MODES, RUN_NONE, 0, 0,
      "use this target of the model (the best that the CPU supports)"},
     {"--temp", "T", VALUE_NUMBER, SAMPLING(temperature), TEXT_MODES, RUN_NONE, 0, 1e6,

@@ -96,6 +96,8 @@ def generation_of_many(model):
             assert len(found) == len(some)
     with rsrc.Model(PATH, kv_tokens=64 * 512) as roomy:
         assert roomy.generate_all(starts, 30) == model.generate_all(starts, 30)
+    with rsrc.Model(PATH, kv_dir=FOLDER) as filed:
+        assert filed.generate_all(starts[:2], 30) == model.generate_all(starts[:2], 30)
     assert model.generate_all([]) == []
     refused(rsrc.Status.ARGUMENT, "a list of texts", model.generate_all, TEXT)
     refused(rsrc.Status.ARGUMENT, "a text has 0 tokens", model.generate_all, [TEXT, []])
@@ -232,6 +234,7 @@ def closing():
     refused(rsrc.Status.FILE, "none.so", rsrc.Model, FOLDER / "none.so")
     refused(rsrc.Status.ARGUMENT, "NUL", rsrc.Model, "a\0b")
     refused(rsrc.Status.ARGUMENT, "f8", rsrc.Model, PATH, kv_type="f8")
+    refused(rsrc.Status.FILE, "none'", rsrc.Model, PATH, kv_dir=FOLDER / "none")
     refused(rsrc.Status.ARGUMENT, "threads is -1", rsrc.Model, PATH, threads=-1)
 
 

@@ -49,6 +49,7 @@ static const char HELP[] =
     "  --attention KIND            dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]\n"
     "                              [dense]\n"
     "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8 [bf16]\n"
+    "  --kv-dir DIR                keys and values in a file in DIR [in memory]\n"
     "  --state-type TYPE           recurrent states as f32 or bf16 [f32]\n"
     "  --device NAME               compute on cpu, or on cuda:N, the GPU of this number [cpu]\n"
     "  --batch B[,B...]            sequences decoded together; lists give one result for every\n"
@@ -168,6 +169,7 @@ static const struct bench_option OPTIONS[] = {
     {"--gen-tokens", MODEL, NUMBER, FIELD(gen_tokens), 1, 1u << 20},
     {"--attention", MODEL, TEXT, FIELD(attention), 0, 0},
     {"--kv-type", MODEL | ATTENTION, TEXT, FIELD(kv_type), 0, 0},
+    {"--kv-dir", MODEL, TEXT, FIELD(kv_dir), 0, 0},
     {"--state-type", MODEL, TEXT, FIELD(state_type), 0, 0},
     {"--device", MODEL, TEXT, FIELD(device), 0, 0},
     {"--context", ATTENTION, NUMBER, FIELD(context), 1, 1u << 24},

@@ -42,7 +42,7 @@ struct bench_options {
     const char *attention;
     const char *kv_type;                         /* NULL: f32 for attention; for a model, the
                                                     engine's default */
-    const char *state_type, *device;             /* model: NULL: the engine's default */
+    const char *kv_dir, *state_type, *device;    /* model: NULL: the engine's default */
     uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
     const char *data;
     const char *threshold;

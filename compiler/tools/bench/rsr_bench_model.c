@@ -243,6 +243,7 @@ static bool create_engine(struct model_bench *b) {
     engine.n_threads = options->threads;
     engine.attention = options->attention;
     engine.kv_type = options->kv_type;
+    engine.kv_dir = options->kv_dir;
     engine.state_type = options->state_type;
     engine.device = options->device;
     engine.context = length;
@@ -354,6 +355,7 @@ static json_t *measure(struct model_bench *b, const struct start_times *times) {
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));
     if (engine.state_type != NULL)
         json_object_set_new(result, "state_type", json_string(engine.state_type));
+    json_object_set_new(result, "kv_on_disk", json_boolean(options->kv_dir != NULL));
     json_object_set_new(result, "shared_prefix", json_boolean(options->shared_prefix));
     tell_model(b, result);
     if (add_profiles(b, &seed, &profile, dram, result))

@@ -82,6 +82,7 @@ class Model:
     threads     at most so many; 0: the CPUs that this process may use
     context     tokens of the longest sequence; 0: the model's own
     kv_type     how keys and values are stored: "f32", "bf16", "f16", "int8"; None: bf16
+    kv_dir      folder for a file without a name that holds keys and values; None: they are in memory
     kv_tokens   tokens that all sequences hold together; 0: `context`
     state_type  how recurrent states are stored, for a model that has some: "f32", "bf16"; None: f32
     device      what computes: "cpu", or "cuda:N" for NVIDIA's GPU number N; None: cpu
@@ -94,7 +95,8 @@ class Model:
     def __init__(self, path: "str | bytes | os.PathLike[str]", threads: int = 0, context: int = 0,
                  kv_type: Optional[str] = None, *, kv_tokens: int = 0, max_batch: int = 0,
                  attention: Optional[str] = None, state_type: Optional[str] = None, device: Optional[str] = None,
-                 target: Optional[str] = None, verify: bool = False):
+                 target: Optional[str] = None, verify: bool = False,
+                 kv_dir: "str | bytes | os.PathLike[str] | None" = None):
         self._pid, self._lock, self._idle = os.getpid(), threading.RLock(), threading.Condition()
         self._calls: "set[Call]" = set()
         self._sequences: "dict[int, Any]" = {}
@@ -108,6 +110,7 @@ class Model:
         options.attention, options.kv_type = terminated("attention", attention), terminated("kv_type", kv_type)
         options.state_type = terminated("state_type", state_type)
         options.device = terminated("device", device)
+        options.kv_dir = terminated("kv_dir", kv_dir)
         model, engine = c.POINTER(rsr.rsr_model)(), c.POINTER(rsr.rsr_engine)()
         call(lib.rsr_open, terminated("path", os.fspath(path)), opened, model)
         self._model, self._closed = model, False
