@@ -8,7 +8,7 @@ set -e
 build=$1 cuda=$2 folder=$3 length=$4
 shift 4
 mkdir -p "$folder"
-export LD_LIBRARY_PATH="$build/tests/cuda/fake_cuda"
+export LD_LIBRARY_PATH="$build/tests/cuda/fake_cuda" FAKE_CUDA_PINNED=1
 n=0
 for model; do
     module=$folder/$(basename "$model").so

@@ -10,7 +10,7 @@ set -e
 source=$1 build=$2 folder=$3 cc=$4
 shift 4
 mkdir -p "$folder"
-export LD_LIBRARY_PATH="$build/tests/cuda/fake_cuda"
+export LD_LIBRARY_PATH="$build/tests/cuda/fake_cuda" FAKE_CUDA_PINNED=1
 
 compile() { "$cc" -std=gnu11 -O1 -w -D_GNU_SOURCE -I"$source/runtime/include" -I"$source/runtime/src" "$@"; }
 

@@ -143,6 +143,22 @@ static void test_memory(void) {
     rsr_cuda_device_close(&device, false);
 }
 
+static void test_pinned(void) {
+    struct rsr_cuda_device device;
+    void *memory = NULL;
+    CHECK_INT(open_with(&device, "FAKE_CUDA_FAIL", "cuMemHostAlloc:2:2,cuMemHostAlloc:3:999"),
+              RSR_OK);
+    CHECK_INT(rsr_cuda_pin(&device, 4096, &memory, &err), RSR_OK);
+    rsr_cuda_unpin(&device, memory);
+    rsr_cuda_unpin(&device, NULL);
+    CHECK_INT(rsr_cuda_pin(&device, 5000, &memory, &err), RSR_ERR_DEVICE);
+    SAYS("cuda:0 (no GPU but an interpreter, sm_90): the host has no 4.88 KiB of memory that can "
+         "be pinned; a smaller max_batch or context takes less");
+    CHECK_INT(rsr_cuda_pin(&device, 4096, &memory, &err), RSR_ERR_DEVICE);
+    SAYS("pinning the host's memory failed: error 999 of the fake driver (999)");
+    rsr_cuda_device_close(&device, false);
+}
+
 /* ---- kernels --------------------------------------------------------------------------------- */
 
 static void test_load(void) {
@@ -330,6 +346,7 @@ int main(void) {
     test_failing_open();
     test_fork();
     test_memory();
+    test_pinned();
     test_load();
     test_work();
     test_graph();

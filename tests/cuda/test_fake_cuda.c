@@ -178,6 +178,38 @@ static void test_dependents(void) {
     CHECK(strstr(fake.error.text, "has not waited") != NULL);
 }
 
+/* An upload of pinned memory reads it when its turn comes, of other memory at once. */
+static void test_pinned(void) {
+    struct bench b;
+    void *memory = NULL;
+    uint32_t word = 5;
+    open_bench(&b);
+    DO(cuMemHostAlloc(&memory, 8, 0));
+    uint32_t *pinned = memory;
+    CHECK_INT(pinned[0], 0xa5a5a5a5);
+    pinned[0] = 6;
+    DO(cuMemcpyHtoDAsync_v2(b.words, pinned, 4, b.stream));
+    DO(cuMemcpyHtoDAsync_v2(b.words + 4, &word, 4, b.stream));
+    DO(cuMemcpyDtoHAsync_v2(pinned + 1, b.words + 4, 4, b.stream));
+    pinned[0] = word = 7;
+    CHECK_INT(pinned[1], 0xa5a5a5a5);
+    DO(cuStreamSynchronize(b.stream));
+    CHECK_INT(word_now(&b), 7);
+    CHECK_INT(pinned[1], 5);
+    CHECK(fake_is_pinned(b.context, pinned + 1, 4) && !fake_is_pinned(b.context, pinned + 1, 5));
+    fake.only_pinned = true;
+    CHECK_INT(cuMemcpyHtoDAsync_v2(b.words, &word, 4, b.stream), FAKE_INVALID_VALUE);
+    CHECK_INT(cuMemcpyDtoHAsync_v2(&word, b.words, 4, b.stream), FAKE_INVALID_VALUE);
+    CHECK_INT(cuMemcpyDtoHAsync_v2(pinned + 1, b.words, 8, b.stream), FAKE_INVALID_VALUE);
+    DO(cuMemcpyDtoHAsync_v2(pinned, b.words, 8, b.stream));
+    fake.only_pinned = false;
+    CHECK_INT(cuMemFreeHost(&word), FAKE_INVALID_VALUE);
+    DO(cuMemFreeHost(memory));
+    CHECK_INT(cuMemHostAlloc(&memory, 0, 0), FAKE_INVALID_VALUE);
+    DO(cuMemHostAlloc(&memory, 8, 0)); /* which ends with the context */
+    close_bench(&b);
+}
+
 /* Calls that the driver would refuse. */
 static void test_refusals(void) {
     struct bench b;
@@ -213,6 +245,7 @@ int main(void) {
     test_events();
     test_graphs();
     test_dependents();
+    test_pinned();
     test_refusals();
     return CHECK_EXIT();
 }

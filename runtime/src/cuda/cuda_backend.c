@@ -43,6 +43,7 @@ static void cuda_destroy(struct rsr_engine *engine, bool forked) {
     if (!forked) {
         for (uint32_t i = 0; e->graphs != NULL && i < engine->info.max_batch; i++)
             rsr_cuda_drop_graph(&e->device, e->graphs[i]);
+        rsr_cuda_unpin(&e->device, e->host.block);
         rsr_cuda_give_back(&e->device, e->parts, RSR_CUDA_USES);
         for (size_t i = 0; i < sizeof(e->modules) / sizeof(e->modules[0]); i++)
             rsr_cuda_unload(&e->device, e->modules[i]);
@@ -169,10 +170,9 @@ static rsr_status download_rows(struct rsr_cuda_engine *e, rsr_cuda_address laye
     for (uint32_t i = 0; i < 2 * n_heads && status == RSR_OK; i++) {
         const rsr_cuda_address head = layer + i / 2 * rsr_kv_rows_bytes(&e->format);
         const uint64_t row = slot + (i % 2 == 0 ? 0 : RSR_PAGE_TOKENS);
-        status = rsr_cuda_download(&e->device, rows + i * row_bytes, head + row * row_bytes,
-                                   row_bytes, err);
+        status = rsr_cuda_fetch(e, rows + i * row_bytes, head + row * row_bytes, row_bytes, err);
     }
-    const rsr_status waited = rsr_cuda_wait(&e->device, status == RSR_OK ? err : NULL);
+    const rsr_status waited = rsr_cuda_deliver(e, status == RSR_OK ? err : NULL);
     return status == RSR_OK ? waited : status;
 }
 

@@ -226,6 +226,36 @@ void rsr_cuda_give_back(struct rsr_cuda_device *device, struct rsr_cuda_part *pa
         leave(device);
 }
 
+rsr_status rsr_cuda_pin(struct rsr_cuda_device *device, uint64_t n_bytes, void **memory,
+                        rsr_error *err) {
+    rsr_status status = enter(device, err);
+    if (status != RSR_OK)
+        return status;
+    void *pinned = NULL;
+    const int code = n_bytes <= SIZE_MAX ? device->library.pin(&pinned, (size_t)n_bytes, 0)
+                                         : RSR_CUDA_OUT_OF_MEMORY;
+    if (code != 0 && code != RSR_CUDA_OUT_OF_MEMORY)
+        return leave_with(device, "pinning the host's memory", code, err);
+    leave(device);
+    if (code == 0) {
+        *memory = pinned;
+        return RSR_OK;
+    }
+    char text[32];
+    return rsr_fail(err, RSR_ERR_DEVICE,
+                    "%s: the host has no %s of memory that can be pinned; a smaller max_batch or "
+                    "context takes less",
+                    device->title, say_bytes(n_bytes, text));
+}
+
+void rsr_cuda_unpin(struct rsr_cuda_device *device, void *memory) {
+    /* Also after a failure: the process goes on without the context. */
+    if (memory == NULL || device->library.push_context(device->context) != 0)
+        return;
+    (void)device->library.unpin(memory);
+    leave(device);
+}
+
 rsr_status rsr_cuda_upload(struct rsr_cuda_device *device, rsr_cuda_address to, const void *from,
                            uint64_t n_bytes, rsr_error *err) {
     rsr_status status = enter(device, err);

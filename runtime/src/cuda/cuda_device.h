@@ -57,8 +57,15 @@ void rsr_cuda_give_back(struct rsr_cuda_device *device, struct rsr_cuda_part *pa
 RSR_NODISCARD rsr_status rsr_cuda_free_bytes(struct rsr_cuda_device *device, uint64_t *n_bytes,
                                              rsr_error *err);
 
-/* Copy between host and device after the work before. An upload has read the host's memory when it
- * returns; a download has written there after rsr_cuda_wait. */
+/* Takes pinned memory of the host, which the device reads and writes by itself; its content is
+ * arbitrary. RSR_ERR_DEVICE: there is not enough. */
+RSR_NODISCARD rsr_status rsr_cuda_pin(struct rsr_cuda_device *device, uint64_t n_bytes,
+                                      void **memory, rsr_error *err);
+void rsr_cuda_unpin(struct rsr_cuda_device *device, void *memory); /* NULL is fine */
+
+/* Copy between host and device after the work before. A download has written to the host's memory,
+ * and an upload has read it, after rsr_cuda_wait. Memory that is not pinned is right, too, but then
+ * the host copies it, and waits. */
 RSR_NODISCARD rsr_status rsr_cuda_upload(struct rsr_cuda_device *device, rsr_cuda_address to,
                                          const void *from, uint64_t n_bytes, rsr_error *err);
 RSR_NODISCARD rsr_status rsr_cuda_download(struct rsr_cuda_device *device, void *to,

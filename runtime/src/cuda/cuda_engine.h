@@ -52,6 +52,24 @@ struct rsr_cuda_chunk {
     uint64_t rotation_bytes;
 };
 
+/* Results that were asked for and are not yet in their caller's memory. */
+#define RSR_CUDA_FETCHES 64u
+struct rsr_cuda_fetched {
+    void *to;
+    const char *staged;
+    uint64_t n_bytes;
+};
+
+/* Pinned memory of the host: cuda_host.c. */
+struct rsr_cuda_host {
+    char *block; /* NULL: not taken */
+    char *staging;
+    char *probed; /* [max_batch] rows of the widest buffer; NULL: there is no probe */
+    uint64_t n_staging_bytes, n_used;
+    struct rsr_cuda_fetched fetched[RSR_CUDA_FETCHES];
+    uint32_t n_fetched;
+};
+
 struct rsr_cuda_engine {
     struct rsr_cuda_device device;
     struct rsr_engine *engine; /* whose device this is */
@@ -68,18 +86,18 @@ struct rsr_cuda_engine {
     uint64_t page_bytes;
     uint32_t max_pages; /* of a sequence */
     struct rsr_cuda_chunk chunk;
-    uint32_t *numbers; /* host: [max_batch][max_pages], also for tokens and positions */
-    void *rotations;   /* host: [max_batch] rows of the widest table of rotations */
-    void *probed;      /* host: [max_batch] rows of the widest buffer; NULL: there is no probe */
-    bool fuses;        /* the fused program */
-    bool overlaps;     /* dependent launches are asked for */
+    struct rsr_cuda_host host;
+    bool fuses;    /* the fused program */
+    bool overlaps; /* dependent launches are asked for */
     bool runs_graphs;
     void **graphs;        /* [max_batch] of the step before its head, by number of tokens - 1; NULL:
                              not captured yet. NULL itself: the program runs none */
     uint64_t *op_ns;      /* host: of the chunk's operations, while they are profiled */
     bool timed;           /* they are of a chunk that is not yet in the profile */
-    float *picked_logits; /* host: [RSR_MAX_PICKS][vocab], mapped and not yet in memory */
+    float *picked_logits; /* host: [RSR_MAX_PICKS][vocab], mapped and not yet in memory: of chunks
+                             with more picks than the staging has room for */
     uint64_t picked_bytes;
+    float *picks_at; /* of the chunk: there, or in the staging */
 };
 
 static inline struct rsr_cuda_engine *rsr_cuda_engine_of(const struct rsr_engine *engine) {
@@ -108,6 +126,23 @@ uint64_t rsr_cuda_partial_floats(const struct rsr_cuda_engine *e);
 /* Blocks that share a KV head's pages of a token, in a chunk of n. Not of lengths, because graphs
  * are captured once. */
 uint32_t rsr_cuda_splits(const struct rsr_cuda_engine *e, uint32_t n);
+
+/* cuda_host.c
+ * Takes the host's pinned memory, after the device's. */
+RSR_NODISCARD rsr_status rsr_cuda_take_host(struct rsr_cuda_engine *e, rsr_error *err);
+/* Where the host has a number of RSR_CUDA_CHUNK. */
+void *rsr_cuda_host_of(const struct rsr_cuda_engine *e, rsr_cuda_address number);
+/* Copies numbers of RSR_CUDA_CHUNK to the device. */
+RSR_NODISCARD rsr_status rsr_cuda_send(struct rsr_cuda_engine *e, rsr_cuda_address numbers,
+                                       uint64_t n_bytes, rsr_error *err);
+/* Copies any memory to the device. rsr_cuda_deliver ends it, before anything is fetched. */
+RSR_NODISCARD rsr_status rsr_cuda_send_weights(struct rsr_cuda_engine *e, rsr_cuda_address to,
+                                               const void *from, uint64_t n_bytes, rsr_error *err);
+/* Copies from the device to any memory, where results are after rsr_cuda_deliver. */
+RSR_NODISCARD rsr_status rsr_cuda_fetch(struct rsr_cuda_engine *e, void *to, rsr_cuda_address from,
+                                        uint64_t n_bytes, rsr_error *err);
+/* Returns when all work is done and everything has been delivered. */
+RSR_NODISCARD rsr_status rsr_cuda_deliver(struct rsr_cuda_engine *e, rsr_error *err);
 
 /* cuda_program.c
  * A kernel for each operation of the chunk's step, or for several (cuda_fused.c). Up to the head,

@@ -7,8 +7,19 @@ void rsr_cuda_begin_picks(struct rsr_cuda_engine *e) {
     const uint32_t vocab = e->engine->model->module->hyper.vocab;
     uint32_t n = 0;
     for (uint32_t i = 0; i < picks->n; i++)
+        n += picks->picks[i].logits == NULL;
+    const bool staged = n * (uint64_t)vocab * sizeof(float) <= e->host.n_staging_bytes;
+    e->picks_at = staged ? (float *)(void *)e->host.staging : e->picked_logits;
+    n = 0;
+    for (uint32_t i = 0; i < picks->n; i++)
         if (picks->picks[i].logits == NULL)
-            picks->picks[i].logits = e->picked_logits + (size_t)n++ * vocab;
+            picks->picks[i].logits = e->picks_at + (size_t)n++ * vocab;
+}
+
+/* Whether these logits stay where the device writes them. */
+static bool is_staged(const struct rsr_cuda_engine *e, const float *logits) {
+    const uintptr_t at = (uintptr_t)logits, begin = (uintptr_t)e->host.staging;
+    return at - begin < e->host.n_staging_bytes;
 }
 
 /* The logits of n tokens that follow each other, from `token` on. */
@@ -23,9 +34,11 @@ static rsr_status run_rows(struct rsr_cuda_engine *e, const struct rsr_step_op *
             ? rsr_cuda_multiply_dense(e, &e->gpu->tensors->head, e->head, x,
                                       rows.row_bytes / sizeof(float), n, y, vocab, err)
             : rsr_cuda_multiply(e, op->arg, x, rows.row_bytes, n, y, vocab, err);
-    if (status == RSR_OK)
-        status = rsr_cuda_download(&e->device, logits, y, n * vocab * sizeof(float), err);
-    return status;
+    if (status != RSR_OK)
+        return status;
+    return is_staged(e, logits)
+               ? rsr_cuda_download(&e->device, logits, y, n * vocab * sizeof(float), err)
+               : rsr_cuda_fetch(e, logits, y, n * vocab * sizeof(float), err);
 }
 
 /* Tokens of the chunk, and where the logits of the first of them go; the others' follow. */
@@ -55,9 +68,9 @@ static rsr_status copy_states(struct rsr_cuda_engine *e, uint16_t buffer, rsr_er
     const uint64_t hidden = e->engine->model->module->hyper.hidden;
     rsr_status status = RSR_OK;
     for (uint32_t i = 0; i < chunk->n_wanted && status == RSR_OK; i++)
-        status = rsr_cuda_download(&e->device, chunk->outputs + i * hidden,
-                                   rows.at + chunk->wanted[i] * rows.row_bytes,
-                                   hidden * sizeof(float), err);
+        status = rsr_cuda_fetch(e, chunk->outputs + i * hidden,
+                                rows.at + chunk->wanted[i] * rows.row_bytes, hidden * sizeof(float),
+                                err);
     return status;
 }
 
@@ -75,14 +88,16 @@ rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *
         return copy_states(e, states_buffer(chunk->step, number), err);
     const struct asked outputs = {chunk->wanted, chunk->n_wanted, chunk->outputs};
     uint32_t tokens[RSR_MAX_PICKS];
-    struct asked picks = {tokens, 0, e->picked_logits};
+    struct asked picks = {tokens, 0, e->picks_at};
     const uint32_t vocab = e->engine->model->module->hyper.vocab;
     for (uint32_t i = 0; i < e->engine->picks.n; i++) {
         const struct rsr_head_pick *pick = &e->engine->picks.picks[i];
-        if (pick->logits == e->picked_logits + (size_t)picks.n * vocab)
+        if (pick->logits == e->picks_at + (size_t)picks.n * vocab)
             tokens[picks.n++] = pick->token;
     }
     rsr_status status = run_asked(e, op, &outputs, err);
+    if (status == RSR_OK && outputs.n > 0 && is_staged(e, picks.logits))
+        status = rsr_cuda_deliver(e, err); /* they are in the staging, too */
     return status == RSR_OK ? run_asked(e, op, &picks, err) : status;
 }
 

@@ -38,6 +38,8 @@ typedef uint64_t rsr_cuda_address; /* of device memory; 0: none */
     X(free_bytes, "cuMemGetInfo_v2", 3020, (size_t * free_bytes, size_t * total_bytes))            \
     X(allocate, "cuMemAlloc_v2", 3020, (rsr_cuda_address * address, size_t size_bytes))            \
     X(release, "cuMemFree_v2", 3020, (rsr_cuda_address address))                                   \
+    X(pin, "cuMemHostAlloc", 2020, (void **memory, size_t size_bytes, unsigned flags))             \
+    X(unpin, "cuMemFreeHost", 2000, (void *memory))                                                \
     X(upload, "cuMemcpyHtoDAsync_v2", 3020,                                                        \
       (rsr_cuda_address to, const void *from, size_t size_bytes, void *stream))                    \
     X(download, "cuMemcpyDtoHAsync_v2", 3020,                                                      \

@@ -103,9 +103,9 @@ static rsr_status upload_all(struct rsr_cuda_engine *e, const struct tensors *te
         if (!tensor->again && tensor->fill != NULL && seed != 0)
             status = fill(e, tensor, seed, err);
         else if (!tensor->again)
-            status = rsr_cuda_upload(&e->device, *tensor->to, tensor->host, tensor->n_bytes, err);
+            status = rsr_cuda_send_weights(e, *tensor->to, tensor->host, tensor->n_bytes, err);
     }
-    return status == RSR_OK ? rsr_cuda_wait(&e->device, err) : status;
+    return status == RSR_OK ? rsr_cuda_deliver(e, err) : status;
 }
 
 /* ---- Sizes ---- */
@@ -147,16 +147,6 @@ static uint32_t most_rotation_bytes(const struct rsr_gpu_target *gpu) {
             if (op->kind == RSR_OP_ROPE_TABLE && gpu->steps[s].buffers[op->dst].row_bytes > bytes)
                 bytes = gpu->steps[s].buffers[op->dst].row_bytes;
         }
-    return bytes;
-}
-
-/* Of a row of any buffer. */
-static uint32_t most_row_bytes(const struct rsr_gpu_target *gpu) {
-    uint32_t bytes = 1;
-    for (uint32_t s = 0; s < gpu->n_steps; s++)
-        for (uint32_t i = 0; i < gpu->steps[s].n_buffers; i++)
-            if (gpu->steps[s].buffers[i].row_bytes > bytes)
-                bytes = gpu->steps[s].buffers[i].row_bytes;
     return bytes;
 }
 
@@ -247,23 +237,18 @@ static void divide_chunk(struct rsr_cuda_engine *e) {
     chunk->rotations = chunk->table + number_bytes(n * e->max_pages);
 }
 
-/* Memory of the host. */
-static rsr_status take_host(struct rsr_cuda_engine *e, rsr_error *err) {
+/* Memory that only the host uses. */
+static rsr_status take_lists(struct rsr_cuda_engine *e, rsr_error *err) {
     const struct rsr_engine_info *info = &e->engine->info;
     const struct rsr_hyper *hyper = &e->engine->model->module->hyper;
     const uint64_t n = info->max_batch, n_picks = n < RSR_MAX_PICKS ? n : RSR_MAX_PICKS;
-    e->numbers = calloc(n, e->max_pages * sizeof(*e->numbers));
     e->graphs = e->runs_graphs ? calloc(n, sizeof(*e->graphs)) : NULL;
     e->op_ns = calloc(most_ops(e->gpu), sizeof(*e->op_ns));
-    e->rotations = calloc(n, most_rotation_bytes(e->gpu));
-    const bool probed = e->engine->probe != NULL;
-    e->probed = probed ? calloc(n, most_row_bytes(e->gpu)) : NULL;
     e->picked_bytes = n_picks * hyper->vocab * sizeof(float);
     void *picked = mmap(NULL, e->picked_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->picked_logits = picked != MAP_FAILED ? picked : NULL;
-    if ((e->runs_graphs && e->graphs == NULL) || (probed && e->probed == NULL) ||
-        e->numbers == NULL || e->op_ns == NULL || e->rotations == NULL || e->picked_logits == NULL)
+    if ((e->runs_graphs && e->graphs == NULL) || e->op_ns == NULL || e->picked_logits == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for batches of %u tokens", info->max_batch);
     return RSR_OK;
 }
@@ -277,7 +262,7 @@ rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_err
     e->norms = calloc(gpu->tensors->n_norms + 1u, sizeof(*e->norms));
     e->dense = calloc(gpu->tensors->n_dense + 1u, sizeof(*e->dense));
     e->max_pages = rsr_pages_of(e->engine->info.context);
-    rsr_status status = take_host(e, err);
+    rsr_status status = take_lists(e, err);
     if (status == RSR_OK && (tensors.list == NULL || e->norms == NULL || e->dense == NULL))
         status = rsr_fail(err, RSR_ERR_MEMORY, "no memory for a list of weights");
     if (status == RSR_OK) {
@@ -287,12 +272,14 @@ rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_err
     }
     if (status == RSR_OK)
         status = rsr_cuda_take(&e->device, e->parts, RSR_CUDA_USES, err);
+    if (status == RSR_OK)
+        status = rsr_cuda_take_host(e, err);
     if (status == RSR_OK) {
         divide_chunk(e);
         status = upload_all(e, &tensors, err);
     }
     /* A probe gets whole rows, and kernels leave the ends of some as they are. */
-    if (status == RSR_OK && e->probed != NULL)
+    if (status == RSR_OK && e->host.probed != NULL)
         status = rsr_cuda_fill(&e->device, e->parts[RSR_CUDA_ROWS].address, 0,
                                e->parts[RSR_CUDA_ROWS].n_bytes, err);
     free(tensors.list);
@@ -303,10 +290,7 @@ void rsr_cuda_free_memory(struct rsr_cuda_engine *e) {
     free(e->norms);
     free(e->dense);
     free(e->graphs);
-    free(e->numbers);
     free(e->op_ns);
-    free(e->rotations);
-    free(e->probed);
     if (e->picked_logits != NULL)
         munmap(e->picked_logits, e->picked_bytes);
 }

@@ -244,11 +244,12 @@ bool rsr_cuda_has_op(const struct rsr_step_op *op) {
 
 /* Numbers of pages that a token's sequence does not have are of no page. */
 static void list_pages(const struct rsr_cuda_engine *e, const struct rsr_chunk *chunk) {
-    memset(e->numbers, 0xff, (size_t)chunk->n_tokens * e->max_pages * sizeof(*e->numbers));
+    uint32_t *table = rsr_cuda_host_of(e, e->chunk.table);
+    memset(table, 0xff, (size_t)chunk->n_tokens * e->max_pages * sizeof(*table));
     for (uint32_t t = 0; t < chunk->n_tokens; t++) {
         const struct rsr_sequence *sequence = chunk->entries[t].sequence;
-        memcpy(e->numbers + (size_t)t * e->max_pages, sequence->pages,
-               sequence->n_pages * sizeof(*e->numbers));
+        memcpy(table + (size_t)t * e->max_pages, sequence->pages,
+               sequence->n_pages * sizeof(*table));
     }
 }
 
@@ -261,12 +262,12 @@ static rsr_status upload_tables(const struct rsr_cuda_program *p) {
         if (op->kind != RSR_OP_ROPE_TABLE)
             continue;
         const uint64_t row_bytes = rsr_cuda_rows_of(p, op->dst).row_bytes;
+        char *table = rsr_cuda_host_of(p->e, table_at(p, i));
         for (uint32_t t = 0; t < p->n; t++)
-            model->ops->rope_table((float *)(void *)((char *)p->e->rotations + t * row_bytes),
+            model->ops->rope_table((float *)(void *)(table + t * row_bytes),
                                    &model->module->ropes[op->arg], p->hyper->rotary_dim,
                                    p->chunk->positions[t]);
-        status = rsr_cuda_upload(&p->e->device, table_at(p, i), p->e->rotations, p->n * row_bytes,
-                                 p->err);
+        status = rsr_cuda_send(p->e, table_at(p, i), p->n * row_bytes, p->err);
     }
     return status;
 }
@@ -275,18 +276,18 @@ static rsr_status upload_tables(const struct rsr_cuda_program *p) {
 static rsr_status begin(const struct rsr_cuda_program *p) {
     struct rsr_cuda_engine *e = p->e;
     const uint64_t n_bytes = p->n * sizeof(uint32_t);
+    uint32_t *tokens = rsr_cuda_host_of(e, e->chunk.tokens);
     for (uint32_t t = 0; t < p->n; t++)
-        e->numbers[t] = p->chunk->entries[t].token;
-    rsr_status status = rsr_cuda_upload(&e->device, e->chunk.tokens, e->numbers, n_bytes, p->err);
+        tokens[t] = p->chunk->entries[t].token;
+    memcpy(rsr_cuda_host_of(e, e->chunk.positions), p->chunk->positions, n_bytes);
+    list_pages(e, p->chunk);
+    rsr_status status = rsr_cuda_send(e, e->chunk.tokens, n_bytes, p->err);
     if (status == RSR_OK)
-        status =
-            rsr_cuda_upload(&e->device, e->chunk.positions, p->chunk->positions, n_bytes, p->err);
+        status = rsr_cuda_send(e, e->chunk.positions, n_bytes, p->err);
     if (status == RSR_OK)
         status = rsr_cuda_fill(&e->device, e->chunk.failed, 0xff, n_bytes, p->err);
-    list_pages(e, p->chunk);
     if (status == RSR_OK)
-        status =
-            rsr_cuda_upload(&e->device, e->chunk.table, e->numbers, n_bytes * e->max_pages, p->err);
+        status = rsr_cuda_send(e, e->chunk.table, n_bytes * e->max_pages, p->err);
     return status == RSR_OK ? upload_tables(p) : status;
 }
 
@@ -314,17 +315,17 @@ static rsr_status call_probe(const struct rsr_cuda_program *p, const struct rsr_
         return RSR_OK;
     const struct rsr_cuda_rows rows = rsr_cuda_rows_of(p, buffer);
     const uint64_t n_bytes = p->n * rows.row_bytes;
-    rsr_status status = rsr_cuda_download(device, p->e->probed, rows.at, n_bytes, p->err);
+    rsr_status status = rsr_cuda_download(device, p->e->host.probed, rows.at, n_bytes, p->err);
     if (status == RSR_OK)
         status = rsr_cuda_wait(device, p->err);
     if (status != RSR_OK)
         return status;
-    point.data = p->e->probed;
+    point.data = p->e->host.probed;
     point.row_bytes = rows.row_bytes;
     point.n_tokens = p->n;
     point.positions = p->chunk->positions;
     rsr_probe_call(p->e->engine, &point);
-    return rsr_cuda_upload(device, rows.at, p->e->probed, n_bytes, p->err);
+    return rsr_cuda_upload(device, rows.at, p->e->host.probed, n_bytes, p->err);
 }
 
 /* One operation by itself, with what profiles and probes want of it. */
@@ -405,10 +406,12 @@ rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_error *err) {
     if (status == RSR_OK)
         status = run_steps(&p);
     if (status == RSR_OK)
-        status = rsr_cuda_download(&e->device, chunk->failed_ops, e->chunk.failed,
-                                   p.n * sizeof(uint32_t), err);
-    /* Also after a failure, because downloads may be under way to the caller's memory. */
-    const rsr_status waited = rsr_cuda_wait(&e->device, status == RSR_OK ? err : NULL);
+        status = rsr_cuda_download(&e->device, rsr_cuda_host_of(e, e->chunk.failed),
+                                   e->chunk.failed, p.n * sizeof(uint32_t), err);
+    /* Also after a failure, because the host's numbers are read meanwhile. */
+    const rsr_status waited = rsr_cuda_deliver(e, status == RSR_OK ? err : NULL);
+    if (status == RSR_OK && waited == RSR_OK)
+        memcpy(chunk->failed_ops, rsr_cuda_host_of(e, e->chunk.failed), p.n * sizeof(uint32_t));
     e->timed = p.timed && status == RSR_OK && waited == RSR_OK;
     return status == RSR_OK ? waited : status;
 }

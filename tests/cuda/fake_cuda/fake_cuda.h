@@ -11,6 +11,7 @@
  *   FAKE_CUDA_VERSION   of the driver (12040)
  *   FAKE_CUDA_MEMORY    bytes of a device (4294967296)
  *   FAKE_CUDA_LAUNCHES  a file that gets a line for every launch: kernel, instructions of warps
+ *   FAKE_CUDA_PINNED    1: asynchronous copies of host memory that is not pinned are refused
  *   FAKE_CUDA_FAIL      FUNCTION:N:CODE[,...]: the Nth call of this function from now on gives CODE
  *
  *   fake_device.c   settings, devices, contexts
@@ -78,6 +79,13 @@ struct fake_stream {
     struct fake_stream *next;
 };
 
+/* Pinned memory of the host. */
+struct fake_pinned {
+    struct fake_pinned *next;
+    char *memory; /* owned */
+    size_t size;
+};
+
 struct fake_device {
     uint32_t n_retained; /* of its context */
     struct ptx_memory memory;
@@ -85,6 +93,7 @@ struct fake_device {
     struct ptx_counts counts;
     struct fake_stream stream; /* the default one, and first of all */
     struct fake_module *modules;
+    struct fake_pinned *pinned;
     int failure; /* of work; every later call has it */
 };
 
@@ -94,6 +103,7 @@ struct fake_cuda {
     int pid; /* of the process that called cuInit; 0: none has */
     int n_devices, sm, version;
     uint64_t memory_bytes;
+    bool only_pinned; /* FAKE_CUDA_PINNED */
     struct fake_failure {
         char function[64];
         uint32_t left;
@@ -121,5 +131,8 @@ int fake_finish(struct fake_device *device);
 /* Frees the streams' queues. */
 void fake_forget(struct fake_device *device);
 void fake_unload_all(struct fake_device *device);
+void fake_free_pinned(struct fake_device *device);
+/* Whether all of it is pinned memory of the device. */
+bool fake_is_pinned(const struct fake_device *device, const void *memory, size_t size);
 
 #endif

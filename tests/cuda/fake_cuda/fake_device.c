@@ -79,6 +79,7 @@ static void read_settings(void) {
     fake.sm = (int)setting("FAKE_CUDA_SM", 90);
     fake.memory_bytes = setting("FAKE_CUDA_MEMORY", UINT64_C(4) << 30);
     fake.launches = getenv("FAKE_CUDA_LAUNCHES");
+    fake.only_pinned = setting("FAKE_CUDA_PINNED", 0) != 0;
     read_failures(getenv("FAKE_CUDA_FAIL"));
 }
 
@@ -199,6 +200,7 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
     if (--d->n_retained == 0) {
         fake_forget(d);
         fake_unload_all(d);
+        fake_free_pinned(d);
         ptx_memory_free(&d->memory);
     }
     return fake_end(FAKE_OK);

@@ -50,6 +50,8 @@ FAKE_EXPORT int cuModuleUnload(void *module);
 FAKE_EXPORT int cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes);
 FAKE_EXPORT int cuMemAlloc_v2(cuda_address *address, size_t size);
 FAKE_EXPORT int cuMemFree_v2(cuda_address address);
+FAKE_EXPORT int cuMemHostAlloc(void **memory, size_t size, unsigned flags);
+FAKE_EXPORT int cuMemFreeHost(void *memory);
 FAKE_EXPORT int cuMemcpyHtoD_v2(cuda_address to, const void *from, size_t size);
 FAKE_EXPORT int cuMemcpyDtoH_v2(void *to, cuda_address from, size_t size);
 FAKE_EXPORT int cuMemsetD8_v2(cuda_address address, unsigned char byte, size_t size);

@@ -138,6 +138,69 @@ int cuMemFree_v2(cuda_address address) {
     return fake_end(FAKE_OK);
 }
 
+/* ---- pinned memory of the host --------------------------------------------------------------- */
+
+/* Its content is arbitrary. */
+int cuMemHostAlloc(void **memory, size_t size, unsigned flags) {
+    const int code = fake_begin_work("cuMemHostAlloc");
+    if (code != FAKE_OK)
+        return fake_end(code);
+    if (size == 0 || flags != 0)
+        return fake_end(FAKE_INVALID_VALUE);
+    struct fake_pinned *pinned = calloc(1, sizeof *pinned);
+    char *taken = malloc(size);
+    if (pinned == NULL || taken == NULL) {
+        free(pinned);
+        free(taken);
+        return fake_end(FAKE_OUT_OF_MEMORY);
+    }
+    struct fake_device *device = fake_current();
+    memset(taken, 0xa5, size);
+    *pinned = (struct fake_pinned){device->pinned, taken, size};
+    device->pinned = pinned;
+    *memory = taken;
+    return fake_end(FAKE_OK);
+}
+
+static void free_first(struct fake_pinned **link) {
+    struct fake_pinned *pinned = *link;
+    *link = pinned->next;
+    free(pinned->memory);
+    free(pinned);
+}
+
+int cuMemFreeHost(void *memory) {
+    int code = fake_begin_work("cuMemFreeHost");
+    if (code == FAKE_OK)
+        code = fake_finish(fake_current()); /* queued copies read and write it */
+    if (code != FAKE_OK)
+        return fake_end(code);
+    struct fake_pinned **link = &fake_current()->pinned;
+    while (*link != NULL && (*link)->memory != memory)
+        link = &(*link)->next;
+    if (*link == NULL)
+        return fake_end(FAKE_INVALID_VALUE);
+    free_first(link);
+    return fake_end(FAKE_OK);
+}
+
+void fake_free_pinned(struct fake_device *device) {
+    while (device->pinned != NULL)
+        free_first(&device->pinned);
+}
+
+bool fake_is_pinned(const struct fake_device *device, const void *memory, size_t size) {
+    const uintptr_t at = (uintptr_t)memory;
+    for (const struct fake_pinned *p = device->pinned; p != NULL; p = p->next) {
+        const uintptr_t begin = (uintptr_t)p->memory;
+        if (at >= begin && at - begin <= p->size && size <= p->size - (at - begin))
+            return true;
+    }
+    return false;
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
 /* Calls that wait: nothing else is under way while they work. */
 static int begin_alone(const char *function) {
     const int code = fake_begin_work(function);

@@ -193,15 +193,18 @@ static int begin_queue(const char *function, void *stream, const struct fake_wor
     return fake_end(code != FAKE_OK ? code : queue(stream, work));
 }
 
-/* Reads memory of the host at once, as the driver does where it is not pinned; a graph reads it
- * when it runs. */
+/* Reads memory of the host at once where it is not pinned, as the driver does, and otherwise when
+ * the copy's turn comes. A graph reads it when it runs. */
 int cuMemcpyHtoDAsync_v2(cuda_address to, const void *from, size_t size, void *stream) {
     const int code = fake_begin_work("cuMemcpyHtoDAsync_v2");
     if (code != FAKE_OK)
         return fake_end(code);
     struct fake_work work = {
         .kind = FAKE_UPLOAD, .to = to, .host = (void *)(uintptr_t)from, .size = size};
-    if (stream_of(stream)->captured == NULL) {
+    const bool pinned = fake_is_pinned(fake_current(), from, size);
+    if (fake.only_pinned && !pinned)
+        return fake_end(FAKE_INVALID_VALUE);
+    if (stream_of(stream)->captured == NULL && !pinned) {
         work.bytes = allocate(size, 1);
         memcpy(work.bytes, from, size);
     }
@@ -209,9 +212,14 @@ int cuMemcpyHtoDAsync_v2(cuda_address to, const void *from, size_t size, void *s
 }
 
 int cuMemcpyDtoHAsync_v2(void *to, cuda_address from, size_t size, void *stream) {
-    return begin_queue(
-        "cuMemcpyDtoHAsync_v2", stream,
-        &(struct fake_work){.kind = FAKE_DOWNLOAD, .host = to, .from = from, .size = size});
+    const int code = fake_begin_work("cuMemcpyDtoHAsync_v2");
+    if (code != FAKE_OK)
+        return fake_end(code);
+    if (fake.only_pinned && !fake_is_pinned(fake_current(), to, size))
+        return fake_end(FAKE_INVALID_VALUE);
+    return fake_end(
+        queue(stream,
+              &(struct fake_work){.kind = FAKE_DOWNLOAD, .host = to, .from = from, .size = size}));
 }
 
 int cuMemcpyDtoDAsync_v2(cuda_address to, cuda_address from, size_t size, void *stream) {
