@@ -63,6 +63,11 @@ run build/numpy/bin/python3 tests/python/speed.py "$work/kjv.so"
     touch build/mypy/complete; }
 run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy --strict --follow-imports=silent tests/python/typed_user.py
 run env -u PYTHONPATH MYPYPATH="$PYTHONPATH" build/mypy/bin/mypy -m rsrc
+# The KV index beside other indices, and its rules' worst queries; long generations through it.
+[ -e build/faiss/complete ] || { python3 -m venv build/faiss && build/faiss/bin/pip install -q 'faiss-cpu==1.12.0' numpy &&
+    touch build/faiss/complete; }
+run build/faiss/bin/python3 tests/bench/louver_workloads.py build/release
+run python3 tests/bench/louver_generation.py build/release/bin/rsr-run "$work/kjv.so" examples/model/heldout.txt
 # By predictions and measurements of one run; as root, Open MPI wants to be told.
 if [ -x build/release/bin/rsr-mpi ] && command -v mpirun >/dev/null; then
     OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 run python3 tests/mpi/plan.py "$work/kjv.so" --check mpirun

@@ -1,5 +1,5 @@
-"""usage: louver_sweep.py RESULTS [--times] [--csv FILE]: a Markdown table for each threshold of what the KV index reads, by the spread
-of a head's logits (sigma), the context and the KV type.
+"""usage: louver_sweep.py RESULTS [--times] [--csv FILE]: a Markdown table for each threshold of what the KV index reads, by
+the spread of a head's logits (sigma), the context and the KV type.
 
 RESULTS has JSON objects of rsr-bench attention, one a line, or is a CSV file that this program wrote. Counts do not
 depend on the machine. --times adds the index's time in dense attention's, where dense was fast enough to count.
