@@ -142,7 +142,11 @@ static void step_dense(rsr_louver *index) {
 
 static void step_frames(rsr_louver *index) {
     begin_pass(index);
-    louver_find_frames(&pass);
+    louver_open_sidecars(&pass);
+    for (uint32_t p = 0; p < pass.n_pages; p++) {
+        louver_fetch_frame(&pass, p + 1);
+        louver_find_frame(&pass, p);
+    }
 }
 
 #define CACHED_PAGES 8u

@@ -167,12 +167,18 @@ static void test_lanes(void) {
 
 /* ---- Pages that are left out ---- */
 
-/* Runs a pass, and returns the number of pages that are left out but for keys of Z. */
-static uint32_t run_pass(rsr_louver *index, const char *rule) {
+/* What a pass did. */
+struct seen {
+    uint32_t n_reduced; /* pages that are left out but for keys of Z */
+    uint32_t n_framed;  /* frames that were computed */
+    uint32_t n_attended;
+};
+
+static struct seen run_pass(rsr_louver *index, const char *rule) {
     static struct louver_page views[(MAX_KEYS + 63) / 64];
     static struct louver_pass pass;
     rsr_louver_threshold threshold;
-    uint32_t n_reduced = 0;
+    struct seen seen = {0};
     CHECK_INT(rsr_louver_threshold_parse(rule, &threshold, NULL), RSR_OK);
     for (uint32_t i = 0; i < index->n_blocks; i++) {
         const uint32_t left = index->n_keys - i * RSR_PAGE_TOKENS;
@@ -180,8 +186,10 @@ static uint32_t run_pass(rsr_louver *index, const char *rule) {
                                         left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS,
                                         left < RSR_PAGE_TOKENS ? NULL : index->blocks[i]->sidecar};
     }
-    void *memory = aligned_alloc(
-        64, louver_pass_bytes(&index->setup, RSR_LOUVER_MASS, N_HEADS, index->n_blocks, 1));
+    const uint64_t bytes =
+        louver_pass_bytes(&index->setup, RSR_LOUVER_MASS, N_HEADS, index->n_blocks, 1);
+    void *memory = aligned_alloc(64, bytes);
+    memset(memory, 0xff, bytes); /* no frame has a negative NaN */
     louver_pass_begin(&pass, &index->setup, views, index->n_blocks, &threshold, NULL, queries, DIM,
                       N_HEADS, NULL, memory);
     louver_pass_run(&pass);
@@ -189,12 +197,14 @@ static uint32_t run_pass(rsr_louver *index, const char *rule) {
         const struct louver_head_state *head = &pass.heads[h];
         for (uint32_t p = 0; p < pass.n_pages; p++) {
             CHECK((head->given[p] & ~head->masks[p]) == 0);
-            n_reduced +=
+            seen.n_reduced +=
                 head->masks[p] == head->given[p] && head->given[p] != 0 && views[p].sidecar != NULL;
+            seen.n_framed += isnan(head->frames[p].unit) ? 0 : 1;
         }
+        seen.n_attended += head->n_attended;
     }
     free(memory);
-    return n_reduced;
+    return seen;
 }
 
 /* The keys of the open page have nearly all weight. Every sealed page has a bound below them, so
@@ -210,13 +220,40 @@ static void test_reduced_page(void) {
         for (uint32_t k = 0; k < DIM; k++)
             queries[h * DIM + k] = 6.0f + 0.1f * queries[h * DIM + k];
     rsr_louver *index = fill(n_keys);
-    CHECK(run_pass(index, "mass:0.5") >= N_HEADS);
+    CHECK(run_pass(index, "mass:0.5").n_reduced >= N_HEADS);
     rsr_louver_destroy(index);
+}
+
+/* ---- Trials by the sample alone ---- */
+
+#define TRIAL_PAGES 80u
+
+/* Where attention is flat, a pass gives up with the frames of 8 to 15 pages. If the sample's pages
+ * differ, as here, where all keys of some have logits of 12 on average, it decides with all frames;
+ * then it leaves keys out. Of 80 pages, those 5 + 10 i are tried. */
+static void test_sample(void) {
+    const uint32_t n_keys = TRIAL_PAGES * RSR_PAGE_TOKENS;
+    uint64_t state = 5;
+    for (uint32_t uneven = 0; uneven < 2; uneven++) {
+        draw(&state, n_keys, 1.0f);
+        for (uint32_t p = 0; uneven != 0 && p < TRIAL_PAGES; p += 15)
+            for (uint32_t i = 0; i < RSR_PAGE_TOKENS * DIM; i++)
+                keys[p * RSR_PAGE_TOKENS * DIM + i] += 12.0f * queries[i % DIM] / 8.0f;
+        for (uint32_t h = 1; uneven != 0 && h < N_HEADS; h++)
+            memcpy(queries + h * DIM, queries, DIM * sizeof(float));
+        rsr_louver *index = fill(n_keys);
+        const struct seen seen = run_pass(index, "mass:0.1");
+        CHECK_INT(seen.n_framed, uneven != 0 ? N_HEADS * TRIAL_PAGES : N_HEADS * 8);
+        CHECK(uneven != 0 ? seen.n_attended < N_HEADS * n_keys / 4
+                          : seen.n_attended == N_HEADS * n_keys);
+        rsr_louver_destroy(index);
+    }
 }
 
 int main(void) {
     test_levels();
     test_lanes();
     test_reduced_page();
+    test_sample();
     return CHECK_EXIT();
 }

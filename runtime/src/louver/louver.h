@@ -97,6 +97,7 @@ struct louver_head_state {
     float reference;
     uint32_t best_page; /* with the highest bound; n_pages: none has one */
     double least_bound; /* of a page */
+    bool is_even;       /* the logits of tried pages' centres are close together */
     double budget;      /* weight that may be left out in total */
     double cut;         /* all keys left out have x below it */
     /* error: w of a key also has the factor omega of its page in x, `skipped` and `budget` */
@@ -313,10 +314,10 @@ void louver_pass_run(struct louver_pass *pass);
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 /* Opens the sidecars of all of the member's pages. */
 void louver_open_sidecars(struct louver_pass *pass);
-/* Computes the frames of all heads: louver_find_frame for a page with an open sidecar, the other
- * for all pages, whose sidecars it opens. */
+/* Computes the frames of all heads for a page with an open sidecar. Their data is between sidecar
+ * and codes: louver_fetch_frame prefetches it for a page of the member. */
 void louver_find_frame(struct louver_pass *pass, uint32_t page);
-void louver_find_frames(struct louver_pass *pass);
+void louver_fetch_frame(const struct louver_pass *pass, uint32_t page);
 /* Keys of a page that are attended to whatever their products. */
 uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page);
 

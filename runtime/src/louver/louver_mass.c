@@ -22,6 +22,7 @@
 #include <math.h>
 
 #include "louver_mass.h"
+#include "louver_time.h"
 #include "sketch/sketch_round.h"
 
 #define SHARE_PAGES 0.05
@@ -35,10 +36,6 @@
 
 /* If at least this many keys of a page are open, all of its keys are refined at once. */
 #define REFINED_TOGETHER 8u
-
-/* If at least this many keys of a page stay, the whole page is attended to: one vectorised walk
- * takes about as long as this many single keys. */
-#define WHOLE_PAGE_KEYS 24u
 
 /* A test compiles this file with a Z of keys that may be left out, and must see false
  * certificates. */
@@ -76,12 +73,14 @@ void louver_set_budget(const struct louver_pass *pass, struct louver_head_state 
         pass->threshold.value * head->attended * (1.0 - 0x1p-16) * louver_allowance(pass, head);
 }
 
-/* The page with the highest bound, and the least bound. */
-static void find_best_page(const struct louver_pass *pass, struct louver_head_state *head) {
+/* The page with the highest bound, and the least bound, of those whose frames are known. */
+static void find_best_page(const struct louver_pass *pass, struct louver_head_state *head,
+                           enum louver_known known) {
     head->best_page = pass->n_pages;
     head->least_bound = INFINITY;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
-        if (pass->pages[p].sidecar == NULL)
+        if (pass->pages[p].sidecar == NULL ||
+            (known == LOUVER_TRIED_PAGES && !louver_is_tried(pass, p)))
             continue;
         const double bound = head->frames[p].bound;
         head->least_bound = fmin(bound, head->least_bound);
@@ -112,16 +111,18 @@ static void give_best_page(const struct louver_pass *pass, struct louver_head_st
 }
 
 /* Scores the pages that are in G, and some keys of the best page. */
-static void give_pages(const struct louver_pass *pass, struct louver_head_state *head) {
+static void give_pages(const struct louver_pass *pass, struct louver_head_state *head,
+                       enum louver_known known) {
     const bool has_forced = pass->threshold.sinks > 0 || pass->threshold.window > 0;
     head->reference = -INFINITY;
+    head->attended = 0.0;
     head->cut = -INFINITY;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
         head->given[p] = 0;
         if (pass->pages[p].sidecar == NULL || (has_forced && louver_forced_keys(pass, p) != 0))
             give_keys(pass, head, p, louver_all_keys(pass->pages[p].n_keys));
     }
-    find_best_page(pass, head);
+    find_best_page(pass, head, known);
     if (head->best_page < pass->n_pages && head->given[head->best_page] == 0)
         give_best_page(pass, head);
     louver_set_budget(pass, head);
@@ -343,15 +344,17 @@ static void refine_pages(struct louver_pass *pass, struct louver_head_state *hea
     }
 }
 
-/* Completes pages of which most keys stay, and counts keys. */
+/* Completes pages of which so many keys stay that one walk for all heads takes no longer than these
+ * keys, and counts keys. */
 static void finish_pages(struct louver_pass *pass, struct louver_head_state *heads) {
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         uint64_t read = 0;
-        for (uint32_t h = 0; h < pass->n_heads; h++) {
-            uint64_t *mask = &heads[h].masks[p];
-            if (louver_count_keys(*mask) >= WHOLE_PAGE_KEYS)
-                *mask = louver_all_keys(pass->pages[p].n_keys);
-            read |= *mask;
+        for (uint32_t h = 0; h < pass->n_heads; h++)
+            read |= heads[h].masks[p];
+        if (louver_is_whole(louver_count_keys(read))) {
+            read = louver_all_keys(pass->pages[p].n_keys);
+            for (uint32_t h = 0; h < pass->n_heads; h++)
+                heads[h].masks[p] = read;
         }
         pass->stats.exact += louver_count_keys(read);
     }
@@ -373,10 +376,19 @@ static void take_all(const struct louver_pass *pass, struct louver_head_state *h
         head->masks[p] = louver_all_keys(pass->pages[p].n_keys);
 }
 
-static void try_head(const struct louver_pass *pass, struct louver_head_state *head) {
-    give_pages(pass, head);
+static void try_known(const struct louver_pass *pass, struct louver_head_state *head,
+                      enum louver_known known) {
+    give_pages(pass, head, known);
     take_all(pass, head);
-    louver_try_head(pass, head);
+    louver_try_head(pass, head, known);
+}
+
+static void try_by_sample(const struct louver_pass *pass, struct louver_head_state *head) {
+    try_known(pass, head, LOUVER_TRIED_PAGES);
+}
+
+static void try_head(const struct louver_pass *pass, struct louver_head_state *head) {
+    try_known(pass, head, LOUVER_ALL_PAGES);
 }
 
 static void drop_pages(const struct louver_pass *pass, struct louver_head_state *head) {
@@ -417,22 +429,53 @@ static void count_all(struct louver_pass *pass) {
     }
 }
 
-/* All members work on the heads of the first member's pass. Steps alternate between a split by
- * pages and a split by heads. */
-void louver_run_mass(struct louver_pass *pass) {
-    struct louver_head_state *heads = pass->first->heads;
-    louver_find_frames(pass);
+/* Frames of the tried pages, or of all others; their sidecars are open. */
+static void find_frames(struct louver_pass *pass, bool tried) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
+        if (!tried)
+            louver_fetch_frame(pass, p + 1);
+        if (pass->pages[p].sidecar != NULL && louver_is_tried(pass, p) == tried)
+            louver_find_frame(pass, p);
+    }
+}
+
+/* Whether an attempt is made; the same for every member. Head's masks have all keys afterwards. */
+static bool decide(struct louver_pass *pass, head_step *attempt,
+                   bool (*is_made)(const struct louver_pass *pass)) {
+    each_head(pass, attempt);
+    louver_meet(pass);
+    const bool made = is_made(pass);
+    louver_meet(pass); /* all have read the masks of the trial */
+    each_head(pass, take_all);
+    return made;
+}
+
+static bool has_hope(const struct louver_pass *pass) {
+    return !louver_is_hopeless(pass);
+}
+
+/* Weights of the rule error need the frames of all pages, so it has no trial by the sample alone. */
+static bool is_tried_in_vain(struct louver_pass *pass) {
+    louver_open_sidecars(pass);
+    find_frames(pass, true);
+    louver_meet(pass);
+    if (pass->threshold.kind == RSR_LOUVER_MASS && !decide(pass, try_by_sample, has_hope))
+        return true;
+    find_frames(pass, false);
     louver_meet(pass);
     if (pass == pass->first)
         louver_find_spread(pass);
     louver_meet(pass);
-    each_head(pass, try_head);
+    return !decide(pass, try_head, louver_is_worth);
+}
+
+/* All members work on the heads of the first member's pass. Steps alternate between a split by
+ * pages and a split by heads. */
+void louver_run_mass(struct louver_pass *pass) {
+    struct louver_head_state *heads = pass->first->heads;
+    const bool in_vain = is_tried_in_vain(pass);
     count_tried(pass);
-    louver_meet(pass);
-    const bool is_worth = louver_is_worth(pass); /* the same for every member */
-    louver_meet(pass);                           /* all have read the masks of the trial */
-    each_head(pass, take_all);
-    if (!is_worth) {
+    if (in_vain) {
         count_all(pass);
         return;
     }

@@ -66,11 +66,17 @@ const struct louver_lanes *louver_lanes_for(uint64_t cpu_features);
 
 /* Pages that the trial scans. */
 bool louver_is_tried(const struct louver_pass *pass, uint32_t page);
+/* Which pages' frames a trial knows. */
+enum louver_known { LOUVER_TRIED_PAGES, LOUVER_ALL_PAGES };
+
 /* Scans the head's tried pages, and predicts which of their keys stay: head->masks has these keys
  * of tried pages afterwards. */
-void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head);
-/* Whether the index will read less than all keys and values, by the prediction for all heads. */
+void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head,
+                     enum louver_known known);
+/* Whether an attempt will take less time than all keys, by the prediction for all heads; and whether
+ * this is so unlikely that the other pages' frames need not be read. */
 bool louver_is_worth(const struct louver_pass *pass);
+bool louver_is_hopeless(const struct louver_pass *pass);
 
 /* ---- louver_spend.c ---- */
 

@@ -217,14 +217,8 @@ void louver_find_frame(struct louver_pass *pass, uint32_t page) {
         pass->heads[h].frames[page] = frames[h];
 }
 
-void louver_find_frames(struct louver_pass *pass) {
-    /* Norms, centre and box. */
-    const uint32_t bytes = LOUVER_SKETCH_AT + pass->setup->shape.scales_at;
-    for (uint32_t p = pass->begin; p < pass->end; p++) {
-        fetch_sidecar(pass, p + 1, bytes);
-        if (louver_open_sidecar(pass, p))
-            louver_find_frame(pass, p);
-    }
+void louver_fetch_frame(const struct louver_pass *pass, uint32_t page) {
+    fetch_sidecar(pass, page, LOUVER_SKETCH_AT + pass->setup->shape.scales_at);
 }
 
 /* ---- Running ---- */

@@ -12,6 +12,12 @@
  * c = sqrt(2 ln n) only the largest of n logits counts, about exp(c s), and the mean is exp(c s -
  * c^2 / 2).
  *
+ * The frames of all pages take longer to read than those of the sample: an eighth of dense
+ * attention's time (32,768 float32 keys, Zen 3). So the first prediction takes the sample for all
+ * pages, and if it says that an attempt would take longer than all keys, there is no other. That is
+ * no prediction where pages differ, because few pages may have most of the weight, and the sample
+ * none of them.
+ *
  * The decision changes which keys are attended to, so it must be the same on every machine. Of libm
  * only functions are used whose results IEEE 754 fixes (sqrt, fabs, fmin); all else comes from the
  * exp of ops.h.
@@ -19,6 +25,7 @@
 #include <math.h>
 
 #include "louver_mass.h"
+#include "louver_time.h"
 
 /* The sample has 8 pages, or up to 15. 512 keys suffice to distinguish a quarter from a half. */
 #define SAMPLE_PAGES 8u
@@ -30,10 +37,14 @@
 /* The part of the budget that plane 1 leaves to the last plane, nearly. */
 #define LEFT_FOR_LAST 0.85
 
-/* Reading a row here and a row there takes longer than reading as many bytes one after another. An
- * attempt that would read 95 % of all bytes, so counted, is not made. */
-#define SCATTERED 1.25
+/* An attempt is made if it takes at most this part of the time of all keys. The first prediction
+ * gives up from the second number on. */
 #define WORTH 0.95
+#define HOPELESS 1.05
+
+/* Pages are alike if their centres' logits have at most this spread. That of independent keys is an
+ * eighth of their logits' spread. */
+#define EVEN_SPREAD 1.0
 
 static uint32_t sample_stride(const struct louver_pass *pass) {
     return pass->n_pages < SAMPLE_PAGES ? 1 : pass->n_pages / SAMPLE_PAGES;
@@ -123,16 +134,17 @@ static double heavy_part(const struct rsr_ops *ops, double s, double n, double n
 }
 
 /* What Z will be: the sum of exp(logit - reference) over heavy keys of sealed pages. The pages that
- * count have about (sum w)^2 / sum w^2 times 64 keys. */
+ * count have about (sum w)^2 / sum w^2 times 64 keys. Known pages stand for `share` pages each. */
 static double expected_weight(const struct louver_pass *pass, const struct louver_head_state *head,
-                              double spread) {
+                              double spread, enum louver_known known, double share) {
     const struct rsr_ops *ops = pass->setup->ops;
     double sum = 0.0, squares = 0.0;
     for (uint32_t first = 0; first < pass->n_pages; first += RSR_PAGE_TOKENS) {
         float weights[RSR_PAGE_TOKENS];
         for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
             const uint32_t page = first + i;
-            const bool counts = page < pass->n_pages && pass->pages[page].sidecar != NULL;
+            const bool counts = page < pass->n_pages && pass->pages[page].sidecar != NULL &&
+                                (known == LOUVER_ALL_PAGES || louver_is_tried(pass, page));
             const double centre =
                 counts ? (double)pass->setup->scale * head->frames[page].offset[0] : -INFINITY;
             weights[i] = (float)fmin(centre - (double)head->reference, LARGEST_EXPONENT);
@@ -143,8 +155,8 @@ static double expected_weight(const struct louver_pass *pass, const struct louve
             squares += RSR_PAGE_TOKENS * RSR_PAGE_TOKENS * (double)weights[i] * (double)weights[i];
         }
     }
-    const double n = squares > 0.0 ? RSR_PAGE_TOKENS * sum * sum / squares : 0.0;
-    return sum * exponential(ops, log_mean_exp(ops, spread, n)) *
+    const double n = squares > 0.0 ? share * RSR_PAGE_TOKENS * sum * sum / squares : 0.0;
+    return share * sum * exponential(ops, log_mean_exp(ops, spread, n)) *
            heavy_part(ops, spread, n, louver_n_heavy(pass));
 }
 
@@ -163,26 +175,46 @@ static void predict_kept(const struct louver_pass *pass, struct louver_head_stat
             ~pass->setup->lanes->below(sample->x[i], louver_limit_of(n_bins));
 }
 
-void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head) {
+/* Whether the centres of the sample's pages are alike. */
+static bool is_even(const struct louver_pass *pass, const struct louver_head_state *head,
+                    const struct sample *sample) {
+    double sum = 0.0, squares = 0.0;
+    for (uint32_t i = 0; i < sample->n; i++) {
+        const double logit =
+            (double)pass->setup->scale *
+            (head->frames[sample->pages[i]].offset[0] - head->frames[sample->pages[0]].offset[0]);
+        sum += logit;
+        squares += logit * logit;
+    }
+    return squares - sum * sum / sample->n <= EVEN_SPREAD * EVEN_SPREAD * sample->n;
+}
+
+void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head,
+                     enum louver_known known) {
     struct sample sample = {.n = 0};
-    for (uint32_t p = 0; p < pass->n_pages; p++)
+    uint32_t n_sealed = 0;
+    head->is_even = false;
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        n_sealed += pass->pages[p].sidecar != NULL;
         if (louver_is_tried(pass, p))
             add_page(pass, head, p, &sample);
+    }
     if (sample.n == 0)
         return;
+    head->is_even = is_even(pass, head, &sample);
+    const double share = known == LOUVER_ALL_PAGES ? 1.0 : (double)n_sealed / sample.n;
     const double n = sample.n * RSR_PAGE_TOKENS, part = n / pass->n_keys;
-    const double weight = expected_weight(pass, head, sqrt(sample.variance / n)) + head->attended;
+    const double weight =
+        expected_weight(pass, head, sqrt(sample.variance / n), known, share) + head->attended;
     predict_kept(pass, head, &sample,
                  pass->threshold.value * LEFT_FOR_LAST * louver_likely_allowance(pass) * weight *
                      part);
 }
 
-bool louver_is_worth(const struct louver_pass *pass) {
-    const struct louver_setup *setup = pass->setup;
-    const double key = 2.0 * (double)setup->kv.row_bytes;
-    const double sketches =
-        (18.0 + (setup->shape.n_planes > 1 ? 17.0 : 0.0)) * setup->shape.n_slices;
-    uint32_t n_keys = 0, n_kept = 0;
+/* The time of an attempt as a part of the time of all keys, by the masks of the tried pages. */
+static double expected_time(const struct louver_pass *pass) {
+    uint32_t n_keys = 0;
+    double time = 0.0;
     /* Every head reads its heavy keys. */
     const double given = fmin(1.0, (double)pass->n_heads * louver_n_heavy(pass) / pass->n_keys);
     for (uint32_t p = 0; p < pass->n_pages; p++) {
@@ -191,9 +223,20 @@ bool louver_is_worth(const struct louver_pass *pass) {
             continue;
         for (uint32_t h = 0; h < pass->n_heads; h++)
             kept |= pass->first->heads[h].masks[p];
+        const uint32_t n = louver_count_keys(kept);
         n_keys += RSR_PAGE_TOKENS;
-        n_kept += louver_count_keys(kept);
+        time += louver_page_time(n + given * (RSR_PAGE_TOKENS - n));
     }
-    const double read = n_kept + given * (n_keys - n_kept);
-    return n_keys * sketches + SCATTERED * key * read <= WORTH * key * n_keys;
+    return n_keys == 0 ? 0.0 : louver_sketch_time(pass->setup) + time / n_keys;
+}
+
+bool louver_is_worth(const struct louver_pass *pass) {
+    return expected_time(pass) <= WORTH;
+}
+
+bool louver_is_hopeless(const struct louver_pass *pass) {
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        if (!pass->first->heads[h].is_even)
+            return false;
+    return expected_time(pass) >= HOPELESS;
 }
