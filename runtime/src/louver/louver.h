@@ -134,9 +134,11 @@ struct louver_survivor {
     uint8_t head, key;
 };
 #define LOUVER_BATCH 16u
+#define LOUVER_DISK_BATCH                                                                          \
+    256u /* if rows lie on a disk: more reads at a time (64: 1.6 times the time) */
 struct louver_batch {
     uint32_t n;
-    struct louver_survivor keys[LOUVER_BATCH];
+    struct louver_survivor keys[LOUVER_DISK_BATCH];
 };
 
 /* Threads that run one pass together. Each member has its own struct louver_pass, a span of the

@@ -97,7 +97,8 @@ static void next_batch(struct louver_pass *pass) {
 }
 
 static void add_survivor(struct louver_pass *pass, struct louver_survivor key) {
-    if (pass->found.n == LOUVER_BATCH)
+    const uint32_t most = pass->setup->disk == NULL ? LOUVER_BATCH : LOUVER_DISK_BATCH;
+    if (pass->found.n == most)
         next_batch(pass);
     pass->found.keys[pass->found.n++] = key;
 }
