@@ -231,6 +231,9 @@ typedef struct rsr_model_info {
                        whole model, and what it says is noise */
     uint32_t shard, n_shards; /* `rsrc --shard=I/N`: the rows of rank `shard` of n_shards; n_shards
                                  0: the module is whole */
+    uint64_t usual_token_bytes; /* what a decode step that picks the likeliest token usually reads,
+                                   as the compiler predicted: of listed rows and columns a part, and
+                                   of the head what its sketch leaves open */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
@@ -244,6 +247,8 @@ typedef struct rsr_kernel_info {
     const char *name, *variant, *reason, *role;
     uint32_t block, rows, cols; /* block UINT32_MAX: none */
     uint64_t weight_bytes;
+    uint64_t token_bytes; /* what one token usually reads of them, as the compiler predicted: less
+                             than all where only listed rows or columns are read (--calibrate) */
 } rsr_kernel_info;
 #define RSR_KERNEL_INFO_INIT RSR_SIZED(rsr_kernel_info)
 
@@ -384,7 +389,8 @@ typedef enum rsr_probe_kind {
     RSR_PROBE_NORM_OUTPUT,
     RSR_PROBE_ATTENTION_INPUT,
     RSR_PROBE_ATTENTION_OUTPUT,
-    RSR_PROBE_LOGITS_INPUT
+    RSR_PROBE_LOGITS_INPUT,
+    RSR_PROBE_KEYS /* before ATTENTION_INPUT: keys as they are stored, before they are rounded */
 } rsr_probe_kind;
 
 /* What a probe sees. The probe may change `data` in place. It is called between barriers, on one
@@ -621,6 +627,9 @@ typedef struct rsr_attention_stats {
     double max_storage_error;      /* largest storage_error (rsr_louver.h) */
     double max_relative_error;     /* error:EPS: largest certified_error / spread (rsr_louver.h), 0
                                       for other rules */
+    uint64_t flat;                 /* triples of `dense` that had no index for one reason: their
+                                      logits are so even that it would read nearly all keys, as a
+                                      calibration measured (rsrc --calibrate) */
 } rsr_attention_stats;
 #define RSR_ATTENTION_STATS_INIT RSR_SIZED(rsr_attention_stats)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset,

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 13u
+#define RSR_ABI_VERSION 14u
 #define RSR_ABI_OLDEST 9u /* older versions lay out the fixed parts otherwise: refused */
 
 /* ---- The note -----------------------------------------------------------------------------
@@ -219,6 +219,8 @@ struct rsr_kernel_desc {
                           get result 0. COLS: columns that are not listed are not read */
     uint64_t scratch_bytes;
     uint64_t weight_bytes; /* bytes of codes and index that one call over all tiles reads */
+    uint64_t token_bytes;  /* what a call of one token usually reads of them, as predicted: less
+                              than all where x is listed rows. For reports alone */
     uint64_t stream_bytes; /* the codes are n_streams streams, this many bytes apart. Prefetching
                               uses it; no result depends on it */
     uint64_t tile_bytes;   /* bytes of a tile in each stream, where tiles follow each other */
@@ -526,6 +528,8 @@ struct rsr_head_sketch {
                             NULL: no sketch, and the other members mean nothing */
     const float *centre; /* [head.cols]: what was subtracted from every row */
     uint64_t block_bytes;
+    uint64_t token_bytes; /* what a pick of the likeliest token usually reads of sketch and head, as
+                             predicted. For reports alone */
     uint32_t n_planes;
     uint32_t reserved;
 };
@@ -543,6 +547,9 @@ struct rsr_tensors {
     struct rsr_matrix_data head;        /* data NULL: the head is a kernel, or an embedding model
                                            has none */
     struct rsr_head_sketch head_sketch; /* of head */
+    const float *logit_spreads; /* [blocks with keys and values][n_kv_heads]: standard deviation of
+                                   attention's logits over the keys of a query, as a calibration
+                                   measured it; NULL: not known */
 };
 
 struct rsr_target {

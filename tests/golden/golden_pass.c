@@ -392,8 +392,9 @@ void golden_pass_probe(void *user, const rsr_probe_point *point) {
                       &pass->worst_norm);
         }
         break;
+    case RSR_PROBE_KEYS:
     case RSR_PROBE_ATTENTION_INPUT:
-        break; /* rotated queries, which the attention's output judges */
+        break; /* rotated keys and queries, which the attention's output judges */
     case RSR_PROBE_ATTENTION_OUTPUT:
         on_floats(pass, point,
                   golden_find(golden, RSR_DTYPE_F32, "block.%u.attention", point->block),

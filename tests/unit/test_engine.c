@@ -82,7 +82,7 @@ struct recorded { /* what probes saw of one prompt in one chunk */
     const struct fake_shape *shape;
     int8_t *act[FAKE_MAX_LAYERS][RSR_ROLE_COUNT]; /* [N_TOKENS][1024] */
     float scale[FAKE_MAX_LAYERS][RSR_ROLE_COUNT][N_TOKENS];
-    int calls[RSR_PROBE_LOGITS_INPUT + 1];
+    int calls[RSR_PROBE_KEYS + 1];
     int wrong;
 };
 
