@@ -120,6 +120,7 @@ enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c, struct rsr_mo
                                   .align = 64};
     *out = (struct rsr_module_sketch){.blocks = "rsr_w_head_sketch",
                                       .block_bytes = plan->block_bytes,
+                                      .token_bytes = plan->token_bytes,
                                       .n_planes = plan->n_planes};
     if (rsrc_emit_own_blob(&c->weights, blob, &out->centre) != RSRC_OK ||
         rsrc_begin_section(&c->weights, out->blocks, 4096, plan->size_bytes) != RSRC_OK)

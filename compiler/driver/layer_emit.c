@@ -130,6 +130,9 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .scratch_bytes = kernel->scratch_bytes,
         .tables = kernel->tables == NULL ? NULL : rsrc_arena_strdup(&c->run.arena, kernel->tables),
         .weight_bytes = rsrc_weight_bytes_of(state, target, regime),
+        .token_bytes = rsrc_kernel_row(plan->kernel)->names != RSR_LIST_NONE
+                           ? plan->token_bytes
+                           : rsrc_weight_bytes_of(state, target, regime),
         .n_streams = kernel->n_streams,
         .stream_bytes = kernel->stream_bytes,
         .tile_bytes = kernel->tile_bytes,

@@ -25,7 +25,7 @@ struct rsr_model {
     const char **target_names;
     void *copy; /* RSR_PAGES_COPY: owned mapping, else NULL */
     uint64_t copy_bytes;
-    uint64_t weight_bytes, token_bytes, logits_bytes;
+    uint64_t weight_bytes, token_bytes, logits_bytes, usual_bytes;
     rsr_sampling sampling;      /* a copy of module->sampling, if that is not NULL */
     struct rsr_turns *pipeline; /* an engine's turn to compute, of those with a pipeline of ranks */
 };
@@ -57,6 +57,10 @@ RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 
 /* Bytes of weights that one execution of an operation reads, without embedding rows. load.c */
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op);
+/* What one token usually reads of a kernel's weights; a table made by hand may not say it. */
+static inline uint64_t rsr_usual_bytes(const struct rsr_kernel_desc *kernel) {
+    return kernel->token_bytes != 0 ? kernel->token_bytes : kernel->weight_bytes;
+}
 
 /* Says that the module is for GPUs alone, and which. choose_target.c */
 RSR_NODISCARD rsr_status rsr_refuse_gpus(const struct rsr_module *module, rsr_error *err);

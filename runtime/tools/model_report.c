@@ -19,6 +19,11 @@ static bool is_first_of_layer(const struct rsr_report_kernel *kernels, size_t i)
     return true;
 }
 
+/* The runtime of an older module does not say what a token usually reads: all then. */
+static uint64_t usual_bytes(const rsr_kernel_info *kernel) {
+    return kernel->token_bytes != 0 ? kernel->token_bytes : kernel->weight_bytes;
+}
+
 static bool collect_kernels(const rsr_model *model, struct rsr_report *report) {
     rsr_kernel_info info = RSR_KERNEL_INFO_INIT;
     size_t n = 0;
@@ -46,7 +51,13 @@ static bool group_kernels(struct rsr_report *report) {
         calloc(report->n_kernels + 1, sizeof(*groups));
     if (!groups)
         return false;
+    report->usual_bytes = calloc((size_t)report->info->n_layers + 1, sizeof(*report->usual_bytes));
+    if (!report->usual_bytes)
+        return false;
     report->other_token_bytes = report->info->token_bytes;
+    report->other_usual_bytes = report->info->usual_token_bytes != 0
+                                    ? report->info->usual_token_bytes
+                                    : report->info->token_bytes;
     for (size_t i = 0; i < report->n_kernels; i++) {
         const struct rsr_report_kernel *kernel = &report->kernels[i];
         size_t g = 0;
@@ -59,6 +70,10 @@ static bool group_kernels(struct rsr_report *report) {
         if (kernel->decodes) {
             groups[g].token_bytes += kernel->info.weight_bytes;
             report->other_token_bytes -= kernel->info.weight_bytes;
+            groups[g].usual_bytes += usual_bytes(&kernel->info);
+            report->other_usual_bytes -= usual_bytes(&kernel->info);
+            if (kernel->info.block < report->info->n_layers)
+                report->usual_bytes[kernel->info.block] += usual_bytes(&kernel->info);
         }
     }
     return true;
@@ -93,6 +108,7 @@ bool rsr_report_create(rsr_model *model, const rsr_model_info *info, struct rsr_
 void rsr_report_destroy(struct rsr_report *report) {
     free(report->kernels);
     free(report->groups);
+    free(report->usual_bytes);
 }
 
 /* ---- As JSON --------------------------------------------------------------------------------- */
@@ -175,11 +191,12 @@ static json_t *kernels_json(const struct rsr_report *report) {
     for (size_t i = 0; i < report->n_kernels; i++) {
         const rsr_kernel_info *k = &report->kernels[i].info;
         json_array_append_new(
-            kernels, json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:b}", "name", k->name,
-                               "role", k->role, "variant", k->variant, "reason", k->reason, "block",
-                               token_json(k->block), "rows", (json_int_t)k->rows, "cols",
+            kernels, json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b}", "name",
+                               k->name, "role", k->role, "variant", k->variant, "reason", k->reason,
+                               "block", token_json(k->block), "rows", (json_int_t)k->rows, "cols",
                                (json_int_t)k->cols, "weight_bytes", (json_int_t)k->weight_bytes,
-                               "decodes", report->kernels[i].decodes));
+                               "token_bytes", (json_int_t)usual_bytes(k), "decodes",
+                               report->kernels[i].decodes));
     }
     return kernels;
 }
@@ -195,6 +212,21 @@ static json_t *roles_json(const struct rsr_report *report) {
     }
     json_object_set_new(roles, "others", json_integer((json_int_t)report->other_token_bytes));
     return roles;
+}
+
+/* What a token usually reads, by block, and of what is in no block. */
+static json_t *usual_json(const struct rsr_report *report) {
+    json_t *blocks = json_array();
+    uint64_t sum = report->other_usual_bytes;
+    for (size_t i = 0; i < report->n_groups; i++)
+        sum += report->groups[i].usual_bytes;
+    uint64_t others = sum;
+    for (uint32_t b = 0; b < report->info->n_layers; b++) {
+        json_array_append_new(blocks, json_integer((json_int_t)report->usual_bytes[b]));
+        others -= report->usual_bytes[b];
+    }
+    return json_pack("{s:I, s:o, s:I}", "token_bytes", (json_int_t)sum, "blocks", blocks, "others",
+                     (json_int_t)others);
 }
 
 json_t *rsr_report_json(const struct rsr_report *report) {
@@ -214,6 +246,7 @@ json_t *rsr_report_json(const struct rsr_report *report) {
     json_object_set_new(root, "state_bytes", json_integer((json_int_t)report->state_bytes));
     json_object_set_new(root, "sampling", rsr_report_sampling_json(report->info->sampling));
     json_object_set_new(root, "token_bytes_by_role", roles_json(report));
+    json_object_set_new(root, "usual", usual_json(report));
     json_object_set_new(root, "kernels", kernels_json(report));
     json_object_set_new(root, "images", images_json(report->model));
     return root;

@@ -22,6 +22,7 @@ struct rsr_report_group {
     uint32_t n;
     uint64_t weight_bytes;
     uint64_t token_bytes; /* of those that decode runs */
+    uint64_t usual_bytes; /* the part of token_bytes that a token usually reads */
 };
 
 struct rsr_report {
@@ -31,6 +32,8 @@ struct rsr_report {
     size_t n_kernels;
     struct rsr_report_group *groups;
     size_t n_groups;
+    uint64_t *usual_bytes; /* [info->n_layers]: what a token usually reads of a block's kernels */
+    uint64_t other_usual_bytes; /* the part of usual_token_bytes that no kernel reads */
     uint64_t other_token_bytes; /* the head, a row of the embedding, layers that are not ternary */
     const char *kv_type;        /* of an engine without options; NULL: the model cannot be run */
     uint64_t kv_bytes_token;    /* of such an engine; 0: the model cannot be run */

@@ -32,8 +32,8 @@ static void print_cell(const char *name, size_t width) {
 }
 
 static void print_kernels(const struct rsr_report *report) {
-    printf("\n%-8s %5s  %-16s %-10s %12s %12s\n", "role", "count", "rows x columns", "variant",
-           "bytes", "a token");
+    printf("\n%-8s %5s  %-16s %-10s %12s %12s %12s\n", "role", "count", "rows x columns", "variant",
+           "bytes", "a token", "usually");
     for (size_t i = 0; i < report->n_groups; i++) {
         const struct rsr_report_group *group = &report->groups[i];
         const rsr_kernel_info *k = &group->first;
@@ -42,10 +42,26 @@ static void print_kernels(const struct rsr_report *report) {
         print_cell(k->role, 8);
         printf("%5" PRIu32 "  %-16s ", group->n, shape);
         print_cell(k->variant, 10);
-        printf("%12" PRIu64 " %12" PRIu64 "\n", group->weight_bytes, group->token_bytes);
+        printf("%12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n", group->weight_bytes,
+               group->token_bytes, group->usual_bytes);
     }
-    printf("%-8s %5s  %-16s %-10s %12s %12" PRIu64 "\n", "others", "", "", "", "",
-           report->other_token_bytes);
+    printf("%-8s %5s  %-16s %-10s %12s %12" PRIu64 " %12" PRIu64 "\n", "others", "", "", "", "",
+           report->other_token_bytes, report->other_usual_bytes);
+}
+
+/* Blocks that follow each other and read equally much share a line. */
+static void print_blocks(const struct rsr_report *report) {
+    const uint32_t n = report->info->n_layers;
+    printf("\n%-8s %12s\n", "blocks", "usually each");
+    for (uint32_t first = 0, end; first < n; first = end) {
+        char range[24];
+        for (end = first + 1; end < n && report->usual_bytes[end] == report->usual_bytes[first];)
+            end++;
+        snprintf(range, sizeof(range), "%" PRIu32 "-%" PRIu32, first, end - 1);
+        if (end == first + 1)
+            range[strcspn(range, "-")] = '\0';
+        printf("%-8s %12" PRIu64 "\n", range, report->usual_bytes[first]);
+    }
 }
 
 #define LINE_COLUMNS 80
@@ -184,6 +200,7 @@ int run_info(struct run_session *session) {
     } else {
         print_text(session->model, &report);
         print_kernels(&report);
+        print_blocks(&report);
         print_reasons(&report);
         code = 0;
     }

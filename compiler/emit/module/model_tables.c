@@ -105,6 +105,7 @@ static void describe_kernel(struct rsrc_tables *tables, const struct rsr_linear_
     RSRC_PUT(tables, rsr_kernel_desc, list, linear->list);
     RSRC_PUT(tables, rsr_kernel_desc, scratch_bytes, linear->scratch_bytes);
     RSRC_PUT(tables, rsr_kernel_desc, weight_bytes, linear->weight_bytes);
+    RSRC_PUT(tables, rsr_kernel_desc, token_bytes, linear->token_bytes);
     RSRC_PUT(tables, rsr_kernel_desc, stream_bytes, linear->stream_bytes);
     RSRC_PUT(tables, rsr_kernel_desc, tile_bytes, linear->tile_bytes);
     RSRC_PUT(tables, rsr_kernel_desc, n_streams, linear->n_streams);
@@ -308,6 +309,7 @@ static void put_head(struct rsrc_tables *tables, const struct rsr_module_input *
     RSRC_PUT(tables, rsr_tensors, head_sketch.blocks, input->head_sketch.blocks);
     RSRC_PUT(tables, rsr_tensors, head_sketch.centre, input->head_sketch.centre);
     RSRC_PUT(tables, rsr_tensors, head_sketch.block_bytes, input->head_sketch.block_bytes);
+    RSRC_PUT(tables, rsr_tensors, head_sketch.token_bytes, input->head_sketch.token_bytes);
     RSRC_PUT(tables, rsr_tensors, head_sketch.n_planes, input->head_sketch.n_planes);
 }
 

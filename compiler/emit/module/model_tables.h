@@ -21,7 +21,7 @@ struct rsr_linear_unit {
     uint32_t block;
     uint32_t rows, cols, n_tiles, tile_rows;
     enum rsr_list list;
-    uint64_t scratch_bytes, weight_bytes;
+    uint64_t scratch_bytes, weight_bytes, token_bytes;
     uint32_t n_streams; /* as in rsr_kernel */
     uint64_t stream_bytes, tile_bytes;
     bool has_row_map; /* as in rsr_kernel */
@@ -65,7 +65,7 @@ struct rsr_module_target {
 struct rsr_module_sketch {
     const char *blocks; /* NULL: there is none */
     const char *centre;
-    uint64_t block_bytes;
+    uint64_t block_bytes, token_bytes;
     uint32_t n_planes;
 };
 

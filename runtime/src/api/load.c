@@ -125,6 +125,23 @@ static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *l
     return bytes - *logits_bytes;
 }
 
+/* The same as it usually is: a part of listed rows and columns, and what the head's sketch leaves
+ * open. */
+static uint64_t usual_token_bytes(const struct rsr_target *target, uint64_t token_bytes) {
+    const struct rsr_step_table *step = &target->steps[0];
+    const struct rsr_head_sketch *sketch = &target->tensors->head_sketch;
+    uint64_t bytes = token_bytes;
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        const struct rsr_step_op *op = &step->ops[i];
+        if ((op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_HEAD) && op->arg != RSR_NO_KERNEL)
+            bytes +=
+                rsr_usual_bytes(&target->kernels[op->arg]) - target->kernels[op->arg].weight_bytes;
+    }
+    return sketch->blocks != NULL && sketch->token_bytes != 0
+               ? bytes - sketch_bytes(target->tensors, 1) + sketch->token_bytes
+               : bytes;
+}
+
 /* Reads the sampling that the checkpoint recommends, in the form that rsr_generate takes. */
 static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
     const struct rsr_sampling_advice *advice = model->module->sampling;
@@ -177,6 +194,7 @@ static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, 
     if (model->target != NULL) {
         model->weight_bytes = all_weight_bytes(model->target);
         model->token_bytes = decode_weight_bytes(model->target, &model->logits_bytes);
+        model->usual_bytes = usual_token_bytes(model->target, model->token_bytes);
     }
     /* One more than there are: no size of 0. */
     model->target_names = malloc((module->n_targets + 1) * sizeof(*model->target_names));
@@ -281,6 +299,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .is_hollow = module->hollow_seed != 0,
         .shard = module->shard,
         .n_shards = module->n_shards,
+        .usual_token_bytes = model->usual_bytes,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);
@@ -302,6 +321,7 @@ rsr_status rsr_api_model_get_kernel(const rsr_model *model, uint32_t index, rsr_
         .rows = kernel->rows,
         .cols = kernel->cols,
         .weight_bytes = kernel->weight_bytes,
+        .token_bytes = rsr_usual_bytes(kernel),
     };
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }
