@@ -60,18 +60,22 @@ void run_print_attention(const struct run_session *session) {
                 s.name, kv_type_of(session));
         return;
     }
-    char relative[64] = "";
+    char relative[64] = "", flat[96] = "";
+    if (s.flat > 0)
+        snprintf(flat, sizeof(flat), ", %.1f %% without an index, for logits too even",
+                 100.0 * part(s.flat, s.dense + s.indexed));
     if (s.max_relative_error > 0.0)
         snprintf(relative, sizeof(relative), ", %.3g of the values' spread", s.max_relative_error);
-    fprintf(stderr,
-            "attention %s: %.1f %% of (token, layer, KV head) below %u keys, dense; of the others' "
-            "keys %.2f %% scanned, %.2f %% by plane 2, %.2f %% read; of their pages %.2f %% "
-            "skipped; softmax left out <= %.3g, error of an output <= %.3g%s; keys and values in "
-            "%s, error by storing <= %.3g\n",
-            s.name, 100.0 * part(s.dense, s.dense + s.indexed), s.min_keys,
-            100.0 * part(s.scanned, s.keys), 100.0 * part(s.plane2, s.keys),
-            100.0 * part(s.exact, s.keys), 100.0 * part(s.pages_skipped, s.pages), s.max_mass,
-            s.max_error, relative, kv_type_of(session), s.max_storage_error);
+    fprintf(
+        stderr,
+        "attention %s: %.1f %% of (token, layer, KV head) below %u keys, dense%s; of the others' "
+        "keys %.2f %% scanned, %.2f %% by plane 2, %.2f %% read; of their pages %.2f %% "
+        "skipped; softmax left out <= %.3g, error of an output <= %.3g%s; keys and values in "
+        "%s, error by storing <= %.3g\n",
+        s.name, 100.0 * part(s.dense - s.flat, s.dense + s.indexed), s.min_keys, flat,
+        100.0 * part(s.scanned, s.keys), 100.0 * part(s.plane2, s.keys),
+        100.0 * part(s.exact, s.keys), 100.0 * part(s.pages_skipped, s.pages), s.max_mass,
+        s.max_error, relative, kv_type_of(session), s.max_storage_error);
 }
 
 /* An infinite error (numbers overflowed) is null, because JSON has no infinity. */
@@ -80,11 +84,11 @@ json_t *run_attention_json(const struct run_session *session) {
     if (is_dense(&s))
         return json_pack("{s:s, s:s}", "name", s.name, "kv_type", kv_type_of(session));
     return json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o?, s:o?, s:o?}", "name",
-        s.name, "kv_type", kv_type_of(session), "min_keys", (json_int_t)s.min_keys, "dense",
-        (json_int_t)s.dense, "indexed", (json_int_t)s.indexed, "keys", (json_int_t)s.keys,
-        "scanned", (json_int_t)s.scanned, "plane2", (json_int_t)s.plane2, "exact",
-        (json_int_t)s.exact, "pages", (json_int_t)s.pages, "pages_skipped",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o?, s:o?, s:o?}",
+        "name", s.name, "kv_type", kv_type_of(session), "min_keys", (json_int_t)s.min_keys, "dense",
+        (json_int_t)s.dense, "flat", (json_int_t)s.flat, "indexed", (json_int_t)s.indexed, "keys",
+        (json_int_t)s.keys, "scanned", (json_int_t)s.scanned, "plane2", (json_int_t)s.plane2,
+        "exact", (json_int_t)s.exact, "pages", (json_int_t)s.pages, "pages_skipped",
         (json_int_t)s.pages_skipped, "max_mass", s.max_mass, "max_error", json_real(s.max_error),
         "max_storage_error", json_real(s.max_storage_error), "max_relative_error",
         json_real(s.max_relative_error));

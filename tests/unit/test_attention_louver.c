@@ -535,6 +535,49 @@ static void test_stats(const struct fixture *f) {
     API->engine_destroy(engine);
 }
 
+/* ---- Heads without an index ---- */
+
+#define FLAT_MIN 101u
+
+/* Feeds all tokens; checks which (token, layer, KV head) had no index because the head is flat. */
+static void check_flat(const struct fixture *f, const char *rule, uint32_t n_flat, bool is_dense) {
+    const uint32_t units = 2 * f->fake->shape.n_kv_heads; /* a token's, in two layers */
+    const uint64_t n_far = N_TOKENS - (FLAT_MIN - 1);
+    rsr_attention_stats stats = RSR_ATTENTION_STATS_INIT;
+    char attention[64];
+    snprintf(attention, sizeof(attention), "louver:%s,min=%u", rule, FLAT_MIN);
+    rsr_engine *engine = new_engine(f, attention, 2, 50);
+    rsr_sequence *sequence = new_sequence(engine);
+    float *logits = new_logits(f);
+    feed(f, engine, sequence, 0, N_TOKENS, 41, logits);
+    CHECK_INT(API->engine_attention_stats(engine, false, &stats), RSR_OK);
+    CHECK_INT(stats.flat, n_far * n_flat);
+    CHECK_INT(stats.indexed, n_far * (units - n_flat));
+    CHECK_INT(stats.dense, (uint64_t)N_TOKENS * units - stats.indexed);
+    CHECK(!is_dense || same(f, logits, f->dense, 0, N_TOKENS));
+    API->sequence_destroy(sequence);
+    API->engine_destroy(engine);
+    free(logits);
+    logits = plain_logits(f, attention);
+    check_feeding(f, attention, logits);
+    free(logits);
+}
+
+/* mass:0.1 reads more than 95 % of keys only where their logits have a spread below about 0, and
+ * mass:1e-3 below 1.445. */
+static void test_flat(const struct fixture *f) {
+    const uint32_t units = 2 * f->fake->shape.n_kv_heads;
+    float spreads[4] = {1.44f, 1.44f, 1.44f, 1.44f};
+    f->fake->tensors.logit_spreads = spreads;
+    check_flat(f, "mass:1e-3", units, true);
+    check_flat(f, "error:1e-3", units, true);
+    check_flat(f, "mass:0.1", 0, false);
+    check_flat(f, "topk:4", 0, false);
+    spreads[0] = 1.46f;
+    check_flat(f, "mass:1e-3", units - 1, false);
+    f->fake->tensors.logit_spreads = NULL;
+}
+
 /* ---- Types of keys and values ---- */
 
 /* Makes a number of one token's key or value NaN or infinite before it is stored. */
@@ -711,6 +754,7 @@ static void test_shape(const struct fake_shape *shape) {
     f.dense = plain_logits(&f, "dense");
     test_choice(&f);
     test_stats(&f);
+    test_flat(&f);
     test_all_keys(&f);
     test_thresholds(&f);
     test_certified(&f);

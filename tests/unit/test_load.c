@@ -119,6 +119,7 @@ static void test_broken_packed(const struct fake_module *fake) {
 static void test_broken_tables(const struct fake_module *fake) {
     const struct rsr_module *module = &fake->module;
     static struct fake_module broken;
+    static const float spreads[2][64] = {{1.0f, NAN}, {-1.0f}};
     rsr_error err = RSR_ERROR_INIT;
 #define EXPECT_BROKEN(change)                                                                      \
     do {                                                                                           \
@@ -148,6 +149,8 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.module.hyper.attention_scale = INFINITY);
     EXPECT_BROKEN(broken.tensors.embedding.rows++);
     EXPECT_BROKEN(broken.tensors.head.dtype = RSR_DTYPE_I8);
+    EXPECT_BROKEN(broken.tensors.logit_spreads = spreads[0]);
+    EXPECT_BROKEN(broken.tensors.logit_spreads = spreads[1]);
     test_broken_packed(fake);
     EXPECT_BROKEN(broken.target.n_kernels = 1);
     EXPECT_BROKEN(broken.target.n_steps = 1);

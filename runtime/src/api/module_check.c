@@ -3,6 +3,7 @@
  * sentence. */
 #include "module_check.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "ops/ops.h"
@@ -139,6 +140,15 @@ static rsr_status check_head_sketch(const struct rsr_tensors *tensors, rsr_error
     return RSR_OK;
 }
 
+static rsr_status check_spreads(const struct rsr_hyper *hyper, const float *spreads,
+                                rsr_error *err) {
+    const uint32_t n = (hyper->n_layers - hyper->delta_layers) * hyper->n_kv_heads;
+    for (uint32_t i = 0; spreads != NULL && i < n; i++)
+        if (!(spreads[i] >= 0.0f && spreads[i] <= FLT_MAX))
+            return BROKEN("the spread of logits number %u is %g", i, (double)spreads[i]);
+    return RSR_OK;
+}
+
 /* Whether the tiles' entries follow each other and name rows of the kernel, as many as it has. */
 static bool is_row_map(const struct rsr_kernel_desc *k) {
     const struct rsr_row_entry *entries = rsr_row_entries(k);
@@ -221,6 +231,8 @@ rsr_status rsr_check_tensors(const struct rsr_module *module, const struct rsr_t
     for (uint32_t i = 0; status == RSR_OK && i < tensors->n_dense; i++)
         status = check_dense(&tensors->dense[i], "dense layer", tensors->dense[i].rows,
                              tensors->dense[i].cols, false, err);
+    if (status == RSR_OK)
+        status = check_spreads(hyper, tensors->logit_spreads, err);
     if (status == RSR_OK)
         status = check_norms(tensors, err);
     return status == RSR_OK ? check_deltas(tensors, err) : status;

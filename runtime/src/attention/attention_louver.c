@@ -11,6 +11,9 @@
  * attention would be exact for prompts, but a prompt of 65 tokens would have other logits than a
  * prompt of 64 tokens and one more.
  *
+ * A module may know the spread of a KV head's logits, from a calibration. Where an index would read
+ * nearly all keys, the head has none: its pages are not sealed, and attention is dense.
+ *
  * Each page is read and judged by itself, and results are merged in ascending order. So many
  * workers can share the pages of one token (struct louver_team) where there are few KV heads.
  */
@@ -107,10 +110,28 @@ static uint64_t louver_scratch_bytes(const struct rsr_crew *crew) {
     return bytes > dense ? bytes : dense;
 }
 
+/* ---- Heads without an index ---- */
+
+static bool is_flat(const struct rsr_crew *crew, uint32_t layer, uint32_t kv_head) {
+    const float *spreads = crew->model->target->tensors->logit_spreads;
+    const size_t head = (size_t)layer * crew->model->module->hyper.n_kv_heads + kv_head;
+    return spreads != NULL &&
+           louver_is_flat(&crew->louver, &crew->attention_options.threshold, spreads[head]);
+}
+
+static bool all_are_flat(const struct rsr_crew *crew, uint32_t layer) {
+    uint32_t head = 0;
+    while (head < crew->kv.n_kv_heads && is_flat(crew, layer, head))
+        head++;
+    return head == crew->kv.n_kv_heads;
+}
+
 /* ---- Sealing ---- */
 
 static void louver_seal_page(const struct rsr_crew *crew, uint32_t page, uint32_t layer,
                              uint32_t kv_head) {
+    if (is_flat(crew, layer, kv_head))
+        return;
     const struct rsr_kv_rows rows = rsr_kv_memory_rows(&crew->kv, page, layer, kv_head);
     louver_seal(&crew->louver, rsr_kv_memory_sidecar(&crew->kv, page, layer, kv_head), &rows);
 }
@@ -295,11 +316,16 @@ static bool sees_few(const struct call *call, uint32_t token) {
            call->crew->attention_options.min_keys;
 }
 
-/* Tokens that see few keys come first in a run. */
+/* Tokens that see few keys come first in a run. A head without an index is dense for all. */
 static void attend_run(const struct call *call, struct rsr_run run, uint32_t kv_head) {
     uint32_t n_dense = 0;
     while (n_dense < run.n_tokens && sees_few(call, run.first_token + n_dense))
         n_dense++;
+    if (is_flat(call->crew, call->given->layer, kv_head)) {
+        if (!call->together || call->given->worker == 0)
+            call->worker->attention.flat += run.n_tokens - n_dense;
+        n_dense = run.n_tokens;
+    }
     if (n_dense > 0)
         attend_densely(call, (struct rsr_run){.first_token = run.first_token, .n_tokens = n_dense},
                        kv_head);
@@ -307,11 +333,11 @@ static void attend_run(const struct call *call, struct rsr_run run, uint32_t kv_
         attend_token(call, run.first_token + t, kv_head);
 }
 
-static bool all_see_few(const struct call *call) {
-    uint32_t t = 0;
-    while (t < call->crew->chunk->n_tokens && sees_few(call, t))
-        t++;
-    return t == call->crew->chunk->n_tokens;
+static uint32_t count_few(const struct call *call) {
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < call->crew->chunk->n_tokens; t++)
+        n += sees_few(call, t);
+    return n;
 }
 
 /* Whether workers share the pages of the n_units last units. Members of a team wait for each other
@@ -341,10 +367,13 @@ static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *g
     const uint64_t n_alone = share_pages(crew, given->window, n_last) ? n_units - n_last : n_units;
     if (!is_never_used(crew) && seal_filled_pages(&call))
         rsr_worker_pool_barrier(crew->pool, given->worker);
-    if (all_see_few(&call)) {
+    const uint32_t n_tokens = crew->chunk->n_tokens, n_few = count_few(&call);
+    if (n_few == n_tokens || all_are_flat(crew, given->layer)) {
         rsr_attention_dense_run(crew, given);
-        if (given->worker == 0)
-            call.worker->attention.dense += (uint64_t)crew->chunk->n_tokens * n_kv_heads;
+        if (given->worker == 0) {
+            call.worker->attention.dense += (uint64_t)n_tokens * n_kv_heads;
+            call.worker->attention.flat += (uint64_t)(n_tokens - n_few) * n_kv_heads;
+        }
         return;
     }
     uint32_t unit, end;

@@ -11,13 +11,15 @@ static const struct {
 } kinds[RSR_OP_KIND_COUNT] = {
     [RSR_OP_NORM] = {.after = true, .after_kind = RSR_PROBE_NORM_OUTPUT},
     [RSR_OP_LINEAR] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
+    [RSR_OP_ROPE_APPEND] = {.after = true, .after_kind = RSR_PROBE_KEYS},
     [RSR_OP_ATTENTION] = {true, true, RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT},
     [RSR_OP_HEAD] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
     [RSR_OP_DENSE] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
     [RSR_OP_OUTPUT] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
 };
 
-/* Elements of a row: those of the layer or norm, otherwise of the heads or the hidden state. */
+/* Elements of a row: those of the layer, norm or keys, otherwise of the heads or the hidden
+ * state. */
 static uint32_t cols_of(const struct rsr_step_op *op, bool before,
                         const struct rsr_probe_kernel *kernel, const struct rsr_tensors *tensors,
                         const struct rsr_hyper *hyper) {
@@ -27,6 +29,8 @@ static uint32_t cols_of(const struct rsr_step_op *op, bool before,
         return before ? tensors->dense[op->arg].cols : tensors->dense[op->arg].rows;
     if (op->kind == RSR_OP_NORM)
         return tensors->norms[op->arg].cols;
+    if (op->kind == RSR_OP_ROPE_APPEND)
+        return hyper->n_kv_heads * hyper->head_dim;
     return op->kind == RSR_OP_ATTENTION ? hyper->n_heads * hyper->head_dim : hyper->hidden;
 }
 
@@ -59,7 +63,7 @@ uint16_t rsr_probe_point_make(const struct rsr_step_op *op, bool before,
     /* Probes see a ternary head that reads int8 rows as a linear layer. */
     if (op->kind == RSR_OP_HEAD && point->has_int8_rows)
         point->kind = RSR_PROBE_LINEAR_INPUT;
-    return before ? op->src[0] : op->dst;
+    return before ? op->src[0] : op->kind == RSR_OP_ROPE_APPEND ? op->src[1] : op->dst;
 }
 
 void rsr_probe_call(const struct rsr_engine *engine, const rsr_probe_point *point) {

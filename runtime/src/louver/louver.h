@@ -295,6 +295,11 @@ RSR_NODISCARD rsr_status louver_parse_options(const char *text, rsr_louver_thres
 /* Memory of each member's pass, 64-byte aligned; UINT64_MAX: too large. */
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages, uint32_t n_members);
+/* Whether the rule would read nearly all keys of a KV head whose logits have this standard
+ * deviation over the keys. louver_flat.c */
+bool louver_is_flat(const struct louver_setup *setup, const rsr_louver_threshold *threshold,
+                    float spread);
+
 /* Fills *pass. Removes unusable sidecars from `pages`. q is finite: [n_heads] rows, q_stride floats
  * apart. `values`, if not NULL, has T of each head. team NULL: one thread runs the pass; otherwise
  * a team does, and this is the first member's pass. */

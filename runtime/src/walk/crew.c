@@ -420,6 +420,7 @@ static rsr_status host_seal_pages(struct rsr_engine *engine, const uint32_t *pag
 static void add_attention(rsr_attention_stats *total, const rsr_attention_stats *worker) {
     total->dense += worker->dense;
     total->indexed += worker->indexed;
+    total->flat += worker->flat;
     total->keys += worker->keys;
     total->pages += worker->pages;
     total->pages_skipped += worker->pages_skipped;
