@@ -1,5 +1,5 @@
-/* gpu_operations.c - the images of a GPU's operations between the layers: operations.cuh and
- * fused.cuh of cuda/kernels, which are the same text for every model, compiled as the layers'
+/* gpu_operations.c - the images of a GPU's operations between the layers: operations.cuh,
+ * fused.cuh and head.cuh of cuda/kernels, which are the same text for every model, compiled as the layers'
  * kernels are. */
 #include "driver/gpu_operations.h"
 
@@ -30,9 +30,10 @@ const struct rsr_gpu_entry rsrc_gpu_operations[RSR_GPU_OPERATIONS] = {
     OPERATION("rsr_attend", ATTEND),      OPERATION("rsr_fill", FILL),
     OPERATION("rsr_heads", HEADS),        OPERATION("rsr_merge", MERGE),
     ENTRY("rsr_rows", ROWS, ROW_THREADS), ENTRY("rsr_split", SPLIT, SPLIT_THREADS),
+    OPERATION("rsr_best", BEST),          OPERATION("rsr_first", FIRST),
 };
 
-static const char SOURCE[] = "#include \"fused.cuh\"\n";
+static const char SOURCE[] = "#include \"fused.cuh\"\n#include \"head.cuh\"\n";
 
 /* Appends PTX that states the lowest version which has it, for older drivers. */
 static void append_lowered(struct rsrc_buffer *out, const struct rsrc_buffer *ptx) {

@@ -36,6 +36,18 @@ static __device__ __forceinline__ uint2 load_words(const uint2 *p) {
     return *p;
 }
 
+// The bits of a double, and the double of bits.
+static __device__ __forceinline__ unsigned long long double_bits(double x) {
+    unsigned long long bits;
+    asm("mov.b64 %0, %1;" : "=l"(bits) : "d"(x));
+    return bits;
+}
+static __device__ __forceinline__ double double_of_bits(unsigned long long bits) {
+    double x;
+    asm("mov.b64 %0, %1;" : "=d"(x) : "l"(bits));
+    return x;
+}
+
 // Byte i of a word, with its sign in the other bytes. (__byte_perm copies no signs.)
 static __device__ __forceinline__ int signed_byte(unsigned word, unsigned i) {
     int r;

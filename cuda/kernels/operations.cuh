@@ -1,5 +1,5 @@
 // operations.cuh - the operations of a step between the layers, each in its simplest form: norms,
-// residuals, activations, rotations, attention over pages, dense rows.
+// residuals, activations, rotations, attention over pages. (head.cuh has dense rows.)
 //
 // Every float operation is that of runtime/src/ops/ops.h in its order, bit for bit: rounded to
 // nearest, fused where it is written __fmaf_rn, and nowhere else. Shapes are parameters, so that
@@ -245,26 +245,6 @@ RSR_KERNEL rsr_rope(float *x, size_t ldx, const float *table, size_t ldt, unsign
         head[d] = x1 * cosine - x2 * sine;
         head[half + d] = x2 * cosine + x1 * sine;
     }
-}
-
-// y[row] = row . x for dense rows. A block has 4 rows of one token: it is block
-// token * blocks_per_token + rows / 4.
-RSR_KERNEL rsr_dense(const float *x, size_t ldx, const char *matrix, unsigned dtype, unsigned rows,
-                     unsigned cols, float *y, size_t ldy) {
-    rsr::follow_launches();
-    __shared__ float parts[rsr::THREADS];
-    const unsigned blocks_per_token = (rows + 3) / 4, token = blockIdx.x / blocks_per_token;
-    const unsigned row = blockIdx.x % blocks_per_token * 4 + threadIdx.x / 16;
-    const char *at = matrix + static_cast<size_t>(row) * cols * (dtype == rsr::MATRIX_F32 ? 4 : 2);
-    float p = 0.0f;
-    x += token * ldx;
-    for (unsigned i = threadIdx.x % 16; row < rows && i < (cols + 15) / 16 * 16; i += 16)
-        p = i < cols ? __fmaf_rn(rsr::stored(at, dtype, i, cols), x[i], p)
-                     : __fmaf_rn(0.0f, 0.0f, p); // makes 0 of -0
-    parts[threadIdx.x] = p;
-    __syncthreads();
-    if (threadIdx.x % 16 == 0 && row < rows)
-        y[token * ldy + row] = rsr::sum16(parts + threadIdx.x);
 }
 
 // Stores keys and values of tokens in their pages. Block token * n_heads + head has one KV head.

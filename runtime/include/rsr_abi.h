@@ -621,7 +621,7 @@ enum rsr_gpu_call {
     RSR_GPU_CALL_ROPE,
     /* (const float *x, size_t ldx, const char *matrix, unsigned dtype, unsigned rows,
      *  unsigned cols, float *y, size_t ldy)
-     * DENSE and HEAD, a block for each token and 4 rows, the last ones fewer. */
+     * DENSE and HEAD, a block for each token and RSR_GPU_DENSE_ROWS rows, the last ones fewer. */
     RSR_GPU_CALL_DENSE,
     /* (const float *k, size_t ldk, const float *v, size_t ldv, char *pages, const unsigned *table,
      *  const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
@@ -680,6 +680,14 @@ enum rsr_gpu_call {
      * max_pages + p. A block for each token, KV head and one of n_splits, which has every
      * n_splits-th page. */
     RSR_GPU_CALL_SPLIT,
+    /* (const float *logits, size_t ld, unsigned rows, const struct rsr_gpu_draw *draws,
+     *  struct rsr_gpu_candidate *found)
+     * What a pick without filters chooses among RSR_GPU_BEST_ROWS logits, the last ones fewer: a
+     * block for each token and so many rows. */
+    RSR_GPU_CALL_BEST,
+    /* (const struct rsr_gpu_candidate *found, unsigned n, struct rsr_gpu_candidate *first)
+     * The first of n candidates, a block for each token. */
+    RSR_GPU_CALL_FIRST,
     RSR_GPU_CALL_COUNT
 };
 
@@ -688,6 +696,22 @@ enum rsr_gpu_call {
 #define RSR_GPU_OPERATIONS ((uint32_t)RSR_GPU_CALL_COUNT - (uint32_t)RSR_GPU_FIRST_OPERATION)
 #define RSR_GPU_MAX_HEAD_DIM 256u
 #define RSR_GPU_FILL_WORDS 65536u
+#define RSR_GPU_DENSE_ROWS 32u
+#define RSR_GPU_BEST_ROWS 1024u
+
+/* How a token is picked. */
+struct rsr_gpu_draw {
+    uint64_t key;       /* of the noise */
+    double temperature; /* 0: the largest logit */
+};
+
+/* A row that a pick may choose. The first one has the largest value, and the lowest row of those.
+ * A logit that fails the pick, NaN or infinity, has the value infinity. */
+struct rsr_gpu_candidate {
+    double value;
+    uint32_t row; /* UINT32_MAX, with -infinity: none, because all logits are -infinity */
+    float logit;
+};
 
 /* A function of the images, and its launch. LINEAR: blocks x (n_tokens / token_tile, rounded up)
  * blocks; a CUDA grid has at most 65,535 blocks in its second dimension. The other calls have grids

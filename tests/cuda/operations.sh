@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles operations.cuh and fused.cuh of cuda/kernels as emit/ptx/clang.c compiles kernels, and runs it on the fake libcuda.
+# Compiles operations.cuh, fused.cuh and head.cuh of cuda/kernels as emit/ptx/clang.c compiles kernels, and runs it on the fake libcuda.
 #
 # usage: operations.sh SOURCE BUILD FOLDER [SED-SCRIPT]
 # With a script, the kernels are changed by it first; a script that changes nothing, or into what does not
@@ -8,13 +8,14 @@ set -e
 source=$1 build=$2 folder=$3
 mkdir -p "$folder"
 cd "$source/cuda/kernels"
-cp operations.cuh fused.cuh activations.cuh instructions.cuh "$source/cuda/clang/clang_device.cuh" "$folder"
+cp operations.cuh fused.cuh head.cuh activations.cuh instructions.cuh "$source/cuda/clang/clang_device.cuh" "$folder"
 if [ -n "$4" ]; then
-    sed -i "$4" "$folder/operations.cuh" "$folder/fused.cuh"
-    ! { cmp -s operations.cuh "$folder/operations.cuh" && cmp -s fused.cuh "$folder/fused.cuh"; } || exit 3
+    sed -i "$4" "$folder/operations.cuh" "$folder/fused.cuh" "$folder/head.cuh"
+    cat operations.cuh fused.cuh head.cuh > "$folder/right"
+    ! (cd "$folder" && cat operations.cuh fused.cuh head.cuh) | cmp -s - "$folder/right" || exit 3
 fi
 cd "$folder"
-echo '#include "fused.cuh"' > operations.cu
+printf '#include "%s"\n' fused.cuh head.cuh > operations.cu
 clang=$(command -v clang-19 || command -v clang)
 "$clang" -x cuda --cuda-device-only --cuda-gpu-arch=sm_80 --cuda-feature=+ptx70 -nocudainc -nocudalib -nostdinc \
     -Wno-unknown-cuda-version -std=c++17 -O3 -ffp-contract=off -fno-gpu-flush-denormals-to-zero \

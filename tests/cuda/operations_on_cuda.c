@@ -1,5 +1,6 @@
-/* operations_on_cuda.c - runs the kernels of operations.cuh and fused.cuh through the runtime's
- * device, on a GPU or on the fake libcuda, and compares every bit with the CPU's operations.
+/* operations_on_cuda.c - runs the kernels of operations.cuh, fused.cuh and head.cuh through the
+ * runtime's device, on a GPU or on the fake libcuda, and compares every bit with the CPU's
+ * operations.
  *
  * usage: operations_on_cuda PTX
  */
@@ -11,6 +12,8 @@
 #include "cuda/cuda_device.h"
 #include "kv/kv_rows.h"
 #include "ops/ops.h"
+#include "rsr_abi.h"
+#include "sample/sample.h"
 
 #define THREADS 64u
 #define MAX_PARTS 12u
@@ -273,10 +276,12 @@ static float *random_weights(struct bench *b, size_t n, uint32_t dtype) {
     return weights;
 }
 
-static void test_dense(struct bench *b, uint32_t rows, uint32_t cols, uint32_t dtype) {
+/* Rows of x are `pad` floats further apart than they are long. */
+static void test_dense(struct bench *b, uint32_t rows, uint32_t cols, uint32_t dtype,
+                       uint32_t pad) {
     const uint32_t element_bytes = dtype == RSR_DTYPE_F32 ? 4 : 2;
     const size_t n_bytes = (size_t)rows * cols * element_bytes;
-    size_t ldx = cols + 3u, ldy = rows + 2u;
+    size_t ldx = cols + pad, ldy = rows + 2u;
     uint32_t n_tokens = 2;
     float *x = random_floats(b, n_tokens * ldx, 2), *y = random_floats(b, n_tokens * ldy, 2);
     float *weights = random_weights(b, (size_t)rows * cols, dtype);
@@ -287,9 +292,87 @@ static void test_dense(struct bench *b, uint32_t rows, uint32_t cols, uint32_t d
     for (uint32_t t = 0; t < n_tokens; t++)
         b->ops->head(y + t * ldy, &matrix, 0, rows, x + t * ldx);
     void *parameters[] = {&from, &ldx, &by, &dtype, &rows, &cols, &to, &ldy};
-    run(b, "rsr_dense", n_tokens * ((rows + 3) / 4), parameters);
+    run(b, "rsr_dense", n_tokens * ((rows + RSR_GPU_DENSE_ROWS - 1) / RSR_GPU_DENSE_ROWS),
+        parameters);
     compare(b, "dense", to, y, n_tokens * ldy);
     free(x), free(y), free(weights);
+}
+
+/* ---- picks ----------------------------------------------------------------------------------- */
+
+/* The pick of one row of logits is the CPU's, and so is the sentence if it fails. */
+static void check_pick(struct bench *b, const float *logits, uint32_t vocab,
+                       const rsr_sampling *sampling, uint32_t position,
+                       const struct rsr_gpu_candidate *found) {
+    const uint64_t key = rsr_noise_key(sampling->seed, 0, position);
+    const double value =
+        sampling->temperature == 0.0f
+            ? (double)found->logit
+            : (double)found->logit / (double)sampling->temperature + rsr_gumbel(key, found->row);
+    rsr_error cpu = RSR_ERROR_INIT, gpu = RSR_ERROR_INIT;
+    uint32_t wanted = 0;
+    const rsr_status status =
+        rsr_sample_token(vocab, sampling, logits, NULL, position, &wanted, &cpu);
+    rsr_status ours = rsr_check_logit(found->row, found->logit, &gpu);
+    if (found->row == UINT32_MAX)
+        ours = rsr_fail_ruled_out(&gpu);
+    b->n_cases++;
+    if (status != ours || (status == RSR_OK && wanted != found->row) ||
+        (status != RSR_OK && strcmp(cpu.message, gpu.message) != 0) ||
+        (status == RSR_OK && (memcmp(&found->logit, &logits[wanted], sizeof(float)) != 0 ||
+                              memcmp(&found->value, &value, sizeof(value)) != 0))) {
+        b->n_wrong++;
+        printf("picks: %u of %u, the CPU's %u: %s; the CPU: %s\n", found->row, vocab, wanted,
+               gpu.message, cpu.message);
+    }
+}
+
+/* Tokens of logits of all kinds, each picked by the largest logit and by draws. */
+static void test_picks(struct bench *b, uint32_t vocab) {
+    enum { KINDS = 6, TOKENS = 2 * KINDS };
+    const uint32_t n = (vocab + RSR_GPU_BEST_ROWS - 1) / RSR_GPU_BEST_ROWS;
+    size_t ld = vocab + 1u;
+    float *logits = random_floats(b, TOKENS * ld, 4);
+    rsr_sampling samplings[TOKENS];
+    struct rsr_gpu_draw draws[TOKENS];
+    struct rsr_gpu_candidate firsts[TOKENS];
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        float *row = logits + t * ld;
+        rsr_sampling *s = &samplings[t];
+        *s = (rsr_sampling)RSR_SAMPLING_INIT;
+        s->seed = t;
+        s->temperature = t % 2 == 0 ? 0.0f : 0.3f + (float)t;
+        for (uint32_t i = 0; i < vocab; i++)
+            row[i] = t / 2 == 1   ? -1.5f /* ties */
+                     : t / 2 == 2 ? -INFINITY
+                                  : row[i];
+        if (t / 2 == 3 || t / 2 == 4)
+            row[vocab / 2] = t / 2 == 3 ? NAN : INFINITY, row[vocab - 1] = INFINITY;
+        if (t / 2 == 0 && vocab > RSR_GPU_BEST_ROWS)
+            row[RSR_GPU_BEST_ROWS - 1] = 50.0f;
+        if (t / 2 == 5)
+            row[vocab / 3] = -INFINITY, row[vocab - 1] = 90.0f;
+        draws[t] = (struct rsr_gpu_draw){rsr_noise_key(s->seed, 0, 7 + t), (double)s->temperature};
+        memset(&firsts[t], 0xff, sizeof firsts[t]);
+    }
+    struct rsr_gpu_candidate *empty = calloc((size_t)TOKENS * n, sizeof *empty);
+    if (empty == NULL)
+        exit(1);
+    rsr_cuda_address from = copy_of(b, logits, TOKENS * ld * 4),
+                     by = copy_of(b, draws, sizeof draws),
+                     found = copy_of(b, empty, (size_t)TOKENS * n * sizeof *empty),
+                     to = copy_of(b, firsts, sizeof firsts);
+    uint32_t rows = vocab, n_found = n;
+    void *parameters[] = {&from, &ld, &rows, &by, &found}, *all[] = {&found, &n_found, &to};
+    run(b, "rsr_best", TOKENS * n, parameters);
+    run(b, "rsr_first", TOKENS, all);
+    require(rsr_cuda_download(&b->device, firsts, to, sizeof firsts, &err));
+    require(rsr_cuda_wait(&b->device, &err));
+    for (uint32_t t = 0; t < TOKENS; t++)
+        check_pick(b, logits + t * ld, vocab, &samplings[t], 7 + t, &firsts[t]);
+    rsr_cuda_give_back(&b->device, b->parts, b->n_parts);
+    b->n_parts = 0;
+    free(logits), free(empty);
 }
 
 static void test_embed(struct bench *b, uint32_t cols, uint32_t dtype) {
@@ -560,7 +643,8 @@ static void run_all(struct bench *b) {
         test_check(b, cols[i], -NAN);
         test_rows(b, cols[i]);
         for (uint32_t dtype = 0; dtype <= RSR_DTYPE_F16; dtype++) {
-            test_dense(b, 1 + cols[i] % 9, cols[i], dtype);
+            test_dense(b, 1 + cols[i] % 9, cols[i], dtype, 3);
+            test_dense(b, 60 + (uint32_t)i, 16 * cols[i] - 8, dtype, 0); /* 16 bytes at a time */
             test_embed(b, cols[i], dtype);
         }
     }
@@ -569,6 +653,9 @@ static void run_all(struct bench *b) {
         test_chain(b, 701, links, 3);
         test_chain(b, 701, links, links % 3 == 0 ? 1e30f : 3e38f);
     }
+    test_picks(b, 1);
+    test_picks(b, 700);
+    test_picks(b, 5 * RSR_GPU_BEST_ROWS + 40);
     test_rope(b, 16, 16);
     test_rope(b, 24, 8);
     for (uint32_t type = 0; type < RSR_KV_TYPES; type++) {

@@ -11,7 +11,8 @@
     X("fold.cuh")                                                                                  \
     X("segment.cuh")                                                                               \
     X("activations.cuh")                                                                           \
-    X("products.cuh") X("codes.cuh") X("instructions.cuh") X("operations.cuh") X("fused.cuh")
+    X("products.cuh")                                                                              \
+    X("codes.cuh") X("instructions.cuh") X("operations.cuh") X("fused.cuh") X("head.cuh")
 
 /* The kernel that makes activation rows of floats for all layers of a model, and the threads of its
  * blocks. A block has one row. */

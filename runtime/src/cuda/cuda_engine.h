@@ -174,6 +174,10 @@ struct rsr_cuda_rows {
     uint64_t row_bytes;
     uint32_t cols;
 };
+/* Blocks of so many rows; the last may have fewer. */
+static inline uint64_t rsr_cuda_blocks(uint64_t rows, uint32_t rows_of_block) {
+    return (rows + rows_of_block - 1) / rows_of_block;
+}
 struct rsr_cuda_rows rsr_cuda_buffer(const struct rsr_cuda_engine *e, uint16_t number);
 
 RSR_NODISCARD rsr_status rsr_cuda_operation(struct rsr_cuda_engine *e, enum rsr_gpu_call call,

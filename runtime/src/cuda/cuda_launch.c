@@ -39,6 +39,6 @@ rsr_status rsr_cuda_multiply_dense(struct rsr_cuda_engine *e, const struct rsr_m
                                    uint32_t n, rsr_cuda_address y, uint64_t ldy, rsr_error *err) {
     uint32_t dtype = matrix->dtype, rows = matrix->rows, cols = matrix->cols;
     void *parameters[] = {&x, &ldx, &weights, &dtype, &rows, &cols, &y, &ldy};
-    return rsr_cuda_operation(e, RSR_GPU_CALL_DENSE, (uint64_t)n * ((rows + 3) / 4), parameters,
-                              err);
+    return rsr_cuda_operation(e, RSR_GPU_CALL_DENSE, n * rsr_cuda_blocks(rows, RSR_GPU_DENSE_ROWS),
+                              parameters, err);
 }

@@ -31,7 +31,8 @@ static rsr_status check_dense(const struct rsr_cuda_engine *e, rsr_error *err) {
     const struct rsr_tensors *tensors = e->gpu->tensors;
     const uint64_t n_tokens = e->engine->info.max_batch;
     for (uint32_t i = 0; i < tensors->n_dense; i++)
-        if (n_tokens * (tensors->dense[i].rows / 4 + 1) > RSR_CUDA_MAX_BLOCKS)
+        if (n_tokens * rsr_cuda_blocks(tensors->dense[i].rows, RSR_GPU_DENSE_ROWS) >
+            RSR_CUDA_MAX_BLOCKS)
             return rsr_fail(err, RSR_ERR_DEVICE,
                             "%s: max_batch %u is too large for a dense layer of %u rows",
                             e->device.title, e->engine->info.max_batch, tensors->dense[i].rows);
