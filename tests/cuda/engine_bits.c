@@ -144,7 +144,7 @@ static void read_kv(rsr_sequence *sequence, struct record *record) {
 }
 
 /* Ways of picking: every mode of the head, with and without a sketch. */
-#define N_WAYS 9u
+#define N_WAYS 10u
 static void set_way(uint32_t way, const uint32_t *few, rsr_sampling *s) {
     *s = (rsr_sampling)RSR_SAMPLING_INIT;
     s->seed = 5;
@@ -154,8 +154,8 @@ static void set_way(uint32_t way, const uint32_t *few, rsr_sampling *s) {
     s->top_p = way == 3 ? 0.7f : 1.0f;
     s->min_p = way == 4 ? 0.05f : 0.0f;
     s->repeat_penalty = way == 5 ? 1.3f : 1.0f;
-    s->presence_penalty = way == 6 ? 0.5f : 0.0f;
-    if (way >= 7) {
+    s->presence_penalty = way == 9 ? 0.5f : 0.0f;
+    if (way == 7 || way == 8) {
         s->allowed = few;
         s->allowed_words = (info.vocab + 31) / 32;
     }

@@ -135,8 +135,12 @@ static rsr_status cuda_create(struct rsr_engine *engine, const rsr_engine_option
 
 static rsr_status cuda_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     struct rsr_cuda_engine *e = rsr_cuda_engine_of(engine);
-    rsr_cuda_begin_picks(e);
-    return rsr_cuda_run_program(e, err);
+    rsr_status status = rsr_cuda_begin_picks(e, err);
+    if (status == RSR_OK)
+        status = rsr_cuda_run_program(e, err);
+    if (status == RSR_OK)
+        rsr_cuda_end_picks(e);
+    return status;
 }
 
 /* All of the page: rows after the first n_tokens may hold anything. If it fails, the device is

@@ -17,7 +17,7 @@ enum rsr_cuda_use {
     RSR_CUDA_PAGES,  /* keys and values: page by page, in a page layer by layer, in a layer head by
                         head as in kv_rows.h */
     RSR_CUDA_ROWS,   /* the buffers of a step */
-    RSR_CUDA_LOGITS, /* of RSR_CUDA_LOGIT_ROWS tokens */
+    RSR_CUDA_LOGITS, /* of RSR_CUDA_LOGIT_ROWS tokens, then candidates of picks from them */
     RSR_CUDA_CHUNK,  /* tokens, positions and page numbers: struct rsr_cuda_chunk */
     RSR_CUDA_PARTIALS, /* what attention has of single pages, of RSR_CUDA_SPLIT_TOKENS tokens:
                           rsr_cuda_partial_floats(), then two floats for each page and head. The
@@ -48,6 +48,8 @@ struct rsr_cuda_chunk {
     rsr_cuda_address failed;            /* u32[max_batch] */
     rsr_cuda_address flag;              /* u32, not read: QUANT notes failures of the whole chunk */
     rsr_cuda_address table;             /* u32[max_batch][max_pages] */
+    rsr_cuda_address draws;             /* struct rsr_gpu_draw[RSR_MAX_PICKS] */
+    rsr_cuda_address firsts;            /* struct rsr_gpu_candidate[RSR_MAX_PICKS]: answers */
     rsr_cuda_address rotations;         /* of each ROPE_TABLE of the step, rotation_bytes apart */
     uint64_t rotation_bytes;
 };
@@ -98,6 +100,10 @@ struct rsr_cuda_engine {
                              with more picks than the staging has room for */
     uint64_t picked_bytes;
     float *picks_at; /* of the chunk: there, or in the staging */
+    /* Picks of the chunk that the device makes. */
+    rsr_cuda_address found; /* candidates of blocks: in RSR_CUDA_LOGITS */
+    uint32_t n_drawn, drawn[RSR_MAX_PICKS];
+    struct rsr_head_row picked_rows[RSR_MAX_PICKS];
 };
 
 static inline struct rsr_cuda_engine *rsr_cuda_engine_of(const struct rsr_engine *engine) {
@@ -153,10 +159,18 @@ RSR_NODISCARD rsr_status rsr_cuda_run_program(struct rsr_cuda_engine *e, rsr_err
 /* Whether the program has this operation. */
 bool rsr_cuda_has_op(const struct rsr_step_op *op);
 
+/* cuda_picks.c
+ * Decides how each pick of the chunk is answered, before the program. Those from `first` on are
+ * drawn from n rows of RSR_CUDA_LOGITS; then the answers are fetched. After the wait, end_picks
+ * hands them out. */
+RSR_NODISCARD rsr_status rsr_cuda_begin_picks(struct rsr_cuda_engine *e, rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_draw(struct rsr_cuda_engine *e, uint32_t first, uint32_t n,
+                                       rsr_error *err);
+RSR_NODISCARD rsr_status rsr_cuda_fetch_picks(struct rsr_cuda_engine *e, rsr_error *err);
+void rsr_cuda_end_picks(struct rsr_cuda_engine *e);
+
 /* cuda_head.c
- * Gives every pick of the chunk a place for its logits. Before the program. */
-void rsr_cuda_begin_picks(struct rsr_cuda_engine *e);
-/* HEAD and OUTPUT, operation `number` of the step. Results are on the host when the program
+ * HEAD and OUTPUT, operation `number` of the step. Results are on the host when the program
  * ends. */
 RSR_NODISCARD rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *err);
 RSR_NODISCARD rsr_status rsr_cuda_output(struct rsr_cuda_engine *e, uint32_t number,

@@ -150,9 +150,13 @@ static uint32_t most_rotation_bytes(const struct rsr_gpu_target *gpu) {
     return bytes;
 }
 
+static uint64_t aligned(uint64_t n_bytes) {
+    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
 /* Bytes of u32 numbers, as a part of RSR_CUDA_CHUNK. */
 static uint64_t number_bytes(uint64_t n) {
-    return (n * sizeof(uint32_t) + ALIGN - 1) / ALIGN * ALIGN;
+    return aligned(n * sizeof(uint32_t));
 }
 
 /* n bytes for every token of a chunk; UINT64_MAX: more than there are. */
@@ -192,11 +196,16 @@ static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     e->parts[RSR_CUDA_PAGES] = (struct rsr_cuda_part){.name = "keys and values"};
     e->parts[RSR_CUDA_ROWS] = (struct rsr_cuda_part){
         .name = "activations", .n_bytes = chunk_bytes(e, most_arena_bytes(e->gpu))};
-    e->parts[RSR_CUDA_LOGITS] =
-        (struct rsr_cuda_part){.name = "logits", .n_bytes = logit_rows(e) * vocab * sizeof(float)};
+    e->parts[RSR_CUDA_LOGITS] = (struct rsr_cuda_part){
+        .name = "logits",
+        .n_bytes = aligned(logit_rows(e) * vocab * sizeof(float)) +
+                   logit_rows(e) * rsr_cuda_blocks(vocab, RSR_GPU_BEST_ROWS) *
+                       sizeof(struct rsr_gpu_candidate)};
     e->parts[RSR_CUDA_CHUNK] = (struct rsr_cuda_part){
         .name = "page numbers",
         .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages) +
+                   aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_draw)) +
+                   aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate)) +
                    most_tables(e->gpu) * e->chunk.rotation_bytes};
     e->parts[RSR_CUDA_PARTIALS] = (struct rsr_cuda_part){
         .name = "attention's partial results",
@@ -234,7 +243,12 @@ static void divide_chunk(struct rsr_cuda_engine *e) {
     chunk->failed = chunk->positions + each;
     chunk->flag = chunk->failed + each;
     chunk->table = chunk->flag + number_bytes(1);
-    chunk->rotations = chunk->table + number_bytes(n * e->max_pages);
+    chunk->draws = chunk->table + number_bytes(n * e->max_pages);
+    chunk->firsts = chunk->draws + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_draw));
+    chunk->rotations = chunk->firsts + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate));
+    e->found =
+        e->parts[RSR_CUDA_LOGITS].address +
+        aligned((uint64_t)logit_rows(e) * e->engine->model->module->hyper.vocab * sizeof(float));
 }
 
 /* Memory that only the host uses. */

@@ -149,7 +149,8 @@ rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i, rsr_erro
 void rsr_picks_count(struct rsr_engine *engine) {
     for (uint32_t i = 0; i < engine->picks.n; i++) {
         const struct rsr_head_pick *pick = &engine->picks.picks[i];
-        engine->profile.head.full += pick->picked != NULL && pick->logits != NULL;
-        engine->profile.head.sketched += pick->picked != NULL && pick->logits == NULL;
+        const bool full = pick->logits != NULL || pick->read_all;
+        engine->profile.head.full += pick->picked != NULL && full;
+        engine->profile.head.sketched += pick->picked != NULL && !full;
     }
 }

@@ -50,6 +50,7 @@ struct rsr_head_pick {
     const float *logits;
     const struct rsr_head_row *rows;
     uint32_t n_rows;
+    bool read_all; /* the backend read all of the head for them */
 };
 
 struct rsr_picks {
