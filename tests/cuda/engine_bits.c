@@ -146,6 +146,7 @@ static void read_kv(rsr_sequence *sequence, struct record *record) {
 /* Ways of picking: every mode of the head, with and without a sketch. */
 #define N_WAYS 10u
 static void set_way(uint32_t way, const uint32_t *few, rsr_sampling *s) {
+    static const rsr_logit_bias sure = {3, 1e5f};
     *s = (rsr_sampling)RSR_SAMPLING_INIT;
     s->seed = 5;
     s->sequence_id = way;
@@ -155,6 +156,8 @@ static void set_way(uint32_t way, const uint32_t *few, rsr_sampling *s) {
     s->min_p = way == 4 ? 0.05f : 0.0f;
     s->repeat_penalty = way == 5 ? 1.3f : 1.0f;
     s->presence_penalty = way == 9 ? 0.5f : 0.0f;
+    s->logit_bias = &sure;
+    s->n_logit_bias = way == 9;
     if (way == 7 || way == 8) {
         s->allowed = few;
         s->allowed_words = (info.vocab + 31) / 32;
