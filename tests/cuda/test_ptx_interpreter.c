@@ -110,6 +110,9 @@ static const struct {
     {"redux.sync.add.s32 %r9, %r0, -1;", 9, 31 * 16},
     {"setp.gt.u32 %p1, %r0, 29; vote.sync.ballot.b32 %r9, %p1, -1;", 0, 0xc0000000},
     {"atom.global.add.u32 %r8, [%d2], 2; ld.global.u32 %r9, [%d2];", 5, 7},
+    {"atom.global.inc.u32 %r8, [%d2], 6; ld.global.u32 %r9, [%d2];", 5, 6},
+    {"atom.global.inc.u32 %r8, [%d2], 6; ld.global.u32 %r9, [%d2];", 6, 0},
+    {"atom.global.inc.u32 %r9, [%d2], 6;", 6, 6},
     {"mov.b32 %r9, 1; @%p0 bra $L; mov.b32 %r9, 2; $L: add.s32 %r9, %r9, 10;", 0, 11},
     {"mov.b32 %r9, 1; @%p0 bra $L; mov.b32 %r9, 2; $L: add.s32 %r9, %r9, 10;", 1, 12},
 };
@@ -160,6 +163,21 @@ static void test_mma(void) {
 /* ---- mistakes -------------------------------------------------------------------------------- */
 
 #define STORE "st.shared.u32 [%r3], %r0;"
+
+/* Every block reads a word of all and writes a word of its own. The last one to signal that it has,
+ * by word 0, reads those words, with the fences and barriers that are given, or writes the word of
+ * all. */
+#define SIGNAL(before, signal, after)                                                              \
+    "mov.u32 %r4, %ctaid.x; mul.wide.u32 %d3, %r4, 256; add.s64 %d3, %d3, %d2;\n"                  \
+    "ld.global.u32 %r9, [%d0+768]; st.global.u32 [%d3+256], 7;\n" before signal after              \
+    "@%p0 st.shared.u32 [%r1], %r5; bar.sync 0; ld.shared.u32 %r5, [%r1];\n"                       \
+    "setp.eq.s32 %p1, %r5, 1; xor.b32 %r4, %r0, 32; mul.wide.u32 %d3, %r4, 4;\n"                   \
+    "add.s64 %d3, %d3, %d0; and.pred %p0, %p0, %p1;\n"
+#define FENCE "@%p0 membar.gl;"
+#define BARRIER "bar.sync 0;"
+#define COUNT "@%p0 atom.global.inc.u32 %r5, [%d0], 1;"
+#define READ_ALL "@%p1 ld.global.u32 %r9, [%d3+256]; @%p1 ld.global.u32 %r9, [%d3+512];"
+#define WRITE_ALL "@%p0 st.global.u32 [%d0+768], 9;"
 static const struct {
     const char *body, *error; /* part of it */
     uint32_t n_blocks, n_threads;
@@ -189,6 +207,16 @@ static const struct {
     {"atom.global.add.u32 %r9, [%d0], 1; ld.global.u32 %r9, [%d0];", "a race: read", 1, 32},
     {"ld.global.u32 %r9, [%d0]; @%p0 red.global.add.u32 [%d0], 1;",
      "a race: written without a barrier after the read", 1, 32},
+    {SIGNAL(BARRIER, COUNT, FENCE) READ_ALL, "a race: read without a barrier after the write", 2,
+     64},
+    {SIGNAL(BARRIER "@%p0 membar.cta;", COUNT, FENCE) READ_ALL, "a race: read", 2, 64},
+    {SIGNAL(BARRIER FENCE, COUNT, "") READ_ALL, "a race: read", 2, 64},
+    {SIGNAL(FENCE, COUNT, FENCE) READ_ALL, "a race: read", 2, 64},
+    {SIGNAL(FENCE BARRIER, COUNT, FENCE) READ_ALL, "a race: read", 2, 64},
+    {SIGNAL(BARRIER COUNT, FENCE, FENCE) READ_ALL, "a race: read", 2, 64},
+    {SIGNAL(BARRIER FENCE, COUNT, FENCE) WRITE_ALL,
+     "a race: written without a barrier after the read", 3, 64},
+    {SIGNAL(BARRIER, COUNT, FENCE) WRITE_ALL, "a race: written", 2, 64},
     {"@%p0 bra $L; bar.sync 0; $L: ret;", "lanes of warp 0 wait for others that never come", 1, 32},
     {"setp.lt.u32 %p1, %r0, 32; @%p1 bar.sync 0;", "does not come to this barrier", 1, 64},
     {"setp.lt.u32 %p1, %r0, 32; @%p1 bra $L; bar.sync 0; ret; $L: bar.sync 0;",
@@ -232,6 +260,7 @@ static void test_order(void) {
         "st.global.u32 [%d0], 7;",
         "red.global.add.u32 [%d0], 1;",
         "setp.lt.u32 %p1, %r0, 5; @%p1 bra $L; add.s32 %r9, %r0, 1; $L: bar.sync 0;",
+        SIGNAL(BARRIER FENCE, COUNT, FENCE) READ_ALL WRITE_ALL,
     };
     uint32_t words[WORDS];
     for (size_t i = 0; i < sizeof RIGHT / sizeof RIGHT[0]; i++)

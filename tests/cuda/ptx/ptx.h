@@ -2,8 +2,9 @@
  *
  * It executes warp by warp in random order, and lanes separately where they diverge. It reports
  * errors that give garbage on a GPU: bytes that are out of bounds, misaligned or never written,
- * registers that were never set, accesses of threads that no barrier orders, and warps that do not
- * meet at a barrier or a shuffle. An instruction that it does not know is refused by name and line.
+ * registers that were never set, accesses of threads that neither a barrier nor a signal with its
+ * fences orders, and warps that do not meet at a barrier or a shuffle. An instruction that it does
+ * not know is refused by name and line.
  *
  *   ptx_parse.c       declarations, operands, labels; no text is looked at afterwards
  *   ptx_decode.c      opcodes to instructions
@@ -90,7 +91,7 @@ enum ptx_kind {
     PTX_ATOMIC, /* operand: address, result or PTX_NO_OPERAND, one or two sources */
     PTX_BRANCH,
     PTX_EXIT,
-    PTX_FENCE,     /* the interpreter keeps accesses in order anyway */
+    PTX_FENCE,     /* with `of_device`, one that signals between blocks need: struct ptx_signal */
     PTX_DEPEND,    /* waits for the launches before; see ptx_launch.dependent */
     PTX_BARRIER,   /* of the block; operand: none */
     PTX_WARP_SYNC, /* operand: mask */
@@ -112,6 +113,7 @@ enum ptx_action {
     PTX_XOR,
     PTX_EXCHANGE,
     PTX_COMPARE_SWAP,
+    PTX_INCREMENT, /* 0 after the operand */
     PTX_BALLOT
 };
 
@@ -129,6 +131,7 @@ struct ptx_instruction {
     int32_t predicate; /* a register, or PTX_NO_OPERAND */
     bool negated;
     bool uniform;            /* bra.uni */
+    bool of_device;          /* PTX_FENCE: for threads of other blocks, too */
     bool a_signed, b_signed; /* PTX_MMA */
     uint32_t mma_k;          /* PTX_MMA: 16 or 32 */
     uint32_t n_operands;
@@ -243,6 +246,22 @@ bool ptx_fill(struct ptx_memory *memory, uint64_t address, uint8_t byte, uint64_
 /* Copies bytes, those that were never written, too. False: out of bounds, or they overlap. */
 bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t size_bytes);
 
+/* A word by which blocks of a launch tell each other that they have written. What a block did
+ * before a barrier is released by a thread that executes, after it, a fence of the device and then an
+ * atomic on the word. A thread that executes an atomic there later, and then a fence, is ordered
+ * after what was released; so are the threads of its block from the next barrier on. (PTX orders
+ * more: also the thread's own accesses between barrier and fence, and what it acquired itself.) */
+struct ptx_signal {
+    uint64_t address;
+    uint32_t *until;   /* of every block: accesses before this time are released; 0: none */
+    uint32_t n_blocks; /* that released something */
+};
+#define PTX_SIGNALS 32u /* of a launch; atomics on further words order nothing */
+struct ptx_signals {
+    struct ptx_signal list[PTX_SIGNALS];
+    uint32_t n, n_blocks; /* n_blocks: of the grid */
+};
+
 /* An access of one thread. */
 struct ptx_access {
     uint32_t thread;     /* PTX_BLOCK_THREADS * block + number in it */
@@ -250,6 +269,8 @@ struct ptx_access {
     uint32_t warp_time;  /* of the last barrier of the warp */
     uint32_t start;      /* of the launch; of the block, for its shared memory */
     uint32_t since;      /* accesses from then to `start` may still be under way; `start`: none */
+    uint32_t acquired;   /* a bit for each of the signals after which the thread is ordered */
+    const struct ptx_signals *signals;
     uint64_t address;
     uint32_t size_bytes;
     bool atomic;
@@ -292,10 +313,12 @@ bool ptx_run(struct ptx_memory *memory, const struct ptx_launch *launch, struct 
 
 struct ptx_warp {
     uint32_t number;
-    uint32_t lanes;   /* that there are */
-    uint32_t live;    /* lanes that have not ended */
-    uint32_t waiting; /* lanes at an instruction of the warp, for the others */
-    uint32_t after;   /* lanes that have waited for the launches before */
+    uint32_t lanes;             /* that there are */
+    uint32_t live;              /* lanes that have not ended */
+    uint32_t waiting;           /* lanes at an instruction of the warp, for the others */
+    uint32_t after;             /* lanes that have waited for the launches before */
+    uint32_t fenced[PTX_LANES]; /* the last barrier before a lane's last fence; 0: no fence */
+    uint32_t seen[PTX_LANES], acquired[PTX_LANES]; /* signals: by atomics, and then by a fence */
     bool at_barrier;
     uint32_t sync_time;
     uint32_t group;              /* lanes that continue together from pc; 0: to be chosen */
@@ -315,6 +338,8 @@ struct ptx_block {
     uint32_t n_threads, n_warps;
     uint32_t launch_time, start_time, barrier_time;
     uint32_t chain_time; /* launch_time, or for a dependent launch memory->chain_time */
+    struct ptx_signals signals;
+    uint32_t acquired; /* signals, by all threads */
     struct ptx_warp warps[PTX_MAX_WARPS];
 };
 

@@ -146,6 +146,7 @@ static const struct {
     {"or", MODIFIER_ACTION, PTX_OR},
     {"xor", MODIFIER_ACTION, PTX_XOR},
     {"exch", MODIFIER_ACTION, PTX_EXCHANGE},
+    {"inc", MODIFIER_ACTION, PTX_INCREMENT},
     {"cas", MODIFIER_ACTION, PTX_COMPARE_SWAP},
 #define X(id, name) {#name, MODIFIER_TYPE, PTX_##id},
     PTX_TYPES(X)
@@ -257,6 +258,7 @@ static bool decode_atomic(struct ptx_parser *p, struct ptx_instruction *in, bool
     const uint32_t bits = ptx_type_bits(in->type), address = has_result ? 1 : 0;
     const bool swaps = in->action == PTX_COMPARE_SWAP;
     if (bits < 32 || in->type == PTX_F32 || in->type == PTX_F64 || in->space == PTX_PARAM ||
+        (in->action == PTX_INCREMENT && in->type != PTX_U32) ||
         (!has_result && (swaps || in->action == PTX_EXCHANGE)))
         return not_known(p);
     if (!have_shape(p, has_result ? (swaps ? "0123" : "012") : "01", has_result ? "1" : "0") ||
@@ -290,9 +292,9 @@ static bool decode_depend(struct ptx_parser *p, struct ptx_instruction *in, uint
     return have_shape(p, "", "");
 }
 
-static bool decode_fence(struct ptx_parser *p, struct ptx_instruction *in, uint32_t unused) {
-    (void)unused;
+static bool decode_fence(struct ptx_parser *p, struct ptx_instruction *in, uint32_t of_device) {
     in->kind = PTX_FENCE;
+    in->of_device = of_device != 0;
     return have_shape(p, "", "");
 }
 
@@ -379,10 +381,10 @@ static const struct {
     {"ret", decode_exit, 0},
     {"exit", decode_exit, 0},
     {"membar.cta", decode_fence, 0},
-    {"membar.gl", decode_fence, 0},
+    {"membar.gl", decode_fence, 1},
     {"fence.acq_rel.cta", decode_fence, 0},
-    {"fence.acq_rel.gpu", decode_fence, 0},
-    {"fence.sc.gpu", decode_fence, 0},
+    {"fence.acq_rel.gpu", decode_fence, 1},
+    {"fence.sc.gpu", decode_fence, 1},
     {"griddepcontrol.launch_dependents", decode_fence, 0}, /* what it allows is done anyway */
     {"griddepcontrol.wait", decode_depend, 0},
     {"bar.sync", decode_barrier, 0},

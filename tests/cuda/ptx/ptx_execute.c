@@ -250,8 +250,11 @@ static bool release_barrier(struct execution *x) {
             return false;
         }
     }
-    for (uint32_t w = 0; w < block->n_warps; w++)
+    for (uint32_t w = 0; w < block->n_warps; w++) {
         block->warps[w].at_barrier = false;
+        for (uint32_t i = 0; i < PTX_LANES; i++)
+            block->acquired |= block->warps[w].acquired[i];
+    }
     block->barrier_time = ++block->memory->time;
     return true;
 }
@@ -304,6 +307,7 @@ static void begin_block(struct ptx_block *block, uint32_t number) {
     block->id[1] = number / launch->grid[0] % launch->grid[1];
     block->id[2] = number / launch->grid[0] / launch->grid[1];
     block->start_time = block->barrier_time = ++block->memory->time;
+    block->acquired = 0;
     memset(block->shared.known, 0, block->shared.size_bytes);
     for (uint32_t w = 0; w < block->n_warps; w++) {
         struct ptx_warp *warp = &block->warps[w];
@@ -369,6 +373,7 @@ static void begin_launch(struct ptx_block *block) {
     if (!launch->dependent)
         block->memory->chain_time = block->launch_time;
     block->chain_time = block->memory->chain_time;
+    block->signals.n_blocks = launch->grid[0] * launch->grid[1] * launch->grid[2];
     block->shared =
         (struct ptx_region){.base = PTX_SHARED_BASE,
                             .size_bytes = kernel->shared_bytes,
@@ -385,6 +390,8 @@ static void end_launch(struct ptx_block *block) {
     free(block->shared.bytes);
     free(block->shared.known);
     free(block->shared.traces);
+    for (uint32_t i = 0; i < block->signals.n; i++)
+        free(block->signals.list[i].until);
     for (uint32_t w = 0; w < block->n_warps; w++) {
         free(block->warps[w].registers);
         free(block->warps[w].known);

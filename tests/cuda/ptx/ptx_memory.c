@@ -4,9 +4,9 @@
  * Two accesses of one byte, a write among them, are ordered if one thread made both, if a barrier
  * of their warp or block lies between them, or if they belong to different launches. Atomics do not
  * conflict with each other, and neither do stores of equal bytes ("every block writes the same").
- * A dependent launch is ordered after those before it from its threads' waits on.
- * Everything else is a race, also between blocks of a launch: no emitted kernel passes data from
- * block to block. */
+ * A dependent launch is ordered after those before it from its threads' waits on. Blocks of a
+ * launch are ordered by signals (struct ptx_signal).
+ * Everything else is a race. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +147,19 @@ bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t si
 
 /* ---- who touched a byte ---------------------------------------------------------------------- */
 
+/* Whether a signal orders accesses of another block, or of all blocks, before this access. Of many
+ * blocks only the last one's time is known: of the others it counts that they released. */
+static bool is_released(const struct ptx_access *access, uint32_t block, uint32_t time, bool all) {
+    for (uint32_t i = 0, left = access->acquired; left != 0; i++, left >>= 1) {
+        if ((left & 1) == 0)
+            continue;
+        const struct ptx_signal *signal = &access->signals->list[i];
+        if (time < signal->until[block] && (!all || signal->n_blocks == access->signals->n_blocks))
+            return true;
+    }
+    return false;
+}
+
 /* Whether the access of thread `other` of the grid at `time` is ordered before this access. With
  * `several`, `other` stands for more threads: of its warp, of its block, or also of other
  * blocks. */
@@ -156,7 +169,7 @@ static bool is_ordered(const struct ptx_access *access, uint32_t other, uint32_t
         return time < access->since || access->since == access->start;
     if (several == SEVERAL_BLOCKS ||
         other / PTX_BLOCK_THREADS != access->thread / PTX_BLOCK_THREADS)
-        return false;
+        return is_released(access, other / PTX_BLOCK_THREADS, time, several == SEVERAL_BLOCKS);
     if (time < access->block_time || (several == 0 && other == access->thread))
         return true;
     return several != SEVERAL_OF_BLOCK && time < access->warp_time &&

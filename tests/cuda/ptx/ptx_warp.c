@@ -1,6 +1,7 @@
 /* ptx_warp.c - executes one instruction in lanes of a warp: registers, memory, shuffles, matrix
  * products. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ptx.h"
@@ -104,6 +105,8 @@ static struct ptx_region *locate(struct ptx_block *block, const struct ptx_warp 
     access->warp_time = warp->sync_time;
     access->start = is_shared ? block->start_time : block->launch_time;
     access->since = is_shared || is_on(warp->after, lane) ? access->start : block->chain_time;
+    access->acquired = is_shared ? 0 : block->acquired | warp->acquired[lane];
+    access->signals = &block->signals;
     access->address = address;
     return is_shared ? &block->shared : ptx_find_region(block->memory, address);
 }
@@ -197,12 +200,52 @@ static uint64_t combine(enum ptx_action action, enum ptx_type type, uint64_t a, 
         return a | b;
     case PTX_XOR:
         return a ^ b;
+    case PTX_INCREMENT:
+        return a >= b ? 0 : a + 1;
     case PTX_EXCHANGE:
     case PTX_COMPARE_SWAP:
     case PTX_BALLOT:
         break;
     }
     return b;
+}
+
+/* NULL: there are too many. */
+static struct ptx_signal *find_signal(struct ptx_signals *signals, uint64_t address) {
+    uint32_t i = 0;
+    while (i < signals->n && signals->list[i].address != address)
+        i++;
+    if (i == PTX_SIGNALS)
+        return NULL;
+    if (i == signals->n) {
+        uint32_t *until = calloc(signals->n_blocks, sizeof *until);
+        if (until == NULL)
+            rsrc_out_of_memory(signals->n_blocks * sizeof *until);
+        signals->list[signals->n++] = (struct ptx_signal){.address = address, .until = until};
+    }
+    return &signals->list[i];
+}
+
+/* An atomic on a word of global memory: releases what is before a lane's fence, and notes that the
+ * lane has seen the word. */
+static void pass_signal(struct ptx_block *block, struct ptx_warp *warp, uint32_t lane,
+                        uint64_t address) {
+    struct ptx_signal *signal =
+        warp->fenced[lane] != 0 ? find_signal(&block->signals, address) : NULL;
+    if (signal == NULL)
+        return;
+    uint32_t *until = &signal->until[block->number];
+    signal->n_blocks += *until == 0;
+    *until = warp->fenced[lane];
+    warp->seen[lane] |= 1u << (signal - block->signals.list);
+}
+
+static void fence(struct ptx_block *block, struct ptx_warp *warp, uint32_t lanes) {
+    for (uint32_t lane = 0; lane < PTX_LANES; lane++)
+        if (is_on(lanes, lane)) {
+            warp->fenced[lane] = block->barrier_time;
+            warp->acquired[lane] |= warp->seen[lane];
+        }
 }
 
 static bool change(struct ptx_block *block, struct ptx_warp *warp, const struct ptx_instruction *in,
@@ -231,6 +274,8 @@ static bool change(struct ptx_block *block, struct ptx_warp *warp, const struct 
             value = v[1][lane];
         if (!ptx_write(block->memory, region, &access, &value, text))
             return fail(block, in, text);
+        if (region->is_global)
+            pass_signal(block, warp, lane, access.address);
     }
     if (in->operand[1] != PTX_NO_OPERAND)
         put(warp, in->operand[1], old, lanes);
@@ -372,6 +417,9 @@ bool ptx_do(struct ptx_block *block, struct ptx_warp *warp, const struct ptx_ins
         warp->after |= lanes;
         return true;
     case PTX_FENCE:
+        if (in->of_device)
+            fence(block, warp, lanes);
+        return true;
     case PTX_BRANCH:
     case PTX_EXIT:
     case PTX_BARRIER:
