@@ -582,7 +582,63 @@ struct rsr_gpu_image {
     uint32_t sm;         /* compute capability without its dot: 90 */
 };
 
-/* The parameters of a function. The order is ABI; append only. */
+/* Parameters that are structs. They have addresses of the device; ld are elements, or bytes of
+ * activation rows. Functions take them by value. */
+
+/* ACT_MUL to h (x is the gate), NORM to norm_y, ADD to `sum`, NORM to last_y and QUANT to q, each
+ * of what the one before wrote, and each left out if its result or its weight is 0. */
+struct rsr_gpu_chain {
+    uint64_t x, ldx, up, ldu, h, ldh;
+    uint64_t norm_weight, norm_y, ld_norm;
+    uint64_t sum, ld_sum;
+    uint64_t last_weight, last_y, ld_last;
+    uint64_t q, ldq;
+    uint64_t failed, not_finite; /* as NORM, CHECK and QUANTIZE have them */
+    float norm_eps, last_eps;
+    uint32_t norm_op, last_op, q_op; /* numbers of operations that fail */
+    uint32_t activation;             /* enum rsr_activation */
+    uint32_t cols;
+    uint32_t reserved;
+};
+
+/* ROPE_APPEND: norms (weights of 0: none) and rotates queries in place, and keys, which are stored
+ * with the values as APPEND does; k stays. */
+struct rsr_gpu_heads {
+    uint64_t q, ldq, k, ldk, v, ldv;
+    uint64_t q_weight, k_weight;
+    uint64_t table, ldt;
+    uint64_t pages, page_table, positions, page_bytes, head_bytes, values_at; /* as APPEND's */
+    uint64_t failed;
+    float q_eps, k_eps;
+    uint32_t max_pages, row_bytes, row_floats, type;
+    uint32_t n_heads, n_kv_heads, head_dim, rotary_dim;
+    uint32_t op;
+    uint32_t reserved;
+};
+
+/* What the blocks of a launch do that find all others done: nothing, the chain on every row, or the
+ * heads. */
+enum rsr_gpu_tail { RSR_GPU_NO_TAIL, RSR_GPU_CHAIN_TAIL, RSR_GPU_HEADS_TAIL };
+
+/* LINEAR of several layers with one input: `end` is the end of a member's blocks in the grid, and
+ * all blocks in members that there are not. A grid with a tail has one tile of tokens. A chain
+ * begins when all rows are done; a head when all rows of it are: then the members are queries, keys
+ * and values. Counters are 0 before a launch and after it: one for a chain, n_heads + 2 n_kv_heads
+ * for heads. */
+#define RSR_GPU_MEMBERS 3u
+struct rsr_gpu_products {
+    uint64_t x, ldx;
+    struct rsr_gpu_member {
+        uint64_t codes, scale, y, ldy;
+        uint32_t rows, end;
+    } members[RSR_GPU_MEMBERS];
+    uint64_t counters;
+    uint32_t n_tokens, tail; /* enum rsr_gpu_tail */
+    struct rsr_gpu_chain chain;
+    struct rsr_gpu_heads heads;
+};
+
+/* The parameters of a function. The order is ABI. */
 enum rsr_gpu_call {
     /* (const float *x, size_t ldx, void *y, size_t ldy, unsigned cols, unsigned *not_finite)
      * QUANT, a block for each token. Rows of x are aligned to 16 bytes and ldx elements apart;
@@ -593,6 +649,9 @@ enum rsr_gpu_call {
      *  unsigned n_tokens)
      * LINEAR over activation rows. x is ldx bytes, y ldy elements apart. */
     RSR_GPU_CALL_LINEAR,
+    /* (struct rsr_gpu_products)
+     * A grid of all members' blocks x tiles of tokens. */
+    RSR_GPU_CALL_PRODUCTS,
     /* The operations between the layers, each with the bits of the host's. Their rows of floats are
      * ld elements apart. `failed` has a number for each token: a function that meets infinity or
      * NaN in a token's row makes it `op`, if it is larger. */
@@ -646,29 +705,16 @@ enum rsr_gpu_call {
      * last one fewer. */
     RSR_GPU_CALL_FILL,
     /* Several operations in one, each with the bits of the calls above. */
-    /* (float *q, size_t ldq, const float *k, size_t ldk, const float *v, size_t ldv,
-     *  const float *q_weight, float q_eps, const float *k_weight, float k_eps, const float *table,
-     *  size_t ldt, char *pages, const unsigned *page_table, const unsigned *positions,
-     *  size_t page_bytes, size_t head_bytes, size_t values_at, unsigned max_pages,
-     *  unsigned row_bytes, unsigned row_floats, unsigned type, unsigned n_heads,
-     *  unsigned n_kv_heads, unsigned head_dim, unsigned rotary_dim, unsigned *failed, unsigned op)
-     * ROPE_APPEND: norms (weights of 0: none) and rotates queries in place, and keys, which it
-     * stores with the values as APPEND does; k stays. A block for each token and each of its
-     * n_heads + n_kv_heads heads. */
+    /* (struct rsr_gpu_heads)
+     * A block for each token and each of its n_heads + n_kv_heads heads. */
     RSR_GPU_CALL_HEADS,
     /* (const float *parts, const float *stats, const unsigned *positions, unsigned max_pages,
      *  unsigned n_heads, unsigned head_dim, unsigned window, float *out, size_t ldo)
      * ATTENTION's second half, after SPLIT: merges a head's pages in their order. A block for each
      * token and head. */
     RSR_GPU_CALL_MERGE,
-    /* (const float *x, size_t ldx, const float *up, size_t ldu, float *h, size_t ldh,
-     *  unsigned activation, const float *norm_weight, float norm_eps, float *norm_y,
-     *  size_t ld_norm, unsigned norm_op, float *sum, size_t ld_sum, const float *last_weight,
-     *  float last_eps, float *last_y, size_t ld_last, unsigned last_op, void *q, size_t ldq,
-     *  unsigned q_op, unsigned cols, unsigned *failed, unsigned *not_finite)
-     * ACT_MUL (x is the gate), NORM, ADD to `sum`, NORM and QUANT, each of what the one before
-     * wrote, and each left out if its result's pointer or its weight is 0. A block for each token.
-     * Rows that are quantised are aligned as QUANTIZE wants them. */
+    /* (struct rsr_gpu_chain)
+     * A block for each token. Rows that are quantised are aligned as QUANTIZE wants them. */
     RSR_GPU_CALL_ROWS,
     /* (const float *q, size_t ldq, const char *pages, const unsigned *table,
      *  const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
@@ -728,6 +774,17 @@ struct rsr_gpu_entry {
     uint32_t reserved;
 };
 
+/* Functions of the operations' images that multiply for several layers: RSR_GPU_CALL_PRODUCTS, with
+ * 0 blocks. Together they serve 1..UINT32_MAX tokens, each once. A launch takes layers of one
+ * `layout`, and the functions of any of them. */
+struct rsr_gpu_group {
+    const struct rsr_gpu_entry *entries;
+    uint32_t n_entries;
+    uint32_t block_rows; /* rows of a member that a block computes */
+    uint32_t layout;
+    uint32_t reserved;
+};
+
 /* A ternary layer. */
 struct rsr_gpu_kernel {
     const char *name; /* rsr_l<block>_<role>_<variant>_<gpu> */
@@ -744,6 +801,8 @@ struct rsr_gpu_kernel {
     uint32_t epilogue; /* enum rsr_epilogue */
     uint32_t block;    /* transformer block, or RSR_NO_BLOCK */
     uint32_t role;     /* enum rsr_role */
+    uint32_t group;    /* 1 + its number among the target's groups; 0: none */
+    uint32_t reserved;
 };
 
 struct rsr_gpu_target {
@@ -761,6 +820,9 @@ struct rsr_gpu_target {
     uint32_t n_operation_images;
     uint32_t n_operations;                  /* RSR_GPU_OPERATIONS */
     const struct rsr_gpu_entry *operations; /* in the order of enum rsr_gpu_call */
+    uint32_t n_groups;
+    uint32_t reserved;
+    const struct rsr_gpu_group *groups;
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------
