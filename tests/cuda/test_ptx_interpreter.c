@@ -113,6 +113,8 @@ static const struct {
     {"atom.global.inc.u32 %r8, [%d2], 6; ld.global.u32 %r9, [%d2];", 5, 6},
     {"atom.global.inc.u32 %r8, [%d2], 6; ld.global.u32 %r9, [%d2];", 6, 0},
     {"atom.global.inc.u32 %r9, [%d2], 6;", 6, 6},
+    {"mov.b64 %d3, p; ld.param.u64 %d4, [%d3]; add.s64 %d4, %d4, %d1; ld.global.u32 %r9, [%d4];", 3,
+     3},
     {"mov.b32 %r9, 1; @%p0 bra $L; mov.b32 %r9, 2; $L: add.s32 %r9, %r9, 10;", 0, 11},
     {"mov.b32 %r9, 1; @%p0 bra $L; mov.b32 %r9, 2; $L: add.s32 %r9, %r9, 10;", 1, 12},
 };
@@ -185,6 +187,7 @@ static const struct {
     {"ld.global.u32 %r9, [%d0+1024];", "4 bytes at 0x7f0000000400: out of bounds", 1, 32},
     {"ld.global.u32 %r9, [%d0+-4];", "out of bounds", 1, 32},
     {"ld.global.u64 %d3, [%d0+1020];", "out of bounds", 1, 32},
+    {"mov.b64 %d3, p; ld.param.u64 %d4, [%d3+8];", "not within the parameters", 1, 32},
     {"ld.global.u32 %r9, [%d0+2];", "not aligned", 1, 32},
     {"ld.global.v4.u32 {%r9, %r8, %r7, %r6}, [%d0+4];", "16 bytes at 0x7f0000000004: not aligned",
      1, 32},

@@ -247,8 +247,8 @@ bool ptx_fill(struct ptx_memory *memory, uint64_t address, uint8_t byte, uint64_
 bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t size_bytes);
 
 /* A word by which blocks of a launch tell each other that they have written. What a block did
- * before a barrier is released by a thread that executes, after it, a fence of the device and then an
- * atomic on the word. A thread that executes an atomic there later, and then a fence, is ordered
+ * before a barrier is released by a thread that executes, after it, a fence of the device and then
+ * an atomic on the word. A thread that executes an atomic there later, and then a fence, is ordered
  * after what was released; so are the threads of its block from the next barrier on. (PTX orders
  * more: also the thread's own accesses between barrier and fence, and what it acquired itself.) */
 struct ptx_signal {

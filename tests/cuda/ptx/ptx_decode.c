@@ -68,6 +68,8 @@ static bool take_source(struct ptx_parser *p, struct ptx_instruction *in, uint32
     else if (word->kind == PTX_INTEGER && !is_float && integer_fits(word, bits))
         append(in, ptx_constant(p, bits == 64 ? word->value
                                               : word->value & ((UINT64_C(1) << bits) - 1)));
+    else if (word->kind == PTX_PARAMETER && bits == 64) /* its address */
+        append(in, ptx_constant(p, p->kernel->parameters[word->value].offset));
     else if ((word->kind == PTX_BITS32 && bits == 32) || (word->kind == PTX_BITS64 && bits == 64))
         append(in, ptx_constant(p, word->value));
     else
@@ -208,10 +210,12 @@ static bool is_read_only(const struct ptx_parser *p) {
     return strstr(p->opcode, ".nc.") != NULL;
 }
 
-/* ld.param: the address is known now. */
+/* ld.param: the address is known now, or is in a register. */
 static bool take_parameter(struct ptx_parser *p, struct ptx_instruction *in, uint32_t w,
                            uint32_t size_bytes) {
     const struct ptx_word *word = &p->words[w];
+    if (word->kind == PTX_REGISTER)
+        return take_address(p, in, w);
     if (word->kind != PTX_PARAMETER)
         return bad_operand(p, w, "parameter");
     const struct ptx_parameter *parameter = &p->kernel->parameters[word->value];

@@ -123,16 +123,25 @@ static inline uint64_t load_element(const uint8_t *from, enum ptx_type type, uin
 
 static bool load_parameter(struct ptx_block *block, struct ptx_warp *warp,
                            const struct ptx_instruction *in, uint32_t lanes) {
-    const uint8_t *from = (const uint8_t *)block->launch->parameters + in->offset;
-    const uint32_t bytes = ptx_type_bits(in->type) / 8;
-    for (uint32_t i = 1; i < in->n_operands; i++) {
-        ptx_row row;
-        const uint64_t value = load_element(from, in->type, bytes);
-        for (uint32_t lane = 0; lane < PTX_LANES; lane++)
-            row[lane] = value;
-        put(warp, in->operand[i], row, lanes);
-        from += bytes;
+    const uint8_t *from = block->launch->parameters;
+    const uint32_t bytes = ptx_type_bits(in->type) / 8, n = in->n_operands - 1;
+    const bool in_register = in->operand[0] != PTX_NO_OPERAND;
+    const uint64_t *base = in_register ? ptx_value(block, warp, in, 0, lanes) : NULL;
+    if (in_register && base == NULL)
+        return false;
+    for (uint32_t lane = 0; lane < PTX_LANES; lane++) {
+        const uint64_t at = in->offset + (in_register ? base[lane] : 0);
+        if (!is_on(lanes, lane))
+            continue;
+        if (at % (n * bytes) != 0 || at > block->launch->kernel->parameter_bytes ||
+            block->launch->kernel->parameter_bytes - at < n * bytes)
+            return fail(block, in, "not within the parameters, or not aligned");
+        for (uint32_t i = 0; i < n; i++)
+            warp->registers[in->operand[1 + i]][lane] =
+                load_element(from + at + i * bytes, in->type, bytes);
     }
+    for (uint32_t i = 0; i < n; i++)
+        warp->known[in->operand[1 + i]] |= lanes;
     return true;
 }
 
