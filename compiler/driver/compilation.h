@@ -2,6 +2,7 @@
 #ifndef RSRC_DRIVER_COMPILATION_H
 #define RSRC_DRIVER_COMPILATION_H
 
+#include "driver/gpu_products.h"
 #include "driver/units.h"
 #include "driver/weights.h"
 #include "emit/module/model_tables.h"
@@ -21,8 +22,9 @@ struct rsrc_made {
     struct rsrc_gpu_images {
         struct rsr_module_image list[2]; /* PTX, cubin */
         uint32_t n;
-    } * images, *operation_images; /* [n_specs] */
-    struct rsrc_survey *survey;    /* of --info */
+    } * images, *operation_images;          /* [n_specs] */
+    struct rsrc_gpu_products *gpu_products; /* [n_specs] */
+    struct rsrc_survey *survey;             /* of --info */
     struct rsrc_target_steps {
         struct rsrc_step_kernels kernels;
         struct rsr_step *steps;

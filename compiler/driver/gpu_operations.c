@@ -1,6 +1,6 @@
-/* gpu_operations.c - the images of a GPU's operations between the layers: operations.cuh,
- * fused.cuh and head.cuh of cuda/kernels, which are the same text for every model, compiled as the layers'
- * kernels are. */
+/* gpu_operations.c - the images of a GPU's operations between the layers: operations.cuh, fused.cuh
+ * and head.cuh of cuda/kernels, which are the same text for every model, and the model's products,
+ * compiled as the layers' kernels are. */
 #include "driver/gpu_operations.h"
 
 #include <stdio.h>
@@ -33,8 +33,6 @@ const struct rsr_gpu_entry rsrc_gpu_operations[RSR_GPU_OPERATIONS] = {
     OPERATION("rsr_best", BEST),          OPERATION("rsr_first", FIRST),
 };
 
-static const char SOURCE[] = "#include \"fused.cuh\"\n#include \"head.cuh\"\n";
-
 /* Appends PTX that states the lowest version which has it, for older drivers. */
 static void append_lowered(struct rsrc_buffer *out, const struct rsrc_buffer *ptx) {
     static const char VERSION[] = "\n.version ";
@@ -58,7 +56,7 @@ static void append_lowered(struct rsrc_buffer *out, const struct rsrc_buffer *pt
 static enum rsrc_status compile_by_clang(const struct rsrc_gpu_compiler *by,
                                          const struct rsrc_clang *clang, struct rsrc_buffer *ptx) {
     struct rsrc_cuda_text text = {.ptx = {0}}, *texts[] = {&text};
-    rsrc_buffer_puts(&text.source, SOURCE);
+    rsrc_buffer_puts(&text.source, by->source);
     const enum rsrc_status status = rsrc_clang_compile(by->diag, by->arena, clang, texts, 1);
     rsrc_buffer_free(&text.source);
     *ptx = text.ptx;
@@ -69,7 +67,7 @@ static enum rsrc_status compile_by_clang(const struct rsrc_gpu_compiler *by,
 static enum rsrc_status make_text(const struct rsrc_gpu_compiler *by, struct rsrc_nvrtc *nvrtc,
                                   const struct rsrc_clang *clang, struct rsrc_buffer *ptx) {
     const struct rsrc_ptx_store *store = by->options->store;
-    const struct rsrc_nvrtc_job job = {SOURCE, by->options->spec->gpu.sm, RSR_UNIT_PTX};
+    const struct rsrc_nvrtc_job job = {by->source, by->options->spec->gpu.sm, RSR_UNIT_PTX};
     const char *file = nvrtc != NULL ? rsrc_nvrtc_file(by->arena, nvrtc) : clang->path;
     if (store->get(store->context, file, job.source, ptx))
         return RSRC_OK;
@@ -84,7 +82,7 @@ static enum rsrc_status make_text(const struct rsrc_gpu_compiler *by, struct rsr
 static enum rsrc_status make_image(const struct rsrc_gpu_compiler *by, struct rsrc_nvrtc *nvrtc,
                                    enum rsr_unit_kind kind, struct rsrc_buffer *out) {
     const struct rsrc_ptx_options *options = by->options;
-    const struct rsrc_nvrtc_job job = {SOURCE, options->spec->gpu.sm, kind};
+    const struct rsrc_nvrtc_job job = {by->source, options->spec->gpu.sm, kind};
     struct rsrc_clang clang = {.path = NULL};
     struct rsrc_buffer ptx = {0};
     if (kind == RSR_UNIT_CUBIN)

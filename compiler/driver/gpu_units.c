@@ -127,6 +127,20 @@ static void rename_entries(struct rsrc_arena *arena, const struct rsr_linear_uni
                 rsrc_arena_printf(arena, "%s%s", to, linear->entries[e].symbol + n);
 }
 
+/* The products of all kernels, and which are a layer's. */
+static void list_products(struct rsrc_compilation *c, uint32_t target) {
+    const struct kernel_list list = list_kernels(c, target);
+    struct rsr_linear_unit *linears =
+        &c->made.linears[(size_t)target * c->inputs.n_items * RSR_REGIME_COUNT];
+    struct rsrc_gpu_products *products = &c->made.gpu_products[target];
+    rsrc_list_gpu_products(&c->run.arena, list.kernels, list.n, products);
+    for (uint32_t i = 0, l = 0; i < list.n; i++, l++) {
+        while (linears[l].name == NULL)
+            l++;
+        linears[l].group = products->of_kernel[i];
+    }
+}
+
 /* Kernels whose code no earlier kernel has. Launches of the others get the earlier one's names. */
 static struct kernel_list list_functions(struct rsrc_compilation *c, uint32_t target) {
     struct kernel_list list = list_kernels(c, target);
@@ -200,7 +214,10 @@ static enum rsrc_status make_image(struct rsrc_compilation *c, uint32_t target,
         status = add_image(c, target, &c->made.images[target], kind, list->n, &bytes);
     rsrc_buffer_free(&bytes);
     rsrc_ptx_close(ptx);
-    const struct rsrc_gpu_compiler by = {c->run.diag, &c->run.arena, &compiler.options};
+    const struct rsrc_gpu_compiler by = {c->run.diag, &c->run.arena, &compiler.options,
+                                         rsrc_arena_printf(&c->run.arena, "%s%s",
+                                                           RSRC_GPU_OPERATIONS_SOURCE,
+                                                           c->made.gpu_products[target].source)};
     bytes = (struct rsrc_buffer){0};
     if (status == RSRC_OK)
         status = rsrc_compile_gpu_operations(&by, *has_nvrtc, kind, &bytes);
@@ -221,6 +238,7 @@ static void put_cubin_first(struct rsrc_gpu_images *images) {
 /* PTX, which a driver compiles for this GPU and all later ones, and where NVRTC is, a cubin, which
  * comes first because a driver need not compile it. */
 static enum rsrc_status make_images(struct rsrc_compilation *c, uint32_t target) {
+    list_products(c, target);
     const struct kernel_list list = list_functions(c, target);
     struct rsrc_gpu_images *images = &c->made.images[target];
     bool has_nvrtc = false;
@@ -247,6 +265,8 @@ enum rsrc_status rsrc_emit_gpus(struct rsrc_compilation *c) {
     c->made.images = RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsrc_gpu_images);
     c->made.operation_images =
         RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsrc_gpu_images);
+    c->made.gpu_products =
+        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsrc_gpu_products);
     for (uint32_t t = c->inputs.n_cpus; t < c->inputs.n_specs; t++) {
         for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
             if (rsrc_wants(&c->run, rsrc_kinds[k].emit) && rsrc_is_gpu_unit(rsrc_kinds[k].unit) &&

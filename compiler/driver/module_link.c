@@ -220,6 +220,8 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
             .operation_images = c->made.operation_images[t].list,
             .n_operation_images = c->made.operation_images[t].n,
             .operations = rsrc_is_gpu(&c->inputs, t) ? rsrc_gpu_operations : NULL,
+            .groups = c->made.gpu_products[t].list,
+            .n_groups = c->made.gpu_products[t].n,
             .quantize = rsrc_is_gpu(&c->inputs, t) ? &rsrc_gpu_quantize : NULL};
     input.targets = targets;
     input.gpus = targets + c->inputs.n_cpus;

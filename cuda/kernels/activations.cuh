@@ -98,18 +98,21 @@ template <unsigned THREADS> struct quantization {
         return total;
     }
 
+    static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
+        run_row(shared, a.x + blockIdx.x * a.ldx, a.y + blockIdx.x * a.ldy, a.cols, a.not_finite);
+    }
+
     // Whether the row is finite.
-    static __device__ __forceinline__ bool run(memory &shared, const arguments &a) {
-        const float *x = a.x + blockIdx.x * a.ldx;
-        char *y = a.y + blockIdx.x * a.ldy;
-        find_largest(shared, x, a.cols);
+    static __device__ __forceinline__ bool run_row(memory &shared, const float *x, char *y,
+                                                   unsigned cols, unsigned *not_finite) {
+        find_largest(shared, x, cols);
         unsigned most = 0;
         for (unsigned w = 0; w < WARPS; w++)
             most = max(most, shared.largest[w]);
         const bool finite = most < INFINITY_BITS;
         const float s = __fdiv_rn(1.0f, max(__uint_as_float(most), 1e-5f)) * 127.0f;
-        int total = quantize_values(x, a.cols, s, finite,
-                                    reinterpret_cast<unsigned *>(y + sizeof(act_row)));
+        int total =
+            quantize_values(x, cols, s, finite, reinterpret_cast<unsigned *>(y + sizeof(act_row)));
         total = __reduce_add_sync(0xffffffffu, total);
         if (threadIdx.x % 32 == 0)
             shared.sum[threadIdx.x / 32] = total;
@@ -123,7 +126,7 @@ template <unsigned THREADS> struct quantization {
         row->scale = finite ? __fdiv_rn(1.0f, s) : 0.0f;
         row->sum = total;
         if (!finite)
-            *a.not_finite = 1; // every such row writes the same
+            *not_finite = 1; // every such row writes the same
         return finite;
     }
 };

@@ -18,16 +18,17 @@ struct norm_memory { // of a block, shared
     float squares[THREADS], parts[16];
 };
 
-// The sum of the squares of a row, by THREADS of a block's threads; all of them get it. Begins with
-// a barrier.
+// The sum of the squares of a row, of which the norms of operations.cuh have THREADS parts. All of
+// a block's N threads get it. Begins with a barrier.
+template <unsigned N>
 static __device__ __forceinline__ float sum_squares(norm_memory &shared, const float *x,
                                                     unsigned cols) {
     __syncthreads();
-    if (threadIdx.x < THREADS) {
+    for (unsigned lane = threadIdx.x; lane < THREADS; lane += N) {
         float p = 0.0f;
-        for (unsigned i = threadIdx.x; i < cols; i += THREADS)
+        for (unsigned i = lane; i < cols; i += THREADS)
             p = __fmaf_rn(x[i], x[i], p);
-        shared.squares[threadIdx.x] = p;
+        shared.squares[lane] = p;
     }
     __syncthreads();
     if (threadIdx.x < 16)
@@ -43,17 +44,192 @@ static __device__ __forceinline__ float norm_factor(float sum, unsigned cols, fl
                      __fsqrt_rn(__fdiv_rn(sum, static_cast<float>(static_cast<int>(cols))) + eps));
 }
 
-// A norm of a row by ROW_THREADS threads. Each writes what it alone reads next, or a barrier
-// follows. y may be x.
-static __device__ __forceinline__ void norm_row(norm_memory &shared, const float *x,
-                                                const float *weight, float eps, float *y,
-                                                unsigned cols, unsigned *failed, unsigned op) {
-    const float sum = sum_squares(shared, x, cols), r = norm_factor(sum, cols, eps);
-    for (unsigned i = threadIdx.x; i < cols; i += ROW_THREADS)
-        y[i] = weight[i] * (x[i] * r);
-    if (threadIdx.x == 0 && !is_finite(sum))
-        fail(failed, blockIdx.x, op);
-}
+// struct rsr_gpu_chain of rsr_abi.h.
+struct chain {
+    const float *x;
+    size_t ldx;
+    const float *up;
+    size_t ldu;
+    float *h;
+    size_t ldh;
+    const float *norm_weight;
+    float *norm_y;
+    size_t ld_norm;
+    float *sum;
+    size_t ld_sum;
+    const float *last_weight;
+    float *last_y;
+    size_t ld_last;
+    char *q;
+    size_t ldq;
+    unsigned *failed, *not_finite;
+    float norm_eps, last_eps;
+    unsigned norm_op, last_op, q_op, activation, cols, reserved;
+};
+static_assert(sizeof(chain) == 176, "the struct of rsr_abi.h has 176 bytes");
+
+// A chain on a row, by a block of N threads. Each thread writes what it alone reads next, or a
+// barrier follows. What is not finite is told as rsr_norm and rsr_check do.
+template <unsigned N> struct row_chain {
+    using quantization = rsr::quantization<N>;
+
+    struct memory { // of a block, shared
+        norm_memory norms;
+        typename quantization::memory quantized;
+    };
+
+    // A norm of a row; y may be x.
+    static __device__ __forceinline__ void norm(memory &shared, const float *x, const float *weight,
+                                                float eps, float *y, unsigned cols,
+                                                unsigned *failed, unsigned row, unsigned op) {
+        const float sum = sum_squares<N>(shared.norms, x, cols), r = norm_factor(sum, cols, eps);
+        for (unsigned i = threadIdx.x; i < cols; i += N)
+            y[i] = weight[i] * (x[i] * r);
+        if (threadIdx.x == 0 && !is_finite(sum))
+            fail(failed, row, op);
+    }
+
+    static __device__ __forceinline__ void run(memory &shared, const chain &c, unsigned row) {
+        const float *x = c.x + row * c.ldx;
+        if (c.up != nullptr) {
+            const float *up = c.up + row * c.ldu;
+            float *h = c.h + row * c.ldh;
+            for (unsigned i = threadIdx.x; i < c.cols; i += N)
+                h[i] = activate(x[i], c.activation) * up[i];
+            x = h;
+        }
+        if (c.norm_weight != nullptr) {
+            float *y = c.norm_y + row * c.ld_norm;
+            norm(shared, x, c.norm_weight, c.norm_eps, y, c.cols, c.failed, row, c.norm_op);
+            x = y;
+        }
+        if (c.sum != nullptr) {
+            float *sum = c.sum + row * c.ld_sum;
+            for (unsigned i = threadIdx.x; i < c.cols; i += N)
+                sum[i] = sum[i] + x[i];
+            x = sum;
+        }
+        if (c.last_weight != nullptr) {
+            float *y = c.last_y + row * c.ld_last;
+            norm(shared, x, c.last_weight, c.last_eps, y, c.cols, c.failed, row, c.last_op);
+            x = y;
+        }
+        if (c.q == nullptr)
+            return;
+        __syncthreads();
+        if (!quantization::run_row(shared.quantized, x, c.q + row * c.ldq, c.cols, c.not_finite) &&
+            threadIdx.x == 0)
+            fail(c.failed, row, c.q_op);
+    }
+};
+
+// struct rsr_gpu_heads of rsr_abi.h.
+struct heads {
+    float *q;
+    size_t ldq;
+    const float *k;
+    size_t ldk;
+    const float *v;
+    size_t ldv;
+    const float *q_weight, *k_weight; // 0: there is no norm
+    const float *table;
+    size_t ldt;
+    char *pages; // places are those of rsr_attend
+    const unsigned *page_table, *positions;
+    size_t page_bytes, head_bytes, values_at;
+    unsigned *failed;
+    float q_eps, k_eps;
+    unsigned max_pages, row_bytes, row_floats, type;
+    unsigned n_heads, n_kv_heads, head_dim, rotary_dim;
+    unsigned op, reserved;
+};
+static_assert(sizeof(heads) == 184, "the struct of rsr_abi.h has 184 bytes");
+
+// A head of a row, by a block of N threads: queries' heads are normed and rotated in place, keys'
+// are stored after that, and values' as they are. They have numbers in this order.
+template <unsigned N> struct head_work {
+    struct memory { // of a block, shared
+        norm_memory norms;
+        float head[MAX_HEAD_DIM];
+        unsigned largest[N / 32];
+    };
+
+    static __device__ __forceinline__ void norm(memory &shared, const heads &a, const float *weight,
+                                                float eps, unsigned token) {
+        const float sum = sum_squares<N>(shared.norms, shared.head, a.head_dim);
+        const float r = norm_factor(sum, a.head_dim, eps);
+        for (unsigned d = threadIdx.x; d < a.head_dim; d += N)
+            shared.head[d] = weight[d] * (shared.head[d] * r);
+        if (threadIdx.x == 0 && !is_finite(sum))
+            fail(a.failed, token, a.op);
+    }
+
+    static __device__ __forceinline__ void rotate(memory &shared, const heads &a, unsigned token) {
+        const unsigned half = a.rotary_dim / 2;
+        const float *table = a.table + token * a.ldt;
+        __syncthreads();
+        for (unsigned d = threadIdx.x; d < half; d += N) {
+            const float x1 = shared.head[d], x2 = shared.head[half + d];
+            const float cosine = table[d], sine = table[half + d];
+            shared.head[d] = x1 * cosine - x2 * sine;
+            shared.head[half + d] = x2 * cosine + x1 * sine;
+        }
+        __syncthreads();
+    }
+
+    static __device__ __forceinline__ float scale_of(memory &shared, unsigned head_dim) {
+        unsigned most = 0;
+        for (unsigned d = threadIdx.x; d < head_dim; d += N)
+            most = max(most, __float_as_uint(shared.head[d]) & 0x7fffffffu);
+        most = __reduce_max_sync(0xffffffffu, most);
+        if (threadIdx.x % 32 == 0)
+            shared.largest[threadIdx.x / 32] = most;
+        __syncthreads();
+        for (unsigned w = 0; w < N / 32; w++)
+            most = max(most, shared.largest[w]);
+        return int8_scale(most);
+    }
+
+    // Stores the head, of keys or of values, which lie values_at further.
+    static __device__ __forceinline__ void store_row(memory &shared, const heads &a, unsigned token,
+                                                     unsigned kv_head, size_t values_at) {
+        const unsigned position = a.positions[token];
+        const unsigned page =
+            a.page_table[static_cast<size_t>(token) * a.max_pages + position / PAGE_KEYS];
+        char *row = a.pages + page * a.page_bytes + kv_head * a.head_bytes + values_at +
+                    static_cast<size_t>(position % PAGE_KEYS) * a.row_bytes;
+        const float scale = a.type == STORED_INT8 ? scale_of(shared, a.head_dim) : 0.0f;
+        for (unsigned d = threadIdx.x; d < a.row_floats; d += N)
+            store(row, a.type, d, d < a.head_dim ? shared.head[d] : 0.0f, scale);
+        if (a.type == STORED_INT8 && threadIdx.x == 0)
+            *reinterpret_cast<float *>(row + a.row_floats) = scale;
+    }
+
+    static __device__ __forceinline__ void run(memory &shared, const heads &a, unsigned token,
+                                               unsigned number) {
+        const bool is_query = number < a.n_heads;
+        const unsigned kv_number = is_query ? 0 : number - a.n_heads;
+        const bool is_value = kv_number >= a.n_kv_heads;
+        const unsigned kv_head = is_value ? kv_number - a.n_kv_heads : kv_number;
+        const float *x = is_query   ? a.q + token * a.ldq + number * a.head_dim
+                         : is_value ? a.v + token * a.ldv + kv_head * a.head_dim
+                                    : a.k + token * a.ldk + kv_head * a.head_dim;
+        __syncthreads(); // the head before is stored
+        for (unsigned d = threadIdx.x; d < a.head_dim; d += N)
+            shared.head[d] = x[d];
+        const float *weight = is_query ? a.q_weight : is_value ? nullptr : a.k_weight;
+        if (weight != nullptr)
+            norm(shared, a, weight, is_query ? a.q_eps : a.k_eps, token);
+        if (is_value)
+            __syncthreads();
+        else
+            rotate(shared, a, token);
+        if (!is_query)
+            return store_row(shared, a, token, kv_head, is_value ? a.values_at : 0);
+        for (unsigned d = threadIdx.x; d < a.head_dim; d += N)
+            a.q[token * a.ldq + number * a.head_dim + d] = shared.head[d];
+    }
+};
 
 // Elements d .. d + 15 of a stored row; d is a multiple of 16.
 static __device__ __forceinline__ void stored16(const char *row, unsigned type, unsigned d,
@@ -101,125 +277,24 @@ struct visible {
 
 } // namespace rsr
 
-// A chain of operations on a row, of which each may be missing (its pointer is 0):
-// h = activation(x) up; norm_y = a norm of it; sum += that; last_y = a norm of the sum; q = that,
-// quantised. A block has one row of `cols` floats. What is not finite is told as rsr_norm and
-// rsr_check do.
-extern "C" __global__ void __launch_bounds__(rsr::ROW_THREADS)
-    rsr_rows(const float *x, size_t ldx, const float *up, size_t ldu, float *h, size_t ldh,
-             unsigned activation, const float *norm_weight, float norm_eps, float *norm_y,
-             size_t ld_norm, unsigned norm_op, float *sum, size_t ld_sum, const float *last_weight,
-             float last_eps, float *last_y, size_t ld_last, unsigned last_op, char *q, size_t ldq,
-             unsigned q_op, unsigned cols, unsigned *failed, unsigned *not_finite) {
+// A chain on rows: a block has one row.
+extern "C" __global__ void __launch_bounds__(rsr::ROW_THREADS) rsr_rows(rsr::chain c) {
     rsr::follow_launches();
-    using quantization = rsr::quantization<rsr::ROW_THREADS>;
-    __shared__ rsr::norm_memory norms;
-    __shared__ quantization::memory quantized;
-    const unsigned row = blockIdx.x;
-    x += row * ldx;
-    if (up != nullptr) {
-        up += row * ldu;
-        h += row * ldh;
-        for (unsigned i = threadIdx.x; i < cols; i += rsr::ROW_THREADS)
-            h[i] = rsr::activate(x[i], activation) * up[i];
-        x = h;
-    }
-    if (norm_weight != nullptr) {
-        norm_y += row * ld_norm;
-        rsr::norm_row(norms, x, norm_weight, norm_eps, norm_y, cols, failed, norm_op);
-        x = norm_y;
-    }
-    if (sum != nullptr) {
-        sum += row * ld_sum;
-        for (unsigned i = threadIdx.x; i < cols; i += rsr::ROW_THREADS)
-            sum[i] = sum[i] + x[i];
-        x = sum;
-    }
-    if (last_weight != nullptr) {
-        last_y += row * ld_last;
-        rsr::norm_row(norms, x, last_weight, last_eps, last_y, cols, failed, last_op);
-        x = last_y;
-    }
-    if (q == nullptr)
-        return;
-    __syncthreads();
-    if (!quantization::run(quantized, {x, 0, q + row * ldq, 0, cols, not_finite}) &&
-        threadIdx.x == 0)
-        rsr::fail(failed, row, q_op);
+    __shared__ rsr::row_chain<rsr::ROW_THREADS>::memory shared;
+    rsr::row_chain<rsr::ROW_THREADS>::run(shared, c, blockIdx.x);
 }
 
-// Norms and rotates the heads of a row's queries, in place, and of its keys, which it stores with
-// the values in their pages. A block has one head: block token * (n_heads + n_kv_heads) + head,
-// those of keys last. q_weight, k_weight: 0 where there is no norm. Places are those of rsr_attend.
-RSR_KERNEL rsr_heads(float *q, size_t ldq, const float *k, size_t ldk, const float *v, size_t ldv,
-                     const float *q_weight, float q_eps, const float *k_weight, float k_eps,
-                     const float *table, size_t ldt, char *pages, const unsigned *page_table,
-                     const unsigned *positions, size_t page_bytes, size_t head_bytes,
-                     size_t values_at, unsigned max_pages, unsigned row_bytes, unsigned row_floats,
-                     unsigned type, unsigned n_heads, unsigned n_kv_heads, unsigned head_dim,
-                     unsigned rotary_dim, unsigned *failed, unsigned op) {
+// A block has one head, block token * (n_heads + n_kv_heads) + head: those of keys last, with which
+// the values go.
+RSR_KERNEL rsr_heads(rsr::heads a) {
     rsr::follow_launches();
-    __shared__ rsr::norm_memory norms;
-    __shared__ float head[rsr::MAX_HEAD_DIM];
-    __shared__ unsigned largest[2][rsr::THREADS];
-    const unsigned token = blockIdx.x / (n_heads + n_kv_heads);
-    const unsigned number = blockIdx.x % (n_heads + n_kv_heads);
-    const bool is_key = number >= n_heads;
-    const unsigned kv_head = is_key ? number - n_heads : 0;
-    const float *x =
-        is_key ? k + token * ldk + kv_head * head_dim : q + token * ldq + number * head_dim;
-    const float *weight = is_key ? k_weight : q_weight;
-    for (unsigned d = threadIdx.x; d < head_dim; d += rsr::THREADS)
-        head[d] = x[d];
-    if (weight != nullptr) {
-        const float sum = rsr::sum_squares(norms, head, head_dim);
-        const float r = rsr::norm_factor(sum, head_dim, is_key ? k_eps : q_eps);
-        for (unsigned d = threadIdx.x; d < head_dim; d += rsr::THREADS)
-            head[d] = weight[d] * (head[d] * r);
-        if (threadIdx.x == 0 && !rsr::is_finite(sum))
-            rsr::fail(failed, token, op);
-    }
-    __syncthreads();
-    const unsigned half = rotary_dim / 2;
-    table += token * ldt;
-    for (unsigned d = threadIdx.x; d < half; d += rsr::THREADS) {
-        const float x1 = head[d], x2 = head[half + d], cosine = table[d], sine = table[half + d];
-        head[d] = x1 * cosine - x2 * sine;
-        head[half + d] = x2 * cosine + x1 * sine;
-    }
-    __syncthreads();
-    if (!is_key) {
-        for (unsigned d = threadIdx.x; d < head_dim; d += rsr::THREADS)
-            q[token * ldq + number * head_dim + d] = head[d];
-        return;
-    }
-    const unsigned position = positions[token];
-    const unsigned page =
-        page_table[static_cast<size_t>(token) * max_pages + position / rsr::PAGE_KEYS];
-    char *row = pages + page * page_bytes + kv_head * head_bytes +
-                static_cast<size_t>(position % rsr::PAGE_KEYS) * row_bytes;
-    v += token * ldv + kv_head * head_dim;
-    unsigned most[2] = {0, 0};
-    for (unsigned d = threadIdx.x; d < head_dim; d += rsr::THREADS) {
-        most[0] = max(most[0], __float_as_uint(head[d]) & 0x7fffffffu);
-        most[1] = max(most[1], __float_as_uint(v[d]) & 0x7fffffffu);
-    }
-    largest[0][threadIdx.x] = most[0];
-    largest[1][threadIdx.x] = most[1];
-    __syncthreads();
-    for (unsigned i = 0; i < rsr::THREADS; i++) {
-        most[0] = max(most[0], largest[0][i]);
-        most[1] = max(most[1], largest[1][i]);
-    }
-    const float scales[] = {rsr::int8_scale(most[0]), rsr::int8_scale(most[1])};
-    for (unsigned d = threadIdx.x; d < row_floats; d += rsr::THREADS) {
-        rsr::store(row, type, d, d < head_dim ? head[d] : 0.0f, scales[0]);
-        rsr::store(row + values_at, type, d, d < head_dim ? v[d] : 0.0f, scales[1]);
-    }
-    if (type == rsr::STORED_INT8 && threadIdx.x == 0) {
-        *reinterpret_cast<float *>(row + row_floats) = scales[0];
-        *reinterpret_cast<float *>(row + values_at + row_floats) = scales[1];
-    }
+    using work = rsr::head_work<rsr::THREADS>;
+    __shared__ work::memory shared;
+    const unsigned token = blockIdx.x / (a.n_heads + a.n_kv_heads);
+    const unsigned number = blockIdx.x % (a.n_heads + a.n_kv_heads);
+    work::run(shared, a, token, number);
+    if (number >= a.n_heads)
+        work::run(shared, a, token, number + a.n_kv_heads);
 }
 
 // Attends to single pages: a block has every n_splits-th page of one token and KV head, for all of

@@ -19,6 +19,22 @@ static __device__ __forceinline__ void wait_for_launches() {
 #endif
 }
 
+// What a block tells others of its launch: it writes, comes to a barrier, and then one thread
+// executes fence_device() and count_up(). The block whose count_up() finds that the others have
+// counted executes fence_device() again and comes to a barrier; then it reads what they wrote.
+static __device__ __forceinline__ void fence_device() {
+    asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+// Adds 1 to the counter; after `most` it is 0. Returns what it was.
+static __device__ __forceinline__ unsigned count_up(unsigned *counter, unsigned most) {
+    unsigned before;
+    asm volatile("atom.global.inc.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(counter), "r"(most)
+                 : "memory");
+    return before;
+}
+
 // Loads from global memory. Clang would load some members, then the others.
 static __device__ __forceinline__ uint4 load_words(const uint4 *p) {
 #ifdef __clang__

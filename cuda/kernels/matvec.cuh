@@ -80,9 +80,10 @@ struct matvec {
 
         // The last block's spare warps repeat the last rows and store nothing. Beyond the last
         // token the last is read again.
-        __device__ __forceinline__ place(const arguments &a, unsigned first_token) {
+        __device__ __forceinline__ place(const arguments &a, unsigned first_token, unsigned block,
+                                         unsigned row_groups) {
             const unsigned warp = threadIdx.x / 32;
-            const unsigned group = min(blockIdx.x * ROW_WARPS + warp % ROW_WARPS, ROW_GROUPS - 1);
+            const unsigned group = min(block * ROW_WARPS + warp % ROW_WARPS, row_groups - 1);
             first = warp / ROW_WARPS;
             is_spare = first >= COL_WARPS - SPARE;
             codes = a.codes + (static_cast<size_t>(group) * STEPS + first) * 32 + threadIdx.x % 32;
@@ -150,11 +151,11 @@ struct matvec {
     }
 
     static __device__ __forceinline__ void store(const memory &shared, const arguments &a,
-                                                 unsigned first) {
+                                                 unsigned first, unsigned block, unsigned rows) {
         const unsigned n_tokens = min(+TOKENS, a.n_tokens - first);
         for (unsigned i = threadIdx.x; i < n_tokens * BLOCK_ROWS; i += THREADS) {
-            const unsigned t = i / BLOCK_ROWS, row = blockIdx.x * BLOCK_ROWS + i % BLOCK_ROWS;
-            if (row >= ROWS)
+            const unsigned t = i / BLOCK_ROWS, row = block * BLOCK_ROWS + i % BLOCK_ROWS;
+            if (row >= rows)
                 continue;
             const size_t token = first + t;
             int acc = -reinterpret_cast<const act_row *>(a.x + token * a.ldx)->sum;
@@ -166,8 +167,14 @@ struct matvec {
     }
 
     static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
+        run_block(shared, a, blockIdx.x, +ROWS);
+    }
+
+    // A block of a matrix of so many rows.
+    static __device__ __forceinline__ void run_block(memory &shared, const arguments &a,
+                                                     unsigned block, unsigned rows) {
         const unsigned first = blockIdx.y * TOKENS;
-        const place at(a, first);
+        const place at(a, first, block, (rows + WARP_ROWS - 1) / WARP_ROWS);
         allow_next();
         PRODUCT product = {};
         multiply(at, product);
@@ -176,7 +183,7 @@ struct matvec {
         product.finish(
             [&](unsigned t, unsigned row, int sum) { partial[t][first_row + row] = sum; });
         __syncthreads();
-        store(shared, a, first);
+        store(shared, a, first, block, rows);
     }
 };
 

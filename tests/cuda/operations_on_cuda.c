@@ -185,7 +185,7 @@ static void test_chain(struct bench *b, uint32_t cols, uint32_t links, float siz
     float eps = 1e-5f;
     uint32_t activation = RSR_ACTIVATION_SILU, ops[] = {3, 5, 6};
     uint32_t failed[ROWS] = {UINT32_MAX, 4, UINT32_MAX}, wanted[ROWS];
-    rsr_cuda_address none = 0, from = copy_of(b, x, n * 4), by = copy_of(b, up, n * 4),
+    rsr_cuda_address from = copy_of(b, x, n * 4), by = copy_of(b, up, n * 4),
                      weight = copy_of(b, weights, cols * 4), to = copy_of(b, sum, n * 4),
                      h = copy_of(b, x, n * 4), y = copy_of(b, x, n * 4), z = copy_of(b, x, n * 4),
                      to_q = copy_of(b, q, ROWS * ldq),
@@ -210,31 +210,32 @@ static void test_chain(struct bench *b, uint32_t cols, uint32_t links, float siz
             first = ops[2];
         wanted[r] = first < wanted[r] ? first : wanted[r];
     }
-    void *parameters[] = {&from,
-                          &ld,
-                          (links & 1) != 0 ? &by : &none,
-                          &ld,
-                          &h,
-                          &ld,
-                          &activation,
-                          (links & 2) != 0 ? &weight : &none,
-                          &eps,
-                          &y,
-                          &ld,
-                          &ops[0],
-                          (links & 4) != 0 ? &to : &none,
-                          &ld,
-                          (links & 8) != 0 ? &weight : &none,
-                          &eps,
-                          &z,
-                          &ld,
-                          &ops[1],
-                          &to_q,
-                          &ldq,
-                          &ops[2],
-                          &cols,
-                          &at_failed,
-                          &flag};
+    struct rsr_gpu_chain chain = {.x = from,
+                                  .ldx = ld,
+                                  .up = (links & 1) != 0 ? by : 0,
+                                  .ldu = ld,
+                                  .h = h,
+                                  .ldh = ld,
+                                  .norm_weight = (links & 2) != 0 ? weight : 0,
+                                  .norm_y = y,
+                                  .ld_norm = ld,
+                                  .sum = (links & 4) != 0 ? to : 0,
+                                  .ld_sum = ld,
+                                  .last_weight = (links & 8) != 0 ? weight : 0,
+                                  .last_y = z,
+                                  .ld_last = ld,
+                                  .q = to_q,
+                                  .ldq = ldq,
+                                  .failed = at_failed,
+                                  .not_finite = flag,
+                                  .norm_eps = eps,
+                                  .last_eps = eps,
+                                  .norm_op = ops[0],
+                                  .last_op = ops[1],
+                                  .q_op = ops[2],
+                                  .activation = activation,
+                                  .cols = cols};
+    void *parameters[] = {&chain};
     run_threads(b, "rsr_rows", ROWS, ROW_THREADS, parameters);
     compare_failed(b, at_failed, wanted);
     for (uint32_t r = 0; r < ROWS; r++) /* only the scale and the sum of a header are written */

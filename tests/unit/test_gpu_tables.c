@@ -15,6 +15,8 @@ struct fake_gpu {
     struct rsr_gpu_image operation_images[1];
     struct rsr_gpu_entry quantize, entries[N_KERNELS][2], operations[RSR_GPU_OPERATIONS];
     struct rsr_gpu_kernel kernels[N_KERNELS];
+    struct rsr_gpu_entry group_entry;
+    struct rsr_gpu_group groups[1];
     struct rsr_step_op ops[2][FAKE_MAX_OPS];
     struct rsr_step_table steps[2];
     struct rsr_tensors tensors;
@@ -59,6 +61,8 @@ static void link_tables(const struct fake_module *fake, struct fake_gpu *g) {
     g->gpu.quantize = &g->quantize;
     g->gpu.operation_images = g->operation_images;
     g->gpu.operations = g->operations;
+    g->groups[0].entries = &g->group_entry;
+    g->gpu.groups = g->groups;
     g->module = fake->module;
     g->module.gpus = &g->gpu;
     g->module.n_gpus = 1;
@@ -91,7 +95,12 @@ static void make_gpu(const struct fake_module *fake, struct fake_gpu *g) {
                                      .n_kernels = N_KERNELS,
                                      .n_steps = 2,
                                      .n_operation_images = 1,
-                                     .n_operations = RSR_GPU_OPERATIONS};
+                                     .n_operations = RSR_GPU_OPERATIONS,
+                                     .n_groups = 1};
+    g->group_entry = g->quantize;
+    g->group_entry.call = RSR_GPU_CALL_PRODUCTS;
+    g->groups[0] = (struct rsr_gpu_group){.n_entries = 1, .block_rows = 16};
+    g->kernels[0].group = 1;
     link_tables(fake, g);
 }
 
@@ -137,6 +146,15 @@ static void test_broken(const struct fake_module *fake, const struct fake_gpu *g
     EXPECT_BROKEN(g.operation_images[0].sm = 100);
     EXPECT_BROKEN(g.gpu.operations = NULL);
     EXPECT_BROKEN(g.gpu.n_operations--);
+    EXPECT_BROKEN(g.gpu.groups = NULL);
+    EXPECT_BROKEN(g.groups[0].entries = NULL);
+    EXPECT_BROKEN(g.groups[0].n_entries = 0);
+    EXPECT_BROKEN(g.groups[0].block_rows = 0);
+    EXPECT_BROKEN(g.groups[0].layout = 1);
+    EXPECT_BROKEN(g.group_entry.call = RSR_GPU_CALL_LINEAR);
+    EXPECT_BROKEN(g.group_entry.blocks = 1);
+    EXPECT_BROKEN(g.group_entry.max_tokens--);
+    EXPECT_BROKEN(g.kernels[0].group = 2);
     EXPECT_BROKEN(g.operations[2].call++);
     EXPECT_BROKEN(g.operations[2].threads = 33);
     EXPECT_BROKEN(g.gpu.kernels = NULL);

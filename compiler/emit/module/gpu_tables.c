@@ -17,6 +17,14 @@ static const char *operation_images_name(struct rsrc_tables *tables, uint32_t gp
     return rsrc_arena_printf(tables->arena, "gpu_operation_images_%u", gpu);
 }
 
+static const char *group_entries_name(struct rsrc_tables *tables, uint32_t gpu) {
+    return rsrc_arena_printf(tables->arena, "gpu_group_entries_%u", gpu);
+}
+
+static const char *groups_name(struct rsrc_tables *tables, uint32_t gpu) {
+    return rsrc_arena_printf(tables->arena, "gpu_groups_%u", gpu);
+}
+
 #define OPERATIONS "gpu_operations" /* the same for every GPU */
 
 void rsrc_declare_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
@@ -78,6 +86,7 @@ static void describe_kernel(struct rsrc_tables *tables, const struct rsr_linear_
     RSRC_PUT(tables, rsr_gpu_kernel, epilogue, linear->epilogue);
     RSRC_PUT(tables, rsr_gpu_kernel, block, linear->block);
     RSRC_PUT(tables, rsr_gpu_kernel, role, linear->role);
+    RSRC_PUT(tables, rsr_gpu_kernel, group, linear->group);
 }
 
 void rsrc_describe_gpu_kernels(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
@@ -104,12 +113,32 @@ static void describe_images(struct rsrc_tables *tables, const char *name,
     }
 }
 
+static void describe_groups(struct rsrc_tables *tables, const struct rsr_module_target *gpu,
+                            uint32_t number) {
+    RSRC_TABLE(tables, struct rsr_gpu_entry, group_entries_name(tables, number));
+    for (uint32_t i = 0; i < gpu->n_groups; i++)
+        for (uint32_t e = 0; e < gpu->groups[i].n_entries; e++)
+            describe_entry(tables, &gpu->groups[i].entries[e]);
+    RSRC_TABLE(tables, struct rsr_gpu_group, groups_name(tables, number));
+    for (uint32_t i = 0, first = 0; i < gpu->n_groups; i++) {
+        const struct rsr_gpu_group *group = &gpu->groups[i];
+        rsrc_begin_row(tables, NULL);
+        RSRC_PUT_ELEMENT(tables, rsr_gpu_group, entries, group_entries_name(tables, number), first);
+        RSRC_PUT(tables, rsr_gpu_group, n_entries, group->n_entries);
+        RSRC_PUT(tables, rsr_gpu_group, block_rows, group->block_rows);
+        RSRC_PUT(tables, rsr_gpu_group, layout, group->layout);
+        first += group->n_entries;
+    }
+}
+
 void rsrc_describe_gpus(struct rsrc_tables *tables, const struct rsr_module_target *gpus,
                         uint32_t n_gpus, uint32_t first_steps) {
     for (uint32_t g = 0; g < n_gpus; g++) {
         describe_images(tables, images_name(tables, g), gpus[g].images, gpus[g].n_images);
         describe_images(tables, operation_images_name(tables, g), gpus[g].operation_images,
                         gpus[g].n_operation_images);
+        if (gpus[g].n_groups != 0)
+            describe_groups(tables, &gpus[g], g);
     }
     RSRC_TABLE(tables, struct rsr_gpu_entry, OPERATIONS);
     for (uint32_t i = 0; i < RSR_GPU_OPERATIONS; i++)
@@ -132,5 +161,8 @@ void rsrc_describe_gpus(struct rsrc_tables *tables, const struct rsr_module_targ
         RSRC_PUT(tables, rsr_gpu_target, n_operation_images, gpus[g].n_operation_images);
         RSRC_PUT(tables, rsr_gpu_target, n_operations, RSR_GPU_OPERATIONS);
         RSRC_PUT(tables, rsr_gpu_target, operations, OPERATIONS);
+        RSRC_PUT(tables, rsr_gpu_target, n_groups, gpus[g].n_groups);
+        if (gpus[g].n_groups != 0)
+            RSRC_PUT(tables, rsr_gpu_target, groups, groups_name(tables, g));
     }
 }

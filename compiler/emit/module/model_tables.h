@@ -36,6 +36,7 @@ struct rsr_linear_unit {
     uint64_t codes_bytes, index_bytes;
     struct rsr_gpu_entry *entries; /* ascending numbers of tokens */
     uint32_t n_entries;
+    uint32_t group; /* as rsr_gpu_kernel has it */
 };
 
 /* An image of a GPU: a blob of the weights. */
@@ -59,6 +60,8 @@ struct rsr_module_target {
     const struct rsr_module_image *operation_images;
     uint32_t n_operation_images;
     const struct rsr_gpu_entry *operations; /* [RSR_GPU_OPERATIONS] of a GPU */
+    const struct rsr_gpu_group *groups;     /* of a GPU */
+    uint32_t n_groups;
 };
 
 /* Symbols and sizes of struct rsr_head_sketch. */

@@ -134,6 +134,18 @@ static void print_product(const struct rsr_matvec *matvec, uint32_t tokens,
                            tokens);
 }
 
+/* A matvec's arguments but for the last two. */
+static void print_matvec(const struct rsr_matvec *matvec, const struct rsr_gpu_function *function,
+                         uint32_t rows, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "rsr::matvec<");
+    print_product(matvec, function->tokens, out);
+    rsrc_buffer_printf(out,
+                       ", /* rows */ %u,\n"
+                       "                /* cols */ %u, /* row warps */ %u, /* col warps */ %u,\n"
+                       "                /* ahead */ %u,\n",
+                       rows, matvec->cols, matvec->row_warps, matvec->col_warps, function->ahead);
+}
+
 /* The template's arguments, after which come `scale per row` and the epilogue. */
 static void print_template(const struct rsr_kernel *kernel, const struct rsr_gpu_function *function,
                            struct rsrc_buffer *out) {
@@ -154,14 +166,27 @@ static void print_template(const struct rsr_kernel *kernel, const struct rsr_gpu
                            function->tokens, matvec->rows, matvec->cols, matvec->row_warps);
         return;
     }
-    rsrc_buffer_puts(out, "rsr::matvec<");
-    print_product(matvec, function->tokens, out);
-    rsrc_buffer_printf(out,
-                       ", /* rows */ %u,\n"
-                       "                /* cols */ %u, /* row warps */ %u, /* col warps */ %u,\n"
-                       "                /* ahead */ %u,\n",
-                       matvec->rows, matvec->cols, matvec->row_warps, matvec->col_warps,
-                       function->ahead);
+    print_matvec(matvec, function, matvec->rows, out);
+}
+
+void rsrc_print_cuda_product(const struct rsr_matvec *matvec, const struct rsr_gpu_group *product,
+                             struct rsrc_buffer *out) {
+    for (uint32_t i = 0; i < product->n_entries; i++) {
+        const struct rsr_gpu_entry *entry = &product->entries[i];
+        const struct rsr_gpu_function *function = &matvec->functions[i];
+        const char *name = entry->symbol;
+        rsrc_buffer_printf(out, "\nusing %s_group = rsr::group<\n    ", name);
+        print_matvec(matvec, function, 0, out); /* rows are a member's */
+        rsrc_buffer_printf(out,
+                           "                /* scale per row */ %s, rsr::SCALE>>;\n"
+                           "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n"
+                           "%s(rsr::products p) {\n"
+                           "    __shared__ %s_group::memory shared;\n"
+                           "    %s_group::run(shared, p);\n"
+                           "}\n",
+                           matvec->scale_per_row ? "true" : "false", entry->threads,
+                           SM_REGISTERS / (function->registers * entry->threads), name, name, name);
+    }
 }
 
 static void print_function(const struct rsr_kernel *kernel, const struct rsr_gpu_entry *entry,

@@ -12,7 +12,12 @@
     X("segment.cuh")                                                                               \
     X("activations.cuh")                                                                           \
     X("products.cuh")                                                                              \
-    X("codes.cuh") X("instructions.cuh") X("operations.cuh") X("fused.cuh") X("head.cuh")
+    X("codes.cuh")                                                                                 \
+    X("instructions.cuh")                                                                          \
+    X("operations.cuh")                                                                            \
+    X("fused.cuh")                                                                                 \
+    X("grouped.cuh")                                                                               \
+    X("head.cuh")
 
 /* The kernel that makes activation rows of floats for all layers of a model, and the threads of its
  * blocks. A block has one row. */
@@ -48,6 +53,11 @@ extern const struct rsr_gpu_entry rsrc_gpu_quantize;
  * tokens. Returns how many there are. */
 uint32_t rsrc_gpu_launches(const struct rsr_matvec *matvec,
                            struct rsr_gpu_entry out[RSR_GPU_MAX_FUNCTIONS]);
+/* The functions of a product (rsr_abi.h), which have this matrix's constants but for its rows: by
+ * the product's number and by tokens. */
+#define RSRC_GPU_PRODUCT "rsr_product_%u_%u"
+void rsrc_print_cuda_product(const struct rsr_matvec *matvec, const struct rsr_gpu_group *product,
+                             struct rsrc_buffer *out);
 /* The same with symbols. */
 uint32_t rsrc_list_gpu_entries(struct rsrc_arena *arena, const struct rsr_kernel *kernel,
                                struct rsr_gpu_entry **out);

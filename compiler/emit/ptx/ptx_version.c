@@ -28,6 +28,7 @@ static const struct {
      " version target address_size visible entry func param ptr align reg shared local global "
      "const maxntid minnctapersm pragma nounroll "
      "pred b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64 v2 v4 "
+     "fence acq_rel gpu atom inc "
      "add sub mul mad neg abs min max div rem and or xor not shl shr shf lop3 bfe bfi prmt dp4a "
      "mma aligned m16n8k32 row col "
      "clz popc brev fma sqrt rcp selp setp mov ld st cvt cvta bra ret exit bar shfl redux vote "

@@ -43,23 +43,37 @@ static rsr_status check_entry(const char *of, const struct rsr_gpu_entry *e, rsr
     return RSR_OK;
 }
 
-/* Entries must cover every number of tokens exactly once. */
-static rsr_status check_entries(const struct rsr_gpu_kernel *kernel, rsr_error *err) {
+/* Entries of a kernel or of a group must cover every number of tokens exactly once. */
+static rsr_status check_entries(const char *of, const struct rsr_gpu_entry *entries,
+                                uint32_t n_entries, enum rsr_gpu_call call, rsr_error *err) {
     uint64_t next = 1;
     rsr_status status = RSR_OK;
-    for (uint32_t i = 0; status == RSR_OK && i < kernel->n_entries; i++) {
-        const struct rsr_gpu_entry *e = &kernel->entries[i];
+    for (uint32_t i = 0; status == RSR_OK && i < n_entries; i++) {
+        const struct rsr_gpu_entry *e = &entries[i];
         if (e->min_tokens != next || e->max_tokens < e->min_tokens)
-            return BROKEN("kernel %s: entry %u serves %u to %u tokens", kernel->name, i,
-                          e->min_tokens, e->max_tokens);
+            return BROKEN("kernel %s: entry %u serves %u to %u tokens", of, i, e->min_tokens,
+                          e->max_tokens);
         next = (uint64_t)e->max_tokens + 1;
-        status = e->call == RSR_GPU_CALL_LINEAR
-                     ? check_entry(kernel->name, e, err)
-                     : BROKEN("kernel %s: entry %u is no layer", kernel->name, i);
+        status = e->call == (uint32_t)call ? check_entry(of, e, err)
+                                           : BROKEN("kernel %s: entry %u is no layer", of, i);
     }
     if (status == RSR_OK && next != (uint64_t)UINT32_MAX + 1)
-        return BROKEN("kernel %s: no entry serves %llu tokens", kernel->name,
-                      (unsigned long long)next);
+        return BROKEN("kernel %s: no entry serves %llu tokens", of, (unsigned long long)next);
+    return status;
+}
+
+static rsr_status check_groups(const struct rsr_gpu_target *gpu, rsr_error *err) {
+    if (gpu->n_groups != 0 && gpu->groups == NULL)
+        return BROKEN("GPU %s has no groups", gpu->name);
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; status == RSR_OK && i < gpu->n_groups; i++) {
+        const struct rsr_gpu_group *group = &gpu->groups[i];
+        status = group->entries == NULL || group->block_rows == 0 || group->layout >= gpu->n_groups
+                     ? BROKEN("group %u of GPU %s has blocks of %u rows", i, gpu->name,
+                              group->block_rows)
+                     : check_entries(gpu->name, group->entries, group->n_entries,
+                                     RSR_GPU_CALL_PRODUCTS, err);
+    }
     return status;
 }
 
@@ -79,7 +93,9 @@ static rsr_status check_kernel(const struct rsr_gpu_target *gpu, uint32_t i, rsr
         (k->codes_bytes != 0 && k->codes_bytes < least))
         return BROKEN("kernel %s: %llu bytes of codes for %u x %u", k->name,
                       (unsigned long long)k->codes_bytes, k->rows, k->cols);
-    return check_entries(k, err);
+    if (k->group > gpu->n_groups)
+        return BROKEN("kernel %s: group %u of %u", k->name, k->group, gpu->n_groups);
+    return check_entries(k->name, k->entries, k->n_entries, RSR_GPU_CALL_LINEAR, err);
 }
 
 static struct rsr_walked_kernel describe_kernel(const void *kernels, uint32_t i) {
@@ -141,6 +157,8 @@ static rsr_status check_gpu(const struct rsr_module *module, const struct rsr_gp
         status = check_images(gpu, gpu->operation_images, gpu->n_operation_images, err);
     if (status == RSR_OK)
         status = check_operations(gpu, err);
+    if (status == RSR_OK)
+        status = check_groups(gpu, err);
     for (uint32_t i = 0; status == RSR_OK && i < gpu->n_kernels; i++)
         status = check_kernel(gpu, i, err);
     const struct rsr_walked walked = {.name = gpu->name,

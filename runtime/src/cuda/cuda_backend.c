@@ -52,6 +52,7 @@ static void cuda_destroy(struct rsr_engine *engine, bool forked) {
     rsr_cuda_free_memory(e);
     free(e->layers);
     free(e->functions);
+    free(e->groups);
     free(e);
     engine->device = NULL;
 }

@@ -32,6 +32,10 @@ enum rsr_cuda_use {
 #define RSR_CUDA_SPLIT_TOKENS 8u
 /* It makes about so many blocks of them: as many as the largest GPUs have multiprocessors. */
 #define RSR_CUDA_SPLIT_BLOCKS 128u
+/* A chain on rows follows products in their last block for at most so many tokens, because that
+ * block does their rows one after another: a launch of its own does them beside each other. Heads
+ * are shared out to many blocks. */
+#define RSR_CUDA_CHAIN_TOKENS 2u
 /* Blocks of a grid's second dimension; a block there has at least one token. */
 #define RSR_CUDA_MAX_ROWS 65535u
 #define RSR_CUDA_MAX_BLOCKS ((1u << 31) - 1)
@@ -50,6 +54,7 @@ struct rsr_cuda_chunk {
     rsr_cuda_address table;             /* u32[max_batch][max_pages] */
     rsr_cuda_address draws;             /* struct rsr_gpu_draw[RSR_MAX_PICKS] */
     rsr_cuda_address firsts;            /* struct rsr_gpu_candidate[RSR_MAX_PICKS]: answers */
+    rsr_cuda_address counters;          /* of struct rsr_gpu_products; 0 between launches */
     rsr_cuda_address rotations;         /* of each ROPE_TABLE of the step, rotation_bytes apart */
     uint64_t rotation_bytes;
 };
@@ -80,7 +85,8 @@ struct rsr_cuda_engine {
     struct rsr_cuda_kernel quantize;
     struct rsr_cuda_kernel operations[RSR_GPU_OPERATIONS];
     struct rsr_cuda_layer *layers;     /* [gpu->n_kernels] */
-    struct rsr_cuda_kernel *functions; /* of all layers */
+    struct rsr_cuda_kernel *functions; /* of all layers, then of all groups */
+    struct rsr_cuda_kernel **groups;   /* [gpu->n_groups], each [n_entries] of functions */
     rsr_cuda_address *norms, *dense;   /* weights of tensors->norms and dense */
     rsr_cuda_address embedding, head;
     struct rsr_cuda_part parts[RSR_CUDA_USES];
@@ -201,6 +207,11 @@ RSR_NODISCARD rsr_status rsr_cuda_operation(struct rsr_cuda_engine *e, enum rsr_
 RSR_NODISCARD rsr_status rsr_cuda_multiply(struct rsr_cuda_engine *e, uint32_t kernel,
                                            rsr_cuda_address x, uint64_t ldx, uint32_t n,
                                            rsr_cuda_address y, uint64_t ldy, rsr_error *err);
+/* Multiplies by a function of the group, which serves the tokens and members of *products. */
+RSR_NODISCARD rsr_status rsr_cuda_multiply_group(struct rsr_cuda_engine *e, uint32_t group,
+                                                 struct rsr_gpu_products *products, rsr_error *err);
+/* The function of entries for n tokens. */
+uint32_t rsr_cuda_entry_for(const struct rsr_gpu_entry *entries, uint32_t n);
 /* The same with a dense matrix, whose weights are at `weights`; ldx in floats. */
 RSR_NODISCARD rsr_status rsr_cuda_multiply_dense(struct rsr_cuda_engine *e,
                                                  const struct rsr_matrix_data *matrix,

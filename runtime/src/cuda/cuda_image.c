@@ -64,9 +64,12 @@ static rsr_status find_layers(struct rsr_cuda_engine *e, rsr_error *err) {
     size_t n = 0;
     for (uint32_t i = 0; i < gpu->n_kernels; i++)
         n += gpu->kernels[i].n_entries;
+    for (uint32_t i = 0; i < gpu->n_groups; i++)
+        n += gpu->groups[i].n_entries;
     e->layers = calloc(gpu->n_kernels + 1u, sizeof(*e->layers));
+    e->groups = calloc(gpu->n_groups + 1u, sizeof(*e->groups));
     e->functions = calloc(n + 1, sizeof(*e->functions));
-    if (e->layers == NULL || e->functions == NULL)
+    if (e->layers == NULL || e->groups == NULL || e->functions == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a list of kernels");
     rsr_status status = RSR_OK;
     struct rsr_cuda_kernel *next = e->functions;
@@ -75,6 +78,13 @@ static rsr_status find_layers(struct rsr_cuda_engine *e, rsr_error *err) {
         e->layers[i].functions = next;
         for (uint32_t f = 0; f < kernel->n_entries && status == RSR_OK; f++)
             status = rsr_cuda_find(&e->device, e->modules[LAYERS], kernel->entries[f].symbol,
+                                   next++, err);
+    }
+    for (uint32_t i = 0; i < gpu->n_groups; i++) {
+        const struct rsr_gpu_group *group = &gpu->groups[i];
+        e->groups[i] = next;
+        for (uint32_t f = 0; f < group->n_entries && status == RSR_OK; f++)
+            status = rsr_cuda_find(&e->device, e->modules[OPERATIONS], group->entries[f].symbol,
                                    next++, err);
     }
     return status;

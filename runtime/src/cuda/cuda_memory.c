@@ -188,6 +188,12 @@ uint32_t rsr_cuda_splits(const struct rsr_cuda_engine *e, uint32_t n) {
     return splits < e->max_pages ? (uint32_t)splits : e->max_pages;
 }
 
+/* Counters of products' tails. */
+static uint64_t n_counters(const struct rsr_cuda_engine *e) {
+    const struct rsr_hyper *hyper = &e->engine->model->module->hyper;
+    return hyper->n_heads + 2 * (uint64_t)hyper->n_kv_heads + 1;
+}
+
 static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     const struct rsr_engine_info *info = &e->engine->info;
     const uint64_t n = info->max_batch, vocab = e->engine->model->module->hyper.vocab;
@@ -204,6 +210,7 @@ static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     e->parts[RSR_CUDA_CHUNK] = (struct rsr_cuda_part){
         .name = "page numbers",
         .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages) +
+                   number_bytes(n_counters(e)) +
                    aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_draw)) +
                    aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate)) +
                    most_tables(e->gpu) * e->chunk.rotation_bytes};
@@ -243,7 +250,8 @@ static void divide_chunk(struct rsr_cuda_engine *e) {
     chunk->failed = chunk->positions + each;
     chunk->flag = chunk->failed + each;
     chunk->table = chunk->flag + number_bytes(1);
-    chunk->draws = chunk->table + number_bytes(n * e->max_pages);
+    chunk->counters = chunk->table + number_bytes(n * e->max_pages);
+    chunk->draws = chunk->counters + number_bytes(n_counters(e));
     chunk->firsts = chunk->draws + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_draw));
     chunk->rotations = chunk->firsts + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate));
     e->found =
@@ -290,8 +298,11 @@ rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_err
         status = rsr_cuda_take_host(e, err);
     if (status == RSR_OK) {
         divide_chunk(e);
-        status = upload_all(e, &tensors, err);
+        status =
+            rsr_cuda_fill(&e->device, e->chunk.counters, 0, n_counters(e) * sizeof(uint32_t), err);
     }
+    if (status == RSR_OK)
+        status = upload_all(e, &tensors, err);
     /* A probe gets whole rows, and kernels leave the ends of some as they are. */
     if (status == RSR_OK && e->host.probed != NULL)
         status = rsr_cuda_fill(&e->device, e->parts[RSR_CUDA_ROWS].address, 0,
