@@ -2,7 +2,8 @@
 the spread of a head's logits (sigma), the context and the KV type.
 
 RESULTS has JSON objects of rsr-bench attention, one a line, or is a CSV file that this program wrote. Counts do not
-depend on the machine. --times adds the index's time in dense attention's, where dense was fast enough to count.
+depend on the machine. --times adds the index's time in dense attention's, in brackets where dense reads less than 80 %
+of the bandwidth: bfloat16 and int8 may be bound by arithmetic.
 """
 import argparse
 import csv
@@ -21,8 +22,8 @@ def row_of(result):
     """A row of the table. Three digits are enough to see a change, and do not look exact."""
     row = {column: result[key] for column, key in COLUMNS.items()}
     row = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()}
-    if result.get("speedup_counts"):
-        row["time"] = f"{result['louver_us'] / result['dense_us']:.2f}"
+    time = f"{result['louver_us'] / result['dense_us']:.2f}"
+    row["time"] = time if result["speedup_counts"] else f"({time})"
     return row
 
 
@@ -79,9 +80,8 @@ def print_table(rows, timed):
         of_type = {row["kv_type"]: row for row in rows if (row["data"], row["context"]) == (data, context)}
         first = next(of_type[kv_type] for kv_type in types if kv_type in of_type)
         cells = [spoken(data), f"{int(context):,}", percent(first["keys_read"]), percent(first["oracle"])]
-        for name in ("bytes", "time")[:1 + timed]:
-            cells += [f"{float(value):.2f}" if value else "" for value in
-                      (of_type.get(kv_type, {}).get(name) for kv_type in types)]
+        cells += [f"{float(of_type[kv_type]['bytes']):.2f}" if kv_type in of_type else "" for kv_type in types]
+        cells += [of_type[kv_type].get("time", "") if kv_type in of_type else "" for kv_type in types if timed]
         cells += [error(first[name]) for name in ("true_error", "certified_error")]
         print("| " + " | ".join(cells) + " |")
 
