@@ -74,9 +74,9 @@ static uint64_t any_keys(const struct louver_pass *pass, uint32_t p) {
     return any;
 }
 
-/* The next page of which some head wants keys, whose rows are prefetched while the heads of the page
- * before it are computed: a part of them before each head, because together they are more than the
- * memory system takes at once. */
+/* The next page of which some head wants keys, whose rows are prefetched while the heads of the
+ * page before it are computed: a part of them before each head, because together they are more than
+ * the memory system takes at once. */
 struct approach {
     uint32_t page;
     uint64_t left; /* keys that are not prefetched yet */

@@ -454,7 +454,8 @@ static bool has_hope(const struct louver_pass *pass) {
     return !louver_is_hopeless(pass);
 }
 
-/* Weights of the rule error need the frames of all pages, so it has no trial by the sample alone. */
+/* Weights of the rule error need the frames of all pages, so it has no trial by the sample
+ * alone. */
 static bool is_tried_in_vain(struct louver_pass *pass) {
     louver_open_sidecars(pass);
     find_frames(pass, true);

@@ -73,8 +73,8 @@ enum louver_known { LOUVER_TRIED_PAGES, LOUVER_ALL_PAGES };
  * of tried pages afterwards. */
 void louver_try_head(const struct louver_pass *pass, struct louver_head_state *head,
                      enum louver_known known);
-/* Whether an attempt will take less time than all keys, by the prediction for all heads; and whether
- * this is so unlikely that the other pages' frames need not be read. */
+/* Whether an attempt will take less time than all keys, by the prediction for all heads; and
+ * whether this is so unlikely that the other pages' frames need not be read. */
 bool louver_is_worth(const struct louver_pass *pass);
 bool louver_is_hopeless(const struct louver_pass *pass);
 

@@ -1,7 +1,7 @@
-/* louver_time.h - what a pass takes, in units of a key and value that are read in order and attended
- * to by the heads of the pass. The choices that follow from it change which keys are attended to,
- * so they are the same on every machine: the model has no clock, and does not know the machine.
- * tests/bench/louver_worth.c measures what it says.
+/* louver_time.h - what a pass takes, in units of a key and value that are read in order and
+ * attended to by the heads of the pass. The choices that follow from it change which keys are
+ * attended to, so they are the same on every machine: the model has no clock, and does not know the
+ * machine. tests/bench/louver_worth.c measures what it says.
  */
 #ifndef RSR_LOUVER_TIME_H
 #define RSR_LOUVER_TIME_H
