@@ -28,10 +28,15 @@ static void remark(struct rsrc_compilation *c) {
                        plan->reason);
 }
 
-static uint64_t stored_row_bytes(const struct rsrc_compilation *c) {
-    const struct rsr_tensor *head = c->inputs.graph.head;
-    return rsrc_packing_of(c, head)->is_packed ? rsrc_packed_row_bytes(head)
-                                               : head->size_bytes / c->inputs.graph.hyper.vocab;
+static uint64_t stored_row_bytes(const struct rsrc_compilation *c, const struct rsr_tensor *rows) {
+    return rsrc_packing_of(c, rows)->is_packed ? rsrc_packed_row_bytes(rows)
+                                               : rows->size_bytes / c->inputs.graph.hyper.vocab;
+}
+
+static struct rsr_stored_rows stored_rows(const struct rsrc_compilation *c) {
+    const struct rsr_graph *graph = &c->inputs.graph;
+    return (struct rsr_stored_rows){.head = stored_row_bytes(c, graph->head),
+                                    .embedding = stored_row_bytes(c, graph->embedding)};
 }
 
 /* What profiles know; NULL: nothing. */
@@ -53,12 +58,12 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     } else if (asked == RSRC_HEAD_SKETCH_OFF) {
         plan->reason = "--head-sketch=off";
     } else if (wanted) {
-        *plan = rsrc_plan_head_sketch(&c->inputs.graph, stored_row_bytes(c),
+        *plan = rsrc_plan_head_sketch(&c->inputs.graph, stored_rows(c).head,
                                       asked == RSRC_HEAD_SKETCH_1 ? 1 : 2, open_rows(c));
         plan->reason = "asked for with --head-sketch";
     } else {
-        *plan = rsrc_choose_head_sketch(&c->run.arena, &c->inputs.graph, stored_row_bytes(c),
-                                        open_rows(c));
+        *plan =
+            rsrc_choose_head_sketch(&c->run.arena, &c->inputs.graph, stored_rows(c), open_rows(c));
     }
     remark(c);
     return RSRC_OK;

@@ -12,13 +12,18 @@ bool rsrc_can_sketch_head(const struct rsr_graph *graph, const char **reason);
 /* Whether a head of this size may get a sketch unasked. */
 bool rsrc_is_large_head(uint64_t head_bytes);
 
+/* Bytes of a row as the module stores it. */
+struct rsr_stored_rows {
+    uint64_t head, embedding; /* equal if they are one matrix */
+};
+
 /* Chooses the number of planes by the bytes that a token reads, within the limit of a module's
- * growth. row_bytes: of a row of the head, as the module stores it. open: [RSR_HEAD_PLANES] rows
- * that one plane, two, ... leave open for a token, as measured; NULL: not known. */
+ * growth. open: [RSR_HEAD_PLANES] rows that one plane, two, ... leave open for a token, as
+ * measured; NULL: not known. */
 struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
-                                             const struct rsr_graph *graph, uint64_t row_bytes,
-                                             const double *open);
-/* The plan for n_planes, 1 or 2. */
+                                             const struct rsr_graph *graph,
+                                             struct rsr_stored_rows stored, const double *open);
+/* The plan for n_planes, 1 or 2. row_bytes: of a row of the head, as stored. */
 struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint64_t row_bytes,
                                            uint32_t n_planes, const double *open);
 
