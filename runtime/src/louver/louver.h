@@ -197,12 +197,24 @@ static inline uint32_t louver_count_keys(uint64_t mask) {
     return (uint32_t)(mask * UINT64_C(0x0101010101010101) >> 56);
 }
 
-/* Wants rows begin .. end - 1 of keys or values, if they lie on a disk. */
+/* Wants rows begin .. end - 1 of keys or values, if they lie on a disk; or those in a mask, where
+ * rows without a gap are asked for together. */
 static inline void louver_want_rows(const struct louver_setup *setup, const void *rows,
                                     uint32_t begin, uint32_t end) {
     if (setup->disk != NULL)
         rsr_kv_disk_want(setup->disk, (const char *)rows + begin * setup->kv.row_bytes,
                          (uint64_t)(end - begin) * setup->kv.row_bytes);
+}
+
+static inline void louver_want_mask(const struct louver_setup *setup, const void *rows,
+                                    uint64_t mask) {
+    while (setup->disk != NULL && mask != 0) {
+        const uint32_t begin = (uint32_t)__builtin_ctzll(mask);
+        const uint64_t after = ~(mask >> begin);
+        const uint32_t end = after != 0 ? begin + (uint32_t)__builtin_ctzll(after) : 64;
+        louver_want_rows(setup, rows, begin, end);
+        mask &= end < 64 ? UINT64_MAX << end : 0;
+    }
 }
 
 /* Prefetches row j of keys or values. */

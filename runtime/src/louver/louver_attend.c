@@ -98,15 +98,9 @@ static struct approach approach_page(const struct louver_pass *pass, uint32_t p)
 /* Wants the rows of all keys in the masks, so that a disk reads many at a time. */
 static void want_masks(const struct louver_pass *pass) {
     for (uint32_t p = pass->begin; pass->setup->disk != NULL && p < pass->end; p++) {
-        const struct rsr_kv_rows *rows = &pass->pages[p].rows;
-        for (uint64_t left = any_keys(pass, p); left != 0;) { /* runs of keys */
-            const uint32_t begin = (uint32_t)__builtin_ctzll(left);
-            const uint64_t after = ~(left >> begin);
-            const uint32_t end = after != 0 ? begin + (uint32_t)__builtin_ctzll(after) : 64;
-            louver_want_rows(pass->setup, rows->keys, begin, end);
-            louver_want_rows(pass->setup, rows->values, begin, end);
-            left &= end < 64 ? UINT64_MAX << end : 0;
-        }
+        const uint64_t keys = any_keys(pass, p);
+        louver_want_mask(pass->setup, pass->pages[p].rows.keys, keys);
+        louver_want_mask(pass->setup, pass->pages[p].rows.values, keys);
     }
 }
 

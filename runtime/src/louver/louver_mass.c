@@ -52,6 +52,7 @@ static void give_keys(const struct louver_pass *pass, struct louver_head_state *
     const double error = louver_score_error(pass->setup, head->sketch.norm, pass->norms[page].key);
     float all[RSR_PAGE_TOKENS], z[RSR_PAGE_TOKENS], largest = -INFINITY;
     uint32_t n = 0;
+    louver_want_mask(pass->setup, pass->pages[page].rows.keys, keys);
     louver_scores(pass->setup, &pass->pages[page], head->q, keys, all);
     for (uint64_t left = keys; left != 0; left &= left - 1)
         z[n++] = all[__builtin_ctzll(left)];

@@ -318,6 +318,8 @@ void louver_reach_given(const struct louver_pass *pass, struct louver_head_state
     double squares = 0.0;
     if (head->weights == NULL)
         return;
+    for (uint32_t p = 0; pass->setup->disk != NULL && p < pass->n_pages; p++)
+        louver_want_mask(pass->setup, pass->pages[p].rows.values, head->given[p]);
     for (uint32_t p = 0; p < pass->n_pages; p++)
         if (head->given[p] != 0)
             add_given(pass, head, p, &sums);
