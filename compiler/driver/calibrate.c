@@ -5,13 +5,14 @@
  * alone. The text is evaluated in pieces that are spread over all of it; a probe counts, behind
  * every squared ReLU, the channels that a list would name. Of some tokens it keeps what the head
  * multiplies, and with their largest logits the rows are counted that a sketch of the head would
- * leave open.
+ * leave open. Attention's logits are measured, too (logit_spreads.c).
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "driver/compilation.h"
+#include "driver/logit_spreads.h"
 #include "model/open_rows.h"
 #include "rsr.h"
 #include "rsr_abi.h"
@@ -49,18 +50,12 @@ struct calibration {
     uint32_t *tokens;
     uint32_t n_tokens;
     struct picks picks;
+    struct rsrc_logit_spreads spreads;
     uint32_t n_entries; /* of the piece that is evaluated */
     uint64_t n_evaluated;
 };
 
 /* ---- before the module is made --------------------------------------------------------------- */
-
-static bool has_lists(const struct rsrc_input_set *in) {
-    for (uint32_t i = 0; i < in->n_items; i++)
-        if (rsrc_item_list(in, &in->items[i]) != RSR_LIST_NONE)
-            return true;
-    return false;
-}
 
 /* Whether a plan depends on what a sketch of the head leaves open. */
 static bool has_sketchable_head(const struct rsrc_input_set *in) {
@@ -76,9 +71,6 @@ enum rsrc_status rsrc_check_calibration(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (!in->has_graph)
         why = "matrices run on no text";
-    else if (!has_lists(in) && !has_sketchable_head(in))
-        why = "no squared ReLU leaves channels of this model, its head is too small for a sketch, "
-              "and no plan depends on its text";
     else if (in->checkpoint.tokenizer.section == NULL)
         why = "the checkpoint has no tokenizer to read a text with";
     if (why == NULL)
@@ -142,6 +134,7 @@ static void keep_states(struct calibration *b, const rsr_probe_point *point) {
 
 static void probe(void *user, const rsr_probe_point *point) {
     struct calibration *b = user;
+    rsrc_probe_spreads(&b->spreads, point);
     if (point->kind == RSR_PROBE_LOGITS_INPUT)
         keep_states(b, point);
     const bool is_gate = point->kind == RSR_PROBE_LINEAR_OUTPUT && strcmp(point->role, "gate") == 0;
@@ -298,6 +291,7 @@ static void print_profile(const struct calibration *b, struct rsrc_buffer *out) 
             .n_channels = rsrc_item_channels(&in->items[i]),
             .activity = {count->n_tokens, (double)count->active / n, (double)count->runs / n}};
     }
+    profile.n_attention = rsrc_list_spreads(&b->spreads, &arena, &profile.attention);
     rsrc_print_profile(&profile, out);
     rsrc_arena_free(&arena);
 }
@@ -308,6 +302,7 @@ enum rsrc_status rsrc_calibrate(struct rsrc_compilation *c) {
     enum rsrc_status status = open_model(&b, rsrc_linked_path(c, &rsrc_kinds[RSRC_KIND_SO]));
     if (status == RSRC_OK) {
         begin_picks(&b, &c->run.arena);
+        rsrc_begin_spreads(&b.spreads, &c->inputs, &c->run.arena, PIECE_TOKENS + 1);
         status = read_text(&b);
     }
     if (status == RSRC_OK)

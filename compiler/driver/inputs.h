@@ -40,6 +40,9 @@ struct rsrc_input_set {
         struct rsr_parsed_kernel *kernels;
     };
     uint32_t n_parsed;
+    double *spreads;   /* [blocks with attention][n_kv_heads] of its logits, from profiles; NULL:
+                          not known */
+    uint64_t n_spread; /* tokens that they are of */
     struct rsrc_open_rows open_rows; /* of the head, from profiles */
     uint32_t shard, n_shards;        /* of --shard; n_shards 0: the module is whole */
 };
@@ -50,6 +53,21 @@ enum rsr_list rsrc_item_list(const struct rsrc_input_set *in, const struct rsrc_
 /* Elements that such a list can name, where there is one. */
 static inline uint32_t rsrc_item_channels(const struct rsrc_item *item) {
     return item->role == RSR_ROLE_UP ? item->layer->rows : item->layer->cols;
+}
+
+/* The spread of a KV head's logits is at this place. */
+static inline size_t rsrc_spread_at(const struct rsrc_input_set *in, uint32_t block,
+                                    uint32_t head) {
+    return (size_t)in->graph.blocks[block].number * in->graph.hyper.n_kv_heads + head;
+}
+
+static inline uint32_t rsrc_n_spreads(const struct rsrc_input_set *in) {
+    const struct rsr_hyper *hyper = &in->graph.hyper;
+    return (hyper->n_layers - hyper->delta_layers) * hyper->n_kv_heads;
+}
+
+static inline bool rsrc_has_attention(const struct rsrc_input_set *in, uint32_t block) {
+    return block < in->graph.hyper.n_layers && in->graph.blocks[block].delta == RSR_NO_LAYER;
 }
 
 /* Targets are CPUs or GPUs. */

@@ -88,6 +88,22 @@ static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symb
     return RSRC_OK;
 }
 
+/* What profiles know of attention's logits, for the KV index. */
+static enum rsrc_status emit_spreads(struct rsrc_compilation *c, const char **symbol) {
+    const uint32_t n = rsrc_n_spreads(&c->inputs);
+    if (c->inputs.spreads == NULL)
+        return RSRC_OK;
+    rsrc_begin_part(&c->weights, "logit spreads");
+    float *spreads = RSRC_NEW_ARRAY(&c->run.arena, n, float);
+    for (uint32_t i = 0; i < n; i++)
+        spreads[i] = (float)c->inputs.spreads[i];
+    const struct rsr_blob blob = {.symbol = "rsr_w_logit_spreads",
+                                  .bytes = spreads,
+                                  .size_bytes = (uint64_t)n * sizeof(*spreads),
+                                  .align = 64};
+    return rsrc_emit_own_blob(&c->weights, blob, symbol);
+}
+
 static enum rsrc_status emit_deltas(struct rsrc_compilation *c, const char **symbols) {
     const struct rsr_graph *graph = &c->inputs.graph;
     enum rsrc_status status = RSRC_OK;
@@ -231,7 +247,8 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
         emit_embedding(c, &input.embedding_symbol) != RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||
         rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
-        emit_dense(c, dense) != RSRC_OK || emit_tokenizer(c, &input.tokenizer_symbol) != RSRC_OK)
+        emit_spreads(c, &input.spreads_symbol) != RSRC_OK || emit_dense(c, dense) != RSRC_OK ||
+        emit_tokenizer(c, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_shard_weights(c, &input);
     struct rsrc_tables tables;

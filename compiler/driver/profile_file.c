@@ -3,6 +3,7 @@
  *
  * Every profile must be of this checkpoint. Several are merged, with what --calibrate measured.
  */
+#include <math.h>
 #include <string.h>
 
 #include "driver/compilation.h"
@@ -61,6 +62,33 @@ static enum rsrc_status give_head(struct rsrc_input_set *in, const char *file,
     return RSRC_OK;
 }
 
+static enum rsrc_status give_spreads(struct rsrc_input_set *in, const char *file,
+                                     const struct rsrc_profile *profile) {
+    const struct rsrc_place place = {.file = file};
+    const uint32_t n_heads = in->graph.hyper.n_kv_heads;
+    if (profile->n_attention == 0)
+        return RSRC_OK;
+    if (in->spreads == NULL)
+        in->spreads = RSRC_NEW_ARRAY(&in->run->arena, rsrc_n_spreads(in), double);
+    for (uint32_t i = 0; i < profile->n_attention; i++) {
+        const struct rsrc_profile_spreads *row = &profile->attention[i];
+        if (!rsrc_has_attention(in, row->block) || row->n_heads != n_heads)
+            return rsrc_refuse(in->run->diag, "profile-attention", &place,
+                               "calibrate the model again",
+                               "the model has no attention with %u KV heads in block %u",
+                               row->n_heads, row->block);
+        for (uint32_t h = 0; h < n_heads; h++)
+            rsrc_merge_spread(&in->spreads[rsrc_spread_at(in, row->block, h)], in->n_spread,
+                              row->spread[h], profile->n_tokens);
+    }
+    if (profile->n_attention * n_heads != rsrc_n_spreads(in))
+        return rsrc_refuse(in->run->diag, "profile-attention", &place, "calibrate the model again",
+                           "has the attention of %u of the model's %u blocks with keys",
+                           profile->n_attention, rsrc_n_spreads(in) / n_heads);
+    in->n_spread += profile->n_tokens;
+    return RSRC_OK;
+}
+
 static enum rsrc_status use_profile(struct rsrc_input_set *in, const char *file, const void *bytes,
                                     uint64_t size_bytes) {
     struct rsrc_profile profile;
@@ -71,7 +99,8 @@ static enum rsrc_status use_profile(struct rsrc_input_set *in, const char *file,
     for (uint32_t i = 0; i < profile.n_layers; i++)
         if (give(in, file, &profile.layers[i]) != RSRC_OK)
             return RSRC_FAILED;
-    return give_head(in, file, &profile.head);
+    return give_head(in, file, &profile.head) == RSRC_OK ? give_spreads(in, file, &profile)
+                                                         : RSRC_FAILED;
 }
 
 static enum rsrc_status use_file(struct rsrc_input_set *in, const char *path) {
@@ -81,6 +110,20 @@ static enum rsrc_status use_file(struct rsrc_input_set *in, const char *path) {
     const enum rsrc_status status = use_profile(in, path, text.data, text.size_bytes);
     rsrc_unmap_file(&text);
     return status;
+}
+
+static void remark_spreads(const struct rsrc_input_set *in) {
+    double least = RSRC_PROFILE_MOST_SPREAD, most = 0;
+    if (in->spreads == NULL)
+        return;
+    for (uint32_t i = 0; i < rsrc_n_spreads(in); i++) {
+        least = fmin(least, in->spreads[i]);
+        most = fmax(most, in->spreads[i]);
+    }
+    rsrc_diag_emit(in->run->diag, RSRC_REMARK, "plan",
+                   &(struct rsrc_place){.file = in->run->options->input}, NULL,
+                   "attention: the logits of %u KV heads have spreads of %.2f to %.2f, as measured",
+                   rsrc_n_spreads(in), least, most);
 }
 
 enum rsrc_status rsrc_read_profiles(struct rsrc_input_set *in) {
@@ -93,7 +136,9 @@ enum rsrc_status rsrc_read_profiles(struct rsrc_input_set *in) {
     for (uint32_t i = 0; i < options->n_profiles; i++)
         if (use_file(in, options->profiles[i]) != RSRC_OK)
             return RSRC_FAILED;
-    return measured->size_bytes == 0
-               ? RSRC_OK
-               : use_profile(in, "--calibrate", measured->data, measured->size_bytes);
+    if (measured->size_bytes != 0 &&
+        use_profile(in, "--calibrate", measured->data, measured->size_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    remark_spreads(in);
+    return RSRC_OK;
 }

@@ -8,11 +8,14 @@
  *         {"block": 0, "role": "up", "channels": 6912, "active": 1383.41, "runs": 1106.02},
  *         {"block": 0, "role": "down", "channels": 6912, "active": 1352.73, "runs": 1090.87}
  *       ],
- *       "head": {"rows": 128256, "picks": 64, "open": [812.25, 41.50]}
+ *       "head": {"rows": 128256, "picks": 64, "open": [812.25, 41.50]},
+ *       "attention": [
+ *         {"block": 0, "spreads": [1.2345, 0.9876]}
+ *       ]
  *     }
  *
  * "layers" has what follows a squared ReLU, and may be empty. "head" is missing where no sketch of
- * the head comes into question.
+ * the head comes into question, and "attention" in profiles that are older than it.
  */
 #include "profile/profile.h"
 
@@ -39,6 +42,19 @@ static void print_head(const struct rsrc_open_rows *head, struct rsrc_buffer *ou
     rsrc_buffer_puts(out, "]}");
 }
 
+static void print_attention(const struct rsrc_profile *profile, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, ",\n  \"attention\": [");
+    for (uint32_t i = 0; i < profile->n_attention; i++) {
+        const struct rsrc_profile_spreads *row = &profile->attention[i];
+        rsrc_buffer_printf(out, "%s\n    {\"block\": %u, \"spreads\": [", i == 0 ? "" : ",",
+                           row->block);
+        for (uint32_t h = 0; h < row->n_heads; h++)
+            rsrc_buffer_printf(out, "%s%.4f", h == 0 ? "" : ", ", row->spread[h]);
+        rsrc_buffer_puts(out, "]}");
+    }
+    rsrc_buffer_puts(out, "\n  ]");
+}
+
 void rsrc_print_profile(const struct rsrc_profile *profile, struct rsrc_buffer *out) {
     char hash[RSR_HASH_TEXT_BYTES];
     rsr_hash_text(profile->checkpoint, hash);
@@ -59,6 +75,8 @@ void rsrc_print_profile(const struct rsrc_profile *profile, struct rsrc_buffer *
     rsrc_buffer_puts(out, profile->n_layers == 0 ? "]" : "\n  ]");
     if (profile->head.n_picks != 0)
         print_head(&profile->head, out);
+    if (profile->n_attention != 0)
+        print_attention(profile, out);
     rsrc_buffer_puts(out, "\n}\n");
 }
 
@@ -80,6 +98,10 @@ void rsrc_merge_open_rows(struct rsrc_open_rows *sum, const struct rsrc_open_row
         sum->open[p] += share * (more->open[p] - sum->open[p]);
     sum->n_picks += more->n_picks;
     sum->n_rows = more->n_rows;
+}
+
+void rsrc_merge_spread(double *sum, uint64_t n, double more, uint64_t n_more) {
+    *sum += share_of(n_more, n) * (more - *sum);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -236,6 +258,46 @@ static enum rsrc_status read_head(const struct reading *r, const json_t *root,
     return read_open(r, json_object_get(head, "open"), out);
 }
 
+static enum rsrc_status read_spreads(const struct reading *r, const json_t *object,
+                                     struct rsrc_profile_spreads *out) {
+    const json_t *list = json_object_get(object, "spreads");
+    uint64_t block;
+    if (read_count(r, object, "block", 0, UINT32_MAX - 1, &block) != RSRC_OK)
+        return RSRC_FAILED;
+    if (json_array_size(list) == 0 || json_array_size(list) > RSRC_PROFILE_MOST_HEADS)
+        return refuse_field(r, "spreads", "a list of a number for each KV head");
+    out->block = (uint32_t)block;
+    out->n_heads = (uint32_t)json_array_size(list);
+    out->spread = RSRC_NEW_ARRAY(r->arena, out->n_heads, double);
+    for (uint32_t h = 0; h < out->n_heads; h++)
+        if (check_mean(r, json_array_get(list, h), "spreads", RSRC_PROFILE_MOST_SPREAD,
+                       &out->spread[h]) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+static enum rsrc_status read_attention(const struct reading *r, const json_t *root,
+                                       struct rsrc_profile *out) {
+    const json_t *list = json_object_get(root, "attention");
+    if (list == NULL)
+        return RSRC_OK;
+    if (!json_is_array(list) || json_array_size(list) > UINT32_MAX)
+        return refuse_field(r, "attention", "a list");
+    out->n_attention = (uint32_t)json_array_size(list);
+    out->attention = RSRC_NEW_ARRAY(r->arena, out->n_attention, struct rsrc_profile_spreads);
+    for (uint32_t i = 0; i < out->n_attention; i++) {
+        struct rsrc_profile_spreads *row = &out->attention[i];
+        if (read_spreads(r, json_array_get(list, i), row) != RSRC_OK)
+            return RSRC_FAILED;
+        if (i > 0 && row->block <= row[-1].block)
+            return rsrc_refuse(r->diag, SLUG "-order", &(struct rsrc_place){.file = r->file},
+                               "blocks come in their order",
+                               "the attention of block %u comes after that of block %u", row->block,
+                               row[-1].block);
+    }
+    return RSRC_OK;
+}
+
 enum rsrc_status rsrc_read_profile(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const char *file, const void *bytes, uint64_t size_bytes,
                                    struct rsrc_profile *out) {
@@ -248,7 +310,8 @@ enum rsrc_status rsrc_read_profile(struct rsrc_diag *diag, struct rsrc_arena *ar
     if (read_version(&r, root) == RSRC_OK && read_hash(&r, root, profile.checkpoint) == RSRC_OK &&
         read_count(&r, root, "tokens", 1, RSRC_PROFILE_MAX_TOKENS, &profile.n_tokens) == RSRC_OK &&
         read_layers(&r, root, &profile) == RSRC_OK &&
-        read_head(&r, root, &profile.head) == RSRC_OK) {
+        read_head(&r, root, &profile.head) == RSRC_OK &&
+        read_attention(&r, root, &profile) == RSRC_OK) {
         *out = profile;
         status = RSRC_OK;
     }

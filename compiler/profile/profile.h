@@ -37,13 +37,26 @@ struct rsrc_open_rows {
     double open[RSR_HEAD_PLANES]; /* by one plane, by two, ... */
 };
 
+/* Spreads of a block's attention logits over the keys of a query: means over queries. */
+struct rsrc_profile_spreads {
+    uint32_t block;
+    uint32_t n_heads;
+    double *spread; /* [n_heads], of KV heads */
+};
+
 struct rsrc_profile {
     uint8_t checkpoint[16]; /* hash */
     uint64_t n_tokens;      /* of every layer's activity */
     struct rsrc_profile_layer *layers;
     uint32_t n_layers;
     struct rsrc_open_rows head;
+    struct rsrc_profile_spreads *attention; /* of blocks with keys and values, in their order */
+    uint32_t n_attention;
 };
+
+/* No spread is larger: logits of float32 are not. */
+#define RSRC_PROFILE_MOST_SPREAD 1e9
+#define RSRC_PROFILE_MOST_HEADS 4096u
 
 void rsrc_print_profile(const struct rsrc_profile *profile, struct rsrc_buffer *out);
 /* Reads what rsrc_print_profile() wrote; the layers are in the arena. Refuses another version,
@@ -58,5 +71,7 @@ const char *rsrc_profile_role(enum rsr_list list);
 void rsrc_merge_activity(struct rsrc_activity *sum, const struct rsrc_activity *more);
 /* Adds the picks of `more`, of a head with as many rows, to those of `sum`. */
 void rsrc_merge_open_rows(struct rsrc_open_rows *sum, const struct rsrc_open_rows *more);
+/* Adds the spread of n_more tokens to that of n tokens. */
+void rsrc_merge_spread(double *sum, uint64_t n, double more, uint64_t n_more);
 
 #endif

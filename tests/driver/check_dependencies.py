@@ -48,7 +48,7 @@ ROOMS = {
 DRIVER = """turns.h turns.c run.h run.c inputs.h outputs.h output_paths.c outputs.c units.h code_cache.c unit_writers.c
     weights.h weights_writer.c gpu_products.h gpu_products.c compilation.h layer.h layer_analysis.c layer_lower.c tuner.c layer_plan.c layer_gpu.c
     layer_emit.c gpu_operations.h gpu_operations.c gpu_units.c packed_weights.c head_blocks.c expand_embedding.c shard.c text_forms.c plan_file.c profile_file.c read_input.c module_steps.c module_note.c matrix_library.c module_link.c compare_module.c describe_input.c write_report.c
-    survey.c calibrate.c dependency_file.c open_outputs.c road.c set_up.c done_line.c compile.c""".split()
+    survey.c logit_spreads.h logit_spreads.c calibrate.c dependency_file.c open_outputs.c road.c set_up.c done_line.c compile.c""".split()
 # Files outside the driver that may include it: the program, which names passes, and the command
 # line, which takes their kinds.
 ABOVE_DRIVER = {("compiler/main.c", "driver/run.h"), ("compiler/options.c", "driver/kinds.def")}

@@ -67,6 +67,10 @@ def head(name, slug="profile-field", **values):
     return document(name, slug, change)
 
 
+def attention(name, change, slug="profile-field"):
+    return document(name, slug, lambda profile: change(profile["attention"][1]))
+
+
 def swap(profile):
     rows = profile["layers"]
     rows[0], rows[1] = rows[1], rows[0]
@@ -136,6 +140,20 @@ CASES = [
     head("open-more-than-rows", open=[513, 1]),
     head("open-growing", open=[3, 4]),
     head("head-of-another", "profile-head", rows=513),
+    member("attention-number", "attention", 1),
+    member("attention-rows", "attention", [1]),
+    attention("attention-without-block", lambda row: row.pop("block")),
+    attention("attention-block-none", lambda row: row.update(block=2**32 - 1)),
+    attention("spreads-missing", lambda row: row.pop("spreads")),
+    attention("spreads-empty", lambda row: row.update(spreads=[])),
+    attention("spreads-many", lambda row: row.update(spreads=[1] * 4097)),
+    attention("spread-negative", lambda row: row["spreads"].__setitem__(0, -1)),
+    attention("spread-huge", lambda row: row["spreads"].__setitem__(0, 1e10)),
+    attention("spread-text", lambda row: row["spreads"].__setitem__(1, "1")),
+    attention("attention-of-other-heads", lambda row: row["spreads"].append(1), "profile-attention"),
+    attention("attention-of-another", lambda row: row.update(block=7), "profile-attention"),
+    attention("attention-twice", lambda row: row.update(block=0), "profile-order"),
+    document("attention-of-a-part", "profile-attention", lambda profile: profile["attention"].pop()),
     document("order", "profile-order", swap),
     document("twice", "profile-order", lambda profile: profile["layers"].insert(1, profile["layers"][0])),
     document("unknown-block", "profile-layer", lambda profile: profile["layers"][-1].update(block=1000)),

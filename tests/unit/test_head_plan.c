@@ -108,8 +108,8 @@ static void test_measured(struct rsrc_arena *arena) {
     struct model m;
     make_model(&m, 128256, 2560, 2084044800, true);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        const struct rsr_head_plan plan =
-            rsrc_choose_head_sketch(arena, &m.graph, 5120, rows[i].open);
+        const struct rsr_head_plan plan = rsrc_choose_head_sketch(
+            arena, &m.graph, (struct rsr_stored_rows){5120, 5120}, rows[i].open);
         CHECK_INT(plan.n_planes, rows[i].n_planes);
         CHECK(plan.token_bytes >= rows[i].least_bytes && plan.token_bytes <= rows[i].most_bytes);
         CHECK(strstr(plan.reason, "as measured") != NULL);

@@ -147,6 +147,7 @@ static void declare_parts(struct rsrc_tables *tables, const struct rsr_module_in
     rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", input->head_symbol);
     rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const uint8_t", input->head_sketch.blocks);
     rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const float", input->head_sketch.centre);
+    rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const float", input->spreads_symbol);
     rsrc_declare(tables, RSRC_DECLARED_ARRAY, "const struct rsr_tokenizer_header",
                  input->tokenizer_symbol);
 }
@@ -331,6 +332,8 @@ static void describe_tensors(struct rsrc_tables *tables, const struct rsr_module
     RSRC_PUT(tables, rsr_tensors, embedding.cols, graph->hyper.hidden);
     RSRC_PUT(tables, rsr_tensors, embedding.role, RSR_ROLE_EMBED);
     put_head(tables, input);
+    if (input->spreads_symbol != NULL)
+        RSRC_PUT(tables, rsr_tensors, logit_spreads, input->spreads_symbol);
 }
 
 static void describe_target(struct rsrc_tables *tables, const struct rsr_module_input *input,

@@ -96,6 +96,7 @@ struct rsr_module_input {
     bool packed_embedding, packed_head; /* RSR_DTYPE_BF16_PACKED */
     const char *head_symbol;            /* == embedding_symbol when tied; NULL: no dense head */
     struct rsr_module_sketch head_sketch;
+    const char *spreads_symbol;   /* of logits, floats; NULL: not known */
     const char *tokenizer_symbol; /* NULL: none */
 };
 
