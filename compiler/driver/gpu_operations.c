@@ -31,6 +31,8 @@ const struct rsr_gpu_entry rsrc_gpu_operations[RSR_GPU_OPERATIONS] = {
     OPERATION("rsr_heads", HEADS),        OPERATION("rsr_merge", MERGE),
     ENTRY("rsr_rows", ROWS, ROW_THREADS), ENTRY("rsr_split", SPLIT, SPLIT_THREADS),
     OPERATION("rsr_best", BEST),          OPERATION("rsr_first", FIRST),
+    OPERATION("rsr_bound", BOUND),        OPERATION("rsr_certify", CERTIFY),
+    OPERATION("rsr_survive", SURVIVE),
 };
 
 /* Appends PTX that states the lowest version which has it, for older drivers. */

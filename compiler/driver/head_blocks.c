@@ -53,10 +53,10 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     if (!rsrc_can_sketch_head(&c->inputs.graph, &plan->reason)) {
         if (wanted)
             return refuse(&c->run, plan->reason);
-    } else if (c->inputs.n_cpus == 0) {
-        plan->reason = "no GPU reads a sketch yet";
     } else if (asked == RSRC_HEAD_SKETCH_OFF) {
         plan->reason = "--head-sketch=off";
+    } else if (c->inputs.n_cpus == 0 && !wanted) {
+        plan->reason = "that of a GPU is asked for with --head-sketch=1";
     } else if (wanted) {
         *plan = rsrc_plan_head_sketch(&c->inputs.graph, stored_rows(c).head,
                                       asked == RSRC_HEAD_SKETCH_1 ? 1 : 2, open_rows(c));

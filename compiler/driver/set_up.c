@@ -351,8 +351,8 @@ static enum rsrc_status check_without_cpu(struct rsrc_input_set *in) {
         {options->calibrate, "--calibrate", "no plan of a GPU depends on it: leave it out"},
         {options->n_profiles != 0, "--profile-use", "no plan of a GPU reads it: leave it out"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for clang's PTX"},
-        {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
-         "no GPU reads a sketch yet: leave it out"}};
+        {options->head_sketch == RSRC_HEAD_SKETCH_2, "--head-sketch=2",
+         "a GPU reads the first plane alone: --head-sketch=1"}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other != NULL)
         return refuse_on_gpu(in, other->option, other->help);

@@ -234,3 +234,191 @@ RSR_KERNEL rsr_first(const rsr::candidate *found, unsigned n, rsr::candidate *fi
     if (threadIdx.x == 0)
         first[blockIdx.x] = best;
 }
+
+// ---- the certified head: runtime/src/sketch/sketch.h and runtime/src/walk/head_sketch.c ----
+
+namespace rsr {
+
+// A query: this, a double for each slice, one more if their number is odd, and the slices.
+struct query { // struct rsr_gpu_query
+    double centre, centre_error, norm, residual_slack;
+    int exponent;
+    unsigned unused[3];
+};
+
+struct query_slice { // struct rsr_gpu_slice
+    uint4 low, high;
+    float scale, norm;
+    int centre;
+    unsigned unused;
+};
+
+struct sketch_header { // struct rsr_sketch_header
+    short unit_exponent;
+    unsigned char largest_residual[2];
+    float box_unit;
+    double centre_norm, radius;
+};
+
+static __device__ __forceinline__ double magnitude(double x) {
+    return x < 0 ? -x : x;
+}
+static __device__ __forceinline__ double sum_up(double x) {
+    return x * (1.0 + 0x1p-36);
+}
+static __device__ __forceinline__ double step_up(double x) {
+    const double step = magnitude(x) * 0x1p-52;
+    return x + (step > 0x1p-1022 ? step : 0x1p-1022);
+}
+
+static __device__ __forceinline__ float decode_norm(unsigned code) {
+    const unsigned value = code < 16 ? code : (16u + (code & 15u)) << ((code >> 4) - 1);
+    return static_cast<float>(static_cast<int>(value));
+}
+
+struct codes { // of a row: every 16th word and every 64th byte
+    const unsigned *words;
+    const unsigned char *scales, *residuals;
+};
+
+// Adds a slice's terms of the theorem to t.
+static __device__ __forceinline__ void add_slice(const codes &c, const query_slice &q, unsigned s,
+                                                 float &t) {
+    const unsigned low[] = {q.low.x, q.low.y, q.low.z, q.low.w};
+    const unsigned high[] = {q.high.x, q.high.y, q.high.z, q.high.w};
+    int dot = q.centre;
+#pragma unroll
+    for (unsigned w = 0; w < 4; w++) {
+        const unsigned word = c.words[s * 64 + w * 16];
+        dot = dp4a_us(word & 0x0f0f0f0fu, low[w], dot);
+        dot = dp4a_us(word >> 4 & 0x0f0f0f0fu, high[w], dot);
+    }
+    const float product = static_cast<float>(dot) * decode_norm(c.scales[s * 64]);
+    t = t + product * q.scale;
+    t = t + q.norm * decode_norm(c.residuals[s * 64]);
+}
+
+struct frame { // logits are at most offset + unit t
+    double offset, unit;
+    bool holds; // no sum can overflow
+};
+
+static __device__ __forceinline__ frame frame_of(const sketch_header &header, const query &q,
+                                                 double slack, unsigned cols) {
+    const double unit = double_of_bits(
+        static_cast<unsigned long long>(header.unit_exponent + q.exponent + 1023) << 52);
+    const double residual = decode_norm(header.largest_residual[0]);
+    const double all = unit * (slack + residual * q.residual_slack);
+    const double offset =
+        step_up(q.centre + sum_up(sum_up(q.centre_error * header.centre_norm) + all));
+    const double size = sum_up(q.norm * (header.radius + header.centre_norm));
+    const double roundings = static_cast<int>((cols + 15) / 16 + 6);
+    const double error = sum_up(roundings * 0x1p-24 * size) + static_cast<int>(cols) * 0x1p-149;
+    return {step_up(offset + error), unit, size < 0x1p126};
+}
+
+// At least offset + unit t, as a finite float.
+static __device__ __forceinline__ float bound_of(const frame &f, float t) {
+    double bound = f.offset + f.unit * static_cast<double>(t);
+    bound += magnitude(bound) * 0x1p-50;
+    const float rounded = static_cast<float>(bound + magnitude(bound) * 0x1p-22 + 0x1p-140);
+    const float lowest = __uint_as_float(0xff7fffffu);
+    return rounded < lowest ? lowest : rounded;
+}
+
+} // namespace rsr
+
+// Bounds of the logits of a block's 64 rows, and the row with the largest one. A thread has a row.
+RSR_KERNEL rsr_bound(const char *blocks, size_t block_bytes, unsigned norms_at, unsigned scales_at,
+                     unsigned residuals_at, unsigned codes_at, unsigned n_slices, unsigned rows,
+                     unsigned cols, const rsr::query *query, float *bounds, rsr::candidate *found) {
+    rsr::follow_launches();
+    __shared__ rsr::candidate shared[rsr::THREADS];
+    __shared__ double slacks[rsr::THREADS];
+    __shared__ rsr::frame frame;
+    const char *block = blocks + blockIdx.x * block_bytes;
+    const double *slack = reinterpret_cast<const double *>(query + 1);
+    const rsr::query_slice *slices =
+        reinterpret_cast<const rsr::query_slice *>(slack + (n_slices + 1) / 2 * 2);
+    const float *norms = reinterpret_cast<const float *>(block + norms_at);
+    double part = 0;
+    for (unsigned s = threadIdx.x; s < n_slices; s += rsr::THREADS)
+        part += static_cast<double>(norms[s]) * slack[s];
+    slacks[threadIdx.x] = part;
+    for (unsigned n = rsr::THREADS / 2; n > 0; n /= 2) {
+        __syncthreads();
+        if (threadIdx.x < n)
+            slacks[threadIdx.x] += slacks[threadIdx.x + n];
+    }
+    if (threadIdx.x == 0)
+        frame = rsr::frame_of(*reinterpret_cast<const rsr::sketch_header *>(block), *query,
+                              slacks[0], cols);
+    const rsr::codes codes = {
+        reinterpret_cast<const unsigned *>(block + codes_at) + threadIdx.x / 16 * (n_slices * 64) +
+            threadIdx.x % 16,
+        reinterpret_cast<const unsigned char *>(block + scales_at) + threadIdx.x,
+        reinterpret_cast<const unsigned char *>(block + residuals_at) + threadIdx.x};
+    float t = 0.0f;
+    unsigned s = 0;
+    for (; s + 4 <= n_slices; s += 4)
+#pragma unroll
+        for (unsigned i = 0; i < 4; i++)
+            rsr::add_slice(codes, slices[s + i], s + i, t);
+    for (; s < n_slices; s++)
+        rsr::add_slice(codes, slices[s], s, t);
+    __syncthreads();
+    const unsigned row = blockIdx.x * rsr::THREADS + threadIdx.x;
+    rsr::candidate best = rsr::no_candidate();
+    if (row < rows) {
+        const float bound = frame.holds ? rsr::bound_of(frame, t) : __uint_as_float(0x7f800000u);
+        bounds[row] = bound;
+        best = {bound, row, bound};
+    }
+    best = rsr::first_of(shared, best);
+    if (threadIdx.x == 0)
+        found[blockIdx.x] = best;
+}
+
+// The logit of the row that is first among n candidates; -infinity if it is not finite. One block.
+RSR_KERNEL rsr_certify(const rsr::candidate *found, unsigned n, const float *x, const char *matrix,
+                       unsigned dtype, unsigned cols, float *least) {
+    rsr::follow_launches();
+    __shared__ rsr::candidate shared[rsr::THREADS];
+    rsr::candidate best = rsr::no_candidate();
+    for (unsigned i = threadIdx.x; i < n; i += rsr::THREADS)
+        if (rsr::comes_before(found[i], best))
+            best = found[i];
+    rsr::first_of(shared, best);
+    __syncthreads();
+    const size_t row_bytes = static_cast<size_t>(cols) * (dtype == rsr::MATRIX_F32 ? 4 : 2);
+    const bool wide = rsr::is_wide(matrix, row_bytes) && rsr::is_wide(x, 0);
+    const float sum = rsr::dot_row(matrix + shared[0].row * row_bytes, dtype, x, cols, wide);
+    if (threadIdx.x == 0)
+        *least = rsr::is_finite(sum) ? sum : __uint_as_float(0xff800000u);
+}
+
+// The first candidate of a block's 64 rows: those whose bounds reach `least` are computed. A warp
+// whose rows are all below it reads none.
+RSR_KERNEL rsr_survive(const float *bounds, const float *least, const float *x, const char *matrix,
+                       unsigned dtype, unsigned rows, unsigned cols, rsr::candidate *found) {
+    rsr::follow_launches();
+    __shared__ rsr::candidate shared[rsr::THREADS];
+    const size_t row_bytes = static_cast<size_t>(cols) * (dtype == rsr::MATRIX_F32 ? 4 : 2);
+    const bool wide = rsr::is_wide(matrix, row_bytes) && rsr::is_wide(x, 0);
+    const float lowest = *least;
+    rsr::candidate best = rsr::no_candidate();
+    for (unsigned i = 0; i < 2; i++) {
+        const unsigned row = blockIdx.x * rsr::THREADS + i * rsr::DENSE_ROWS + threadIdx.x / 2;
+        const bool reaches = row < rows && bounds[row] >= lowest;
+        if (__reduce_max_sync(0xffffffffu, reaches ? 1u : 0u) == 0)
+            continue;
+        const float sum =
+            rsr::dot_row(matrix + min(row, rows - 1) * row_bytes, dtype, x, cols, wide);
+        const rsr::candidate next = rsr::candidate_of({0, 0.0}, sum, row);
+        if (reaches && rsr::comes_before(next, best))
+            best = next;
+    }
+    best = rsr::first_of(shared, best);
+    if (threadIdx.x == 0)
+        found[blockIdx.x] = best;
+}

@@ -734,6 +734,21 @@ enum rsr_gpu_call {
     /* (const struct rsr_gpu_candidate *found, unsigned n, struct rsr_gpu_candidate *first)
      * The first of n candidates, a block for each token. */
     RSR_GPU_CALL_FIRST,
+    /* (const char *blocks, size_t block_bytes, unsigned norms_at, unsigned scales_at,
+     *  unsigned residuals_at, unsigned codes_at, unsigned n_slices, unsigned rows, unsigned cols,
+     *  const struct rsr_gpu_query *query, float *bounds, struct rsr_gpu_candidate *found)
+     * By the first plane of the head's sketch: bounds of all logits, and in each block of 64 rows
+     * the candidate with the largest bound. A block for each block of the sketch. */
+    RSR_GPU_CALL_BOUND,
+    /* (const struct rsr_gpu_candidate *found, unsigned n, const float *x, const char *matrix,
+     *  unsigned dtype, unsigned cols, float *least)
+     * The logit of the first candidate's row, -infinity if it is not finite. One block. */
+    RSR_GPU_CALL_CERTIFY,
+    /* (const float *bounds, const float *least, const float *x, const char *matrix,
+     *  unsigned dtype, unsigned rows, unsigned cols, struct rsr_gpu_candidate *found)
+     * The first candidate of 64 rows, of which those are read whose bounds reach `least`. A block
+     * for so many rows, the last ones fewer. */
+    RSR_GPU_CALL_SURVIVE,
     RSR_GPU_CALL_COUNT
 };
 
@@ -749,6 +764,22 @@ enum rsr_gpu_call {
 struct rsr_gpu_draw {
     uint64_t key;       /* of the noise */
     double temperature; /* 0: the largest logit */
+};
+
+/* A prepared query of the head's sketch (runtime/src/sketch/sketch.h): this, a double of slack for
+ * each slice, one more if their number is odd, and the slices. */
+struct rsr_gpu_query {
+    double centre, centre_error;
+    double norm; /* infinity: nothing is bounded, and all rows are read */
+    double residual_slack;
+    int32_t exponent;
+    uint32_t unused[3];
+};
+struct rsr_gpu_slice {
+    int8_t codes[32]; /* what meets low bits, then high bits */
+    float scale, norm;
+    int32_t centre; /* -8 times the sum of the codes */
+    uint32_t unused;
 };
 
 /* A row that a pick may choose. The first one has the largest value, and the lowest row of those.

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/cuda_device.h"
+#include "cuda/cuda_engine.h"
 #include "kv/kv_rows.h"
 #include "ops/ops.h"
 #include "rsr_abi.h"
@@ -376,6 +376,119 @@ static void test_picks(struct bench *b, uint32_t vocab) {
     free(logits), free(empty);
 }
 
+/* ---- the certified head ---------------------------------------------------------------------- */
+
+/* Rows with a common centre, some of them large, their sketch, and a query. */
+struct sketched {
+    struct rsr_sketch_shape shape;
+    uint32_t rows, cols, n_blocks;
+    float *matrix, *centre, *x;
+    char *blocks;
+    struct rsr_sketch_query query;
+    void *memory;
+    struct rsr_gpu_query *gpu;
+};
+
+static void *aligned_bytes(size_t n) {
+    void *bytes = aligned_alloc(64, (n + 63) / 64 * 64);
+    if (bytes == NULL)
+        exit(1);
+    return memset(bytes, 0, (n + 63) / 64 * 64);
+}
+
+static void make_sketch(struct bench *b, struct sketched *s, uint32_t rows, uint32_t cols) {
+    *s = (struct sketched){.shape = rsr_sketch_flat_shape(cols, 1),
+                           .rows = rows,
+                           .cols = cols,
+                           .n_blocks = rsr_sketch_blocks_of(rows)};
+    s->matrix = aligned_bytes((size_t)s->n_blocks * RSR_SKETCH_VECTORS * cols * sizeof(float));
+    s->blocks = aligned_bytes((size_t)s->n_blocks * s->shape.block_bytes);
+    s->centre = random_floats(b, cols, 1);
+    s->x = random_floats(b, cols, 2);
+    for (uint32_t i = 0; i < rows * cols; i++)
+        s->matrix[i] = s->centre[i % cols] + random_float(b, i / cols % 9 == 4 ? 3.0f : 0.4f);
+    for (uint32_t i = 0; i < s->n_blocks; i++)
+        rsr_sketch_build(&s->shape, s->blocks + (size_t)i * s->shape.block_bytes,
+                         s->matrix + (size_t)i * RSR_SKETCH_VECTORS * cols, cols, s->centre, NULL);
+    s->memory = aligned_bytes(rsr_sketch_query_bytes(&s->shape));
+    rsr_sketch_prepare_flat(&s->shape, s->x, s->centre, s->memory, &s->query);
+    s->gpu = aligned_bytes(rsr_cuda_query_bytes(&s->shape));
+    rsr_cuda_write_query(&s->shape, &s->query, s->gpu);
+}
+
+/* A bound is at least the logit, and next to the host's bound, which lacks the error of logits. */
+static bool is_bound(const struct sketched *s, uint32_t row, float found, float logit) {
+    const char *block = s->blocks + row / RSR_SKETCH_VECTORS * (size_t)s->shape.block_bytes;
+    const struct rsr_sketch_frame frame = rsr_sketch_frame_of(&s->shape, block, &s->query);
+    const uint32_t in_block = row % RSR_SKETCH_VECTORS;
+    const struct rsr_sketch_kernel *kernel = NULL;
+    float t[RSR_SKETCH_LANES];
+    for (uint32_t i = 0; rsr_sketch_kernel_at(i) != NULL; i++)
+        kernel = rsr_sketch_kernel_at(i); /* which needs no feature */
+    kernel->scan(&s->shape, block, &s->query, in_block / RSR_SKETCH_LANES, t);
+    const double host = rsr_sketch_upper(&frame, 0, t[in_block % RSR_SKETCH_LANES]);
+    return found >= logit && (double)found > host &&
+           (double)found < host + 1e-4 * (fabs(host) + s->query.norm);
+}
+
+/* `unbounded`: logits may overflow, so all rows are read. */
+static void test_sketch(struct bench *b, uint32_t rows, uint32_t cols, bool unbounded) {
+    struct sketched s;
+    make_sketch(b, &s, rows, cols);
+    if (unbounded)
+        s.gpu->norm = 1e39;
+    float *logits = random_floats(b, rows, 1), *bounds = random_floats(b, rows, 1), least = 0;
+    const struct rsr_matrix_data head = {
+        .data = s.matrix, .rows = rows, .cols = cols, .dtype = RSR_DTYPE_F32};
+    b->ops->head(logits, &head, 0, rows, s.x);
+    struct rsr_gpu_candidate *empty = calloc(s.n_blocks, sizeof *empty), first = {0};
+    if (empty == NULL)
+        exit(1);
+    rsr_cuda_address blocks = copy_of(b, s.blocks, (size_t)s.n_blocks * s.shape.block_bytes),
+                     query = copy_of(b, s.gpu, rsr_cuda_query_bytes(&s.shape)),
+                     matrix = copy_of(b, s.matrix, (size_t)rows * cols * sizeof(float)),
+                     x = copy_of(b, s.x, cols * sizeof(float)),
+                     at = copy_of(b, bounds, rows * sizeof(float)),
+                     found = copy_of(b, empty, s.n_blocks * sizeof *empty),
+                     to = copy_of(b, &least, sizeof least), to_first = copy_of(b, &first, 16);
+    size_t block_bytes = s.shape.block_bytes;
+    uint32_t norms_at = s.shape.norms_at, scales_at = s.shape.scales_at,
+             residuals_at = s.shape.residual_at[0], codes_at = s.shape.plane_at[0],
+             n_slices = s.shape.n_slices, dtype = RSR_DTYPE_F32, n = s.n_blocks, best = 0;
+    void *bound[] = {&blocks,   &block_bytes, &norms_at, &scales_at, &residuals_at, &codes_at,
+                     &n_slices, &rows,        &cols,     &query,     &at,           &found};
+    void *certify[] = {&found, &n, &x, &matrix, &dtype, &cols, &to};
+    void *survive[] = {&at, &to, &x, &matrix, &dtype, &rows, &cols, &found};
+    void *all[] = {&found, &n, &to_first};
+    run(b, "rsr_bound", n, bound);
+    run(b, "rsr_certify", 1, certify);
+    run(b, "rsr_survive", n, survive);
+    run(b, "rsr_first", 1, all);
+    require(rsr_cuda_download(&b->device, bounds, at, rows * sizeof(float), &err));
+    require(rsr_cuda_download(&b->device, &least, to, sizeof least, &err));
+    require(rsr_cuda_download(&b->device, &first, to_first, sizeof first, &err));
+    require(rsr_cuda_wait(&b->device, &err));
+    bool right = true;
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        right =
+            right && (unbounded ? bounds[i] == INFINITY : is_bound(&s, i, bounds[i], logits[i]));
+        best = logits[i] > logits[best] ? i : best;
+        largest = bounds[i] > bounds[largest] ? i : largest;
+    }
+    b->n_cases++;
+    if (!right || first.row != best || memcmp(&first.logit, &logits[best], 4) != 0 ||
+        memcmp(&least, &logits[largest], 4) != 0) {
+        b->n_wrong++;
+        printf("sketch: %s; row %u, the CPU's %u\n", right ? "right" : "a bound is wrong",
+               first.row, best);
+    }
+    rsr_cuda_give_back(&b->device, b->parts, b->n_parts);
+    b->n_parts = 0;
+    free(s.matrix), free(s.blocks), free(s.centre), free(s.x), free(s.memory), free(s.gpu);
+    free(logits), free(bounds), free(empty);
+}
+
 static void test_embed(struct bench *b, uint32_t cols, uint32_t dtype) {
     enum { VOCABULARY = 7, TOKENS = 4 };
     const uint32_t tokens[TOKENS] = {6, 0, 3, 6};
@@ -654,6 +767,9 @@ static void run_all(struct bench *b) {
         test_chain(b, 701, links, 3);
         test_chain(b, 701, links, links % 3 == 0 ? 1e30f : 3e38f);
     }
+    test_sketch(b, 150, 80, false);
+    test_sketch(b, 64, 300, false);
+    test_sketch(b, 150, 80, true);
     test_picks(b, 1);
     test_picks(b, 700);
     test_picks(b, 5 * RSR_GPU_BEST_ROWS + 40);

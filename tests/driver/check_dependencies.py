@@ -41,7 +41,7 @@ ROOMS = {
     "engine": "host kv sample",
     "walk": "host ops sketch kv louver engine",
     "attention": "host walk",
-    "cuda": "host ops kv engine",
+    "cuda": "host ops sketch kv engine",
     "api": "host ops sketch kv tokenizer sample speculate",
 }
 # The driver from the bottom to the top: a compilation is a call down this list.

@@ -209,6 +209,10 @@ static void cuda_profile(struct rsr_engine *engine) {
     e->timed = false;
     engine->profile.attention.name = "dense";
     engine->profile.attention.min_keys = 0;
+    engine->profile.head.n_planes = e->sketch.blocks != 0;
+    engine->profile.head.scanned +=
+        (uint64_t)e->n_sketched * e->sketch.n_blocks * RSR_SKETCH_VECTORS;
+    e->n_sketched = 0;
     engine->info.n_step_threads = 1;
 }
 

@@ -10,6 +10,7 @@
 #include "cuda_device.h"
 #include "engine/engine.h"
 #include "kv/kv_rows.h"
+#include "sketch/sketch.h"
 
 /* What memory is for, in the order of struct rsr_cuda_engine.parts. */
 enum rsr_cuda_use {
@@ -17,7 +18,8 @@ enum rsr_cuda_use {
     RSR_CUDA_PAGES,  /* keys and values: page by page, in a page layer by layer, in a layer head by
                         head as in kv_rows.h */
     RSR_CUDA_ROWS,   /* the buffers of a step */
-    RSR_CUDA_LOGITS, /* of RSR_CUDA_LOGIT_ROWS tokens, then candidates of picks from them */
+    RSR_CUDA_LOGITS, /* of RSR_CUDA_LOGIT_ROWS tokens, then candidates of picks from them, then the
+                        sketch's bounds of a token's logits, and a float */
     RSR_CUDA_CHUNK,  /* tokens, positions and page numbers: struct rsr_cuda_chunk */
     RSR_CUDA_PARTIALS, /* what attention has of single pages, of RSR_CUDA_SPLIT_TOKENS tokens:
                           rsr_cuda_partial_floats(), then two floats for each page and head. The
@@ -55,6 +57,7 @@ struct rsr_cuda_chunk {
     rsr_cuda_address draws;             /* struct rsr_gpu_draw[RSR_MAX_PICKS] */
     rsr_cuda_address firsts;            /* struct rsr_gpu_candidate[RSR_MAX_PICKS]: answers */
     rsr_cuda_address counters;          /* of struct rsr_gpu_products; 0 between launches */
+    rsr_cuda_address queries;           /* of the sketch: [RSR_CUDA_QUERIES] slots */
     rsr_cuda_address rotations;         /* of each ROPE_TABLE of the step, rotation_bytes apart */
     uint64_t rotation_bytes;
 };
@@ -65,6 +68,18 @@ struct rsr_cuda_fetched {
     void *to;
     const char *staged;
     uint64_t n_bytes;
+};
+
+/* The head's sketch on the device: cuda_sketch.c. */
+#define RSR_CUDA_QUERIES 8u /* that are prepared after one wait */
+struct rsr_cuda_sketch {
+    rsr_cuda_address blocks; /* 0: none */
+    rsr_cuda_address bounds; /* float[64 n_blocks] */
+    rsr_cuda_address least;  /* float */
+    struct rsr_sketch_shape shape;
+    uint32_t n_blocks;
+    uint64_t slot_bytes; /* a query, and on the host the row that it is made of */
+    void *memory;        /* host: rsr_sketch_query_bytes() */
 };
 
 /* Pinned memory of the host: cuda_host.c. */
@@ -108,7 +123,9 @@ struct rsr_cuda_engine {
     float *picks_at; /* of the chunk: there, or in the staging */
     /* Picks of the chunk that the device makes. */
     rsr_cuda_address found; /* candidates of blocks: in RSR_CUDA_LOGITS */
-    uint32_t n_drawn, drawn[RSR_MAX_PICKS];
+    struct rsr_cuda_sketch sketch;
+    uint32_t n_drawn, n_sketched; /* all of them; the last ones, by the sketch */
+    uint32_t drawn[RSR_MAX_PICKS];
     struct rsr_head_row picked_rows[RSR_MAX_PICKS];
 };
 
@@ -174,6 +191,18 @@ RSR_NODISCARD rsr_status rsr_cuda_draw(struct rsr_cuda_engine *e, uint32_t first
                                        rsr_error *err);
 RSR_NODISCARD rsr_status rsr_cuda_fetch_picks(struct rsr_cuda_engine *e, rsr_error *err);
 void rsr_cuda_end_picks(struct rsr_cuda_engine *e);
+
+/* cuda_sketch.c
+ * Sizes and the host's memory, before rsr_cuda_take_memory. A module without a sketch has zeros. */
+RSR_NODISCARD rsr_status rsr_cuda_set_sketch(struct rsr_cuda_engine *e, rsr_error *err);
+/* A prepared query in the form of the device. */
+uint64_t rsr_cuda_query_bytes(const struct rsr_sketch_shape *shape);
+void rsr_cuda_write_query(const struct rsr_sketch_shape *shape,
+                          const struct rsr_sketch_query *query, struct rsr_gpu_query *to);
+/* The largest logits of n tokens whose rows are in `buffer`, to `firsts`. Waits. */
+RSR_NODISCARD rsr_status rsr_cuda_pick_by_sketch(struct rsr_cuda_engine *e, uint16_t buffer,
+                                                 const uint32_t *tokens, uint32_t n,
+                                                 rsr_cuda_address firsts, rsr_error *err);
 
 /* cuda_head.c
  * HEAD and OUTPUT, operation `number` of the step. Results are on the host when the program

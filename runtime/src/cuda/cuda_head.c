@@ -76,7 +76,8 @@ rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *
         return copy_states(e, states_buffer(chunk->step, number), err);
     const struct asked outputs = {chunk->wanted, chunk->n_wanted, chunk->outputs};
     uint32_t tokens[RSR_MAX_PICKS], drawn[RSR_MAX_PICKS];
-    struct asked picks = {tokens, 0, e->picks_at}, draws = {drawn, e->n_drawn, NULL};
+    struct asked picks = {tokens, 0, e->picks_at},
+                 draws = {drawn, e->n_drawn - e->n_sketched, NULL};
     const uint32_t vocab = e->engine->model->module->hyper.vocab;
     for (uint32_t i = 0; i < e->engine->picks.n; i++) {
         const struct rsr_head_pick *pick = &e->engine->picks.picks[i];
@@ -92,6 +93,10 @@ rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *
         status = run_asked(e, op, &picks, err);
     if (status == RSR_OK)
         status = run_asked(e, op, &draws, err);
+    if (status == RSR_OK)
+        status = rsr_cuda_pick_by_sketch(
+            e, op->src[0], drawn + draws.n, e->n_sketched,
+            e->chunk.firsts + draws.n * sizeof(struct rsr_gpu_candidate), err);
     return status == RSR_OK ? rsr_cuda_fetch_picks(e, err) : status;
 }
 

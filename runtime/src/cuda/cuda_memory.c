@@ -79,6 +79,9 @@ static void place_all(struct rsr_cuda_engine *e, struct tensors *tensors) {
     place_matrix(tensors, &all->embedding, &e->embedding);
     if (all->head.data != NULL)
         place_matrix(tensors, &all->head, &e->head);
+    if (e->sketch.n_blocks != 0)
+        place(tensors, all->head_sketch.blocks, e->sketch.n_blocks * all->head_sketch.block_bytes,
+              NULL, &e->sketch.blocks);
 }
 
 static rsr_status fill(struct rsr_cuda_engine *e, const struct tensor *tensor, uint64_t seed,
@@ -194,6 +197,13 @@ static uint64_t n_counters(const struct rsr_cuda_engine *e) {
     return hyper->n_heads + 2 * (uint64_t)hyper->n_kv_heads + 1;
 }
 
+/* Of rows that are chosen from at a time. */
+static uint64_t n_candidates(const struct rsr_cuda_engine *e) {
+    const uint64_t n =
+        logit_rows(e) * rsr_cuda_blocks(e->engine->model->module->hyper.vocab, RSR_GPU_BEST_ROWS);
+    return n > e->sketch.n_blocks ? n : e->sketch.n_blocks;
+}
+
 static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     const struct rsr_engine_info *info = &e->engine->info;
     const uint64_t n = info->max_batch, vocab = e->engine->model->module->hyper.vocab;
@@ -205,14 +215,16 @@ static void set_sizes(struct rsr_cuda_engine *e, uint64_t weight_bytes) {
     e->parts[RSR_CUDA_LOGITS] = (struct rsr_cuda_part){
         .name = "logits",
         .n_bytes = aligned(logit_rows(e) * vocab * sizeof(float)) +
-                   logit_rows(e) * rsr_cuda_blocks(vocab, RSR_GPU_BEST_ROWS) *
-                       sizeof(struct rsr_gpu_candidate)};
+                   aligned(n_candidates(e) * sizeof(struct rsr_gpu_candidate)) +
+                   aligned(e->sketch.n_blocks * RSR_SKETCH_VECTORS * sizeof(float)) +
+                   number_bytes(1)};
     e->parts[RSR_CUDA_CHUNK] = (struct rsr_cuda_part){
         .name = "page numbers",
         .n_bytes = 3 * number_bytes(n) + number_bytes(1) + number_bytes(n * e->max_pages) +
                    number_bytes(n_counters(e)) +
                    aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_draw)) +
                    aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate)) +
+                   aligned(RSR_CUDA_QUERIES * e->sketch.slot_bytes) +
                    most_tables(e->gpu) * e->chunk.rotation_bytes};
     e->parts[RSR_CUDA_PARTIALS] = (struct rsr_cuda_part){
         .name = "attention's partial results",
@@ -253,10 +265,14 @@ static void divide_chunk(struct rsr_cuda_engine *e) {
     chunk->counters = chunk->table + number_bytes(n * e->max_pages);
     chunk->draws = chunk->counters + number_bytes(n_counters(e));
     chunk->firsts = chunk->draws + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_draw));
-    chunk->rotations = chunk->firsts + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate));
+    chunk->queries = chunk->firsts + aligned(RSR_MAX_PICKS * sizeof(struct rsr_gpu_candidate));
+    chunk->rotations = chunk->queries + aligned(RSR_CUDA_QUERIES * e->sketch.slot_bytes);
     e->found =
         e->parts[RSR_CUDA_LOGITS].address +
         aligned((uint64_t)logit_rows(e) * e->engine->model->module->hyper.vocab * sizeof(float));
+    e->sketch.bounds = e->found + aligned(n_candidates(e) * sizeof(struct rsr_gpu_candidate));
+    e->sketch.least =
+        e->sketch.bounds + aligned(e->sketch.n_blocks * RSR_SKETCH_VECTORS * sizeof(float));
 }
 
 /* Memory that only the host uses. */
@@ -279,12 +295,14 @@ rsr_status rsr_cuda_take_memory(struct rsr_cuda_engine *e, bool shrinks, rsr_err
     const struct rsr_gpu_target *gpu = e->gpu;
     struct tensors tensors = {.n = 0};
     const size_t most =
-        2 * (size_t)gpu->n_kernels + gpu->tensors->n_norms + gpu->tensors->n_dense + 2;
+        2 * (size_t)gpu->n_kernels + gpu->tensors->n_norms + gpu->tensors->n_dense + 3;
     tensors.list = calloc(most, sizeof(*tensors.list));
     e->norms = calloc(gpu->tensors->n_norms + 1u, sizeof(*e->norms));
     e->dense = calloc(gpu->tensors->n_dense + 1u, sizeof(*e->dense));
     e->max_pages = rsr_pages_of(e->engine->info.context);
-    rsr_status status = take_lists(e, err);
+    rsr_status status = rsr_cuda_set_sketch(e, err);
+    if (status == RSR_OK)
+        status = take_lists(e, err);
     if (status == RSR_OK && (tensors.list == NULL || e->norms == NULL || e->dense == NULL))
         status = rsr_fail(err, RSR_ERR_MEMORY, "no memory for a list of weights");
     if (status == RSR_OK) {
@@ -316,6 +334,7 @@ void rsr_cuda_free_memory(struct rsr_cuda_engine *e) {
     free(e->dense);
     free(e->graphs);
     free(e->op_ns);
+    free(e->sketch.memory);
     if (e->picked_logits != NULL)
         munmap(e->picked_logits, e->picked_bytes);
 }

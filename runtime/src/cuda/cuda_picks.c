@@ -21,25 +21,36 @@ static void place_logits(struct rsr_cuda_engine *e, uint32_t n) {
             picks->picks[i].logits = e->picks_at + (size_t)at++ * vocab;
 }
 
-rsr_status rsr_cuda_begin_picks(struct rsr_cuda_engine *e, rsr_error *err) {
+/* Adds picks to those of the device: those by the head's sketch, or the others. */
+static void add_draws(struct rsr_cuda_engine *e, bool sketched) {
     const struct rsr_picks *picks = &e->engine->picks;
     struct rsr_gpu_draw *draws = rsr_cuda_host_of(e, e->chunk.draws);
-    uint32_t n_others = 0;
-    e->n_drawn = 0;
     for (uint32_t i = 0; i < picks->n; i++) {
         const struct rsr_head_pick *pick = &picks->picks[i];
         const rsr_sampling *s = &pick->sampling;
-        n_others += pick->logits == NULL && !stays_on_device(pick);
-        if (!stays_on_device(pick))
+        const bool by_sketch = s->temperature == 0.0f && e->sketch.blocks != 0;
+        if (!stays_on_device(pick) || by_sketch != sketched)
             continue;
         draws[e->n_drawn] =
             (struct rsr_gpu_draw){.key = rsr_noise_key(s->seed, s->sequence_id, pick->n_history),
                                   .temperature = (double)s->temperature};
         e->drawn[e->n_drawn++] = i;
+        e->n_sketched += sketched;
     }
+}
+
+rsr_status rsr_cuda_begin_picks(struct rsr_cuda_engine *e, rsr_error *err) {
+    const struct rsr_picks *picks = &e->engine->picks;
+    uint32_t n_others = 0;
+    e->n_drawn = e->n_sketched = 0;
+    add_draws(e, false);
+    add_draws(e, true);
+    for (uint32_t i = 0; i < picks->n; i++)
+        n_others += picks->picks[i].logits == NULL && !stays_on_device(&picks->picks[i]);
     place_logits(e, n_others);
-    return e->n_drawn == 0 ? RSR_OK
-                           : rsr_cuda_send(e, e->chunk.draws, e->n_drawn * sizeof(*draws), err);
+    return e->n_drawn == 0
+               ? RSR_OK
+               : rsr_cuda_send(e, e->chunk.draws, e->n_drawn * sizeof(struct rsr_gpu_draw), err);
 }
 
 rsr_status rsr_cuda_draw(struct rsr_cuda_engine *e, uint32_t first, uint32_t n, rsr_error *err) {
@@ -68,6 +79,6 @@ void rsr_cuda_end_picks(struct rsr_cuda_engine *e) {
         e->picked_rows[i] = (struct rsr_head_row){firsts[i].row, firsts[i].logit};
         pick->rows = &e->picked_rows[i];
         pick->n_rows = firsts[i].row != UINT32_MAX;
-        pick->read_all = true;
+        pick->read_all = i + e->n_sketched < e->n_drawn;
     }
 }

@@ -42,8 +42,11 @@ static uint64_t op_bytes(const struct rsr_cuda_engine *e, const struct rsr_step_
     case RSR_OP_HEAD:
         if (chunk->wants_states || n_asked == 0)
             return 0;
-        return op->arg == RSR_NO_KERNEL ? n_asked * matrix_bytes(&tensors->head)
-                                        : kernel_bytes(&e->gpu->kernels[op->arg], n_asked);
+        if (op->arg != RSR_NO_KERNEL)
+            return kernel_bytes(&e->gpu->kernels[op->arg], n_asked);
+        /* The rows that a pick by the sketch reads are few. */
+        return (n_asked - e->n_sketched) * matrix_bytes(&tensors->head) +
+               (uint64_t)e->n_sketched * e->sketch.n_blocks * e->sketch.shape.block_bytes;
     case RSR_OP_ROPE_APPEND:
         return n * e->engine->model->module->hyper.n_kv_heads * 2 * e->format.row_bytes;
     case RSR_OP_ATTENTION:
