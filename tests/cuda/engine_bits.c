@@ -144,13 +144,13 @@ static void read_kv(rsr_sequence *sequence, struct record *record) {
 }
 
 /* Ways of picking: every mode of the head, with and without a sketch. */
-#define N_WAYS 12u
+#define N_WAYS 14u
 static void set_way(uint32_t way, const uint32_t *few, rsr_sampling *s) {
     static const rsr_logit_bias sure = {3, 1e5f};
     *s = (rsr_sampling)RSR_SAMPLING_INIT;
     s->seed = 5;
     s->sequence_id = way;
-    s->temperature = way == 0 || way == 7 || way >= 10 ? 0.0f : 0.9f;
+    s->temperature = way == 0 || way == 7 || way == 10 || way == 11 ? 0.0f : 0.9f;
     s->top_k = way == 2 ? 5 : 0;
     s->top_p = way == 3 ? 0.7f : 1.0f;
     s->min_p = way == 4 ? 0.05f : 0.0f;
