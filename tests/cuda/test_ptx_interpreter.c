@@ -273,6 +273,33 @@ static void test_order(void) {
     CHECK_INT(words[0], 64);
 }
 
+/* Block 0 signals by word 0, block 1 then by word 1 (which is 1), and block 2 writes what block 0
+ * wrote: it is ordered after that by block 1. Returns how many of the orders of blocks are races. */
+static uint32_t pass_on(const char *fence) {
+    uint32_t words[WORDS], n = 0;
+    char body[1024];
+    snprintf(body, sizeof body,
+             "mov.u32 %%r4, %%ctaid.x; setp.eq.s32 %%p1, %%r4, 0; setp.eq.s32 %%p2, %%r4, 2;"
+             "and.pred %%p1, %%p1, %%p0; and.pred %%p2, %%p2, %%p0; setp.eq.s32 %%p3, %%r4, 1;"
+             "and.pred %%p3, %%p3, %%p0; mov.b32 %%r5, 9;"
+             "@%%p1 st.global.u32 [%%d0+768], 7; bar.sync 0; @%%p1 membar.gl;"
+             "@%%p1 atom.global.inc.u32 %%r5, [%%d0], 9; @%%p3 membar.gl;"
+             "@%%p3 atom.global.inc.u32 %%r5, [%%d0], 9; %s"
+             "@%%p3 setp.eq.s32 %%p3, %%r5, 1; @%%p3 atom.global.inc.u32 %%r5, [%%d0+4], 9;"
+             "@%%p2 membar.gl; @%%p2 atom.global.inc.u32 %%r5, [%%d0+4], 9; @%%p2 membar.gl;"
+             "setp.eq.s32 %%p3, %%r5, 2; and.pred %%p2, %%p2, %%p3;"
+             "@%%p2 st.global.u32 [%%d0+768], 8;",
+             fence);
+    for (uint64_t seed = 0; seed < 60; seed++)
+        n += run_with(body, 3, 32, seed, words)[0] != '\0';
+    return n;
+}
+
+static void test_passing_on(void) {
+    CHECK_INT(pass_on("@%p3 membar.gl;"), 0);
+    CHECK(pass_on("") > 0);
+}
+
 /* Text that is refused; the message names the cause. */
 static void test_refusals(void) {
     static const char *const REFUSED[][2] = {
@@ -315,6 +342,7 @@ int main(void) {
     test_mma();
     test_mistakes();
     test_order();
+    test_passing_on();
     test_refusals();
     return CHECK_EXIT();
 }

@@ -249,8 +249,9 @@ bool ptx_copy(struct ptx_memory *memory, uint64_t to, uint64_t from, uint64_t si
 /* A word by which blocks of a launch tell each other that they have written. What a block did
  * before a barrier is released by a thread that executes, after it, a fence of the device and then
  * an atomic on the word. A thread that executes an atomic there later, and then a fence, is ordered
- * after what was released; so are the threads of its block from the next barrier on. (PTX orders
- * more: also the thread's own accesses between barrier and fence, and what it acquired itself.) */
+ * after what was released; so are the threads of its block from the next barrier on. What
+ * a thread has acquired before its fence it releases, too. (PTX orders more: also the thread's own
+ * accesses between barrier and fence.) */
 struct ptx_signal {
     uint64_t address;
     uint32_t *until;   /* of every block: accesses before this time are released; 0: none */
@@ -319,6 +320,7 @@ struct ptx_warp {
     uint32_t after;             /* lanes that have waited for the launches before */
     uint32_t fenced[PTX_LANES]; /* the last barrier before a lane's last fence; 0: no fence */
     uint32_t seen[PTX_LANES], acquired[PTX_LANES]; /* signals: by atomics, and then by a fence */
+    uint32_t passed[PTX_LANES]; /* signals that a lane, or its block, had acquired at its fence */
     bool at_barrier;
     uint32_t sync_time;
     uint32_t group;              /* lanes that continue together from pc; 0: to be chosen */

@@ -235,17 +235,24 @@ static struct ptx_signal *find_signal(struct ptx_signals *signals, uint64_t addr
     return &signals->list[i];
 }
 
+static void release(struct ptx_signal *signal, uint32_t block, uint32_t until) {
+    signal->n_blocks += signal->until[block] == 0 && until != 0;
+    if (signal->until[block] < until)
+        signal->until[block] = until;
+}
+
 /* An atomic on a word of global memory: releases what is before a lane's fence, and notes that the
  * lane has seen the word. */
 static void pass_signal(struct ptx_block *block, struct ptx_warp *warp, uint32_t lane,
                         uint64_t address) {
-    struct ptx_signal *signal =
-        warp->fenced[lane] != 0 ? find_signal(&block->signals, address) : NULL;
+    struct ptx_signals *signals = &block->signals;
+    struct ptx_signal *signal = warp->fenced[lane] != 0 ? find_signal(signals, address) : NULL;
     if (signal == NULL)
         return;
-    uint32_t *until = &signal->until[block->number];
-    signal->n_blocks += *until == 0;
-    *until = warp->fenced[lane];
+    release(signal, block->number, warp->fenced[lane]);
+    for (uint32_t i = 0; i < signals->n && warp->passed[lane] >> i != 0; i++)
+        for (uint32_t b = 0; b < signals->n_blocks && is_on(warp->passed[lane], i); b++)
+            release(signal, b, signals->list[i].until[b]);
     warp->seen[lane] |= 1u << (signal - block->signals.list);
 }
 
@@ -254,6 +261,7 @@ static void fence(struct ptx_block *block, struct ptx_warp *warp, uint32_t lanes
         if (is_on(lanes, lane)) {
             warp->fenced[lane] = block->barrier_time;
             warp->acquired[lane] |= warp->seen[lane];
+            warp->passed[lane] = block->acquired | warp->acquired[lane];
         }
 }
 
