@@ -720,11 +720,14 @@ enum rsr_gpu_call {
      *  const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
      *  unsigned max_pages, unsigned row_bytes, unsigned row_floats, unsigned type, float *parts,
      *  float *stats, unsigned n_heads, unsigned group, unsigned head_dim, unsigned window,
-     *  float scale, unsigned n_splits)
+     *  float scale, unsigned n_splits, float *out, size_t ldo, unsigned *counters,
+     *  unsigned n_tokens, struct rsr_gpu_chain)
      * ATTENTION's first half: for the p-th page that a token sees, a head's maximum and sum go to
      * stats[2 i], head_dim weighted values to parts[i head_dim], i = (token n_heads + head)
      * max_pages + p. A block for each token, KV head and one of n_splits, which has every
-     * n_splits-th page. */
+     * n_splits-th page. With counters (0 before and after; n_tokens times n_kv_heads, and one)
+     * the last blocks of a KV head do what MERGE does, and the last one of all does the chain, if
+     * it has columns. */
     RSR_GPU_CALL_SPLIT,
     /* (const float *logits, size_t ld, unsigned rows, const struct rsr_gpu_draw *draws,
      *  struct rsr_gpu_candidate *found)
