@@ -44,6 +44,21 @@ static __device__ __forceinline__ float norm_factor(float sum, unsigned cols, fl
                      __fsqrt_rn(__fdiv_rn(sum, static_cast<float>(static_cast<int>(cols))) + eps));
 }
 
+// Whether the block is the last of `n` to come here; then it may read what the others have written.
+// Begins and ends with a barrier.
+static __device__ __forceinline__ bool is_last(bool &shared, unsigned *counter, unsigned n) {
+    __syncthreads();
+    if (n == 1)
+        return true;
+    if (threadIdx.x == 0) {
+        fence_device();
+        shared = count_up(counter, n - 1) == n - 1;
+        fence_device();
+    }
+    __syncthreads();
+    return shared;
+}
+
 // struct rsr_gpu_chain of rsr_abi.h.
 struct chain {
     const float *x;
@@ -273,7 +288,62 @@ struct visible {
     __device__ __forceinline__ visible(unsigned position, unsigned window)
         : first(window != 0 && window < position + 1 ? position + 1 - window : 0),
           end(position + 1) {}
+
+    __device__ __forceinline__ unsigned n_pages() const {
+        return (end - 1) / PAGE_KEYS - first / PAGE_KEYS + 1;
+    }
 };
+
+struct merge_memory { // of a head, shared
+    // Of THREADS pages at a time: their maxima, the maximum so far, and the factors of what is
+    // before and of the page.
+    float m[THREADS], now[THREADS], a[THREADS], b[THREADS];
+};
+
+// Merges a head's pages in their order, by THREADS threads. All of a block's threads come here with
+// the same n_pages, because they wait for each other; those that do not work write nothing.
+static __device__ __forceinline__ void merge_pages(merge_memory &shared, const float *parts,
+                                                   const float *stats, unsigned n_pages,
+                                                   unsigned head_dim, unsigned lane, bool works,
+                                                   float *out) {
+    float most = 0.0f, sum = 0.0f, o[HEAD_FLOATS] = {};
+    for (unsigned begin = 0; begin < n_pages; begin += THREADS) {
+        const unsigned n = min(+THREADS, n_pages - begin);
+        if (lane < n)
+            shared.m[lane] = stats[2 * (begin + lane)];
+        __syncthreads();
+        if (lane < n) {
+            float before = most, after = most;
+            for (unsigned i = 0; i <= lane; i++) {
+                before = after;
+                after = begin + i == 0 || shared.m[i] > before ? shared.m[i] : before;
+            }
+            shared.now[lane] = after;
+            shared.a[lane] = exponential(before - after);
+            shared.b[lane] = exponential(shared.m[lane] - after);
+        }
+        __syncthreads();
+        for (unsigned i = 0; i < n; i++) {
+            const bool is_first = begin + i == 0;
+            const float s = stats[2 * (begin + i) + 1];
+            sum = is_first ? s : sum * shared.a[i] + s * shared.b[i];
+#pragma unroll
+            for (unsigned l = 0; l < HEAD_FLOATS; l++) {
+                const unsigned d = lane + l * THREADS;
+                if (d < head_dim) {
+                    const float x = parts[static_cast<size_t>(begin + i) * head_dim + d];
+                    o[l] = is_first ? x : o[l] * shared.a[i] + x * shared.b[i];
+                }
+            }
+        }
+        most = shared.now[n - 1];
+        __syncthreads();
+    }
+#pragma unroll
+    for (unsigned l = 0; l < HEAD_FLOATS; l++)
+        if (works && lane + l * THREADS < head_dim)
+            out[lane + l * THREADS] = __fdiv_rn(o[l], sum);
+}
 
 } // namespace rsr
 
@@ -302,13 +372,23 @@ RSR_KERNEL rsr_heads(rsr::heads a) {
 // read a page's keys together, four at a time. For the p-th page of a token's head the block writes
 // its maximum and its sum to stats[2 * at], and head_dim weighted values to parts[at * head_dim],
 // at = (token * n_heads + head) * max_pages + p. Places are those of rsr_attend.
+// With counters (0 before and after, one for each token and KV head, and one more), the last block
+// of these merges the pages of its heads into `out`, and the last of all does the chain, if that
+// has columns, for all of n_tokens.
 extern "C" __global__ void __launch_bounds__(rsr::SPLIT_TEAMS *rsr::THREADS)
     rsr_split(const float *q, size_t ldq, const char *pages, const unsigned *table,
               const unsigned *positions, size_t page_bytes, size_t head_bytes, size_t values_at,
               unsigned max_pages, unsigned row_bytes, unsigned row_floats, unsigned type,
               float *parts, float *stats, unsigned n_heads, unsigned group, unsigned head_dim,
-              unsigned window, float scale, unsigned n_splits) {
+              unsigned window, float scale, unsigned n_splits, float *out, size_t ldo,
+              unsigned *counters, unsigned n_tokens, rsr::chain chain) {
     rsr::follow_launches();
+    using row_chain = rsr::row_chain<rsr::SPLIT_TEAMS * rsr::THREADS>;
+    __shared__ union {
+        rsr::merge_memory merged[rsr::SPLIT_TEAMS];
+        row_chain::memory chained;
+    } tail;
+    __shared__ bool last;
     __shared__ float query[rsr::SPLIT_TEAMS][rsr::MAX_HEAD_DIM];
     __shared__ float z[rsr::SPLIT_TEAMS][rsr::PAGE_KEYS], p[rsr::SPLIT_TEAMS][rsr::PAGE_KEYS];
     const unsigned split = blockIdx.x % n_splits, n_kv_heads = n_heads / group;
@@ -381,6 +461,21 @@ extern "C" __global__ void __launch_bounds__(rsr::SPLIT_TEAMS *rsr::THREADS)
             }
         }
     }
+    if (counters == nullptr ||
+        !rsr::is_last(last, counters + token * n_kv_heads + kv_head, n_splits))
+        return;
+    for (unsigned member = team; member - team < group; member += rsr::SPLIT_TEAMS) {
+        const bool works = member < group;
+        const unsigned head = kv_head * group + (works ? member : 0);
+        const size_t at = (static_cast<size_t>(token) * n_heads + head) * max_pages;
+        rsr::merge_pages(tail.merged[team], parts + at * head_dim, stats + 2 * at, keys.n_pages(),
+                         head_dim, lane, works, out + token * ldo + head * head_dim);
+    }
+    if (chain.cols == 0 ||
+        !rsr::is_last(last, counters + n_tokens * n_kv_heads, n_tokens * n_kv_heads))
+        return;
+    for (unsigned row = 0; row < n_tokens; row++)
+        row_chain::run(tail.chained, chain, row);
 }
 
 // Merges what rsr_split wrote, in the order of the pages. A block has one head of one token: block
@@ -389,50 +484,10 @@ RSR_KERNEL rsr_merge(const float *parts, const float *stats, const unsigned *pos
                      unsigned max_pages, unsigned n_heads, unsigned head_dim, unsigned window,
                      float *out, size_t ldo) {
     rsr::follow_launches();
-    // Of THREADS pages at a time: their maxima, the maximum so far, and the factors of what is
-    // before and of the page.
-    __shared__ float m[rsr::THREADS], now[rsr::THREADS], a[rsr::THREADS], b[rsr::THREADS];
+    __shared__ rsr::merge_memory shared;
     const unsigned token = blockIdx.x / n_heads, head = blockIdx.x % n_heads;
     const rsr::visible keys(positions[token], window);
-    const unsigned n_pages = (keys.end - 1) / rsr::PAGE_KEYS - keys.first / rsr::PAGE_KEYS + 1;
-    parts += static_cast<size_t>(blockIdx.x) * max_pages * head_dim;
-    stats += 2 * (static_cast<size_t>(blockIdx.x) * max_pages);
-    float most = 0.0f, sum = 0.0f, o[rsr::HEAD_FLOATS] = {};
-    for (unsigned begin = 0; begin < n_pages; begin += rsr::THREADS) {
-        const unsigned n = min(+rsr::THREADS, n_pages - begin);
-        if (threadIdx.x < n)
-            m[threadIdx.x] = stats[2 * (begin + threadIdx.x)];
-        __syncthreads();
-        if (threadIdx.x < n) {
-            float before = most, after = most;
-            for (unsigned i = 0; i <= threadIdx.x; i++) {
-                before = after;
-                after = begin + i == 0 || m[i] > before ? m[i] : before;
-            }
-            now[threadIdx.x] = after;
-            a[threadIdx.x] = rsr::exponential(before - after);
-            b[threadIdx.x] = rsr::exponential(m[threadIdx.x] - after);
-        }
-        __syncthreads();
-        for (unsigned i = 0; i < n; i++) {
-            const bool is_first = begin + i == 0;
-            const float s = stats[2 * (begin + i) + 1];
-            sum = is_first ? s : sum * a[i] + s * b[i];
-#pragma unroll
-            for (unsigned l = 0; l < rsr::HEAD_FLOATS; l++) {
-                const unsigned d = threadIdx.x + l * rsr::THREADS;
-                if (d < head_dim) {
-                    const float x = parts[static_cast<size_t>(begin + i) * head_dim + d];
-                    o[l] = is_first ? x : o[l] * a[i] + x * b[i];
-                }
-            }
-        }
-        most = now[n - 1];
-        __syncthreads();
-    }
-#pragma unroll
-    for (unsigned l = 0; l < rsr::HEAD_FLOATS; l++)
-        if (threadIdx.x + l * rsr::THREADS < head_dim)
-            out[token * ldo + head * head_dim + threadIdx.x + l * rsr::THREADS] =
-                __fdiv_rn(o[l], sum);
+    const size_t at = static_cast<size_t>(blockIdx.x) * max_pages;
+    rsr::merge_pages(shared, parts + at * head_dim, stats + 2 * at, keys.n_pages(), head_dim,
+                     threadIdx.x, true, out + token * ldo + head * head_dim);
 }

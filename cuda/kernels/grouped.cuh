@@ -40,21 +40,6 @@ static __device__ __forceinline__ T choose(unsigned i, const T &a, const T &b, c
     return i == 0 ? a : i == 1 ? b : c;
 }
 
-// Whether the block is the last of `n` to come here; then it may read what the others have written.
-// Begins and ends with a barrier.
-static __device__ __forceinline__ bool is_last(bool &shared, unsigned *counter, unsigned n) {
-    __syncthreads();
-    if (n == 1)
-        return true;
-    if (threadIdx.x == 0) {
-        fence_device();
-        shared = count_up(counter, n - 1) == n - 1;
-        fence_device();
-    }
-    __syncthreads();
-    return shared;
-}
-
 template <class MATVEC> struct group {
     enum : unsigned { THREADS = MATVEC::THREADS };
     using chain = row_chain<THREADS>;

@@ -628,7 +628,8 @@ static void test_append(struct bench *b, enum rsr_kv_type type, uint32_t head_di
 static void test_attention(struct bench *b, enum rsr_kv_type type, uint32_t head_dim,
                            uint32_t window) {
     const struct rsr_kv_format format = rsr_kv_format_of(type, head_dim, false, b->ops);
-    const uint32_t n_tokens = 3, positions[] = {0, 63, 150};
+    uint32_t n_tokens = 3;
+    const uint32_t positions[] = {0, 63, 150};
     const uint32_t table[][PAGES] = {{1, 9, 9}, {2, 9, 9}, {2, 0, 1}};
     uint32_t n_heads = KV_HEADS * GROUP, group = GROUP;
     struct kv kv = kv_of(&format);
@@ -676,7 +677,11 @@ static void test_attention(struct bench *b, enum rsr_kv_type type, uint32_t head
                           &scale};
     run(b, "rsr_attend", n_tokens * n_heads, parameters);
     compare(b, "attend", to, out, n_tokens * ld);
-    for (uint32_t n_splits = 1; n_splits <= 4; n_splits += 3) {
+    for (uint32_t way = 0; way < 4; way++) { /* one split or several; who merges */
+        uint32_t n_splits = way % 2 == 0 ? 1 : 4;
+        const bool merges_itself = way >= 2;
+        const uint32_t zeros[3 * KV_HEADS + 1] = {0};
+        struct rsr_gpu_chain chain = {0};
         const size_t n_pages = (size_t)n_tokens * n_heads * PAGES;
         float *empty = random_floats(b, n_pages * head_dim, 1);
         kv.pages = copy_of(b, memory, PAGES * kv.page_bytes);
@@ -685,21 +690,38 @@ static void test_attention(struct bench *b, enum rsr_kv_type type, uint32_t head
         from = copy_of(b, q, n_tokens * ld * 4);
         to = copy_of(b, q, n_tokens * ld * 4);
         rsr_cuda_address parts = copy_of(b, empty, n_pages * head_dim * 4),
-                         stats = copy_of(b, empty, n_pages * 8);
-        void *splits[] = {&from,          &ld,
-                          &kv.pages,      &kv.table,
-                          &kv.positions,  &kv.page_bytes,
-                          &kv.head_bytes, &kv.values_at,
-                          &kv.max_pages,  &kv.row_bytes,
-                          &kv.row_floats, &kv.type,
-                          &parts,         &stats,
-                          &n_heads,       &group,
-                          &head_dim,      &window,
-                          &scale,         &n_splits};
+                         stats = copy_of(b, empty, n_pages * 8),
+                         counters = merges_itself ? copy_of(b, zeros, sizeof zeros) : 0;
+        void *splits[] = {&from,
+                          &ld,
+                          &kv.pages,
+                          &kv.table,
+                          &kv.positions,
+                          &kv.page_bytes,
+                          &kv.head_bytes,
+                          &kv.values_at,
+                          &kv.max_pages,
+                          &kv.row_bytes,
+                          &kv.row_floats,
+                          &kv.type,
+                          &parts,
+                          &stats,
+                          &n_heads,
+                          &group,
+                          &head_dim,
+                          &window,
+                          &scale,
+                          &n_splits,
+                          &to,
+                          &ld,
+                          &counters,
+                          &n_tokens,
+                          &chain};
         void *merges[] = {
             &parts, &stats, &kv.positions, &kv.max_pages, &n_heads, &head_dim, &window, &to, &ld};
         run_threads(b, "rsr_split", n_tokens * KV_HEADS * n_splits, SPLIT_THREADS, splits);
-        run(b, "rsr_merge", n_tokens * n_heads, merges);
+        if (!merges_itself)
+            run(b, "rsr_merge", n_tokens * n_heads, merges);
         compare(b, "split and merge", to, out, n_tokens * ld);
         free(empty);
     }

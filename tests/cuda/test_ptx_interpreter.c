@@ -274,7 +274,8 @@ static void test_order(void) {
 }
 
 /* Block 0 signals by word 0, block 1 then by word 1 (which is 1), and block 2 writes what block 0
- * wrote: it is ordered after that by block 1. Returns how many of the orders of blocks are races. */
+ * wrote: it is ordered after that by block 1. Returns how many of the orders of blocks are
+ * races. */
 static uint32_t pass_on(const char *fence) {
     uint32_t words[WORDS], n = 0;
     char body[1024];

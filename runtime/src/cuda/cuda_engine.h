@@ -56,7 +56,7 @@ struct rsr_cuda_chunk {
     rsr_cuda_address table;             /* u32[max_batch][max_pages] */
     rsr_cuda_address draws;             /* struct rsr_gpu_draw[RSR_MAX_PICKS] */
     rsr_cuda_address firsts;            /* struct rsr_gpu_candidate[RSR_MAX_PICKS]: answers */
-    rsr_cuda_address counters;          /* of struct rsr_gpu_products; 0 between launches */
+    rsr_cuda_address counters;          /* of PRODUCTS and SPLIT; 0 between launches */
     rsr_cuda_address queries;           /* of the sketch: [RSR_CUDA_QUERIES] slots */
     rsr_cuda_address rotations;         /* of each ROPE_TABLE of the step, rotation_bytes apart */
     uint64_t rotation_bytes;

@@ -155,10 +155,16 @@ static rsr_status run_heads(const struct rsr_cuda_program *p, uint32_t end, uint
                   parameters);
 }
 
-/* Parts of single pages: weighted values, then maxima and sums. */
+/* Parts of single pages: weighted values, then maxima and sums. With counters the blocks merge
+ * them, and do the chain, if that has columns. */
 static rsr_status split(const struct rsr_cuda_program *p, const struct rsr_step_op *op,
-                        rsr_cuda_address stats) {
-    const struct rsr_cuda_rows from = rsr_cuda_rows_of(p, op->src[0]);
+                        rsr_cuda_address stats, rsr_cuda_address counters,
+                        struct rsr_gpu_chain *chain) {
+    const struct rsr_cuda_rows from = rsr_cuda_rows_of(p, op->src[0]),
+                               to = rsr_cuda_rows_of(p, op->dst);
+    rsr_cuda_address out = to.at;
+    uint64_t ldo = rsr_cuda_floats_of(&to);
+    uint32_t n_tokens = p->n;
     struct rsr_cuda_pages at = rsr_cuda_pages_of(p, op);
     rsr_cuda_address q = from.at, parts = p->e->parts[RSR_CUDA_PARTIALS].address;
     uint64_t ldq = rsr_cuda_floats_of(&from);
@@ -185,7 +191,12 @@ static rsr_status split(const struct rsr_cuda_program *p, const struct rsr_step_
                           &head_dim,
                           &window,
                           &scale,
-                          &n_splits};
+                          &n_splits,
+                          &out,
+                          &ldo,
+                          &counters,
+                          &n_tokens,
+                          chain};
     return launch(p, RSR_GPU_CALL_SPLIT, (uint64_t)p->n * p->hyper->n_kv_heads * n_splits,
                   parameters);
 }
@@ -203,17 +214,25 @@ static rsr_status merge(const struct rsr_cuda_program *p, const struct rsr_step_
     return launch(p, RSR_GPU_CALL_MERGE, (uint64_t)p->n * n_heads, parameters);
 }
 
-/* Many tokens have blocks enough without it. */
+/* Many tokens have blocks enough without it. Of few, the blocks merge and go on. */
 static rsr_status run_split(const struct rsr_cuda_program *p, uint32_t end, uint32_t *n_ops) {
+    const uint32_t next = p->op_index + 1;
     const struct rsr_step_op *op = &p->chunk->step->ops[p->op_index];
     const rsr_cuda_address stats =
         p->e->parts[RSR_CUDA_PARTIALS].address + rsr_cuda_partial_floats(p->e) * sizeof(float);
-    (void)end;
+    struct rsr_gpu_chain rows = {0};
     *n_ops = p->n <= RSR_CUDA_SPLIT_TOKENS;
     if (*n_ops == 0)
         return RSR_OK;
-    rsr_status status = split(p, op, stats);
-    return status == RSR_OK ? merge(p, op, stats) : status;
+    if (p->n > RSR_CUDA_CHAIN_TOKENS) {
+        rsr_status status = split(p, op, stats, 0, &rows);
+        return status == RSR_OK ? merge(p, op, stats) : status;
+    }
+    const struct chain chain = next < end ? find_chain(p, next, end) : (struct chain){.n_ops = 0};
+    if (chain.n_ops != 0)
+        rows = chain_of(p, &chain, op[1].src[0]);
+    *n_ops += chain.n_ops;
+    return split(p, op, stats, p->e->chunk.counters, &rows);
 }
 
 /* ---- Products ---- */

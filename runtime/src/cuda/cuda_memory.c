@@ -191,10 +191,13 @@ uint32_t rsr_cuda_splits(const struct rsr_cuda_engine *e, uint32_t n) {
     return splits < e->max_pages ? (uint32_t)splits : e->max_pages;
 }
 
-/* Counters of products' tails. */
+/* Counters of tails: of heads after products, and of attention. */
 static uint64_t n_counters(const struct rsr_cuda_engine *e) {
     const struct rsr_hyper *hyper = &e->engine->model->module->hyper;
-    return hyper->n_heads + 2 * (uint64_t)hyper->n_kv_heads + 1;
+    const uint64_t kv_heads = hyper->n_kv_heads;
+    const uint64_t of_products = hyper->n_heads + 2 * kv_heads;
+    const uint64_t of_attention = RSR_CUDA_CHAIN_TOKENS * kv_heads + 1;
+    return of_products > of_attention ? of_products : of_attention;
 }
 
 /* Of rows that are chosen from at a time. */
