@@ -192,6 +192,33 @@ static void row_cancelling(float *row, uint32_t dim, uint64_t seed, uint64_t pur
             purpose == QUERIES ? 0x1p64f : (i % 2 == 0 ? ends : -ends) * (1.0f + 0x1p-20f * row[i]);
 }
 
+/* A few channels spread much more than the others, so pages have sketches of rotated keys. */
+static void row_outliers(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
+                         uint64_t index) {
+    row_gaussian(row, dim, seed, purpose, index);
+    for (uint32_t i = 0; purpose == KEYS && i < dim; i++) {
+        const uint64_t channel = stream(seed, CENTRES, i) % 64;
+        if (channel < 3)
+            row[i] = 6.0f * row[i] + (channel == 0 ? -8.0f : 8.0f);
+    }
+}
+
+/* Rotated, these keys and queries have one element that is not small. It is a sum of pairs M + (M +
+ * 1) of 24-bit integers, and each pair rounds down, towards even: so the sum is below the real
+ * product. Keys are so close to a centre of 127 w that all other terms of their bounds are smaller
+ * than that. */
+static void row_rounded(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
+    uint64_t state = stream(seed, purpose, index);
+    uint32_t block = 1;
+    while (block <= dim / 2)
+        block *= 2;
+    for (uint32_t i = 0; i < dim; i++) {
+        const int less = 8 + (i == 0 ? 4 * (int)(check_random(&state) % 4) : 0) - (int)(i % 2);
+        const float size = purpose == QUERIES ? 1.0f : (float)((127 << 17) - less) * 0x1p-24f;
+        row[i] = i < block ? louver_rotation_signs[i] * size : 0.0f;
+    }
+}
+
 /* Results for one kind of data. */
 struct tally {
     uint64_t cases, checks, misses, ties, attended, left_out;
@@ -220,6 +247,8 @@ static const struct {
     {"cancelling", row_cancelling, row_gaussian},
     {"huge values", row_gaussian, row_overflowing},
     {"huge ties", row_tied, row_largest},
+    {"outliers", row_outliers, row_gaussian},
+    {"rounded", row_rounded, row_gaussian},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 static struct tally tallies[N_KINDS];
@@ -332,6 +361,9 @@ static rsr_louver *make_index(const struct test_case *c) {
     options.n_planes = c->n_planes;
     CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
     index->setup.kernel = kernel_of(c->seed);
+    /* In these cases the keys of every page are rotated. */
+    if (c->seed / N_KINDS % 3 == 0 || kinds[c->kind].row == row_rounded)
+        index->setup.least_gain = 0.0f;
     lives[c->life](&index, c, &state);
     return index;
 }

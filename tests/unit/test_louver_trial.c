@@ -182,9 +182,11 @@ static struct seen run_pass(rsr_louver *index, const char *rule) {
     CHECK_INT(rsr_louver_threshold_parse(rule, &threshold, NULL), RSR_OK);
     for (uint32_t i = 0; i < index->n_blocks; i++) {
         const uint32_t left = index->n_keys - i * RSR_PAGE_TOKENS;
-        views[i] = (struct louver_page){index->blocks[i]->rows,
-                                        left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS,
-                                        left < RSR_PAGE_TOKENS ? NULL : index->blocks[i]->sidecar};
+        views[i] = (struct louver_page){
+            .rows = index->blocks[i]->rows,
+            .n_keys = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS,
+            .sidecar = left < RSR_PAGE_TOKENS ? NULL : index->blocks[i]->sidecar,
+        };
     }
     const uint64_t bytes =
         louver_pass_bytes(&index->setup, RSR_LOUVER_MASS, N_HEADS, index->n_blocks, 1);

@@ -37,6 +37,7 @@ struct louver_setup {
     struct rsr_kv_format kv;
     float scale;
     bool has_centres; /* of pages' values, which the rule error needs */
+    float least_gain; /* that a rotation of a page's keys must promise; 0: all are rotated */
     struct rsr_sketch_shape shape;
     const struct rsr_sketch_kernel *kernel;
     const struct louver_lanes *lanes; /* louver_mass.h */
@@ -56,7 +57,8 @@ struct louver_norms {
 };
 struct louver_sidecar {
     struct louver_norms norms;
-    bool usable; /* false: a key or value is not finite */
+    bool usable;  /* false: a key or value is not finite */
+    bool rotated; /* the sketch is that of rotated keys (louver_rotate.c) */
 };
 #define LOUVER_SKETCH_AT 64u
 
@@ -65,6 +67,7 @@ struct louver_page {
     struct rsr_kv_rows rows; /* n_keys of them, readable up to the next multiple of 4 */
     uint32_t n_keys;
     const struct louver_sidecar *sidecar; /* of 64 keys; NULL: none */
+    bool rotated;                         /* as in the sidecar, once that is open */
 };
 
 /* The K largest of the numbers added so far, the smallest first. */
@@ -74,9 +77,19 @@ struct louver_best {
     uint32_t n, k;
 };
 
+/* A rotated query, for sketches of rotated keys. */
+struct louver_rotated {
+    struct rsr_sketch_query *query; /* prepared if the pass has_rotated */
+    void *memory;                   /* of the prepared query */
+    float *q;                       /* [row_floats] */
+    double error;                   /* louver_rotate_query() */
+};
+
 /* The state of one query head. Arrays [keys] have 64 elements for each page. */
 struct louver_head_state {
     struct rsr_sketch_query sketch;
+    const struct rsr_sketch_query *queries[2]; /* for sketches of keys, and of rotated keys */
+    struct louver_rotated rotated;
     double threshold; /* a key whose bound is below it is left out */
     uint64_t *masks;  /* [pages]: keys that are attended to */
     uint32_t n_attended;
@@ -161,14 +174,15 @@ struct louver_pass {
     struct louver_norms *norms; /* [pages]: with a sidecar, its norms; without one, only |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
-    const double *values;                                     /* as in louver_pass_begin */
-    const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
-    float *page_out;                                          /* [row_floats] */
+    const double *values;                                        /* as in louver_pass_begin */
+    const struct rsr_sketch_query *queries[2][LOUVER_MAX_HEADS]; /* of the heads */
+    float *page_out;                                             /* [row_floats] */
     /* In members other than the first: results of each page, [end - begin][n_heads] */
     float *kept_out; /* ... [row_floats] */
     struct rsr_attend_state *kept_states;
-    double *sampled; /* [LOUVER_SAMPLE_KEYS]: products of one head with the sample */
-    uint64_t closed; /* heads that are not visited now, one bit each */
+    double *sampled;  /* [LOUVER_SAMPLE_KEYS]: products of one head with the sample */
+    bool has_rotated; /* queries[1] are prepared */
+    uint64_t closed;  /* heads that are not visited now, one bit each */
     struct louver_candidates sieved[2]; /* of the last two visited pages, alternating */
     uint32_t n_visits;
     struct louver_batch found,
@@ -245,6 +259,17 @@ static inline bool louver_has_budget(rsr_louver_kind kind) {
     return kind == RSR_LOUVER_MASS || kind == RSR_LOUVER_ERROR;
 }
 
+/* What reads the sketch of a page with an open sidecar: a head's query, and those of all heads. */
+static inline const struct rsr_sketch_query *louver_query_of(const struct louver_head_state *head,
+                                                             const struct louver_page *page) {
+    return head->queries[page->rotated];
+}
+
+static inline const struct rsr_sketch_query *const *
+louver_queries_of(const struct louver_pass *pass, const struct louver_page *page) {
+    return pass->queries[page->rotated];
+}
+
 static inline const void *louver_sketch(const struct louver_page *page) {
     return (const char *)page->sidecar + LOUVER_SKETCH_AT;
 }
@@ -286,6 +311,26 @@ void louver_scores(const struct louver_setup *setup, const struct louver_page *p
                    uint64_t mask, float *z);
 /* Upper bound of the error of such a z. */
 double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm);
+
+/* ---- louver_rotate.c ---- */
+
+/* The least gain at which rotated keys pay. */
+#define LOUVER_LEAST_GAIN 1.0625f
+
+extern const float louver_rotation_signs[LOUVER_MAX_DIM];
+
+/* Whether the sketch of 64 keys should be that of their rotations. `longest` is an upper bound of
+ * |k|. */
+bool louver_rotation_pays(const struct louver_setup *setup, const float *keys, double longest);
+/* Rotates 64 keys, [row_floats] each; `rotated` may be `keys`. */
+void louver_rotate_keys(const struct louver_setup *setup, float *rotated, const float *keys);
+/* Rotates a query, whose |q| is at most `norm`. `rotated` is [row_floats], and 0 before. Returns
+ * the part of louver_rotation_slack that |k| multiplies. */
+double louver_rotate_query(const struct louver_setup *setup, float *rotated, const float *q,
+                           double norm);
+/* What q . k exceeds the product of the rotated vectors by, at most; |q| <= q_norm, |k| <=
+ * key_norm. */
+double louver_rotation_slack(double error, double q_norm, double key_norm);
 
 /* ---- louver_threshold.c ---- */
 
@@ -333,8 +378,11 @@ void louver_pass_run(struct louver_pass *pass);
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 /* Opens the sidecars of all of the member's pages. */
 void louver_open_sidecars(struct louver_pass *pass);
-/* Computes the frames of all heads for a page with an open sidecar. Their data is between sidecar
- * and codes: louver_fetch_frame prefetches it for a page of the member. */
+/* Frames of a page with an open sidecar for all heads, [n_heads]. */
+void louver_frames_of(const struct louver_pass *pass, uint32_t page,
+                      struct rsr_sketch_frame *frames);
+/* Notes the frames of all heads for a page with an open sidecar. Their data is between sidecar and
+ * codes: louver_fetch_frame prefetches it for a page of the member. */
 void louver_find_frame(struct louver_pass *pass, uint32_t page);
 void louver_fetch_frame(const struct louver_pass *pass, uint32_t page);
 /* Keys of a page that are attended to whatever their products. */

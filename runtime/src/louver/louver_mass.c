@@ -93,7 +93,7 @@ static void find_best_page(const struct louver_pass *pass, struct louver_head_st
 /* Scores the keys of the best page that the first plane estimates highest. */
 static void give_best_page(const struct louver_pass *pass, struct louver_head_state *head) {
     const struct louver_setup *setup = pass->setup;
-    const struct rsr_sketch_query *query = &head->sketch;
+    const struct rsr_sketch_query *query = louver_query_of(head, &pass->pages[head->best_page]);
     const void *sketch = louver_sketch(&pass->pages[head->best_page]);
     float t[RSR_PAGE_TOKENS], estimates[RSR_PAGE_TOKENS];
     uint64_t keys = 0;
@@ -264,7 +264,7 @@ static void scan_page(struct louver_pass *pass, struct louver_head_state *heads,
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         if (louver_open_keys(&heads[h], page) == 0)
             continue;
-        queries[n] = pass->queries[h];
+        queries[n] = louver_queries_of(pass, &pass->pages[page])[h];
         numbers[n++] = h;
     }
     pass->stats.scanned += n > 0 ? RSR_PAGE_TOKENS : 0;
@@ -301,7 +301,8 @@ static void refine_few(const struct louver_pass *pass, struct louver_head_state 
     const uint64_t open = louver_open_keys(head, page);
     float t[RSR_SKETCH_VECTORS] = {0.0f}, x[RSR_SKETCH_VECTORS];
     uint32_t n = 0;
-    setup->kernel->refine(&setup->shape, louver_sketch(&pass->pages[page]), &head->sketch, open, t);
+    setup->kernel->refine(&setup->shape, louver_sketch(&pass->pages[page]),
+                          louver_query_of(head, &pass->pages[page]), open, t);
     setup->lanes->bounds(&line, x, t);
     for (uint64_t left = open; left != 0; left &= left - 1)
         head->x[(size_t)page * RSR_PAGE_TOKENS + (uint32_t)__builtin_ctzll(left)] = x[n++];
@@ -316,7 +317,7 @@ static void refine_all(const struct louver_pass *pass, struct louver_head_state 
         float t[SCANNED_HEADS][RSR_PAGE_TOKENS];
         some = n - first < SCANNED_HEADS ? n - first : SCANNED_HEADS;
         for (uint32_t i = 0; i < some; i++)
-            queries[i] = pass->queries[numbers[first + i]];
+            queries[i] = louver_queries_of(pass, &pass->pages[page])[numbers[first + i]];
         setup->kernel->refine_all(&setup->shape, louver_sketch(&pass->pages[page]), queries, some,
                                   t[0], RSR_PAGE_TOKENS);
         for (uint32_t i = 0; i < some; i++) {

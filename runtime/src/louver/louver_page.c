@@ -17,6 +17,7 @@ struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, ui
         .kv = kv,
         .scale = scale > 0.0f ? scale : 1.0f / sqrtf((float)head_dim),
         .has_centres = true,
+        .least_gain = LOUVER_LEAST_GAIN,
         .shape = rsr_sketch_shape_of(head_dim, n_planes),
         .kernel = rsr_sketch_kernel_for(cpu_features),
         .lanes = louver_lanes_for(cpu_features),
@@ -95,9 +96,17 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
     struct louver_norms norms = {.key = louver_rows_norm(setup, rows->keys, RSR_PAGE_TOKENS)};
     /* The values, and after them the next KV head's keys, which are usually sealed next. */
     const struct rsr_sketch_next next = {rows->values, rsr_kv_rows_bytes(&setup->kv)};
-    if (isfinite(norms.key)) /* so are those of all finite float32 rows */
-        setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,
-                             page_rows(setup, rows->keys, buffer), setup->row_floats, NULL, &next);
+    sidecar->rotated = false;
+    if (isfinite(norms.key)) { /* so are those of all finite float32 rows */
+        const float *keys = page_rows(setup, rows->keys, buffer);
+        sidecar->rotated = louver_rotation_pays(setup, keys, norms.key);
+        if (sidecar->rotated) {
+            louver_rotate_keys(setup, buffer, keys);
+            keys = buffer;
+        }
+        setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
+                             setup->row_floats, NULL, &next);
+    }
     norms.value = louver_rows_norm(setup, rows->values, RSR_PAGE_TOKENS);
     if (setup->has_centres && isfinite(norms.value))
         louver_seal_values(setup, sidecar, page_rows(setup, rows->values, buffer), &norms);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "louver.h"
+#include "sketch/sketch_round.h"
 
 #define SIDECARS_AHEAD                                                                             \
     8u /* first lines of this many sidecars are prefetched, if nothing else is read of them */
@@ -28,6 +29,7 @@ static bool is_ranked(rsr_louver_kind kind) {
 /* Returns the memory of the prepared query. */
 static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_louver_kind kind,
                       uint64_t n_pages, struct louver_head_state *head) {
+    const size_t query_bytes = rsr_sketch_query_bytes(&setup->shape);
     const uint64_t n_keys = n_pages * RSR_PAGE_TOKENS;
     float *rows = cut(c, 2 * setup->row_floats, sizeof(float));
     head->q = rows;
@@ -44,7 +46,10 @@ static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_lo
         head->frames = cut(c, n_pages, sizeof(*head->frames));
         head->given = cut(c, n_pages, sizeof(*head->given));
     }
-    return cut(c, 1, rsr_sketch_query_bytes(&setup->shape));
+    head->rotated.query = cut(c, 1, sizeof(*head->rotated.query));
+    head->rotated.memory = cut(c, 1, query_bytes);
+    head->rotated.q = cut(c, setup->row_floats, sizeof(*head->rotated.q));
+    return cut(c, 1, query_bytes);
 }
 
 /* Rows that a member keeps for the first one to merge; none if it is alone. */
@@ -105,17 +110,33 @@ uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page) {
            (louver_all_keys(n) & ~louver_all_keys(n_before < n ? n_before : n));
 }
 
+/* Prepares the queries for sketches of rotated keys. */
+static void rotate_queries(struct louver_pass *pass) {
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state *head = &pass->heads[h];
+        struct louver_rotated *to = &head->rotated;
+        memset(to->q, 0, pass->setup->row_floats * sizeof(*to->q));
+        to->error = louver_rotate_query(pass->setup, to->q, head->q, head->sketch.norm);
+        rsr_sketch_prepare(&pass->setup->shape, to->q, to->memory, to->query);
+    }
+    pass->has_rotated = true;
+}
+
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page) {
     struct louver_page *view = &pass->pages[page];
     if (view->sidecar != NULL && !view->sidecar->usable) {
         view->sidecar = NULL;
         pass->stats.pages--;
     }
-    if (view->sidecar != NULL)
-        pass->norms[page] = view->sidecar->norms;
-    else
+    if (view->sidecar == NULL) {
         pass->norms[page].key = louver_rows_norm(pass->setup, view->rows.keys, view->n_keys);
-    return view->sidecar != NULL;
+        return false;
+    }
+    pass->norms[page] = view->sidecar->norms;
+    view->rotated = view->sidecar->rotated;
+    if (view->rotated && !pass->has_rotated)
+        rotate_queries(pass);
+    return true;
 }
 
 /* Fills the part that all members' passes share, with each member's memory and span. team NULL:
@@ -135,6 +156,7 @@ static void start_pass(struct louver_pass *pass, const struct louver_setup *setu
     pass->n_heads = n_heads;
     pass->threshold = *threshold;
     pass->values = values;
+    pass->has_rotated = false;
     pass->closed = 0;
     pass->n_visits = 0;
     for (uint32_t i = 0; i < 2; i++) { /* no page is pending */
@@ -145,6 +167,13 @@ static void start_pass(struct louver_pass *pass, const struct louver_setup *setu
     pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
     pass->stats.n_keys = number == 0 ? n_keys : 0;
     cut_shared(cutter, setup, threshold->kind, n_heads, n_pages, pass->team.n, pass);
+}
+
+static void note_queries(struct louver_pass *pass, uint32_t head,
+                         const struct rsr_sketch_query *plain,
+                         const struct rsr_sketch_query *rotated) {
+    pass->heads[head].queries[0] = pass->queries[0][head] = plain;
+    pass->heads[head].queries[1] = pass->queries[1][head] = rotated;
 }
 
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
@@ -166,8 +195,10 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
         memset(rows, 0, 2 * setup->row_floats * sizeof(float));
         memcpy(rows, q + h * q_stride, setup->head_dim * sizeof(float));
         rsr_sketch_prepare(&setup->shape, head->q, query, &head->sketch);
-        pass->queries[h] = &head->sketch;
+        note_queries(pass, h, &head->sketch, head->rotated.query);
     }
+    if (pass->team.n > 1) /* a member that finds rotated keys could not prepare for the others */
+        rotate_queries(pass);
 }
 
 /* Copies only what does not change while the first member's pass runs. */
@@ -178,6 +209,7 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                first->values, first->n_heads, team, &cutter);
     pass->first = first;
     pass->norms = first->norms;
+    pass->has_rotated = first->has_rotated;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         const struct louver_head_state *shared = &first->heads[h];
         struct louver_head_state *head = &pass->heads[h];
@@ -190,7 +222,8 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
         head->frames = shared->frames;
         head->given = shared->given;
         head->uppers = shared->uppers;
-        pass->queries[h] = &shared->sketch;
+        head->rotated = shared->rotated;
+        note_queries(pass, h, &shared->sketch, shared->rotated.query);
     }
 }
 
@@ -208,11 +241,25 @@ void louver_open_sidecars(struct louver_pass *pass) {
     }
 }
 
-void louver_find_frame(struct louver_pass *pass, uint32_t page) {
+void louver_frames_of(const struct louver_pass *pass, uint32_t page,
+                      struct rsr_sketch_frame *frames) {
     const struct louver_setup *setup = pass->setup;
-    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
-    setup->kernel->frames(&setup->shape, louver_sketch(&pass->pages[page]), pass->queries,
+    const struct louver_page *view = &pass->pages[page];
+    setup->kernel->frames(&setup->shape, louver_sketch(view), louver_queries_of(pass, view),
                           pass->n_heads, frames);
+    for (uint32_t h = 0; view->rotated && h < pass->n_heads; h++) {
+        const struct louver_head_state *head = &pass->heads[h];
+        const double more =
+            louver_rotation_slack(head->rotated.error, head->sketch.norm, pass->norms[page].key);
+        frames[h].bound = rsr_round_up(frames[h].bound + more);
+        for (uint32_t p = 0; p < setup->shape.n_planes; p++)
+            frames[h].offset[p] = rsr_round_up(frames[h].offset[p] + more);
+    }
+}
+
+void louver_find_frame(struct louver_pass *pass, uint32_t page) {
+    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    louver_frames_of(pass, page, frames);
     for (uint32_t h = 0; h < pass->n_heads; h++)
         pass->heads[h].frames[page] = frames[h];
 }

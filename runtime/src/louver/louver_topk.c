@@ -140,11 +140,12 @@ static void rank_page(struct louver_pass *pass, uint32_t p, const struct louver_
     const void *sketch = louver_sketch(&pass->pages[p]);
     const void *ahead = next != NULL && next->sidecar != NULL ? louver_sketch(next) : NULL;
     struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
-    setup->kernel->frames(&setup->shape, sketch, pass->queries, pass->n_heads, frames);
+    const struct rsr_sketch_query *const *queries = louver_queries_of(pass, &pass->pages[p]);
+    louver_frames_of(pass, p, frames);
     for (uint32_t first = 0, n; first < pass->n_heads; first += n) {
         float t[RANKED_HEADS][RSR_PAGE_TOKENS], estimates[RANKED_HEADS][RSR_PAGE_TOKENS];
         n = pass->n_heads - first < RANKED_HEADS ? pass->n_heads - first : RANKED_HEADS;
-        setup->kernel->bounds(&setup->shape, sketch, pass->queries + first, n, t[0], estimates[0],
+        setup->kernel->bounds(&setup->shape, sketch, queries + first, n, t[0], estimates[0],
                               RSR_PAGE_TOKENS, first == 0 ? ahead : NULL);
         for (uint32_t h = 0; h < n; h++)
             rank_estimates(setup->ops, &pass->heads[first + h].sample, estimates[h], most,

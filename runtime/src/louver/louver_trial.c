@@ -75,7 +75,7 @@ struct sample {
 static void add_page(const struct louver_pass *pass, struct louver_head_state *head, uint32_t page,
                      struct sample *sample) {
     const struct louver_setup *setup = pass->setup;
-    const struct rsr_sketch_query *query = &head->sketch;
+    const struct rsr_sketch_query *query = louver_query_of(head, &pass->pages[page]);
     const struct louver_line line = louver_line_of(setup, head, page, 0);
     const float share = setup->shape.n_planes > 1 ? SECOND_PLANE_SHARE : 1.0f;
     float *x = head->x + (size_t)page * RSR_PAGE_TOKENS, *last = sample->x[sample->n];

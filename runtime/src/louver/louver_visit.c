@@ -39,8 +39,7 @@ static void sieve_page(struct louver_pass *pass, uint32_t p, const struct louver
     float floors[LOUVER_MAX_HEADS];
     if (next != NULL && next->sidecar != NULL)
         __builtin_prefetch(next->sidecar);
-    setup->kernel->frames(&setup->shape, louver_sketch(&pass->pages[p]), pass->queries,
-                          pass->n_heads, frames);
+    louver_frames_of(pass, p, frames);
     c->page = p;
     c->n = 0;
     c->forced = louver_forced_keys(pass, p);
@@ -50,7 +49,7 @@ static void sieve_page(struct louver_pass *pass, uint32_t p, const struct louver
         pass->heads[h].masks[p] = 0;
         if (frames[h].bound < pass->heads[h].threshold)
             continue;
-        queries[c->n] = pass->queries[h];
+        queries[c->n] = louver_queries_of(pass, &pass->pages[p])[h];
         floors[c->n] = rsr_sketch_floor(&frames[h], 0, pass->heads[h].threshold);
         c->frames[c->n] = frames[h];
         c->heads[c->n++] = h;
@@ -104,13 +103,13 @@ static void add_survivor(struct louver_pass *pass, struct louver_survivor key) {
 }
 
 /* The keys that the second plane cannot drop either. */
-static uint64_t refine_keys(const struct louver_setup *setup, const void *sketch,
+static uint64_t refine_keys(const struct louver_setup *setup, const struct louver_page *page,
                             const struct louver_head_state *head,
                             const struct rsr_sketch_frame *frame, uint64_t keys) {
     const float floor = rsr_sketch_floor(frame, 1, head->threshold);
     float t[RSR_SKETCH_VECTORS];
     uint32_t n = 0;
-    setup->kernel->refine(&setup->shape, sketch, &head->sketch, keys, t);
+    setup->kernel->refine(&setup->shape, louver_sketch(page), louver_query_of(head, page), keys, t);
     for (uint64_t left = keys; left != 0; left &= left - 1)
         if (t[n++] < floor)
             keys &= ~(left & -left);
@@ -124,8 +123,8 @@ static void refine_page(struct louver_pass *pass, const struct louver_candidates
         uint64_t keys = c->keys[i];
         if (two_planes && keys != 0) {
             refined |= keys;
-            keys = refine_keys(pass->setup, louver_sketch(&pass->pages[c->page]),
-                               &pass->heads[c->heads[i]], &c->frames[i], keys);
+            keys = refine_keys(pass->setup, &pass->pages[c->page], &pass->heads[c->heads[i]],
+                               &c->frames[i], keys);
         }
         left |= keys;
         for (; keys != 0; keys &= keys - 1)
