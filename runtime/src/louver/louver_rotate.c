@@ -93,8 +93,8 @@ double louver_rotation_slack(double error, double q_norm, double key_norm) {
  * elements' root mean square. */
 #define LARGEST_OF_SLICE 2.348f
 
-#define STEP                                                                                       \
-    2u /* every second key is looked at: all of them would take half as long as sealing does */
+/* Every second key is looked at; all of them would take half as long as the rest of sealing. */
+#define STEP 2u
 #define PART 16u /* rows are whole parts, and a slice has two; compilers vectorise their loops */
 
 static void find_mean(const struct louver_setup *setup, const float *keys, float *mean) {
