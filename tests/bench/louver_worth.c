@@ -115,8 +115,9 @@ static void *memory;
 static void begin_pass(const rsr_louver *index) {
     const rsr_louver_threshold rule = {.kind = RSR_LOUVER_MASS, .value = 0.01};
     for (uint32_t i = 0; i < index->n_blocks; i++)
-        views[i] = (struct louver_page){index->blocks[i]->rows, RSR_PAGE_TOKENS,
-                                        index->blocks[i]->sidecar};
+        views[i] = (struct louver_page){.rows = index->blocks[i]->rows,
+                                        .n_keys = RSR_PAGE_TOKENS,
+                                        .sidecar = index->blocks[i]->sidecar};
     louver_pass_begin(&pass, &index->setup, views, index->n_blocks, &rule, NULL, queries, DIM,
                       GROUP, NULL, memory);
 }
@@ -158,7 +159,7 @@ static void scan(rsr_louver *index, uint32_t n) {
     for (uint32_t i = 0; i < index->n_blocks; i++) {
         const uint32_t p = i % n;
         float t[GROUP * RSR_PAGE_TOKENS];
-        setup->kernel->bounds(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries, GROUP, t,
+        setup->kernel->bounds(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries[0], GROUP, t,
                               NULL, RSR_PAGE_TOKENS,
                               p + 1 < n ? louver_sketch(&pass.pages[p + 1]) : NULL);
         outputs[p % (GROUP * DIM)] = t[p % RSR_PAGE_TOKENS];
@@ -178,7 +179,7 @@ static void refine(rsr_louver *index, uint32_t n) {
     for (uint32_t i = 0; i < index->n_blocks; i++) {
         const uint32_t p = i % n;
         float t[GROUP * RSR_PAGE_TOKENS];
-        setup->kernel->refine_all(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries, GROUP,
+        setup->kernel->refine_all(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries[0], GROUP,
                                   t, RSR_PAGE_TOKENS);
         outputs[p % (GROUP * DIM)] = t[p % RSR_PAGE_TOKENS];
     }
