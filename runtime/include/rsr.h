@@ -390,7 +390,9 @@ typedef enum rsr_probe_kind {
     RSR_PROBE_ATTENTION_INPUT,
     RSR_PROBE_ATTENTION_OUTPUT,
     RSR_PROBE_LOGITS_INPUT,
-    RSR_PROBE_KEYS /* before ATTENTION_INPUT: keys as they are stored, before they are rounded */
+    RSR_PROBE_KEYS /* before ATTENTION_INPUT: keys as they were stored, before they are rounded. To
+                      change them changes nothing. Of tokens that are evaluated again for a
+                      recurrent state, keys before their norm and rotation */
 } rsr_probe_kind;
 
 /* What a probe sees. The probe may change `data` in place. It is called between barriers, on one
@@ -645,7 +647,7 @@ typedef struct rsr_head_stats {
     uint64_t sketched, full; /* picks */
     uint64_t scanned;        /* rows read of the sketch's first plane */
     uint64_t plane2;         /* rows read of its second plane */
-    uint64_t exact;          /* rows read of the head itself */
+    uint64_t exact;          /* rows read of the head itself; a device does not count them */
 } rsr_head_stats;
 #define RSR_HEAD_STATS_INIT RSR_SIZED(rsr_head_stats)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_head_stats(rsr_engine *engine, bool reset,

@@ -586,7 +586,8 @@ struct rsr_gpu_image {
  * activation rows. Functions take them by value. */
 
 /* ACT_MUL to h (x is the gate), NORM to norm_y, ADD to `sum`, NORM to last_y and QUANT to q, each
- * of what the one before wrote, and each left out if its result or its weight is 0. */
+ * of what the one before wrote: ACT_MUL if `up` is not 0, a norm if its weight is not 0, ADD and
+ * QUANT if `sum` and q are not. */
 struct rsr_gpu_chain {
     uint64_t x, ldx, up, ldu, h, ldh;
     uint64_t norm_weight, norm_y, ld_norm;
