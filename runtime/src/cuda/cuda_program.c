@@ -376,6 +376,10 @@ static rsr_status capture(struct rsr_cuda_program *p, uint32_t end, void **graph
         return status;
     const rsr_status noted = run_ops(p, 0, end);
     status = rsr_cuda_end_graph(device, graph, noted == RSR_OK ? p->err : NULL);
+    if (noted != RSR_OK) { /* cancelled: the graph is a part of the step */
+        rsr_cuda_drop_graph(device, *graph);
+        *graph = NULL;
+    }
     return noted == RSR_OK ? status : noted;
 }
 
