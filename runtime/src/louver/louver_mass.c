@@ -480,6 +480,7 @@ void louver_run_mass(struct louver_pass *pass) {
     count_tried(pass);
     if (in_vain) {
         count_all(pass);
+        louver_meet(pass); /* masks of other members' heads change after this */
         return;
     }
     each_head(pass, drop_pages);
