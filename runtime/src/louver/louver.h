@@ -465,7 +465,7 @@ RSR_NODISCARD rsr_status louver_check_finite(const float *rows, size_t n, uint32
 RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 
 /* Stack that sealing a page needs: 80 KiB for widened keys, and 110 KiB for the sketch that is
- * being made. A query needs 40 KiB. */
+ * being made. A query needs less. */
 #define LOUVER_STACK_BYTES ((size_t)224 << 10)
 
 /* A page that indexes own, shared by forks. */

@@ -5,7 +5,7 @@
 #include "louver.h"
 #include "runtime.h"
 
-#define QUERY_STACK_BYTES ((size_t)56 << 10) /* the struct louver_pass takes 28 KiB of it */
+#define QUERY_STACK_BYTES (sizeof(struct louver_pass) + ((size_t)20 << 10))
 
 static rsr_status check_threshold(const rsr_louver_query *query, rsr_error *err) {
     if (query->threshold.kind != RSR_LOUVER_VALUE || query->values == NULL)
@@ -93,10 +93,33 @@ static bool deliver(const struct louver_pass *pass, const rsr_louver_query *quer
     return fits;
 }
 
+/* Not inlined: the pass may be on the stack only after the stack was checked. */
+__attribute__((noinline)) static rsr_status run_query(rsr_louver *index,
+                                                      const rsr_louver_query *query,
+                                                      rsr_louver_stats *stats, rsr_error *err) {
+    uint64_t views_bytes;
+    char *scratch = reserve_scratch(index, query->threshold.kind, query->n_heads, &views_bytes);
+    if (scratch == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a query over %u keys", index->n_keys);
+    struct louver_page *views = (struct louver_page *)(void *)scratch;
+    struct louver_pass pass;
+    rsr_status status = RSR_OK;
+    fill_views(index, views);
+    louver_pass_begin(&pass, &index->setup, views, index->n_blocks, &query->threshold,
+                      query->values, query->q, index->setup.head_dim, query->n_heads, NULL,
+                      scratch + views_bytes);
+    louver_pass_run(&pass);
+    if (stats != NULL)
+        status = rsr_write_info(stats, &pass.stats, sizeof(pass.stats), err);
+    if (status == RSR_OK && !deliver(&pass, query))
+        status =
+            rsr_fail(err, RSR_ERR_FULL, "a head attends to more than %zu keys", query->capacity);
+    return status;
+}
+
 rsr_status rsr_louver_attend(rsr_louver *index, const rsr_louver_query *query,
                              rsr_louver_stats *stats, rsr_error *err) {
     rsr_louver_query known = RSR_LOUVER_QUERY_INIT;
-    uint64_t views_bytes;
     if (index == NULL || query == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the %s is NULL", index == NULL ? "index" : "query");
     rsr_status status = rsr_check_stack(&index->stack, QUERY_STACK_BYTES, "rsr_louver_attend", err);
@@ -104,21 +127,5 @@ rsr_status rsr_louver_attend(rsr_louver *index, const rsr_louver_query *query,
         status = rsr_read_options(&known, sizeof(known), query, err);
     if (status == RSR_OK)
         status = check_query(index, &known, err);
-    if (status != RSR_OK)
-        return status;
-    char *scratch = reserve_scratch(index, known.threshold.kind, known.n_heads, &views_bytes);
-    if (scratch == NULL)
-        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a query over %u keys", index->n_keys);
-    struct louver_page *views = (struct louver_page *)(void *)scratch;
-    struct louver_pass pass;
-    fill_views(index, views);
-    louver_pass_begin(&pass, &index->setup, views, index->n_blocks, &known.threshold, known.values,
-                      known.q, index->setup.head_dim, known.n_heads, NULL, scratch + views_bytes);
-    louver_pass_run(&pass);
-    if (stats != NULL)
-        status = rsr_write_info(stats, &pass.stats, sizeof(pass.stats), err);
-    if (status == RSR_OK && !deliver(&pass, &known))
-        status =
-            rsr_fail(err, RSR_ERR_FULL, "a head attends to more than %zu keys", known.capacity);
-    return status;
+    return status == RSR_OK ? run_query(index, &known, stats, err) : status;
 }
