@@ -276,14 +276,14 @@ static __device__ __forceinline__ float decode_norm(unsigned code) {
     return static_cast<float>(static_cast<int>(value));
 }
 
-struct codes { // of a row: every 16th word and every 64th byte
+struct row_codes { // of a row: every 16th word and every 64th byte
     const unsigned *words;
     const unsigned char *scales, *residuals;
 };
 
 // Adds a slice's terms of the theorem to t.
-static __device__ __forceinline__ void add_slice(const codes &c, const query_slice &q, unsigned s,
-                                                 float &t) {
+static __device__ __forceinline__ void add_slice(const row_codes &c, const query_slice &q,
+                                                 unsigned s, float &t) {
     const unsigned low[] = {q.low.x, q.low.y, q.low.z, q.low.w};
     const unsigned high[] = {q.high.x, q.high.y, q.high.z, q.high.w};
     int dot = q.centre;
@@ -353,7 +353,7 @@ RSR_KERNEL rsr_bound(const char *blocks, size_t block_bytes, unsigned norms_at, 
     if (threadIdx.x == 0)
         frame = rsr::frame_of(*reinterpret_cast<const rsr::sketch_header *>(block), *query,
                               slacks[0], cols);
-    const rsr::codes codes = {
+    const rsr::row_codes codes = {
         reinterpret_cast<const unsigned *>(block + codes_at) + threadIdx.x / 16 * (n_slices * 64) +
             threadIdx.x % 16,
         reinterpret_cast<const unsigned char *>(block + scales_at) + threadIdx.x,
@@ -397,8 +397,8 @@ RSR_KERNEL rsr_certify(const rsr::candidate *found, unsigned n, const float *x, 
         *least = rsr::is_finite(sum) ? sum : __uint_as_float(0xff800000u);
 }
 
-// The first candidate of a block's 64 rows: those whose bounds reach `least` are computed. A warp
-// whose rows are all below it reads none.
+// The first candidate of a block's 64 rows: those whose bounds reach `least` are computed. Pairs of
+// threads whose rows are below it read what another pair of their warp reads, or nothing.
 RSR_KERNEL rsr_survive(const float *bounds, const float *least, const float *x, const char *matrix,
                        unsigned dtype, unsigned rows, unsigned cols, rsr::candidate *found) {
     rsr::follow_launches();
@@ -410,10 +410,11 @@ RSR_KERNEL rsr_survive(const float *bounds, const float *least, const float *x, 
     for (unsigned i = 0; i < 2; i++) {
         const unsigned row = blockIdx.x * rsr::THREADS + i * rsr::DENSE_ROWS + threadIdx.x / 2;
         const bool reaches = row < rows && bounds[row] >= lowest;
-        if (__reduce_max_sync(0xffffffffu, reaches ? 1u : 0u) == 0)
+        const unsigned some = __reduce_max_sync(0xffffffffu, reaches ? row + 1 : 0u);
+        if (some == 0)
             continue;
         const float sum =
-            rsr::dot_row(matrix + min(row, rows - 1) * row_bytes, dtype, x, cols, wide);
+            rsr::dot_row(matrix + (reaches ? row : some - 1) * row_bytes, dtype, x, cols, wide);
         const rsr::candidate next = rsr::candidate_of({0, 0.0}, sum, row);
         if (reaches && rsr::comes_before(next, best))
             best = next;

@@ -141,6 +141,8 @@ static rsr_status cuda_run_chunk(struct rsr_engine *engine, rsr_error *err) {
         status = rsr_cuda_run_program(e, err);
     if (status == RSR_OK)
         rsr_cuda_end_picks(e);
+    else
+        e->n_sketched = 0;
     return status;
 }
 

@@ -87,7 +87,7 @@ rsr_status rsr_cuda_head(struct rsr_cuda_engine *e, uint32_t number, rsr_error *
     for (uint32_t i = 0; i < e->n_drawn; i++)
         drawn[i] = e->engine->picks.picks[e->drawn[i]].token;
     rsr_status status = run_asked(e, op, &outputs, err);
-    if (status == RSR_OK && outputs.n > 0 && is_staged(e, picks.logits))
+    if (status == RSR_OK && picks.n > 0 && outputs.n > 0 && is_staged(e, picks.logits))
         status = rsr_cuda_deliver(e, err); /* they are in the staging, too */
     if (status == RSR_OK)
         status = run_asked(e, op, &picks, err);
