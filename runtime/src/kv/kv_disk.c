@@ -101,8 +101,12 @@ bool rsr_kv_disk_give(struct rsr_kv_disk *disk, uint64_t at, uint64_t bytes) {
     const uint64_t end = (at + bytes) / disk->unit * disk->unit;
     if (begin >= end)
         return false;
-    if (fallocate(disk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)begin,
-                  (off_t)(end - begin)) == 0)
+    int failed;
+    do
+        failed = fallocate(disk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)begin,
+                           (off_t)(end - begin));
+    while (failed != 0 && errno == EINTR);
+    if (failed == 0)
         return true;
     madvise(disk->memory + begin, end - begin, MADV_DONTNEED);
     return false;
