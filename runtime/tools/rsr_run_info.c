@@ -32,7 +32,7 @@ static void print_cell(const char *name, size_t width) {
 }
 
 static void print_kernels(const struct rsr_report *report) {
-    printf("\n%-8s %5s  %-16s %-10s %12s %12s %12s\n", "role", "count", "rows x columns", "variant",
+    printf("\n%-8s %5s  %-16s %-10s %11s %11s %11s\n", "role", "count", "rows x columns", "variant",
            "bytes", "a token", "usually");
     for (size_t i = 0; i < report->n_groups; i++) {
         const struct rsr_report_group *group = &report->groups[i];
@@ -42,10 +42,10 @@ static void print_kernels(const struct rsr_report *report) {
         print_cell(k->role, 8);
         printf("%5" PRIu32 "  %-16s ", group->n, shape);
         print_cell(k->variant, 10);
-        printf("%12" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n", group->weight_bytes,
+        printf("%11" PRIu64 " %11" PRIu64 " %11" PRIu64 "\n", group->weight_bytes,
                group->token_bytes, group->usual_bytes);
     }
-    printf("%-8s %5s  %-16s %-10s %12s %12" PRIu64 " %12" PRIu64 "\n", "others", "", "", "", "",
+    printf("%-8s %5s  %-16s %-10s %11s %11" PRIu64 " %11" PRIu64 "\n", "others", "", "", "", "",
            report->other_token_bytes, report->other_usual_bytes);
 }
 

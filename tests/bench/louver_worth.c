@@ -159,8 +159,8 @@ static void scan(rsr_louver *index, uint32_t n) {
     for (uint32_t i = 0; i < index->n_blocks; i++) {
         const uint32_t p = i % n;
         float t[GROUP * RSR_PAGE_TOKENS];
-        setup->kernel->bounds(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries[0], GROUP, t,
-                              NULL, RSR_PAGE_TOKENS,
+        setup->kernel->bounds(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries[0], GROUP,
+                              t, NULL, RSR_PAGE_TOKENS,
                               p + 1 < n ? louver_sketch(&pass.pages[p + 1]) : NULL);
         outputs[p % (GROUP * DIM)] = t[p % RSR_PAGE_TOKENS];
     }
@@ -179,8 +179,8 @@ static void refine(rsr_louver *index, uint32_t n) {
     for (uint32_t i = 0; i < index->n_blocks; i++) {
         const uint32_t p = i % n;
         float t[GROUP * RSR_PAGE_TOKENS];
-        setup->kernel->refine_all(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries[0], GROUP,
-                                  t, RSR_PAGE_TOKENS);
+        setup->kernel->refine_all(&setup->shape, louver_sketch(&pass.pages[p]), pass.queries[0],
+                                  GROUP, t, RSR_PAGE_TOKENS);
         outputs[p % (GROUP * DIM)] = t[p % RSR_PAGE_TOKENS];
     }
 }

@@ -80,10 +80,10 @@ static bool same(const char *setting, const struct record *cpu, const struct rec
 
 /* ---- What an engine does --------------------------------------------------------------------- */
 
-/* Tokens of no text. */
+/* Tokens of no text; never the last one, which poison() breaks. */
 static uint32_t token_at(uint32_t sequence, uint32_t position) {
     const uint64_t x = (sequence * 977u + position + 1u) * UINT64_C(6364136223846793005);
-    return (uint32_t)((x >> 33) % info.vocab);
+    return (uint32_t)((x >> 33) % (info.vocab - 1));
 }
 
 static rsr_sequence *new_sequence(rsr_engine *engine) {

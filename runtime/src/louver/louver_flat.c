@@ -6,7 +6,8 @@
  * Q(z + s) of the softmax and are the part Q(z) of all keys, where Q is the upper tail. Even an
  * oracle reads more than 1 - Q(z) of the keys if it may leave out less than Q(z + s) of the
  * softmax. An index reads more than an oracle, and its sketches besides. The rule error:EPS reads
- * about what mass reads with half of EPS.
+ * about what mass reads with half of EPS, so for it the same comparison leaves out fewer heads than
+ * it might.
  *
  * The decision changes which keys are attended to, so it must be the same on every machine: the
  * only function is the exp of ops.h.
