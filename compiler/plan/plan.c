@@ -691,7 +691,10 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
         among.regime = (enum rsr_regime)r;
         list_alternatives(arena, &among, choice, true, regime);
         regime->weight_bytes = choice->weight_bytes;
-        regime->token_bytes = token_bytes(choice);
+        /* The share that lists name is known to the one who made the plan. */
+        if (rsrc_kernel_row(regime->kernel)->names == RSR_LIST_NONE ||
+            regime->token_bytes > regime->weight_bytes)
+            regime->token_bytes = token_bytes(choice);
         set_parts(choice, regime);
         regime->acc_bound = acc_bound(input);
         rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",

@@ -12,7 +12,9 @@
  *
  * A kernel that reads the segment index has "k 4" after its name; a kernel with both kinds of fold
  * has "fold tree" after that. "us 29.25" is predicted; if kernels were run, "measured 27.75"
- * follows it. Layers with float activations have no acc_bound: their sums do not overflow.
+ * follows it. A kernel over a list has "token_bytes 1024" after its weight_bytes: what a token
+ * usually reads of them. Layers with float activations have no acc_bound: their sums do not
+ * overflow.
  *
  * The text is untrusted: every number is in the range that lowering accepts.
  */
@@ -46,6 +48,8 @@ static void print_regime(const struct rsr_regime_plan *plan, enum rsr_input inpu
         rsrc_put_double(out, plan->measured_us);
     }
     rsrc_buffer_printf(out, " weight_bytes %" PRIu64, plan->weight_bytes);
+    if (row->names != RSR_LIST_NONE)
+        rsrc_buffer_printf(out, " token_bytes %" PRIu64, plan->token_bytes);
     if (input == RSR_INPUT_I8)
         rsrc_buffer_printf(out, " acc_bound %" PRIu64, plan->acc_bound);
     rsrc_buffer_puts(out, "\n    reason ");
@@ -129,6 +133,11 @@ static enum rsrc_status parse_numbers(struct rsrc_scan *scan, enum rsr_input inp
           rsrc_scan_double(scan, "measured", &plan->measured_us) != RSRC_OK)) ||
         rsrc_scan_word(scan, "weight_bytes") != RSRC_OK ||
         rsrc_scan_u64(scan, "weight_bytes", 0, UINT64_MAX, &plan->weight_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    plan->token_bytes = plan->weight_bytes;
+    if (rsrc_scan_at_word(scan, "token_bytes") &&
+        (rsrc_scan_word(scan, "token_bytes") != RSRC_OK ||
+         rsrc_scan_u64(scan, "token_bytes", 0, plan->weight_bytes, &plan->token_bytes) != RSRC_OK))
         return RSRC_FAILED;
     if (input == RSR_INPUT_I8 &&
         (rsrc_scan_word(scan, "acc_bound") != RSRC_OK ||

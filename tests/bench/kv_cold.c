@@ -168,8 +168,8 @@ int main(int argc, char **argv) {
             struct result *r = &results[state];
             qsort(r->ms, n_turns, sizeof(*r->ms), by_size);
             printf("%-16s %-22s %9.2f ms a layer, %8.2f MiB a layer from the disk\n", argv[k],
-                   state_names[state], r->ms[n_turns / 2] / LAYERS,
-                   (double)r->read_bytes / LAYERS / (1 << 20));
+                   state_names[state], r->ms[n_turns / 2] / (double)LAYERS,
+                   (double)r->read_bytes / (double)LAYERS / (1 << 20));
         }
         for (uint32_t i = 0; i < 2; i++) {
             API->sequence_destroy((i == 0 ? in_memory : on_disk).sequence);
