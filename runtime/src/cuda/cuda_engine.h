@@ -231,6 +231,8 @@ struct rsr_cuda_rows rsr_cuda_buffer(const struct rsr_cuda_engine *e, uint16_t n
 
 RSR_NODISCARD rsr_status rsr_cuda_operation(struct rsr_cuda_engine *e, enum rsr_gpu_call call,
                                             uint64_t n_blocks, void **parameters, rsr_error *err);
+/* The function of entries for n tokens. */
+uint32_t rsr_cuda_entry_for(const struct rsr_gpu_entry *entries, uint32_t n);
 /* Multiplies n rows of x, ldx bytes apart, with the weights of a layer. Rows of y are ldy floats
  * apart. */
 RSR_NODISCARD rsr_status rsr_cuda_multiply(struct rsr_cuda_engine *e, uint32_t kernel,
@@ -239,9 +241,7 @@ RSR_NODISCARD rsr_status rsr_cuda_multiply(struct rsr_cuda_engine *e, uint32_t k
 /* Multiplies by a function of the group, which serves the tokens and members of *products. */
 RSR_NODISCARD rsr_status rsr_cuda_multiply_group(struct rsr_cuda_engine *e, uint32_t group,
                                                  struct rsr_gpu_products *products, rsr_error *err);
-/* The function of entries for n tokens. */
-uint32_t rsr_cuda_entry_for(const struct rsr_gpu_entry *entries, uint32_t n);
-/* The same with a dense matrix, whose weights are at `weights`; ldx in floats. */
+/* rsr_cuda_multiply with a dense matrix, whose weights are at `weights`; ldx in floats. */
 RSR_NODISCARD rsr_status rsr_cuda_multiply_dense(struct rsr_cuda_engine *e,
                                                  const struct rsr_matrix_data *matrix,
                                                  rsr_cuda_address weights, rsr_cuda_address x,

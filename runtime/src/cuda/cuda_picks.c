@@ -5,7 +5,7 @@
 
 static bool stays_on_device(const struct rsr_head_pick *pick) {
     const rsr_sampling *s = &pick->sampling;
-    const bool filters = s->top_k > 0 || s->top_p < 1.0f || s->min_p > 0.0f;
+    const bool filters = rsr_has_filters(s);
     return pick->logits == NULL && pick->logprobs == NULL && pick->edits->bits == 0 &&
            s->allowed == NULL && (s->temperature == 0.0f || !filters);
 }

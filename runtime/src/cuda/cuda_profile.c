@@ -3,9 +3,7 @@
 
 /* Every launch in a grid's second dimension reads the weights once. */
 static uint64_t kernel_bytes(const struct rsr_gpu_kernel *kernel, uint32_t n) {
-    const struct rsr_gpu_entry *entry = kernel->entries;
-    while (entry->max_tokens < n)
-        entry++;
+    const struct rsr_gpu_entry *entry = &kernel->entries[rsr_cuda_entry_for(kernel->entries, n)];
     return (kernel->codes_bytes + kernel->index_bytes + kernel->weights.n_scales * sizeof(float)) *
            ((n + entry->token_tile - 1) / entry->token_tile);
 }

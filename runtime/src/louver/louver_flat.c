@@ -33,7 +33,6 @@ static double upper_tail(const struct rsr_ops *ops, double x) {
 
 bool louver_is_flat(const struct louver_setup *setup, const rsr_louver_threshold *threshold,
                     float spread) {
-    if (threshold->kind != RSR_LOUVER_MASS && threshold->kind != RSR_LOUVER_ERROR)
-        return false;
-    return upper_tail(setup->ops, LEFT_OUT_Z + (double)spread) > threshold->value;
+    return louver_has_budget(threshold->kind) &&
+           upper_tail(setup->ops, LEFT_OUT_Z + (double)spread) > threshold->value;
 }

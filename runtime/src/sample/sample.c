@@ -197,7 +197,7 @@ static uint32_t draw(const struct rsr_candidate *candidates, size_t n, const rsr
 
 uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_candidate *kept,
                          const rsr_sampling *s, uint64_t position) {
-    const bool filters = s->top_k > 0 || s->top_p < 1 || s->min_p > 0;
+    const bool filters = rsr_has_filters(s);
     const size_t n_kept = filters ? filter(candidates, n, s, kept) : n;
     return draw(filters ? kept : candidates, n_kept, s, position);
 }

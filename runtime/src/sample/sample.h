@@ -30,6 +30,11 @@ static inline bool rsr_comes_before(const struct rsr_candidate *a, const struct 
     return a->logit != b->logit ? a->logit > b->logit : a->token < b->token;
 }
 
+/* Whether the options draw from some of the tokens alone. */
+static inline bool rsr_has_filters(const rsr_sampling *sampling) {
+    return sampling->top_k > 0 || sampling->top_p < 1 || sampling->min_p > 0;
+}
+
 /* Filters and draws, temperature > 0, n > 0. Candidates are changed; kept has room for n. */
 uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_candidate *kept,
                          const rsr_sampling *sampling, uint64_t position);
